@@ -1,0 +1,236 @@
+"""Every error that zarrstore raises on its own account.
+
+::
+
+    StoreError                        anything below; carries store, key and cure
+    ├── InvalidKeyError               ValueError         the key or prefix isn't in the grammar
+    ├── ByteRequestError              ValueError         the byte request selects nothing lawful
+    ├── ReadOnlyError                 ValueError         a write through a read-only store
+    ├── KeyNotFoundError              FileNotFoundError  a call that needs the key didn't find it
+    ├── KeyConflictError              FileExistsError    a value where the backend needs a folder, or the reverse
+    ├── RootError                     NotADirectoryError the root exists and can't be a store's root
+    ├── RefusedError                  ValueError         a request that would destroy what isn't the store's
+    ├── DetachedError                 ValueError         a write to a copy of a memory store in another process
+    ├── UnsupportedOperationError     NotImplementedError  this store can't do that
+    ├── MissingDependencyError        ImportError        an optional package isn't installed
+    ├── StoreLikeError                TypeError, ValueError  nothing that can be opened as a store
+    ├── ForkError                     RuntimeError       a backend that doesn't survive ``os.fork``
+    ├── CorruptError                  ValueError         what is stored breaks its own format or checksum
+    ├── LockedError                   BlockingIOError    somebody else is writing here
+    └── BackendError                  OSError            the backend failed; the cause is chained
+        ├── AccessDeniedError         PermissionError    the backend refused for want of rights
+        ├── NoSpaceError              OSError            the medium is full or the quota is used up
+        ├── TruncatedError            OSError            fewer bytes arrived than were promised
+        └── TransientError            OSError            a failure that may pass: worth another try
+
+Each also derives from the built-in named beside it, so code that catches the built-in goes on working.
+Errors pickle whole, chained causes excepted (Python itself leaves those behind).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+__all__ = [
+    "AccessDeniedError",
+    "BackendError",
+    "ByteRequestError",
+    "CorruptError",
+    "DetachedError",
+    "ForkError",
+    "InvalidKeyError",
+    "KeyConflictError",
+    "KeyNotFoundError",
+    "LockedError",
+    "MissingDependencyError",
+    "NoSpaceError",
+    "ReadOnlyError",
+    "RefusedError",
+    "RootError",
+    "StoreError",
+    "StoreLikeError",
+    "TransientError",
+    "TruncatedError",
+    "UnsupportedOperationError",
+]
+
+
+class StoreError(Exception):
+    """Base of every error in this module.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong, in one sentence.
+    store : str, optional
+        Text form of the store that was asked.
+    key : str, optional
+        Key or prefix that was asked for.
+    cure : str, optional
+        What the reader can do about it.
+    """
+
+    def __init__(
+        self, message: str, *, store: object = None, key: str | None = None, cure: str | None = None
+    ) -> None:
+        self.message = message
+        self.store = None if store is None else str(store)
+        self.key = key
+        self.cure = cure
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = "".join(
+            f" [{name} {text!r}]" for name, text in (("key", self.key), ("store", self.store)) if text is not None
+        )
+        cure = f" {self.cure}" if self.cure else ""
+        return f"{self.message}{where}{cure}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.store, self.key, self.cure)
+
+
+def _rebuild(
+    cls: type[StoreError], message: str, store: str | None, key: str | None, cure: str | None
+) -> StoreError:
+    """Make the error anew when it is unpickled (keyword-only parameters need this)."""
+    return cls(message, store=store, key=key, cure=cure)
+
+
+class InvalidKeyError(StoreError, ValueError):
+    """A key or prefix outside the grammar, or one that this backend can't hold."""
+
+
+class ByteRequestError(StoreError, ValueError):
+    """A byte request that is wrong by itself, or that starts at or past the end of the value."""
+
+
+class ReadOnlyError(StoreError, ValueError):
+    """A mutating call on a read-only store."""
+
+
+class KeyNotFoundError(StoreError, FileNotFoundError):
+    """A call that needs an existing value, on a key that has none."""
+
+
+class KeyConflictError(StoreError, FileExistsError):
+    """A key below a value, or a value where keys lie below, on a backend of folders."""
+
+
+class RootError(StoreError, NotADirectoryError):
+    """A root that exists and isn't what the store needs (a file where a folder is due)."""
+
+
+class RefusedError(StoreError, ValueError):
+    """A call that would reach or destroy what isn't the store's own."""
+
+
+class DetachedError(StoreError, ValueError):
+    """A write to a memory store that was unpickled in another process: nobody would ever see it."""
+
+
+class UnsupportedOperationError(StoreError, NotImplementedError):
+    """An operation that this store, or its backend, can't do."""
+
+
+class MissingDependencyError(StoreError, ImportError):
+    """An optional package that this part of zarrstore needs is not installed."""
+
+
+class StoreLikeError(StoreError, TypeError, ValueError):
+    """A value that no rule turns into a store."""
+
+
+class ForkError(StoreError, RuntimeError):
+    """A backend used on both sides of ``os.fork`` that can't survive it."""
+
+
+class CorruptError(StoreError, ValueError):
+    """Stored bytes that contradict their own format, length or checksum."""
+
+
+class LockedError(StoreError, BlockingIOError):
+    """Another writer holds what this call needs to write."""
+
+
+class BackendError(StoreError, OSError):
+    """The backend failed. ``__cause__`` is its own error; ``errno`` is kept where there is one."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        store: object = None,
+        key: str | None = None,
+        cure: str | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, store=store, key=key, cure=cure)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_backend, (type(self), self.message, self.store, self.key, self.cure, self.errno)
+
+
+def _rebuild_backend(
+    cls: type[BackendError],
+    message: str,
+    store: str | None,
+    key: str | None,
+    cure: str | None,
+    number: int | None,
+) -> BackendError:
+    return cls(message, store=store, key=key, cure=cure, errno=number)
+
+
+class AccessDeniedError(BackendError, PermissionError):
+    """The backend refused the call: missing rights or wrong credentials."""
+
+
+class NoSpaceError(BackendError):
+    """The medium is full, or a quota is used up; the value that was there before is still there."""
+
+
+class TruncatedError(BackendError):
+    """Fewer bytes arrived than were asked for and promised."""
+
+
+class TransientError(BackendError):
+    """A failure that may pass by itself: a reset, a timeout, a busy server."""
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_TRANSIENT = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ECONNRESET, errno.ESTALE, errno.EBUSY}
+
+
+def from_os_error(error: OSError, *, action: str, store: object, key: str | None = None) -> StoreError:
+    """Translate an operating system's error; the caller chains it with ``raise ... from error``."""
+    reason = error.strerror or str(error) or type(error).__name__
+    number = error.errno
+    if number in _FULL:
+        return NoSpaceError(
+            f"could not {action}: {reason}.",
+            store=store,
+            key=key,
+            cure="Free some space; what was stored before is untouched.",
+            errno=number,
+        )
+    if number in _DENIED:
+        return AccessDeniedError(
+            f"could not {action}: {reason}.",
+            store=store,
+            key=key,
+            cure="Check the owner and mode of the file and of its folders.",
+            errno=number,
+        )
+    if number == errno.ENAMETOOLONG:
+        return InvalidKeyError(
+            f"could not {action}: the file system takes no name this long.",
+            store=store,
+            key=key,
+            cure="Keep each segment of a key within 255 bytes.",
+        )
+    kind = TransientError if number in _TRANSIENT else BackendError
+    return kind(f"could not {action}: {reason}.", store=store, key=key, errno=number)
