@@ -1,1 +1,55 @@
-"""Stores for chunked arrays."""
+"""Stores for chunked arrays: Zarr's storage layer as a library of its own.
+
+Importing this package loads neither numpy nor asyncio; each name is imported on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from zarrstore._lazy import attach
+
+if TYPE_CHECKING:
+    from zarrstore import errors
+    from zarrstore._requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+    from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
+    from zarrstore.storage import (
+        LocalStore,
+        MemoryStore,
+        StoreLike,
+        StorePath,
+        WrapperStore,
+        make_store,
+        make_store_path,
+        make_store_sync,
+    )
+
+__all__ = [
+    "Buffer",
+    "BufferPrototype",
+    "LocalStore",
+    "MemoryStore",
+    "OffsetByteRequest",
+    "RangeByteRequest",
+    "Store",
+    "StoreLike",
+    "StorePath",
+    "SuffixByteRequest",
+    "WrapperStore",
+    "default_buffer_prototype",
+    "errors",
+    "make_store",
+    "make_store_path",
+    "make_store_sync",
+]
+
+__version__ = "0.1.0.dev0"
+
+_PLACES = {
+    "errors": "zarrstore.errors",
+    "OffsetByteRequest": "zarrstore._requests",
+    "RangeByteRequest": "zarrstore._requests",
+    "SuffixByteRequest": "zarrstore._requests",
+    "Store": "zarrstore.abc.store",
+    **dict.fromkeys(("Buffer", "BufferPrototype", "default_buffer_prototype"), "zarrstore.buffer"),
+}
+__getattr__, __dir__ = attach(__name__, {**dict.fromkeys(__all__, "zarrstore.storage"), **_PLACES}, globals())

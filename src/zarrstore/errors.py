@@ -7,10 +7,10 @@
     ├── ByteRequestError              ValueError         the byte request selects nothing lawful
     ├── ReadOnlyError                 ValueError         a write through a read-only store
     ├── KeyNotFoundError              FileNotFoundError  a call that needs the key didn't find it
-    ├── KeyConflictError              FileExistsError    a value where the backend needs a folder, or the reverse
+    ├── KeyConflictError              FileExistsError    a value where a folder is due, or the reverse
     ├── RootError                     NotADirectoryError the root exists and can't be a store's root
     ├── RefusedError                  ValueError         a request that would destroy what isn't the store's
-    ├── DetachedError                 ValueError         a write to a copy of a memory store in another process
+    ├── DetachedError                 ValueError         a write to another process's copy of a memory store
     ├── UnsupportedOperationError     NotImplementedError  this store can't do that
     ├── MissingDependencyError        ImportError        an optional package isn't installed
     ├── StoreLikeError                TypeError, ValueError  nothing that can be opened as a store
@@ -82,7 +82,9 @@ class StoreError(Exception):
 
     def __str__(self) -> str:
         where = "".join(
-            f" [{name} {text!r}]" for name, text in (("key", self.key), ("store", self.store)) if text is not None
+            f" [{name} {text!r}]"
+            for name, text in (("key", self.key), ("store", self.store))
+            if text is not None
         )
         cure = f" {self.cure}" if self.cure else ""
         return f"{self.message}{where}{cure}"

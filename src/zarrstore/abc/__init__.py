@@ -1,1 +1,1 @@
-"""The stores."""
+"""Base classes: see `zarrstore.abc.store`."""

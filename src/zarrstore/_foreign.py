@@ -1,0 +1,79 @@
+"""How zarr-python's stores and buffers look: the one module that knows, without importing zarr.
+
+zarr-python asks ``isinstance(x, Store)`` and ``isinstance(x, Buffer)``. Those questions look at
+``x.__class__``; ours is a property that first registers our base class with zarr-python's, once its
+module is loaded, and then tells the truth. So nobody has to call anything, in whichever order the
+two are imported, and in worker processes too.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_done: set[str] = set()
+
+
+def _register(base: type, module: str, name: str) -> None:
+    # Keyed by what is registered where; zarr-python's module may be half imported: hence getattr.
+    if name in _done:
+        return
+    theirs = getattr(sys.modules.get(module), name, None)
+    if theirs is not None:
+        if hasattr(theirs, "register"):
+            theirs.register(base)
+        _done.add(name)
+
+
+def register_store(base: type) -> None:
+    """Make instances of our base store pass for zarr-python's stores, once it is loaded."""
+    _register(base, "zarr.abc.store", "Store")
+
+
+def register_buffer(base: type) -> None:
+    """Make instances of our base buffer pass for zarr-python's buffers, once it is loaded."""
+    _register(base, "zarr.core.buffer.core", "Buffer")
+
+
+def register_nd_buffer(base: type) -> None:
+    """Make our n-dimensional buffers pass for zarr-python's, where its class allows it."""
+    _register(base, "zarr.core.buffer.core", "NDBuffer")
+
+
+def is_foreign_store(value: object) -> bool:
+    """Whether value is one of zarr-python's own stores (ours are asked about by their own class)."""
+    theirs = getattr(sys.modules.get("zarr.abc.store"), "Store", None)
+    return theirs is not None and isinstance(value, theirs)
+
+
+def is_foreign_path(value: object) -> bool:
+    """Whether value is one of zarr-python's store paths."""
+    theirs = getattr(sys.modules.get("zarr.storage"), "StorePath", None)
+    return theirs is not None and isinstance(value, theirs)
+
+
+def is_buffer(value: object) -> bool:
+    """Whether value behaves as a buffer of ours or of zarr-python's."""
+    return hasattr(value, "as_numpy_array") and hasattr(value, "as_array_like")
+
+
+def foreign_prototype() -> Any:
+    """zarr-python's default prototype: what its stores expect to be handed."""
+    return sys.modules["zarr.core.buffer"].default_buffer_prototype()
+
+
+def foreign_request(request: Any) -> Any:
+    """Translate one of our byte requests for a store of zarr-python's."""
+    if request is None:
+        return None
+    theirs = sys.modules["zarr.abc.store"]
+    if hasattr(request, "suffix"):
+        return theirs.SuffixByteRequest(request.suffix)
+    if hasattr(request, "offset"):
+        return theirs.OffsetByteRequest(request.offset)
+    return theirs.RangeByteRequest(request.start, request.end)
+
+
+def foreign_buffer(data: Any) -> Any:
+    """Put bytes into a buffer of zarr-python's, whose stores take no other."""
+    return foreign_prototype().buffer.from_bytes(data)

@@ -1,0 +1,230 @@
+"""Byte requests and their arithmetic, in one place.
+
+Our own classes are strict: a request that selects no byte is an error. Any other object with the
+same fields (zarr-python's, say) is read as a Python slice would be: `as_request` turns it into one
+of the lenient subclasses below, which stores and wrappers need not know about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zarrstore.errors import ByteRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class RangeByteRequest:
+    """Bytes from ``start`` up to, not including, ``end``; an end past the value's end is cut.
+
+    Parameters
+    ----------
+    start, end : int
+        Offsets in bytes, ``0 <= start < end``.
+    """
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetByteRequest:
+    """All bytes from ``offset`` on, as the HTTP header ``Range: bytes=offset-`` asks.
+
+    Parameters
+    ----------
+    offset : int
+        Offset in bytes, at least 0.
+    """
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuffixByteRequest:
+    """The last ``suffix`` bytes, or the whole value if it is shorter (HTTP ``bytes=-suffix``).
+
+    Parameters
+    ----------
+    suffix : int
+        Number of bytes, at least 1.
+    """
+
+    suffix: int
+
+
+ByteRequest = RangeByteRequest | OffsetByteRequest | SuffixByteRequest
+
+
+class _LenientRange(RangeByteRequest):
+    __slots__ = ()
+
+
+class _LenientOffset(OffsetByteRequest):
+    __slots__ = ()
+
+
+class _LenientSuffix(SuffixByteRequest):
+    __slots__ = ()
+
+
+_LENIENT = (_LenientRange, _LenientOffset, _LenientSuffix)
+_FIELDS: tuple[tuple[tuple[str, ...], type[Any], type[Any]], ...] = (
+    (("start", "end"), RangeByteRequest, _LenientRange),
+    (("offset",), OffsetByteRequest, _LenientOffset),
+    (("suffix",), SuffixByteRequest, _LenientSuffix),
+)
+
+
+def as_request(value: object, store: object = None, key: str | None = None) -> ByteRequest:
+    """Check a byte request before any I/O; foreign ones become lenient ones of ours.
+
+    Raises
+    ------
+    ByteRequestError
+        If the request is wrong by itself: negative, inverted, zero-length, or not a request.
+    """
+    for names, strict, lenient in _FIELDS:
+        try:
+            numbers = [getattr(value, name) for name in names]
+        except AttributeError:
+            continue
+        for number in numbers:
+            if isinstance(number, bool) or not hasattr(number, "__index__"):
+                raise ByteRequestError(f"{value!r} needs whole numbers of bytes.", store=store, key=key)
+            if number < 0:
+                raise ByteRequestError(
+                    f"{value!r} has a negative number.",
+                    store=store,
+                    key=key,
+                    cure="Use SuffixByteRequest to count from the end.",
+                )
+        if not isinstance(value, strict):
+            made: ByteRequest = lenient(*map(int, numbers))
+            return made
+        request: ByteRequest = value
+        if isinstance(value, _LENIENT):
+            return request
+        if isinstance(value, RangeByteRequest) and value.end <= value.start:
+            kind = "zero-length" if value.end == value.start else "inverted"
+            raise ByteRequestError(
+                f"{value!r} is {kind}.", store=store, key=key, cure="end must be past start."
+            )
+        if isinstance(value, SuffixByteRequest) and value.suffix == 0:
+            raise ByteRequestError(f"{value!r} is zero-length.", store=store, key=key)
+        return request
+    raise ByteRequestError(
+        f"Unexpected byte_range, got {value!r}.",
+        store=store,
+        key=key,
+        cure="Use RangeByteRequest, OffsetByteRequest or SuffixByteRequest.",
+    )
+
+
+def span(request: ByteRequest | None, size: int) -> tuple[int, int]:
+    """Resolve a request against a value's size.
+
+    Parameters
+    ----------
+    request : ByteRequest or None
+        A request that `as_request` let through; None is the whole value.
+    size : int
+        The value's size in bytes.
+
+    Returns
+    -------
+    start, stop : int
+        ``0 <= start <= stop <= size``.
+
+    Raises
+    ------
+    ByteRequestError
+        If a strict request starts at or past the end.
+    """
+    if request is None:
+        return 0, size
+    if isinstance(request, SuffixByteRequest):
+        return max(0, size - request.suffix), size
+    if isinstance(request, RangeByteRequest):
+        start, stop = request.start, min(request.end, size)
+    else:
+        start, stop = request.offset, size
+    if start >= size:
+        if isinstance(request, _LENIENT):
+            return size, size
+        raise ByteRequestError(
+            f"{request!r} starts at or past the end of a value of {size} bytes.",
+            cure="Ask getsize() first, or ask for a suffix.",
+        )
+    return start, max(start, stop)
+
+
+def cut(value: Any, request: ByteRequest | None) -> Any:
+    """Return the requested part of a whole value, sliced without a copy where its type allows."""
+    if request is None:
+        return value
+    start, stop = span(request, len(value))
+    return value[start:stop]
+
+
+def coalesce(
+    requests: Sequence[ByteRequest | None], max_gap_bytes: int, max_coalesced_bytes: int
+) -> list[tuple[ByteRequest | None, list[tuple[int, int, int]]]]:
+    """Plan few reads for many requests of one key.
+
+    Parameters
+    ----------
+    requests : sequence of ByteRequest or None
+        Only ranges with a start and an end are merged; any other stands alone.
+    max_gap_bytes, max_coalesced_bytes : int
+        Ranges with at most this many bytes between them are merged, up to this size in bytes.
+
+    Returns
+    -------
+    list of (request, members)
+        Each request to send, and for each input that it serves ``(index, start, stop)``: where
+        that input's bytes lie in the answer; ``stop`` is -1 for an answer that is taken whole.
+    """
+    plan: list[tuple[ByteRequest | None, list[tuple[int, int, int]]]] = []
+    ranges: list[tuple[int, RangeByteRequest]] = []
+    for index, request in enumerate(requests):
+        if isinstance(request, RangeByteRequest) and request.end > request.start:
+            ranges.append((index, request))
+        else:
+            plan.append((request, [(index, 0, -1)]))
+    ranges.sort(key=lambda pair: (pair[1].start, pair[1].end))
+    group: list[tuple[int, RangeByteRequest]] = []
+    start = end = 0
+    for index, request in ranges:
+        stretched = max(end, request.end)
+        if group and request.start - end <= max_gap_bytes and stretched - start <= max_coalesced_bytes:
+            group.append((index, request))
+            end = stretched
+            continue
+        if group:
+            plan.append(_merged(group, start, end))
+        group, start, end = [(index, request)], request.start, request.end
+    if group:
+        plan.append(_merged(group, start, end))
+    return plan
+
+
+def _merged(
+    group: list[tuple[int, RangeByteRequest]], start: int, end: int
+) -> tuple[ByteRequest, list[tuple[int, int, int]]]:
+    if len(group) == 1:
+        return group[0][1], [(group[0][0], 0, -1)]
+    # A merged read is lenient: each member is held against the answer's real length afterwards.
+    return _LenientRange(start, end), [(index, r.start - start, r.end - start) for index, r in group]
+
+
+def cut_member(answer: Any, start: int, stop: int, request: ByteRequest | None, base: int) -> Any:
+    """Cut one member out of a merged answer, judging it as if it had been asked alone."""
+    if stop < 0:
+        return answer
+    if start >= len(answer) and not isinstance(request, _LENIENT):
+        span(request, base + len(answer))  # raises, naming the value's size
+    return answer[start:stop]

@@ -1,0 +1,74 @@
+"""Values on their way in and out: anything bytes-like to pieces, bytes to the buffer that was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zarrstore.errors import ByteRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_cpu_buffer: Any = None
+
+
+def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
+    """Return a value as pieces that a verb can write, without a copy.
+
+    Raises
+    ------
+    TypeError
+        If the value is no buffer and nothing bytes-like.
+    """
+    try:
+        return (value.as_numpy_array(),)
+    except AttributeError:
+        pass
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(
+            f"{type(store).__name__}.set(): `value` must be a Buffer instance. "
+            f"Got an instance of {type(value)} instead. Buffers and bytes-like objects are fine."
+        ) from None
+    if view.ndim != 1 or view.itemsize != 1:
+        if not view.c_contiguous:
+            raise TypeError(
+                f"{type(store).__name__}.set(): `value` must be contiguous memory; pass a contiguous copy."
+            )
+        view = view.cast("B")
+    elif not view.contiguous:
+        raise TypeError(
+            f"{type(store).__name__}.set(): `value` must be contiguous memory; pass a contiguous copy."
+        )
+    return (view,)
+
+
+def parse_parts(
+    key: str, byte_range: tuple[int, int | None], pieces: Sequence[Any], store: object
+) -> tuple[str, int, Any]:
+    """Check a partial write by itself; returns (key, start, bytes)."""
+    (piece,) = pieces
+    start, stop = byte_range
+    if not hasattr(start, "__index__") or start < 0:
+        raise ByteRequestError(f"a part can't start at {start!r}.", store=store, key=key)
+    if stop is not None and stop - start != len(piece):
+        raise ByteRequestError(
+            f"byte_range {tuple(byte_range)!r} selects {stop - start} bytes, the value has {len(piece)}.",
+            store=store,
+            key=key,
+        )
+    return key, int(start), piece
+
+
+def wrap(value: Any, prototype: Any) -> Any:
+    """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
+    global _cpu_buffer
+    if _cpu_buffer is None:
+        from zarrstore.buffer import cpu
+
+        _cpu_buffer = cpu.Buffer
+    made = _cpu_buffer if prototype is None else prototype.buffer
+    if not isinstance(value, (bytes, bytearray, memoryview)) and made.__module__.endswith("cpu"):
+        return made.from_array_like(value)
+    return made.from_bytes(value)

@@ -1,0 +1,789 @@
+"""The base class of every store: each public method once, over the verbs that a store implements.
+
+May import: errors, keys, requests, buffers, verbs, composites, routing. Stores import this module.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zarrstore import _composites, _foreign
+from zarrstore._keys import check_key, check_prefix
+from zarrstore._requests import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+    as_request,
+    cut,
+    span,
+)
+from zarrstore._routing import STANDS_FOR, Routed
+from zarrstore._sync_face import SyncFace
+from zarrstore._values import as_pieces, parse_parts, wrap
+from zarrstore._verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    REQUIRED,
+    WAIT,
+    Awaiting,
+    Capabilities,
+    Condition,
+    Entry,
+    Gated,
+    Hopping,
+    Inline,
+    Verbs,
+    gather_pieces,
+    host_memory,
+    join_pieces,
+)
+from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "CONFLICT",
+    "WAIT",
+    "ByteRequest",
+    "Capabilities",
+    "Condition",
+    "Entry",
+    "OffsetByteRequest",
+    "RangeByteRequest",
+    "Store",
+    "SuffixByteRequest",
+    "cut",
+    "gather_pieces",
+    "join_pieces",
+    "span",
+]
+
+# What a store makes anew in each process and for each copy: never pickled, never shared.
+_RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
+
+
+class Store(SyncFace):
+    """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
+
+    A subclass defines the verbs ``_read``, ``_write``, ``_remove`` and ``_scan`` (all with ``def``, or
+    all with ``async def``) and the property ``_location``; `zarrstore._verbs` says what each must do and
+    which others it may define to be faster. Every public method comes from here, in an awaited form
+    and, under the same name with ``_sync`` behind it, in a blocking one.
+
+    Parameters
+    ----------
+    read_only : bool
+        Whether to refuse every call that changes something.
+    """
+
+    _capabilities: ClassVar[Capabilities] = Capabilities()
+    _overridden: ClassVar[frozenset[str]] = frozenset()
+    # Whether the verbs block, so that they may be driven in the calling thread: read off their definitions.
+    _blocks: bool = True
+    # Whether this class's own methods go through its overridden ones; a logging wrapper's don't.
+    _routes_itself: ClassVar[bool] = True
+
+    supports_writes: bool = True
+    supports_deletes: bool = True
+    supports_partial_writes: bool = False
+    supports_listing: bool = True
+
+    _read_only: bool
+    _is_open: bool
+
+    def __init__(self, *, read_only: bool = False) -> None:
+        self._is_open = False
+        self._read_only = read_only
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        kinds = {
+            iscoroutinefunction(verb) or isasyncgenfunction(verb)
+            for name in REQUIRED
+            if (verb := getattr(cls, "_" + name, None)) is not None
+        }
+        if len(kinds) > 1:
+            raise TypeError(
+                f"{cls.__name__} mixes blocking and awaiting verbs; define _read, _write, _remove and _scan "
+                "all with 'def' or all with 'async def'"
+            )
+        if kinds and not isinstance(getattr_static(cls, "_blocks"), property):
+            cls._blocks = kinds == {False}
+        cls._overridden = frozenset(name for name in _FACE if not hasattr(getattr(cls, name), "_is_face"))
+
+    # -- identity ---------------------------------------------------------------------------------
+
+    @property
+    def __class__(self) -> type[Self]:
+        # isinstance() asks this, zarr-python's among them: see `_foreign`.
+        _foreign.register_store(Store)
+        return type(self)
+
+    @__class__.setter
+    def __class__(self, value: type[Self]) -> None:
+        object.__dict__["__class__"].__set__(self, value)
+
+    @property
+    def _location(self) -> str:
+        """Where the data lies, as text: equality, hash, text forms and dask's token come from it."""
+        raise NotImplementedError(f"{type(self).__name__} must define the property _location")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Store):
+            return NotImplemented
+        return (
+            type(self) is type(other)
+            and self.read_only == other.read_only
+            and self._location == other._location
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self).__qualname__, self._location, self.read_only))
+
+    def __str__(self) -> str:
+        return self._location
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __dask_tokenize__(self) -> tuple[str, str, bool]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in _RUNTIME}
+        state["_is_open"] = False
+        return state
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can promise."""
+        return self._capabilities
+
+    # -- bindings ---------------------------------------------------------------------------------
+
+    def _bind(self, *, inline: bool) -> Verbs:
+        """Bind this store's own verbs to the calling thread or to an event loop."""
+        if not self._blocks:
+            return Awaiting(self)
+        return Inline(self) if inline else Hopping(self)
+
+    def _route(self, plain: Verbs, *, inline: bool) -> Verbs:
+        """Lead verbs through the public methods that a subclass overrides."""
+        changed = self._overridden & STANDS_FOR.keys()
+        return Routed(self, plain, self._overridden, inline=inline) if changed else plain
+
+    @cached_property
+    def _plain_inline(self) -> Verbs:
+        return self._bind(inline=True)
+
+    @cached_property
+    def _plain_loop(self) -> Verbs:
+        return self._bind(inline=False)
+
+    @cached_property
+    def _inline(self) -> Verbs:
+        return self._route(self._plain_inline, inline=True) if self._routes_itself else self._plain_inline
+
+    @cached_property
+    def _loop(self) -> Verbs:
+        return self._route(self._plain_loop, inline=False) if self._routes_itself else self._plain_loop
+
+    def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
+        """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
+        plain = self._plain_inline if inline else self._plain_loop
+        verbs = self._route(plain, inline=inline)
+        return Gated(verbs, self._check_writable) if self.read_only else verbs
+
+    # -- opening and closing ----------------------------------------------------------------------
+
+    @classmethod
+    async def open(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make a store and open it.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Passed to the constructor.
+        """
+        store = cls(*args, **kwargs)
+        await store._open()
+        return store
+
+    async def _open(self) -> None:
+        if self._is_open:
+            raise ValueError("store is already open")
+        self._is_open = True
+
+    async def _ensure_open(self) -> None:
+        if not self._is_open:
+            await self._open()
+
+    def close(self) -> None:
+        """Release what the store holds. The next use opens it again."""
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- read-only --------------------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store refuses every call that changes something."""
+        return self._read_only
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return a store on the same data that is read-only, or not; it isn't opened.
+
+        Parameters
+        ----------
+        read_only : bool
+            What the new store is to be.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__getstate__())
+        other._read_only = read_only
+        return other
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(
+                "store was opened in read-only mode and does not support writing.",
+                store=self,
+                cure="Use with_read_only(False) if you may write.",
+            )
+
+    @property
+    def supports_consolidated_metadata(self) -> bool:
+        """Whether zarr-python may consolidate a hierarchy's metadata here."""
+        return True
+
+    @property
+    def _supports_sync_io(self) -> bool:
+        # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
+        return self._blocks
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def get(self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+        """Read a value, or part of it.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        prototype : BufferPrototype, optional
+            What to return it in; host memory by default.
+        byte_range : ByteRequest, optional
+            Which bytes; all by default. A range or offset that starts at or past the end is an
+            error; an end past the end is cut; a suffix longer than the value is the whole value.
+
+        Returns
+        -------
+        Buffer or None
+            None if there is positively no such value. A failure to find out raises.
+
+        Raises
+        ------
+        InvalidKeyError, ByteRequestError
+            If key or request are wrong.
+        """
+        check_key(key, self)
+        if byte_range is not None:
+            byte_range = as_request(byte_range, self, key)
+        self._is_open = True
+        try:
+            value = await self._plain_loop.read(key, byte_range, host_memory)
+        except ByteRequestError as error:
+            raise self._about(error, key) from None
+        return None if value is None else wrap(value, prototype)
+
+    async def get_partial_values(
+        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> builtins.list[Any]:
+        """Read many values, or parts of values.
+
+        Parameters
+        ----------
+        prototype : BufferPrototype or None
+            What to return them in.
+        key_ranges : iterable of (str, ByteRequest or None)
+            Keys and which bytes of each; a key may occur many times.
+
+        Returns
+        -------
+        list of Buffer or None
+            In the order asked; None for a missing key.
+        """
+        requests = self._parse_requests(key_ranges)
+        try:
+            values = await _composites.read_values(self._loop, requests)
+        except ByteRequestError as error:
+            raise self._about(error, None) from None
+        return [None if value is None else wrap(value, prototype) for value in values]
+
+    async def get_ranges(
+        self,
+        key: str,
+        byte_ranges: Sequence[ByteRequest | None],
+        *,
+        prototype: Any = None,
+        max_concurrency: int = 10,
+        max_gap_bytes: int = 1 << 20,
+        max_coalesced_bytes: int = 16 << 20,
+    ) -> AsyncIterator[Sequence[tuple[int, Any]]]:
+        """Read many ranges of one value, near ones by one read.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        byte_ranges : sequence of ByteRequest or None
+            Which bytes; None is the whole value.
+        prototype : BufferPrototype, optional
+            What to return them in.
+        max_concurrency : int
+            How many reads may be under way at once.
+        max_gap_bytes, max_coalesced_bytes : int
+            Ranges with at most this many bytes between them are read as one, up to this size.
+
+        Yields
+        ------
+        list of (int, Buffer)
+            Batches of input positions and what was read for them, as they arrive.
+
+        Raises
+        ------
+        ExceptionGroup
+            Holding a `KeyNotFoundError` if there is no such value, or the error of a range.
+        """
+        check_key(key, self)
+        requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
+        self._is_open = True
+        async for batch in _composites.read_ranges(
+            self._loop,
+            key,
+            requests,
+            host_memory,
+            max_concurrency=max_concurrency,
+            max_gap_bytes=max_gap_bytes,
+            max_coalesced_bytes=max_coalesced_bytes,
+        ):
+            yield [(index, wrap(value, prototype)) for index, value in batch]
+
+    async def get_versioned(
+        self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None
+    ) -> tuple[Any, str] | None:
+        """Read a value together with its version.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        prototype : BufferPrototype, optional
+            What to return it in.
+        byte_range : ByteRequest, optional
+            Which bytes.
+
+        Returns
+        -------
+        (Buffer, str) or None
+            The version is opaque; hand it to `set_if_unchanged` or `delete_if_unchanged`.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the store has no versions (see `capabilities`).
+        """
+        return await self._do_get_versioned(self._loop, key, prototype, byte_range)
+
+    async def exists(self, key: str) -> bool:
+        """Whether a key has a value; False for directories.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        """
+        return await self._do_stat(self._plain_loop, key) is not None
+
+    async def getsize(self, key: str) -> int:
+        """Size of a value in bytes.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+
+        Raises
+        ------
+        KeyNotFoundError
+            If there is no such value (a `FileNotFoundError`).
+        """
+        return self._size(await self._do_stat(self._plain_loop, key), key)
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """Sum of the sizes, in bytes, of all values below a directory.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory: ``""`` is the root, ``"a/b"`` and ``"a/b/"`` are the same.
+        """
+        return await self._do_getsize_prefix(self._loop, prefix)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    async def set(self, key: str, value: Any, *, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value, in one step: readers and crashes see the old one or the new one, whole.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store; the store keeps no reference to it.
+        byte_range : (int, int), optional
+            Overwrite these bytes of an existing value instead, where the store can.
+        """
+        self._check_writable()
+        check_key(key, self)
+        pieces = as_pieces(value, self)
+        self._is_open = True
+        if byte_range is not None:
+            await self._do_patch(self._plain_loop, [parse_parts(key, byte_range, pieces, self)])
+            return
+        await self._plain_loop.write(key, pieces, ANY)
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """Store a value unless the key has one.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store.
+        """
+        await self._do_create(self._plain_loop, key, value)
+
+    async def create(self, key: str, value: Any) -> bool:
+        """Store a value unless the key has one, and tell whether this call stored it.
+
+        Of several callers exactly one is told True where `capabilities` has ``atomic_create``.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store.
+        """
+        return await self._do_create(self._loop, key, value)
+
+    async def set_if_unchanged(self, key: str, value: Any, version: str) -> str | None:
+        """Replace a value only if it still has a version.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store.
+        version : str
+            What `get_versioned` told.
+
+        Returns
+        -------
+        str or None
+            The new version; None if somebody else was first.
+        """
+        return await self._do_set_if_unchanged(self._loop, key, value, version)
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
+        """Overwrite parts of existing values. Not one step: a crash may leave some of it done.
+
+        Parameters
+        ----------
+        key_start_values : iterable of (str, int, bytes-like)
+            Key, first byte, and what to write there. Parts of one key must not overlap; a part may
+            reach past the end of the value but not begin past it.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the store has no partial writes (a `NotImplementedError`).
+        KeyNotFoundError
+            If a key has no value.
+        ByteRequestError
+            If parts overlap or leave a gap; nothing of that key is written then.
+        """
+        await self._do_set_partial_values(self._loop, key_start_values)
+
+    async def delete(self, key: str) -> None:
+        """Remove a value; no error if there is none.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        """
+        self._check_writable()
+        check_key(key, self)
+        self._is_open = True
+        await self._plain_loop.remove(key, ANY)
+
+    async def delete_if_unchanged(self, key: str, version: str) -> bool:
+        """Remove a value only if it still has a version; whether that was so.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        version : str
+            What `get_versioned` told.
+        """
+        return await self._do_delete_if_unchanged(self._loop, key, version)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove all that lies below a directory; no error if nothing does.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory: ``"a/b"`` and ``"a/b/"`` are the same; ``""`` is the root, as in `clear`.
+        """
+        await self._do_delete_dir(
+            self._plain_loop if "delete" not in self._overridden else self._loop, prefix
+        )
+
+    async def clear(self) -> None:
+        """Remove all keys and values, and nothing that isn't below the root."""
+        await self._do_delete_dir(self._loop, "")
+
+    # -- listing ----------------------------------------------------------------------------------
+
+    async def is_empty(self, prefix: str = "") -> bool:
+        """Whether no key lies below a directory.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory; the root by default.
+        """
+        return await self._do_is_empty(self._loop, prefix)
+
+    async def list(self) -> AsyncIterator[str]:
+        """Yield all keys, unordered."""
+        async for key in _composites.keys_below(self._plain_loop, self._listed("")):
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield all keys below a directory, relative to the root, unordered.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
+        """
+        async for key in _composites.keys_below(self._plain_loop, self._listed(prefix)):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names of keys and directories one level below a directory, once each.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory.
+        """
+        async for name in _composites.names_in(self._plain_loop, self._listed(prefix)):
+            yield name
+
+    # -- bodies that both faces share -------------------------------------------------------------
+
+    def _about(self, error: ByteRequestError, key: str | None) -> ByteRequestError:
+        """Let an error of byte arithmetic name the store and the key."""
+        error.key = error.key or key
+        error.store = error.store or str(self)
+        return error
+
+    def _listed(self, prefix: str) -> str:
+        directory = check_prefix(prefix, self)
+        if not self.supports_listing:
+            raise UnsupportedOperationError("this store can't be listed.", store=self, key=prefix or None)
+        self._is_open = True
+        return directory
+
+    def _check_versions(self, key: str) -> None:
+        if not self.capabilities.versions:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+
+    def _parse_requests(
+        self, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> builtins.list[tuple[str, ByteRequest | None]]:
+        requests = []
+        for key, byte_range in key_ranges:
+            check_key(key, self)
+            requests.append((key, None if byte_range is None else as_request(byte_range, self, key)))
+        self._is_open = True
+        return requests
+
+    def _size(self, entry: Entry | None, key: str) -> int:
+        if entry is None or entry.size is None:
+            raise KeyNotFoundError("there is no such value.", store=self, key=key)
+        return entry.size
+
+    async def _do_stat(self, verbs: Verbs, key: str) -> Entry | None:
+        check_key(key, self)
+        self._is_open = True
+        return await verbs.stat(key)
+
+    async def _do_getsize_prefix(self, verbs: Verbs, prefix: str) -> int:
+        return await _composites.size_below(verbs, self._listed(prefix))
+
+    async def _do_is_empty(self, verbs: Verbs, prefix: str) -> bool:
+        return await _composites.is_empty(verbs, self._listed(prefix))
+
+    async def _do_create(self, verbs: Verbs, key: str, value: Any) -> bool:
+        self._check_writable()
+        check_key(key, self)
+        pieces = as_pieces(value, self)
+        self._is_open = True
+        return await _composites.create(verbs, key, pieces, atomic=self.capabilities.atomic_create)
+
+    async def _do_get_versioned(
+        self, verbs: Verbs, key: str, prototype: Any, byte_range: ByteRequest | None
+    ) -> tuple[Any, str] | None:
+        check_key(key, self)
+        self._check_versions(key)
+        request = None if byte_range is None else as_request(byte_range, self, key)
+        self._is_open = True
+        try:
+            found = await verbs.read_versioned(key, request, host_memory)
+        except ByteRequestError as error:
+            raise self._about(error, key) from None
+        if found is None:
+            return None
+        value, version = found
+        return wrap(value, prototype), version or ""
+
+    async def _do_set_if_unchanged(self, verbs: Verbs, key: str, value: Any, version: str) -> str | None:
+        self._check_writable()
+        check_key(key, self)
+        self._check_versions(key)
+        self._is_open = True
+        answer = await verbs.write(key, as_pieces(value, self), version)
+        return None if answer is CONFLICT else answer
+
+    async def _do_delete_if_unchanged(self, verbs: Verbs, key: str, version: str) -> bool:
+        self._check_writable()
+        check_key(key, self)
+        self._check_versions(key)
+        self._is_open = True
+        return await verbs.remove(key, version) is not CONFLICT
+
+    async def _do_set_partial_values(self, verbs: Verbs, parts: Iterable[tuple[str, int, Any]]) -> None:
+        self._check_writable()
+        parsed = []
+        for key, start, value in parts:
+            check_key(key, self)
+            parsed.append(parse_parts(key, (start, None), as_pieces(value, self), self))
+        self._is_open = True
+        await self._do_patch(verbs, parsed)
+
+    async def _do_patch(self, verbs: Verbs, parts: builtins.list[tuple[str, int, Any]]) -> None:
+        if not self.supports_partial_writes:
+            raise UnsupportedOperationError(
+                "this store can't overwrite part of a value.",
+                store=self,
+                key=parts[0][0] if parts else None,
+                cure="Write the whole value.",
+            )
+        try:
+            await _composites.patch_many(verbs, parts, self)
+        except ByteRequestError as error:
+            raise self._about(error, None) from None
+
+    async def _do_delete_dir(self, verbs: Verbs, prefix: str) -> None:
+        self._check_writable()
+        directory = check_prefix(prefix, self)
+        self._is_open = True
+        await verbs.remove_below(directory)
+
+    # -- names that zarr-python calls --------------------------------------------------------------
+
+    async def _get_many(
+        self, requests: Iterable[tuple[str, Any, ByteRequest | None]]
+    ) -> AsyncGenerator[tuple[str, Any], None]:
+        for key, prototype, byte_range in requests:
+            yield key, await self.get(key, prototype, byte_range)
+
+    async def _set_many(self, values: Iterable[tuple[str, Any]]) -> None:
+        import asyncio
+
+        await asyncio.gather(*(self.set(key, value) for key, value in values))
+
+    async def _get_bytes(
+        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+    ) -> bytes:
+        value = await self.get(key, prototype, byte_range)
+        if value is None:
+            raise KeyNotFoundError("there is no such value.", store=self, key=key)
+        return bytes(value.to_bytes())
+
+    async def _get_json(
+        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+    ) -> Any:
+        import json
+
+        return json.loads(await self._get_bytes(key, prototype=prototype, byte_range=byte_range))
+
+
+# The methods whose overriding in a subclass is noticed: a blocking twin asks the override then.
+_FACE = [
+    name + twin
+    for name in (
+        "clear",
+        "create",
+        "delete",
+        "delete_dir",
+        "delete_if_unchanged",
+        "exists",
+        "get",
+        "get_partial_values",
+        "get_ranges",
+        "get_versioned",
+        "getsize",
+        "getsize_prefix",
+        "is_empty",
+        "list",
+        "list_dir",
+        "list_prefix",
+        "set",
+        "set_if_not_exists",
+        "set_if_unchanged",
+        "set_partial_values",
+    )
+    for twin in ("", "_sync")
+]
+for _name in _FACE:
+    getattr(Store, _name)._is_face = True

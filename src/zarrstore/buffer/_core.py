@@ -1,0 +1,178 @@
+"""What every buffer is, wherever its memory lies: flat, contiguous, untyped bytes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from zarrstore import _foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+    import numpy as np
+    import numpy.typing as npt
+
+BytesLike = bytes | bytearray | memoryview
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """A one-dimensional array of bytes, on the host or on a device."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its type of element."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Its number of dimensions."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its number of elements."""
+        ...
+
+    def __getitem__(self, key: slice) -> Self: ...
+    def __setitem__(self, key: slice, value: Any) -> None: ...
+
+
+class Buffer(ABC):
+    """A flat, contiguous block of bytes in the memory of the host or of a device.
+
+    Lengths and slices count bytes. Slicing shares memory. zarr-python takes an instance as one of its own.
+
+    Parameters
+    ----------
+    array_like : ArrayLike
+        One-dimensional, contiguous array of dtype uint8; kept, not copied.
+
+    Raises
+    ------
+    ValueError
+        If the array has another number of dimensions or another dtype.
+    """
+
+    __slots__ = ("_data",)
+
+    _data: Any
+
+    def __init__(self, array_like: ArrayLike) -> None:
+        if array_like.ndim != 1:
+            raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
+        if array_like.dtype != "B":
+            raise ValueError(f"a buffer needs bytes (uint8), got {array_like.dtype}; use view('B')")
+        self._data = array_like
+
+    @property
+    def __class__(self) -> type[Self]:
+        # isinstance() asks this, zarr-python's among them: see `_foreign`.
+        _foreign.register_buffer(Buffer)
+        return type(self)
+
+    @__class__.setter
+    def __class__(self, value: type[Self]) -> None:
+        object.__dict__["__class__"].__set__(self, value)
+
+    @classmethod
+    @abstractmethod
+    def create_zero_length(cls) -> Self:
+        """Make an empty buffer."""
+
+    @classmethod
+    def from_array_like(cls, array_like: ArrayLike) -> Self:
+        """Make a buffer that shares an array's memory.
+
+        Parameters
+        ----------
+        array_like : ArrayLike
+            One-dimensional, contiguous array of dtype uint8.
+        """
+        return cls(array_like)
+
+    @classmethod
+    @abstractmethod
+    def from_buffer(cls, buffer: Any) -> Self:
+        """Make a buffer of this class from another buffer, copying only between kinds of memory."""
+
+    @classmethod
+    @abstractmethod
+    def from_bytes(cls, bytes_like: BytesLike) -> Self:
+        """Make a buffer from an object with the buffer protocol."""
+
+    def as_array_like(self) -> Any:
+        """Return the underlying array, never a copy."""
+        return self._data
+
+    @abstractmethod
+    def as_numpy_array(self) -> npt.NDArray[np.uint8]:
+        """Return the bytes as a NumPy array, copied only if they lie on a device."""
+
+    def as_buffer_like(self) -> memoryview:
+        """Return an object with the buffer protocol over the bytes."""
+        return memoryview(self.as_numpy_array())
+
+    def to_bytes(self) -> bytes:
+        """Return a copy as `bytes`."""
+        return self.as_numpy_array().tobytes()
+
+    def __getitem__(self, key: slice) -> Self:
+        _check_slice(key)
+        return type(self)(self._data[key])
+
+    def __setitem__(self, key: slice, value: Any) -> None:
+        _check_slice(key)
+        self._data[key] = value._data if isinstance(value, Buffer) else value
+
+    def __len__(self) -> int:
+        return int(self._data.size)
+
+    @abstractmethod
+    def combine(self, others: Iterable[Any]) -> Self:
+        """Concatenate this buffer and others into a new one."""
+
+    def __add__(self, other: Any) -> Self:
+        return self.combine([other])
+
+    def __eq__(self, other: object) -> bool:
+        if not hasattr(other, "as_numpy_array"):
+            return NotImplemented
+        import numpy as np
+
+        return np.array_equal(self.as_numpy_array(), other.as_numpy_array())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__qualname__} of {len(self)} bytes>"
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self.as_numpy_array())
+
+    def __bytes__(self) -> bytes:
+        return self.to_bytes()
+
+
+def _check_slice(key: Any) -> None:
+    if not isinstance(key, slice):
+        raise TypeError(f"a buffer is indexed by a slice, not by {type(key).__name__}")
+    if key.step not in (None, 1):
+        raise ValueError(f"a buffer's slices are contiguous; got a step of {key.step}")
+
+
+class BufferPrototype(NamedTuple):
+    """The two classes that a reader wants its results in.
+
+    Attributes
+    ----------
+    buffer : type
+        Class of flat buffers, what a store returns.
+    nd_buffer : type
+        Class of n-dimensional buffers, what codecs make of them; stores never look at it.
+    """
+
+    buffer: type[Any]
+    nd_buffer: type[Any]

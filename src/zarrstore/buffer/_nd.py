@@ -1,0 +1,162 @@
+"""N-dimensional buffers on the host: the other half of a prototype, for codecs; stores never make one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from zarrstore import _foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+    import numpy.typing as npt
+
+
+class NDBuffer:
+    """An n-dimensional array in the host's memory.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Kept, not copied.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, array: Any) -> None:
+        self._data = array
+
+    @property
+    def __class__(self) -> type[Self]:
+        _foreign.register_nd_buffer(NDBuffer)
+        return type(self)
+
+    @__class__.setter
+    def __class__(self, value: type[Self]) -> None:
+        object.__dict__["__class__"].__set__(self, value)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        shape: Iterable[int],
+        dtype: npt.DTypeLike,
+        order: Literal["C", "F"] = "C",
+        fill_value: Any | None = None,
+    ) -> Self:
+        """Make an array filled with a value, zero by default."""
+        array = np.zeros(tuple(shape), dtype, order=order)
+        if fill_value is not None and not (isinstance(fill_value, int) and fill_value == 0):
+            array[...] = fill_value
+        return cls(array)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Literal["C", "F"] = "C") -> Self:
+        """Make an array whose content is arbitrary."""
+        return cls(np.empty(shape, dtype, order=order))
+
+    @classmethod
+    def from_ndarray_like(cls, ndarray_like: Any) -> Self:
+        """Make a buffer that shares an array's memory."""
+        return cls(ndarray_like)
+
+    @classmethod
+    def from_numpy_array(cls, array_like: npt.ArrayLike) -> Self:
+        """Make a buffer from anything that NumPy takes as an array."""
+        return cls(np.asanyarray(array_like))
+
+    def as_ndarray_like(self) -> Any:
+        """Return the underlying array, never a copy."""
+        return self._data
+
+    def as_numpy_array(self) -> npt.NDArray[Any]:
+        """Return the underlying array."""
+        return np.asanyarray(self._data)
+
+    def as_scalar(self) -> Any:
+        """Return the only element.
+
+        Raises
+        ------
+        ValueError
+            If there isn't exactly one.
+        """
+        if self._data.size != 1:
+            raise ValueError(f"an array of {self._data.size} elements is no scalar")
+        return self._data[()] if self._data.ndim == 0 else self._data.reshape(())[()]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+        return tuple(self._data.shape)
+
+    @property
+    def byteorder(self) -> Any:
+        """Byte order of the elements, ``"little"`` or ``"big"``."""
+        order = self.dtype.byteorder
+        if order == "=":
+            import sys
+
+            return sys.byteorder
+        return "big" if order == ">" else "little"
+
+    def reshape(self, newshape: tuple[int, ...] | Literal[-1]) -> Self:
+        """Return a view of another shape."""
+        return type(self)(self._data.reshape(newshape))
+
+    def squeeze(self, axes: tuple[int, ...]) -> Self:
+        """Return a view without the given dimensions."""
+        return type(self)(self._data.squeeze(axes))
+
+    def astype(self, dtype: npt.DTypeLike, order: Literal["K", "A", "C", "F"] = "K") -> Self:
+        """Return a copy with another type of element."""
+        return type(self)(self._data.astype(dtype, order=order))
+
+    def transpose(self, axes: Any) -> Self:
+        """Return a view with the dimensions permuted."""
+        return type(self)(self._data.transpose(axes))
+
+    def copy(self) -> Self:
+        """Return a copy."""
+        return type(self)(self._data.copy())
+
+    def fill(self, value: Any) -> None:
+        """Set every element."""
+        self._data.fill(value)
+
+    def all_equal(self, other: Any, equal_nan: bool = True) -> bool:
+        """Whether every element equals other (NaN equals NaN if asked; +0.0 and -0.0 differ)."""
+        if other is None:
+            return False
+        array = self.as_numpy_array()
+        if array.size == 0:
+            return True
+        value = np.asarray(other, dtype=array.dtype)
+        if array.dtype.kind == "f" and value.ndim == 0 and value == 0:
+            return bool((array == 0).all() and (np.signbit(array) == np.signbit(value)).all())
+        return bool(
+            np.array_equal(
+                array, np.broadcast_to(value, array.shape), equal_nan=equal_nan and array.dtype.kind in "fc"
+            )
+        )
+
+    def __getitem__(self, key: Any) -> Self:
+        return type(self)(np.asanyarray(self._data[key]))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._data[key] = value.as_ndarray_like() if hasattr(value, "as_ndarray_like") else value
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__qualname__} {self.shape} {self.dtype}>"

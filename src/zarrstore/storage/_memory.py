@@ -1,0 +1,336 @@
+"""Values in this process's memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from zarrstore._foreign import is_buffer
+from zarrstore._keys import is_key
+from zarrstore._requests import span
+from zarrstore._values import as_pieces
+from zarrstore._verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts
+from zarrstore.abc.store import Store
+from zarrstore.buffer import cpu
+from zarrstore.errors import DetachedError, KeyNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, MutableMapping
+
+# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
+_PAGE = 1000
+
+# The data of this process by token, so that a store that is pickled and comes back is itself again.
+_alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
+
+
+class _Data:
+    """What stores on the same memory share: a mapping from keys to buffers, a tree of its keys, a lock.
+
+    The tree maps each directory (``""``, ``"a/"``, ``"a/b/"``) to what lies one level below it. It is
+    kept only for a mapping of our own: a caller's may change behind our back.
+    """
+
+    def __init__(
+        self, mapping: MutableMapping[str, Any] | None, token: str, *, detached: bool = False
+    ) -> None:
+        self.own = mapping is None
+        self.values: MutableMapping[str, Any] = {} if mapping is None else mapping
+        self.tree: dict[str, dict[str, None]] = {}
+        self.lock = threading.RLock()
+        self.token = token
+        self.detached = detached
+        # Versions count up; of keys that were removed none stays behind, yet none is ever used twice.
+        self.versions: dict[str, int] = {}
+        self.clock = 0
+        _alive[token] = self
+
+    def put(self, key: str, buffer: Any) -> None:
+        if self.own and key not in self.values:
+            self._graft(key)
+        self.values[key] = buffer
+        self.clock += 1
+        self.versions[key] = self.clock
+
+    def drop(self, key: str) -> None:
+        if self.values.pop(key, None) is not None:
+            self.versions.pop(key, None)
+            if self.own:
+                self._prune(key)
+
+    def _graft(self, path: str) -> None:
+        tree = self.tree
+        while path:
+            parent = path[: path.rfind("/", 0, len(path) - 1) + 1]
+            children = tree.get(parent)
+            if children is not None:
+                children[path] = None
+                return
+            tree[parent] = {path: None}
+            path = parent
+
+    def _prune(self, path: str) -> None:
+        tree = self.tree
+        while path:
+            parent = path[: path.rfind("/", 0, len(path) - 1) + 1]
+            children = tree[parent]
+            del children[path]
+            if children:
+                return
+            del tree[parent]
+            path = parent
+
+    def version(self, key: str) -> str:
+        # A caller's mapping may have been changed by the caller: the object's identity tells.
+        return (
+            f"{self.versions.get(key, 0)}-{id(self.values[key]):x}"
+            if not self.own
+            else str(self.versions[key])
+        )
+
+    def below(self, prefix: str) -> Iterator[str]:
+        """All keys below a directory, from a snapshot of each directory."""
+        if not self.own:
+            yield from [key for key in list(self.values) if key.startswith(prefix)]
+            return
+        pending = [prefix]
+        while pending:
+            for path in list(self.tree.get(pending.pop(), ())):
+                if path[-1] == "/":
+                    pending.append(path)
+                else:
+                    yield path
+
+    def within(self, prefix: str) -> Iterator[str]:
+        """Keys and directories one level below a directory."""
+        if self.own:
+            yield from list(self.tree.get(prefix, ()))
+            return
+        skip = len(prefix)
+        seen = set()
+        for key in list(self.values):
+            if key.startswith(prefix):
+                cut = key.find("/", skip)
+                path = key if cut < 0 else key[: cut + 1]
+                if path not in seen:
+                    seen.add(path)
+                    yield path
+
+
+class MemoryStore(Store):
+    """A store in this process's memory.
+
+    Values are kept as they were when they were set, and what a read returns shares that memory
+    read-only: nothing is copied and nothing that a caller does to it reaches the store.
+
+    Parameters
+    ----------
+    store_dict : mutable mapping of str to Buffer, optional
+        Initial data, and the place where the store keeps what is set; others may change it meanwhile.
+    read_only : bool
+        Whether to refuse every call that changes something.
+
+    Notes
+    -----
+    Equality goes by identity: two stores are equal if they share one mapping. Pickling carries the data;
+    unpickled in the same process it is the same store again, in another one a copy that can be
+    read and refuses writes, since nobody would see them.
+    """
+
+    supports_writes: bool = True
+    supports_deletes: bool = True
+    supports_partial_writes: bool = True
+    supports_listing: bool = True
+
+    _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
+    _never_blocks: ClassVar[bool] = True
+    _scheme: ClassVar[str] = "memory"
+
+    def __init__(
+        self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
+    ) -> None:
+        super().__init__(read_only=read_only)
+        if store_dict is None:
+            self._data = _Data(None, uuid.uuid4().hex)
+        else:
+            # The data object holds the mapping, so this token can't be given to another one meanwhile.
+            token = f"{os.getpid()}-{id(store_dict):x}"
+            self._data = _alive.get(token) or _Data(store_dict, token)
+
+    @property
+    def _store_dict(self) -> MutableMapping[str, Any]:
+        return self._data.values
+
+    @property
+    def _location(self) -> str:
+        return f"{self._scheme}://{self._data.token}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self.__getstate__()
+        data = state.pop("_data")
+        with data.lock:
+            snapshot = {key: _array(buffer).tobytes() for key, buffer in list(data.values.items())}
+        return _revive, (type(self), data.token, snapshot, state)
+
+    def _check_writable(self) -> None:
+        super()._check_writable()
+        if self._data.detached:
+            raise DetachedError(
+                "this memory store is a copy of another process's: what is written here would be lost.",
+                store=self,
+                cure="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
+            )
+
+    def _keep(self, pieces: Iterable[Any]) -> Any:
+        """Copy pieces into a buffer that nobody else can write to."""
+        parts = [
+            piece if isinstance(piece, np.ndarray) else np.frombuffer(piece, np.uint8) for piece in pieces
+        ]
+        array = parts[0].copy() if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+        array.flags.writeable = False
+        return cpu.Buffer(array)
+
+    # -- verbs ------------------------------------------------------------------------------------
+
+    def _read(self, key: str, request: Any, new: Any) -> Any:
+        buffer = self._data.values.get(key)
+        if buffer is None:
+            return None
+        array = buffer._data if type(buffer) is cpu.Buffer else _array(buffer)
+        if array.flags.writeable:
+            array = array.view()
+            array.flags.writeable = False
+        if request is None:
+            return array
+        start, stop = span(request, array.size)
+        return array[start:stop]
+
+    _read_now = _read
+
+    def _read_versioned(self, key: str, request: Any, new: Any) -> tuple[Any, str] | None:
+        with self._data.lock:
+            value = self._read(key, request, new)
+            return None if value is None else (value, self._data.version(key))
+
+    def _stat(self, key: str) -> Entry | None:
+        with self._data.lock:
+            buffer = self._data.values.get(key)
+            return None if buffer is None else Entry(key, len(buffer), self._data.version(key))
+
+    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        kept = self._keep(pieces)
+        data = self._data
+        with data.lock:
+            if condition is not ANY:
+                now = data.version(key) if key in data.values else ABSENT
+                if now != condition:
+                    return CONFLICT
+            data.put(key, kept)
+            return data.version(key)
+
+    def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+        parts = list(parts)
+        data = self._data
+        with data.lock:
+            old = self._read(key, None, None)
+            if old is None:
+                raise KeyNotFoundError("there is no value to write into.", store=self, key=key)
+            check_parts(key, old.size, parts)
+            array = np.empty(max(old.size, *(start + len(part) for start, part in parts)), np.uint8)
+            array[: old.size] = old
+            for start, part in parts:
+                array[start : start + len(part)] = np.frombuffer(part, np.uint8)
+            data.put(key, self._keep((array,)))
+
+    def _remove(self, key: str, condition: Any = ANY) -> Any:
+        data = self._data
+        with data.lock:
+            if condition is not ANY:
+                now = data.version(key) if key in data.values else ABSENT
+                if now != condition:
+                    return CONFLICT
+            data.drop(key)
+            return None
+
+    def _remove_below(self, prefix: str) -> None:
+        data = self._data
+        with data.lock:
+            for key in list(data.below(prefix)):
+                data.drop(key)
+
+    def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+        data = self._data
+        page = []
+        for path in data.below(prefix) if deep else data.within(prefix):
+            if not data.own and not is_key(path.removesuffix("/")):
+                continue
+            if sizes and path[-1] != "/":
+                buffer = data.values.get(path)
+                if buffer is None:
+                    continue
+                page.append(Entry(path, len(buffer)))
+            else:
+                page.append(Entry(path))
+            if len(page) >= _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _copy(self, source: str, target: str) -> None:
+        value = self._read(source, None, None)
+        if value is None:
+            raise KeyNotFoundError("there is no value to copy.", store=self, key=source)
+        self._write(target, (value,), ANY)
+
+    # -- what the listing adds to the face --------------------------------------------------------
+
+    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store; it is copied.
+        byte_range : (int, int), optional
+            First byte, and the one behind the last. As many bytes as the value has; the range may
+            reach past the end of what is there, but not begin past it.
+
+        Raises
+        ------
+        KeyNotFoundError
+            If a range is given and the key has no value.
+        """
+        await super().set(key, value, byte_range=byte_range)
+
+    set._is_face = True  # type: ignore[attr-defined]
+
+
+def _array(buffer: Any) -> Any:
+    """Bytes of a buffer in a caller's mapping, which may hold anything bytes-like."""
+    if is_buffer(buffer):
+        return buffer.as_numpy_array()
+    return np.frombuffer(as_pieces(buffer, MemoryStore)[0], np.uint8)
+
+
+def _revive(
+    cls: type[MemoryStore], token: str, snapshot: dict[str, bytes], state: dict[str, Any]
+) -> MemoryStore:
+    """Unpickle: the very same data in the process that has it, else a copy that refuses writes."""
+    store = object.__new__(cls)
+    store.__dict__.update(state)
+    data = _alive.get(token)
+    if data is None:
+        data = _Data(None, token, detached=True)
+        store._data = data
+        for key, value in snapshot.items():
+            data.put(key, store._keep((value,)))
+    store._data = data
+    return store

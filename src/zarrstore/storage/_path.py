@@ -1,0 +1,205 @@
+"""A store and a path in it: what an array or a group of a hierarchy lies at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from zarrstore._keys import check_prefix
+from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from zarrstore._requests import ByteRequest
+    from zarrstore.abc.store import Store
+
+AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
+_MODES = ("r", "r+", "a", "w", "w-")
+
+
+class StorePath:
+    """A path within a store.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    path : str
+        Path within it; ``""`` is the root. Leading, trailing and doubled slashes are dropped.
+
+    Raises
+    ------
+    InvalidKeyError
+        If the path has a segment ``.`` or ``..``.
+    """
+
+    store: Store
+    path: str
+
+    def __init__(self, store: Store, path: str = "") -> None:
+        self.store = store
+        self.path = _normalise(path, store)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store is read-only."""
+        return self.store.read_only
+
+    @classmethod
+    async def open(cls, store: Store, path: str, mode: AccessModeLiteral | None = None) -> Self:
+        """Open a path as a mode asks.
+
+        Parameters
+        ----------
+        store : Store
+            The store.
+        path : str
+            Path within it.
+        mode : str, optional
+            ``"r"`` makes the result read-only; ``"r+"`` and ``"a"`` do nothing; ``"w-"`` demands that
+            nothing lies there; ``"w"`` **removes all that lies below the path**. None does nothing.
+
+        Raises
+        ------
+        FileExistsError
+            If the mode is ``"w-"`` and there are keys at the path.
+        ReadOnlyError
+            If the mode writes and the store is read-only.
+        """
+        if mode is not None and mode not in _MODES:
+            raise ValueError(f"mode is one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+        await store._ensure_open()
+        self = cls(store, path)
+        if mode is None:
+            return self
+        if mode == "r":
+            if not store.read_only:
+                self.store = store.with_read_only(True)
+                await self.store._ensure_open()
+            return self
+        if store.read_only:
+            raise ReadOnlyError(
+                f"mode {mode!r} writes, and the store was opened in read-only mode.",
+                store=store,
+                key=self.path or None,
+            )
+        if mode == "w-" and not await self.is_empty():
+            raise KeyConflictError(
+                "keys lie here already, and mode 'w-' only creates.",
+                store=store,
+                key=self.path or None,
+                cure="Use mode 'a' to add to them, or 'w' to remove them first.",
+            )
+        if mode == "w":
+            await self.delete_dir()
+        return self
+
+    async def get(self, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+        """Read the value at this path.
+
+        Parameters
+        ----------
+        prototype : BufferPrototype, optional
+            What to return it in; host memory by default.
+        byte_range : ByteRequest, optional
+            Which bytes; all by default.
+
+        Returns
+        -------
+        Buffer or None
+            None if there is no such value.
+        """
+        return await self.store.get(self.path, prototype=prototype, byte_range=byte_range)
+
+    async def set(self, value: Any, byte_range: ByteRequest | None = None) -> None:
+        """Replace the value at this path.
+
+        Parameters
+        ----------
+        value : Buffer or bytes-like
+            What to store.
+        byte_range : ByteRequest, optional
+            Must be None: a path has no partial writes.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If ``byte_range`` is given (a `NotImplementedError`).
+        """
+        if byte_range is not None:
+            raise UnsupportedOperationError(
+                "a store path writes whole values only.",
+                store=self.store,
+                key=self.path,
+                cure="Use the store's set_partial_values.",
+            )
+        await self.store.set(self.path, value)
+
+    async def delete(self) -> None:
+        """Remove the value at this path.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If the store can't delete (a `NotImplementedError`).
+        """
+        if not self.store.supports_deletes:
+            raise UnsupportedOperationError("this store can't delete.", store=self.store, key=self.path)
+        await self.store.delete(self.path)
+
+    async def delete_dir(self) -> None:
+        """Remove all that lies below this path."""
+        await self.store.delete_dir(self.path)
+
+    async def set_if_not_exists(self, default: Any) -> None:
+        """Store a value at this path unless there is one.
+
+        Parameters
+        ----------
+        default : Buffer or bytes-like
+            What to store.
+        """
+        await self.store.set_if_not_exists(self.path, default)
+
+    async def exists(self) -> bool:
+        """Whether there is a value at this path."""
+        return bool(self.path) and await self.store.exists(self.path)
+
+    async def is_empty(self) -> bool:
+        """Whether no key lies below this path."""
+        return await self.store.is_empty(self.path)
+
+    def get_sync(self, *, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+        """Blocking form of `get`."""
+        return self.store.get_sync(self.path, prototype=prototype, byte_range=byte_range)
+
+    def set_sync(self, value: Any) -> None:
+        """Blocking form of `set`."""
+        self.store.set_sync(self.path, value)
+
+    def delete_sync(self) -> None:
+        """Blocking form of `delete`."""
+        self.store.delete_sync(self.path)
+
+    def __truediv__(self, other: str) -> Self:
+        """Return the path below this one."""
+        return type(self)(self.store, f"{self.path}/{other}")
+
+    def __str__(self) -> str:
+        return f"{str(self.store).removesuffix('/')}/{self.path}".removesuffix("/")
+
+    def __repr__(self) -> str:
+        return f"StorePath({type(self.store).__name__}, {str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not hasattr(other, "store") or not hasattr(other, "path"):
+            return NotImplemented
+        return bool(self.store == other.store and self.path == other.path)
+
+    def __hash__(self) -> int:
+        return hash((self.store, self.path))
+
+
+def _normalise(path: str, store: object) -> str:
+    parts = [part for part in str(path).split("/") if part]
+    return check_prefix("/".join(parts), store).removesuffix("/")

@@ -1,0 +1,73 @@
+"""Temporary names beside the values of a local store: how they look, and when one is litter.
+
+A file or folder on its way in or out of a store bears a short name of its own, which no listing
+shows and no key may have. Its maker holds ``flock`` on it, which the kernel lets go when the maker
+dies, wherever it ran: so whoever meets such a name and gets the lock knows that nobody will finish
+it, and removes it. A process id would prove nothing across hosts and containers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import time
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_PREFIX = ".zarrstore-"
+_NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
+
+# Where locks don't work, only age speaks: no write takes a week, in seconds.
+_STALE = 7 * 24 * 3600
+
+
+def make_name() -> str:
+    """Return a new temporary name of 31 bytes, whatever the length of the name that it stands for."""
+    return f"{_PREFIX}{os.urandom(8).hex()}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of ours."""
+    return name.startswith(_PREFIX) and _NAME.fullmatch(name) is not None
+
+
+def claim(descriptor: int) -> None:
+    """Tell others that the maker of this file or folder is alive, until the descriptor is closed."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass  # no locks on this file system: `reap` goes by age there
+
+
+def reap(path: str) -> bool:
+    """Remove a temporary file or folder if its maker is dead; whether it was."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(descriptor)
+        try:
+            if fcntl is None:
+                raise OSError
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            if time.time() - found.st_mtime < _STALE:
+                return False
+        if stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
