@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zarrstore.buffer import cpu
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_cpu_buffer: Any = None
 
 
 def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
@@ -63,12 +62,7 @@ def parse_parts(
 
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
-    global _cpu_buffer
-    if _cpu_buffer is None:
-        from zarrstore.buffer import cpu
-
-        _cpu_buffer = cpu.Buffer
-    made = _cpu_buffer if prototype is None else prototype.buffer
+    made = cpu.Buffer if prototype is None else prototype.buffer
     if not isinstance(value, (bytes, bytearray, memoryview)) and made.__module__.endswith("cpu"):
         return made.from_array_like(value)
     return made.from_bytes(value)

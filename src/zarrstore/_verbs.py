@@ -44,6 +44,8 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from zarrstore import _threads
 from zarrstore._requests import cut
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
@@ -274,8 +276,6 @@ def patched(key: str, value: Any, parts: Iterable[tuple[int, Any]]) -> bytearray
 
 def host_memory(size: int) -> Any:
     """Give ``size`` bytes of the host's memory: the ``new`` that is used where nobody asks otherwise."""
-    import numpy as np
-
     return np.empty(size, np.uint8)
 
 

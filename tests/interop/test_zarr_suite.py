@@ -148,9 +148,7 @@ def make_local(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["memory", "local"])
 def test_hierarchy_machine(kind, make_local):
-    run_state_machine_as_test(
-        _hierarchy(MemoryStore if kind == "memory" else make_local), settings=_SETTINGS
-    )
+    run_state_machine_as_test(_hierarchy(MemoryStore if kind == "memory" else make_local), settings=_SETTINGS)
 
 
 def test_key_machine_on_memory():

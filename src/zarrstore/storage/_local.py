@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -251,6 +252,9 @@ class LocalStore(Store):
             claim(descriptor)
             for piece in pieces:
                 _write_all(descriptor, piece)
+            # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
+            # asks for that while the old value is still in place, and keeps our claim.
+            os.close(os.dup(descriptor))
             if condition is ABSENT:
                 return self._publish_new(temporary, path, key)
             self._publish(temporary, path, key)
@@ -261,12 +265,11 @@ class LocalStore(Store):
             raise self._error(error, "write", key) from error
         finally:
             # However this ends, an interrupt between any two of these steps included, nothing stays behind.
-            if descriptor >= 0:
-                os.close(descriptor)
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
+            for tidy in (partial(os.close, descriptor), partial(os.unlink, temporary)):
+                try:
+                    tidy()
+                except OSError:
+                    pass
 
     def _target(self, key: str) -> str:
         if is_temporary(key.rpartition("/")[2]) or (
@@ -495,9 +498,7 @@ class LocalStore(Store):
                         if item.is_dir():
                             above = linked
                             if item.is_symlink():
-                                # Only links can lead in a circle.
-                                target = item.stat()
-                                place = (target.st_dev, target.st_ino)
+                                place = _place(item)
                                 if place in linked or self._encloses(inside, place):
                                     continue
                                 above = (*linked, place)
@@ -517,6 +518,8 @@ class LocalStore(Store):
                 name = item.name
                 try:
                     if item.is_dir():
+                        if item.is_symlink() and self._encloses(prefix, _place(item)):
+                            continue
                         below = f"{prefix}{name}/"
                         if self._lists(name, item.path) and next(self._walk(below, False), None) is not None:
                             yield Entry(below)
@@ -596,6 +599,12 @@ class LocalStore(Store):
         state = super().__getstate__()
         state.update(_in_place=bool(_NOWAIT), _plainly=False)  # another host may have another file system
         return state
+
+
+def _place(item: os.DirEntry[str]) -> tuple[int, int]:
+    """Where a link to a folder leads; only links can lead in a circle."""
+    target = item.stat()
+    return target.st_dev, target.st_ino
 
 
 class _Nothing:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zarrstore.testing._asker import Asker
-from zarrstore.testing._questions import QUESTIONS, Question
+from zarrstore.testing._questions import QUESTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zarrstore.testing._question import Question
 
 FACES = ("await", "block")
 
