@@ -17,7 +17,6 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-    from functools import cached_property
 
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import Verbs
@@ -34,13 +33,13 @@ class SyncFace:
         _is_open: bool
         _overridden: ClassVar[frozenset[str]]
 
-        @cached_property
+        @property
         def _inline(self) -> Verbs: ...
-        @cached_property
+        @property
         def _loop(self) -> Verbs: ...
-        @cached_property
+        @property
         def _plain_inline(self) -> Verbs: ...
-        @cached_property
+        @property
         def _plain_loop(self) -> Verbs: ...
 
         _about: Callable[[ByteRequestError, str | None], ByteRequestError]
@@ -244,7 +243,7 @@ class SyncFace:
         directory = self._listed(prefix)
         verbs = self._inline if self._blocks else self._loop
         run = drive if self._blocks else _threads.run_on_io
-        return _pull(listing(verbs, directory), run)
+        return _pull(self, listing(verbs, directory), run)
 
     def _get_bytes_sync(
         self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
@@ -262,8 +261,8 @@ class SyncFace:
         return json.loads(self._get_bytes_sync(key, prototype=prototype, byte_range=byte_range))
 
 
-def _pull(listing: AsyncIterator[T], run: Callable[..., Any]) -> Iterator[T]:
-    """Iterate over an async listing from blocking code; leaving early closes it."""
+def _pull(store: object, listing: AsyncIterator[T], run: Callable[..., Any]) -> Iterator[T]:
+    """Iterate over an async listing of a store from blocking code; leaving early closes it."""
     try:
         while True:
             try:

@@ -257,3 +257,27 @@ def test_values_in_pieces_never_meet_in_one_place():
 def test_capabilities_are_declared():
     assert MemoryStore().capabilities == Capabilities(atomic_create=True, versions=True, shared=False)
     assert Blocking().capabilities == Capabilities()
+
+
+@pytest.mark.parametrize("make", [MemoryStore, Awaiting, lambda: WrapperStore(MemoryStore())])
+def test_a_store_is_freed_when_it_is_dropped_not_when_the_collector_runs(make):
+    """A store in a reference cycle would keep its memory until the collector happens to run."""
+    import gc
+    import weakref
+
+    store = make()
+    asyncio.run(store.set("a/k", b"1"))
+    store.set_sync("a/k", b"1")
+    asyncio.run(store.get("a/k"))
+    list(store.list_sync())
+    gc.collect()
+    gc.disable()
+    try:
+        store.get_sync("a/k")
+        asyncio.run(store.get("a/k"))
+        list(store.list_sync())
+        gone = weakref.ref(store)
+        del store
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -5,11 +5,11 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
-from functools import cached_property
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarrstore import _composites, _foreign
+from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
 from zarrstore._keys import check_key, check_prefix
 from zarrstore._requests import (
     ByteRequest,
@@ -28,14 +28,11 @@ from zarrstore._verbs import (
     ANY,
     CONFLICT,
     REQUIRED,
+    TURNS,
     WAIT,
-    Awaiting,
     Capabilities,
     Condition,
     Entry,
-    Gated,
-    Hopping,
-    Inline,
     Verbs,
     gather_pieces,
     host_memory,
@@ -68,9 +65,6 @@ __all__ = [
     "span",
 ]
 
-# What a store makes anew in each process and for each copy: never pickled, never shared.
-_RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
-
 
 class Store(SyncFace):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
@@ -90,6 +84,12 @@ class Store(SyncFace):
     _overridden: ClassVar[frozenset[str]] = frozenset()
     # Whether the verbs block, so that they may be driven in the calling thread: read off their definitions.
     _blocks: bool = True
+    # Whether they have nothing to wait for either, so that an event loop needs no thread for them.
+    _never_blocks: ClassVar[bool] = False
+    # The classes that bind them to the calling thread and to an event loop.
+    _bindings: ClassVar[tuple[Any, Any]]
+    # Calls in place that an event loop still bears before other tasks get their turn.
+    _turns: int = TURNS
     # Whether this class's own methods go through its overridden ones; a logging wrapper's don't.
     _routes_itself: ClassVar[bool] = True
 
@@ -119,6 +119,11 @@ class Store(SyncFace):
             )
         if kinds and not isinstance(getattr_static(cls, "_blocks"), property):
             cls._blocks = kinds == {False}
+            on_loop = (Staying if cls._never_blocks else Hopping) if cls._blocks else Awaiting
+            cls._bindings = (
+                bind_class(Inline if cls._blocks else Awaiting, cls),
+                bind_class(on_loop, cls),
+            )
         cls._overridden = frozenset(name for name in _FACE if not hasattr(getattr(cls, name), "_is_face"))
 
     # -- identity ---------------------------------------------------------------------------------
@@ -160,9 +165,7 @@ class Store(SyncFace):
         return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in _RUNTIME}
-        state["_is_open"] = False
-        return state
+        return {**self.__dict__, "_is_open": False}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -171,38 +174,36 @@ class Store(SyncFace):
 
     # -- bindings ---------------------------------------------------------------------------------
 
-    def _bind(self, *, inline: bool) -> Verbs:
-        """Bind this store's own verbs to the calling thread or to an event loop."""
-        if not self._blocks:
-            return Awaiting(self)
-        return Inline(self) if inline else Hopping(self)
+    @property
+    def _plain_inline(self) -> Verbs:
+        """This store's own verbs, in the calling thread."""
+        verbs: Verbs = self._bindings[0](self)
+        return verbs
+
+    @property
+    def _plain_loop(self) -> Verbs:
+        """This store's own verbs, on an event loop."""
+        verbs: Verbs = self._bindings[1](self)
+        return verbs
 
     def _route(self, plain: Verbs, *, inline: bool) -> Verbs:
         """Lead verbs through the public methods that a subclass overrides."""
-        changed = self._overridden & STANDS_FOR.keys()
-        return Routed(self, plain, self._overridden, inline=inline) if changed else plain
+        return Routed(self, plain, inline=inline) if self._overridden & STANDS_FOR.keys() else plain
 
-    @cached_property
-    def _plain_inline(self) -> Verbs:
-        return self._bind(inline=True)
-
-    @cached_property
-    def _plain_loop(self) -> Verbs:
-        return self._bind(inline=False)
-
-    @cached_property
+    @property
     def _inline(self) -> Verbs:
-        return self._route(self._plain_inline, inline=True) if self._routes_itself else self._plain_inline
+        plain = self._plain_inline
+        return self._route(plain, inline=True) if self._overridden and self._routes_itself else plain
 
-    @cached_property
+    @property
     def _loop(self) -> Verbs:
-        return self._route(self._plain_loop, inline=False) if self._routes_itself else self._plain_loop
+        plain = self._plain_loop
+        return self._route(plain, inline=False) if self._overridden and self._routes_itself else plain
 
     def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
         """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
-        plain = self._plain_inline if inline else self._plain_loop
-        verbs = self._route(plain, inline=inline)
-        return Gated(verbs, self._check_writable) if self.read_only else verbs
+        verbs = self._route(self._plain_inline if inline else self._plain_loop, inline=inline)
+        return Gated(self, verbs) if self.read_only else verbs
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -280,6 +281,9 @@ class Store(SyncFace):
     def _supports_sync_io(self) -> bool:
         # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
         return self._blocks
+
+    def _read_now(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+        return WAIT
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from zarrstore._verbs import Capabilities, Verbs, Wrapped
+from zarrstore._bindings import Wrapped, wrap_class
 from zarrstore.abc.store import Store
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from zarrstore._verbs import Capabilities, Verbs
 
 T_Store = TypeVar("T_Store", bound=Any)
 
@@ -34,6 +36,8 @@ class WrapperStore(Store, Generic[T_Store]):
     """
 
     _store: T_Store
+    # The class that binds this class's verbs to those below.
+    _wrapped: ClassVar[Any] = Wrapped
 
     def __init__(self, store: T_Store) -> None:
         self._store = store
@@ -54,8 +58,19 @@ class WrapperStore(Store, Generic[T_Store]):
     def _supports_sync_io(self) -> bool:
         return self._below._supports_sync_io
 
-    def _bind(self, *, inline: bool) -> Verbs:
-        return Wrapped(self, self._below._verbs_for_wrapper(inline=inline), WrapperStore)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._wrapped = wrap_class(cls)
+
+    @property
+    def _plain_inline(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=True))
+        return verbs
+
+    @property
+    def _plain_loop(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=False))
+        return verbs
 
     @property
     def _is_open(self) -> bool:
@@ -129,6 +144,9 @@ class WrapperStore(Store, Generic[T_Store]):
     def supports_consolidated_metadata(self) -> bool:
         """Whether zarr-python may consolidate a hierarchy's metadata in the wrapped store."""
         return self._below.supports_consolidated_metadata
+
+
+WrapperStore._wrapped = wrap_class(WrapperStore)
 
 
 def as_store(store: Any) -> Store:

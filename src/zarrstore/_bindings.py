@@ -1,0 +1,356 @@
+"""What binds verbs to a world: the calling thread, an event loop, a wrapper, a read-only view.
+
+`Inline` calls blocking verbs where we are, `Hopping` and `Staying` serve an event loop with them,
+`Awaiting` passes coroutines on; `Wrapped` puts a wrapper's verbs over those below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from zarrstore import _threads
+from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, TURNS, WAIT, Verbs, drive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from zarrstore._requests import ByteRequest
+    from zarrstore._verbs import Condition, Entry, New, T
+
+
+class _Bound(Verbs):
+    """Verbs of a store."""
+
+    __slots__ = ("store",)
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+
+class Inline(_Bound):
+    """Blocking verbs, called where we are."""
+
+    __slots__ = ()
+
+    async def sleep(self, seconds: float) -> None:
+        """Block."""
+        time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven, no loop is there to block
+
+    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+        """Call the store's verb."""
+        return self.store._read(key, request, new)
+
+    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+        """Call the store's verb; async pieces are driven one by one."""
+        if hasattr(pieces, "__aiter__"):
+            pieces = _driven(pieces)
+        return self.store._write(key, pieces, condition)
+
+    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+        """Call the store's verb."""
+        return self.store._remove(key, condition)
+
+    async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """Iterate over the store's verb."""
+        for page in self.store._scan(prefix, deep, sizes):
+            yield page
+
+    @staticmethod
+    def optional(attribute: str) -> Callable[..., Any]:
+        """Make the method for an optional verb that the store has."""
+
+        async def verb(self: Inline, *args: Any) -> Any:
+            return getattr(self.store, attribute)(*args)
+
+        return verb
+
+
+def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
+    """Iterate, without a loop, over an async iterator that never suspends."""
+    iterator = pieces.__aiter__()
+    while True:
+        try:
+            yield drive(iterator.__anext__())  # type: ignore[arg-type]
+        except StopAsyncIteration:
+            return
+
+
+class Hopping(_Bound):
+    """Blocking verbs for an event loop: what can't block is called in place, the rest hops to the pool.
+
+    A run of calls in place yields to the loop once in 64 small ones, so that other tasks go on.
+    """
+
+    __slots__ = ()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
+
+    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+        """Answer in place if that needs no waiting, else hop."""
+        store = self.store
+        value = store._read_now(key, request, new)
+        if value is WAIT:
+            return await _threads.hop(store._read, key, request, new, abandon=True)
+        # A turn is a small read; large ones count for as many as they take the time of.
+        store._turns -= 1 if value is None else 1 + (len(value) >> 13)
+        if store._turns < 0:
+            store._turns = TURNS
+            await asyncio.sleep(0)
+        return value
+
+    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+        """Answer in place what needs no waiting, and share hops for the rest."""
+        store = self.store
+        now = store._read_now
+        answers: list[Any] = []
+        cold: list[int] = []
+        asked = list(requests)
+        for index, (key, request) in enumerate(asked):
+            value = now(key, request, new)
+            answers.append(value)
+            if value is WAIT:
+                cold.append(index)
+                continue
+            store._turns -= 1 if value is None else 1 + (len(value) >> 13)
+            if store._turns < 0:
+                store._turns = TURNS
+                await asyncio.sleep(0)
+        if cold:
+            # Several hops, so that a medium which serves many requests at once is asked many at once.
+            share = -(-len(cold) // _threads.POOL_SIZE)
+            parts = [cold[i : i + share] for i in range(0, len(cold), share)]
+            hops = [
+                _threads.hop(_read_each, store, [asked[i] for i in part], new, abandon=True) for part in parts
+            ]
+            for part, values in zip(parts, await asyncio.gather(*hops), strict=True):
+                for index, value in zip(part, values, strict=True):
+                    answers[index] = value
+        return answers
+
+    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+        """Hop; async pieces are fetched from this loop one by one."""
+        if hasattr(pieces, "__aiter__"):
+            pieces = _fetched(pieces, asyncio.get_running_loop())
+        return await _threads.hop(self.store._write, key, pieces, condition)
+
+    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+        """Hop."""
+        return await _threads.hop(self.store._remove, key, condition)
+
+    async def remove_many(self, keys: Iterable[str]) -> None:
+        """Hop once."""
+        await _threads.hop(_remove_each, self.store, keys)
+
+    async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """Hop once a page."""
+        iterator = await _threads.hop(_begin_scan, self.store, prefix, deep, sizes)
+        try:
+            while (page := await _threads.hop(next, iterator, None)) is not None:
+                yield page
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    @staticmethod
+    def optional(attribute: str) -> Callable[..., Any]:
+        """Make the method for an optional verb that the store has."""
+        idle = attribute in ("_read_versioned", "_stat")
+
+        async def verb(self: Hopping, *args: Any) -> Any:
+            return await _threads.hop(getattr(self.store, attribute), *args, abandon=idle)
+
+        async def read_many(self: Hopping, requests: Any, new: New) -> list[Any]:
+            return await Hopping.read_many(self, requests, new)
+
+        return read_many if attribute == "_read_many" else verb
+
+
+def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
+    if hasattr(store, "_read_many"):
+        return list(store._read_many(requests, new))
+    return [store._read(key, request, new) for key, request in requests]
+
+
+def _remove_each(store: Any, keys: Iterable[str]) -> None:
+    if hasattr(store, "_remove_many"):
+        store._remove_many(keys)
+        return
+    for key in keys:
+        store._remove(key, ANY)
+
+
+def _begin_scan(store: Any, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+    return iter(store._scan(prefix, deep, sizes))
+
+
+def _fetched(pieces: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+    """Iterate, in a thread of the pool, over an async iterator that lives on a loop."""
+    iterator = pieces.__aiter__()
+    while True:
+        try:
+            yield asyncio.run_coroutine_threadsafe(_next(iterator), loop).result()
+        except StopAsyncIteration:
+            return
+
+
+async def _next(iterator: AsyncIterator[T]) -> T:
+    return await iterator.__anext__()
+
+
+class Staying(Inline):
+    """Verbs of a store in memory for an event loop: nothing to wait for, but turns to give."""
+
+    __slots__ = ()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
+
+    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+        """Call the store's verb."""
+        store = self.store
+        store._turns -= 1
+        if store._turns < 0:
+            store._turns = TURNS
+            await asyncio.sleep(0)
+        return store._read(key, request, new)
+
+    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+        """Call the store's verb."""
+        store = self.store
+        if hasattr(pieces, "__aiter__"):
+            pieces = [piece async for piece in pieces]
+        store._turns -= 1
+        if store._turns < 0:
+            store._turns = TURNS
+            await asyncio.sleep(0)
+        return store._write(key, pieces, condition)
+
+
+class Awaiting(_Bound):
+    """Verbs that are coroutines already."""
+
+    __slots__ = ()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
+
+    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+        """Await the store's verb."""
+        return await self.store._read(key, request, new)
+
+    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+        """Await all reads at once."""
+        tasks = [asyncio.ensure_future(self.read(key, request, new)) for key, request in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+        """Await the store's verb."""
+        return await self.store._write(key, pieces, condition)
+
+    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+        """Await the store's verb."""
+        return await self.store._remove(key, condition)
+
+    def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """Iterate over the store's verb."""
+        pages: AsyncIterator[list[Entry]] = self.store._scan(prefix, deep, sizes)
+        return pages
+
+    @staticmethod
+    def optional(attribute: str) -> Callable[..., Any]:
+        """Make the method for an optional verb that the store has."""
+
+        async def verb(self: Awaiting, *args: Any) -> Any:
+            return await getattr(self.store, attribute)(*args)
+
+        return verb
+
+
+def bind_class(binding: Any, store_class: type) -> Any:
+    """Make the class that binds stores of a class: its optional verbs where it has them, else defaults."""
+    methods: dict[str, Any] = {
+        name: binding.optional("_" + name) for name in OPTIONAL if hasattr(store_class, "_" + name)
+    }
+    return type(f"{store_class.__name__}{binding.__name__}", (binding,), {"__slots__": (), **methods})
+
+
+class Wrapped(Verbs):
+    """A wrapper's verbs: an overridden one gets the verbs below first, the rest pass through."""
+
+    __slots__ = ("below", "store")
+
+    def __init__(self, store: Any, below: Verbs) -> None:
+        self.store = store
+        self.below = below
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait as the wrapped store does."""
+        await self.below.sleep(seconds)
+
+    # The four that must be there; `wrap_class` gives every wrapper class its own.
+    def read(self, key: str, request: Any, new: New) -> Any:
+        """Pass through."""
+        return self.below.read(key, request, new)
+
+    def write(self, key: str, pieces: Any, condition: Any) -> Any:
+        """Pass through."""
+        return self.below.write(key, pieces, condition)
+
+    def remove(self, key: str, condition: Any = ANY) -> Any:
+        """Pass through."""
+        return self.below.remove(key, condition)
+
+    def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """Pass through."""
+        return self.below.scan(prefix, deep, sizes)
+
+
+def wrap_class(wrapper_class: type) -> Any:
+    """Make the class that binds wrappers of a class: overridden verbs, their defaults, the rest below."""
+    changed = {name for name in NAMES if hasattr(wrapper_class, "_" + name)}
+    methods: dict[str, Any] = {name: _overridden("_" + name) for name in changed}
+    for name in OPTIONAL:
+        if name not in changed and changed.isdisjoint(MADE_OF.get(name, ())):
+            methods[name] = _passed(name)
+    return type(f"{wrapper_class.__name__}Wrapped", (Wrapped,), {"__slots__": (), **methods})
+
+
+def _overridden(attribute: str) -> Callable[..., Any]:
+    def verb(self: Wrapped, *args: Any) -> Any:
+        return getattr(self.store, attribute)(self.below, *args)
+
+    return verb
+
+
+def _passed(name: str) -> Callable[..., Any]:
+    def verb(self: Wrapped, *args: Any) -> Any:
+        return getattr(self.below, name)(*args)
+
+    return verb
+
+
+class Gated(Wrapped):
+    """The verbs of a read-only store, as wrappers see them: those that change anything are refused."""
+
+    __slots__ = ()
+
+    async def _refuse(self, *args: Any) -> None:
+        self.store._check_writable()
+
+    write = remove = patch = copy = remove_many = remove_below = _refuse  # type: ignore[assignment]
+    read_many = _passed("read_many")
+    read_versioned = _passed("read_versioned")
+    stat = _passed("stat")
