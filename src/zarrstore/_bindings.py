@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from zarrstore import _threads
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
 
 class _Bound(Verbs):
-    """Verbs of a store."""
+    """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it.
 
-    __slots__ = ("store",)
+    Whoever uses them holds the store meanwhile.
+    """
+
+    __slots__ = ("of",)
 
     def __init__(self, store: Any) -> None:
-        self.store = store
+        self.of: Callable[[], Any] = weakref.ref(store)
 
 
 class Inline(_Bound):
@@ -40,21 +44,21 @@ class Inline(_Bound):
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Call the store's verb."""
-        return self.store._read(key, request, new)
+        return self.of()._read(key, request, new)
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Call the store's verb; async pieces are driven one by one."""
         if hasattr(pieces, "__aiter__"):
             pieces = _driven(pieces)
-        return self.store._write(key, pieces, condition)
+        return self.of()._write(key, pieces, condition)
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Call the store's verb."""
-        return self.store._remove(key, condition)
+        return self.of()._remove(key, condition)
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""
-        for page in self.store._scan(prefix, deep, sizes):
+        for page in self.of()._scan(prefix, deep, sizes):
             yield page
 
     @staticmethod
@@ -62,7 +66,7 @@ class Inline(_Bound):
         """Make the method for an optional verb that the store has."""
 
         async def verb(self: Inline, *args: Any) -> Any:
-            return getattr(self.store, attribute)(*args)
+            return getattr(self.of(), attribute)(*args)
 
         return verb
 
@@ -91,7 +95,7 @@ class Hopping(_Bound):
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Answer in place if that needs no waiting, else hop."""
-        store = self.store
+        store = self.of()
         value = store._read_now(key, request, new)
         if value is WAIT:
             return await _threads.hop(store._read, key, request, new, abandon=True)
@@ -104,7 +108,7 @@ class Hopping(_Bound):
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Answer in place what needs no waiting, and share hops for the rest."""
-        store = self.store
+        store = self.of()
         now = store._read_now
         answers: list[Any] = []
         cold: list[int] = []
@@ -135,19 +139,19 @@ class Hopping(_Bound):
         """Hop; async pieces are fetched from this loop one by one."""
         if hasattr(pieces, "__aiter__"):
             pieces = _fetched(pieces, asyncio.get_running_loop())
-        return await _threads.hop(self.store._write, key, pieces, condition)
+        return await _threads.hop(self.of()._write, key, pieces, condition)
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Hop."""
-        return await _threads.hop(self.store._remove, key, condition)
+        return await _threads.hop(self.of()._remove, key, condition)
 
     async def remove_many(self, keys: Iterable[str]) -> None:
         """Hop once."""
-        await _threads.hop(_remove_each, self.store, keys)
+        await _threads.hop(_remove_each, self.of(), keys)
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Hop once a page."""
-        iterator = await _threads.hop(_begin_scan, self.store, prefix, deep, sizes)
+        iterator = await _threads.hop(_begin_scan, self.of(), prefix, deep, sizes)
         try:
             while (page := await _threads.hop(next, iterator, None)) is not None:
                 yield page
@@ -162,7 +166,7 @@ class Hopping(_Bound):
         idle = attribute in ("_read_versioned", "_stat")
 
         async def verb(self: Hopping, *args: Any) -> Any:
-            return await _threads.hop(getattr(self.store, attribute), *args, abandon=idle)
+            return await _threads.hop(getattr(self.of(), attribute), *args, abandon=idle)
 
         async def read_many(self: Hopping, requests: Any, new: New) -> list[Any]:
             return await Hopping.read_many(self, requests, new)
@@ -213,7 +217,7 @@ class Staying(Inline):
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Call the store's verb."""
-        store = self.store
+        store = self.of()
         store._turns -= 1
         if store._turns < 0:
             store._turns = TURNS
@@ -222,7 +226,7 @@ class Staying(Inline):
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Call the store's verb."""
-        store = self.store
+        store = self.of()
         if hasattr(pieces, "__aiter__"):
             pieces = [piece async for piece in pieces]
         store._turns -= 1
@@ -243,7 +247,7 @@ class Awaiting(_Bound):
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Await the store's verb."""
-        return await self.store._read(key, request, new)
+        return await self.of()._read(key, request, new)
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Await all reads at once."""
@@ -258,15 +262,15 @@ class Awaiting(_Bound):
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Await the store's verb."""
-        return await self.store._write(key, pieces, condition)
+        return await self.of()._write(key, pieces, condition)
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Await the store's verb."""
-        return await self.store._remove(key, condition)
+        return await self.of()._remove(key, condition)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""
-        pages: AsyncIterator[list[Entry]] = self.store._scan(prefix, deep, sizes)
+        pages: AsyncIterator[list[Entry]] = self.of()._scan(prefix, deep, sizes)
         return pages
 
     @staticmethod
@@ -274,7 +278,7 @@ class Awaiting(_Bound):
         """Make the method for an optional verb that the store has."""
 
         async def verb(self: Awaiting, *args: Any) -> Any:
-            return await getattr(self.store, attribute)(*args)
+            return await getattr(self.of(), attribute)(*args)
 
         return verb
 
@@ -290,10 +294,10 @@ def bind_class(binding: Any, store_class: type) -> Any:
 class Wrapped(Verbs):
     """A wrapper's verbs: an overridden one gets the verbs below first, the rest pass through."""
 
-    __slots__ = ("below", "store")
+    __slots__ = ("below", "of")
 
     def __init__(self, store: Any, below: Verbs) -> None:
-        self.store = store
+        self.of: Callable[[], Any] = weakref.ref(store)
         self.below = below
 
     async def sleep(self, seconds: float) -> None:
@@ -322,6 +326,8 @@ def wrap_class(wrapper_class: type) -> Any:
     """Make the class that binds wrappers of a class: overridden verbs, their defaults, the rest below."""
     changed = {name for name in NAMES if hasattr(wrapper_class, "_" + name)}
     methods: dict[str, Any] = {name: _overridden("_" + name) for name in changed}
+    if "read" in changed:
+        methods["read"] = _overridden_read
     for name in OPTIONAL:
         if name not in changed and changed.isdisjoint(MADE_OF.get(name, ())):
             methods[name] = _passed(name)
@@ -330,9 +336,14 @@ def wrap_class(wrapper_class: type) -> Any:
 
 def _overridden(attribute: str) -> Callable[..., Any]:
     def verb(self: Wrapped, *args: Any) -> Any:
-        return getattr(self.store, attribute)(self.below, *args)
+        return getattr(self.of(), attribute)(self.below, *args)
 
     return verb
+
+
+def _overridden_read(self: Wrapped, key: str, request: Any, new: New) -> Any:
+    # What `_overridden` would make, spelled out: this one is called millions of times.
+    return self.of()._read(self.below, key, request, new)
 
 
 def _passed(name: str) -> Callable[..., Any]:
@@ -348,7 +359,7 @@ class Gated(Wrapped):
     __slots__ = ()
 
     async def _refuse(self, *args: Any) -> None:
-        self.store._check_writable()
+        self.of()._check_writable()
 
     write = remove = patch = copy = remove_many = remove_below = _refuse  # type: ignore[assignment]
     read_many = _passed("read_many")

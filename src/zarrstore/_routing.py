@@ -7,6 +7,7 @@ are these: each goes through the public method that stands for it, if the class 
 
 from __future__ import annotations
 
+import weakref
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from zarrstore._verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pieces
 from zarrstore.buffer import cpu, default_buffer_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
 # Which verbs a public method stands for; those made of these get their defaults back.
 STANDS_FOR: dict[str, tuple[str, ...]] = {
@@ -33,7 +34,7 @@ STANDS_FOR: dict[str, tuple[str, ...]] = {
 
 
 class Routed(Verbs):
-    """Verbs that go through the overridden public methods of a store, made for one call.
+    """Verbs that go through the overridden public methods of a store.
 
     Parameters
     ----------
@@ -45,22 +46,22 @@ class Routed(Verbs):
         Whether the verbs are driven: overrides that await run on the I/O loop then.
     """
 
-    __slots__ = ("inline", "plain", "store")
+    __slots__ = ("inline", "of", "plain")
 
     def __init__(self, store: Any, plain: Verbs, *, inline: bool) -> None:
-        self.store = store
+        self.of: Callable[[], Any] = weakref.ref(store)
         self.plain = plain
         self.inline = inline
 
     def _has(self, name: str) -> bool:
-        return name in self.store._overridden
+        return name in self.of()._overridden
 
     def _changed(self, verb: str) -> bool:
         return any(verb in verbs for name, verbs in STANDS_FOR.items() if self._has(name))
 
     async def _call(self, name: str, *args: Any) -> Any:
         """Call a public method; its blocking twin if only that is possible here and overridden as well."""
-        store = self.store
+        store = self.of()
         if not self.inline:
             return await getattr(store, name)(*args)
         if name + "_sync" in store._overridden:
@@ -76,7 +77,7 @@ class Routed(Verbs):
         if not self._has("get"):
             return await self.plain.read(key, request, new)
         if self.inline and self._has("get_sync"):
-            value = self.store.get_sync(key, prototype=default_buffer_prototype(), byte_range=request)
+            value = self.of().get_sync(key, prototype=default_buffer_prototype(), byte_range=request)
         else:
             value = await self._call("get", key, default_buffer_prototype(), request)
         return None if value is None else value.as_numpy_array()
@@ -120,7 +121,7 @@ class Routed(Verbs):
                 async for page in pages:
                     yield page
             return
-        listing = self.store.list() if name == "list" else getattr(self.store, name)(prefix)
+        listing = self.of().list() if name == "list" else getattr(self.of(), name)(prefix)
         keys = _threads.run_on_io(_collect(listing)) if self.inline else await _collect(listing)
         if deep:
             yield [Entry(key) for key in keys]

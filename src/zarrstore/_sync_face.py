@@ -17,6 +17,7 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+    from functools import cached_property
 
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import Verbs
@@ -30,16 +31,17 @@ class SyncFace:
     if TYPE_CHECKING:
         # What `zarrstore.abc.store.Store` has and these bodies use.
         _blocks: bool
+        _direct: ClassVar[bool]
         _is_open: bool
         _overridden: ClassVar[frozenset[str]]
 
-        @property
+        @cached_property
         def _inline(self) -> Verbs: ...
-        @property
+        @cached_property
         def _loop(self) -> Verbs: ...
-        @property
+        @cached_property
         def _plain_inline(self) -> Verbs: ...
-        @property
+        @cached_property
         def _plain_loop(self) -> Verbs: ...
 
         _about: Callable[[ByteRequestError, str | None], ByteRequestError]
@@ -53,6 +55,9 @@ class SyncFace:
         _do_set_if_unchanged: Callable[..., Coroutine[Any, Any, str | None]]
         _do_set_partial_values: Callable[..., Coroutine[Any, Any, None]]
         _do_stat: Callable[..., Coroutine[Any, Any, Any]]
+        _read: Callable[..., Any]
+        _write: Callable[..., Any]
+        _remove: Callable[..., Any]
         _listed: Callable[[str], str]
         _parse_requests: Callable[..., list[tuple[str, ByteRequest | None]]]
         _size: Callable[..., int]
@@ -76,7 +81,9 @@ class SyncFace:
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if self._blocks:
+            if self._direct:
+                value = self._read(key, byte_range, host_memory)
+            elif self._blocks:
                 value = drive(self._plain_inline.read(key, byte_range, host_memory))
             else:
                 value = _threads.run_on_io(self._plain_loop.read(key, byte_range, host_memory))
@@ -173,6 +180,8 @@ class SyncFace:
         self._is_open = True
         if byte_range is not None:
             self._run("", self._do_patch, [parse_parts(key, byte_range, pieces, self)])
+        elif self._direct:
+            self._write(key, pieces, ANY)
         elif self._blocks:
             drive(self._plain_inline.write(key, pieces, ANY))
         else:
@@ -202,7 +211,9 @@ class SyncFace:
         self._check_writable()
         check_key(key, self)
         self._is_open = True
-        if self._blocks:
+        if self._direct:
+            self._remove(key, ANY)
+        elif self._blocks:
             drive(self._plain_inline.remove(key, ANY))
         else:
             _threads.run_on_io(self._plain_loop.remove(key, ANY))

@@ -301,6 +301,8 @@ def run_on_io(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()  # Ctrl-C in the caller must not leave the call running unseen
         raise
+    finally:
+        del future  # else an error, its traceback, this frame and the future form a cycle
 
 
 async def await_on_io(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from zarrstore.buffer import cpu
 from zarrstore.errors import ByteRequestError
 
@@ -63,6 +65,8 @@ def parse_parts(
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
     made = cpu.Buffer if prototype is None else prototype.buffer
+    if made is cpu.Buffer and type(value) is np.ndarray:
+        return made(value)
     if not isinstance(value, (bytes, bytearray, memoryview)) and made.__module__.endswith("cpu"):
         return made.from_array_like(value)
     return made.from_bytes(value)

@@ -142,11 +142,7 @@ async def gather_pieces(pieces: Any) -> bytes:
 
 
 class Verbs(ABC):
-    """Verbs bound to a world: every one a coroutine function, `scan` an async iterator of pages.
-
-    Bound verbs are made for one call and thrown away: a store that kept them would be part of a
-    reference cycle, and its memory would wait for the garbage collector.
-    """
+    """Verbs bound to a world: every one a coroutine function, `scan` an async iterator of pages."""
 
     __slots__ = ()
 

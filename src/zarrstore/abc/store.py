@@ -5,6 +5,7 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
+from functools import cached_property
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,6 +67,10 @@ __all__ = [
 ]
 
 
+# Bound verbs: made anew in each process and for each copy, never pickled, never shared.
+_RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
+
+
 class Store(SyncFace):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
 
@@ -84,6 +89,8 @@ class Store(SyncFace):
     _overridden: ClassVar[frozenset[str]] = frozenset()
     # Whether the verbs block, so that they may be driven in the calling thread: read off their definitions.
     _blocks: bool = True
+    # Whether the calling thread may call them as they are: wrappers' get the verbs below first.
+    _direct: ClassVar[bool] = False
     # Whether they have nothing to wait for either, so that an event loop needs no thread for them.
     _never_blocks: ClassVar[bool] = False
     # The classes that bind them to the calling thread and to an event loop.
@@ -118,7 +125,7 @@ class Store(SyncFace):
                 "all with 'def' or all with 'async def'"
             )
         if kinds and not isinstance(getattr_static(cls, "_blocks"), property):
-            cls._blocks = kinds == {False}
+            cls._blocks = cls._direct = kinds == {False}
             on_loop = (Staying if cls._never_blocks else Hopping) if cls._blocks else Awaiting
             cls._bindings = (
                 bind_class(Inline if cls._blocks else Awaiting, cls),
@@ -165,7 +172,9 @@ class Store(SyncFace):
         return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_is_open": False}
+        state = {name: value for name, value in self.__dict__.items() if name not in _RUNTIME}
+        state["_is_open"] = False
+        return state
 
     @property
     def capabilities(self) -> Capabilities:
@@ -174,13 +183,13 @@ class Store(SyncFace):
 
     # -- bindings ---------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _plain_inline(self) -> Verbs:
         """This store's own verbs, in the calling thread."""
         verbs: Verbs = self._bindings[0](self)
         return verbs
 
-    @property
+    @cached_property
     def _plain_loop(self) -> Verbs:
         """This store's own verbs, on an event loop."""
         verbs: Verbs = self._bindings[1](self)
@@ -190,15 +199,13 @@ class Store(SyncFace):
         """Lead verbs through the public methods that a subclass overrides."""
         return Routed(self, plain, inline=inline) if self._overridden & STANDS_FOR.keys() else plain
 
-    @property
+    @cached_property
     def _inline(self) -> Verbs:
-        plain = self._plain_inline
-        return self._route(plain, inline=True) if self._overridden and self._routes_itself else plain
+        return self._route(self._plain_inline, inline=True) if self._routes_itself else self._plain_inline
 
-    @property
+    @cached_property
     def _loop(self) -> Verbs:
-        plain = self._plain_loop
-        return self._route(plain, inline=False) if self._overridden and self._routes_itself else plain
+        return self._route(self._plain_loop, inline=False) if self._routes_itself else self._plain_loop
 
     def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
         """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""

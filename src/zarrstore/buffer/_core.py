@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from zarrstore import _foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-    import numpy as np
     import numpy.typing as npt
+
+_BYTE = np.dtype("B")
 
 BytesLike = bytes | bytearray | memoryview
 
@@ -61,9 +64,12 @@ class Buffer(ABC):
     _data: Any
 
     def __init__(self, array_like: ArrayLike) -> None:
+        if array_like.dtype is _BYTE and array_like.ndim == 1:  # the usual case, without a comparison
+            self._data = array_like
+            return
         if array_like.ndim != 1:
             raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
-        if array_like.dtype != "B":
+        if array_like.dtype != _BYTE:
             raise ValueError(f"a buffer needs bytes (uint8), got {array_like.dtype}; use view('B')")
         self._data = array_like
 
@@ -140,8 +146,6 @@ class Buffer(ABC):
     def __eq__(self, other: object) -> bool:
         if not hasattr(other, "as_numpy_array"):
             return NotImplemented
-        import numpy as np
-
         return np.array_equal(self.as_numpy_array(), other.as_numpy_array())
 
     __hash__ = None  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from zarrstore._bindings import Wrapped, wrap_class
@@ -40,6 +41,7 @@ class WrapperStore(Store, Generic[T_Store]):
     _wrapped: ClassVar[Any] = Wrapped
 
     def __init__(self, store: T_Store) -> None:
+        self._is_open = False
         self._store = store
         self._below = as_store(store)
 
@@ -62,30 +64,24 @@ class WrapperStore(Store, Generic[T_Store]):
         super().__init_subclass__(**kwargs)
         cls._wrapped = wrap_class(cls)
 
-    @property
+    @cached_property
     def _plain_inline(self) -> Verbs:
         verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=True))
         return verbs
 
-    @property
+    @cached_property
     def _plain_loop(self) -> Verbs:
         verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=False))
         return verbs
 
-    @property
-    def _is_open(self) -> bool:
-        return self._below._is_open
-
-    @_is_open.setter
-    def _is_open(self, value: bool) -> None:
-        self._below._is_open = value
-
     async def _open(self) -> None:
-        await self._below._open()
+        await super()._open()
+        await self._below._ensure_open()
 
     def close(self) -> None:
         """Close the wrapped store."""
         self._below.close()
+        super().close()
 
     @property
     def read_only(self) -> bool:
@@ -109,11 +105,6 @@ class WrapperStore(Store, Generic[T_Store]):
         other._store = store
         other._below = as_store(store)
         return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        del state["_is_open"]  # the wrapped store's own
-        return state
 
     @property
     def capabilities(self) -> Capabilities:
