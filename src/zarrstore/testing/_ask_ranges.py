@@ -28,6 +28,7 @@ _GOOD = [
     (Suffix(1), b"9"),
     (Suffix(5), b"56789"),
     (Suffix(10), VALUE),
+    (Suffix(15), VALUE),
     (Suffix(20), VALUE),
 ]
 _WRONG = [
@@ -54,6 +55,7 @@ _LENIENT = [
     (SimpleNamespace(offset=4), b"456789"),
     (SimpleNamespace(suffix=0), b""),
     (SimpleNamespace(suffix=3), b"789"),
+    (SimpleNamespace(suffix=15), VALUE),
     (SimpleNamespace(suffix=20), VALUE),
 ]
 

@@ -1,0 +1,91 @@
+"""Is the contract's suite a test? Break lines of the stores one at a time: it must notice each."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+# File, the line's text, what it becomes, and the store that is asked.
+MUTATIONS = [
+    ("_requests.py", "max(0, size - request.suffix), size", "size - request.suffix, size", "memory"),
+    ("_requests.py", "    if start >= size:", "    if start > size:", "memory"),
+    ("_requests.py", "min(request.end, size)", "request.end", "local"),
+    ("_requests.py", "r.end - start) for index", "r.end - start + 1) for index", "memory"),
+    ("_keys.py", 'and "//" not in key', "", "memory"),
+    ("_keys.py", 'prefix if prefix[-1] == "/" else prefix + "/"', "prefix", "memory"),
+    ("_composites.py", "if start < end:", "if False:", "memory"),
+    ("_composites.py", "if name not in seen:", "if True:", "memory"),
+    ("abc/store.py", "        self._check_writable()\n        directory", "        directory", "memory"),
+    ("_verbs.py", "if start > size:", "if False:", "local"),
+    (
+        "storage/_memory.py",
+        "            del tree[parent]\n            path = parent",
+        "            return",
+        "memory",
+    ),
+    ("storage/_memory.py", "array = parts[0].copy()", "array = parts[0]", "memory"),
+    ("storage/_memory.py", "self.clock += 1", "pass", "memory"),
+    ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
+    ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
+    ("storage/_local.py", "if not 0 < size < 1 << 62 and not self", "if False and not self", "local"),
+    (
+        "storage/_local.py",
+        "!= stop - start:\n                return WAIT",
+        "== -1:\n                return WAIT",
+        "local",
+    ),
+    ("storage/_local.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
+    ("storage/_local.py", "if error.errno in _ABSENT or", "if False or", "local"),
+    ("storage/_local.py", "if not stat.S_ISDIR(os.lstat(path).st_mode):", "if False:", "local"),
+]
+
+ASK = """
+import itertools, sys, tempfile
+from zarrstore.storage import LocalStore, MemoryStore
+from zarrstore.testing import check_store
+kind, count = sys.argv[1], itertools.count()
+with tempfile.TemporaryDirectory() as folder:
+    makes = {
+        "memory": MemoryStore,
+        "local": lambda: LocalStore(f"{folder}/{next(count)}"),
+    }
+    report = check_store(makes[kind])
+print(len(report.wrong), next(iter(report.wrong), ""))
+"""
+
+
+def ask(source, kind):
+    return subprocess.run(
+        [sys.executable, "-c", ASK, kind],
+        env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_the_unbroken_code_answers_right(kind):
+    done = ask(SOURCE, kind)
+    assert done.stdout.startswith("0 "), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "kind"),
+    MUTATIONS,
+    ids=[f"{i}-{mutation[0]}" for i, mutation in enumerate(MUTATIONS)],
+)
+def test_a_broken_line_is_noticed(tmp_path, file, old, new, kind):
+    shutil.copytree(
+        SOURCE / "zarrstore", tmp_path / "zarrstore", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    path = tmp_path / "zarrstore" / file
+    text = path.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+    path.write_text(text.replace(old, new))
+    done = ask(tmp_path, kind)
+    assert done.returncode or not done.stdout.startswith("0 "), f"{old!r} -> {new!r} went unnoticed"
