@@ -32,12 +32,6 @@ MUTATIONS = [
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
     ("storage/_local.py", "if not 0 < size < 1 << 62 and not self", "if False and not self", "local"),
-    (
-        "storage/_local.py",
-        "!= stop - start:\n                return WAIT",
-        "== -1:\n                return WAIT",
-        "local",
-    ),
     ("storage/_local.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
     ("storage/_local.py", "if error.errno in _ABSENT or", "if False or", "local"),
     ("storage/_local.py", "if not stat.S_ISDIR(os.lstat(path).st_mode):", "if False:", "local"),
