@@ -12,13 +12,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from zarrstore import _threads
-from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, TURNS, WAIT, Verbs, drive
+from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, TURNS, WAIT, Entry, Verbs, drive, host_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from zarrstore._requests import ByteRequest
-    from zarrstore._verbs import Condition, Entry, New, T
+    from zarrstore._verbs import Condition, New, T
 
 
 class _Bound(Verbs):
@@ -136,10 +136,32 @@ class Hopping(_Bound):
         return answers
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
-        """Hop; async pieces are fetched from this loop one by one."""
+        """Write in place if that needs no waiting, else hop; async pieces are fetched one by one."""
+        store = self.of()
         if hasattr(pieces, "__aiter__"):
             pieces = _fetched(pieces, asyncio.get_running_loop())
-        return await _threads.hop(self.of()._write, key, pieces, condition)
+        else:
+            answer = store._write_now(key, pieces, condition)
+            if answer is not WAIT:
+                store._turns -= 2
+                if store._turns < 0:
+                    store._turns = TURNS
+                    await asyncio.sleep(0)
+                return answer
+        return await _threads.hop(store._write, key, pieces, condition)
+
+    async def stat(self, key: str) -> Entry | None:
+        """Answer in place if that needs no waiting, else hop."""
+        store = self.of()
+        found: Any = store._stat_now(key)
+        if found is WAIT:
+            entry: Entry | None = await _threads.hop(_stat_of, store, key, abandon=True)
+            return entry
+        store._turns -= 1
+        if store._turns < 0:
+            store._turns = TURNS
+            await asyncio.sleep(0)
+        return found  # type: ignore[no-any-return]
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Hop."""
@@ -163,21 +185,27 @@ class Hopping(_Bound):
     @staticmethod
     def optional(attribute: str) -> Callable[..., Any]:
         """Make the method for an optional verb that the store has."""
-        idle = attribute in ("_read_versioned", "_stat")
+        idle = attribute == "_read_versioned"
 
         async def verb(self: Hopping, *args: Any) -> Any:
             return await _threads.hop(getattr(self.of(), attribute), *args, abandon=idle)
 
-        async def read_many(self: Hopping, requests: Any, new: New) -> list[Any]:
-            return await Hopping.read_many(self, requests, new)
-
-        return read_many if attribute == "_read_many" else verb
+        own: dict[str, Callable[..., Any]] = {"_read_many": Hopping.read_many, "_stat": Hopping.stat}
+        return own.get(attribute, verb)
 
 
 def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
     if hasattr(store, "_read_many"):
         return list(store._read_many(requests, new))
     return [store._read(key, request, new) for key, request in requests]
+
+
+def _stat_of(store: Any, key: str) -> Entry | None:
+    if hasattr(store, "_stat"):
+        found: Entry | None = store._stat(key)
+        return found
+    value = store._read(key, None, host_memory)
+    return None if value is None else Entry(key, len(value))
 
 
 def _remove_each(store: Any, keys: Iterable[str]) -> None:

@@ -161,6 +161,11 @@ class _Pool:
             self._grow(min(2 * count, self._size))
         return True
 
+    def spread(self) -> None:
+        """Have a second thread, for work that two share."""
+        if len(self._threads) < 2 <= self._size:
+            self._grow(2)
+
     def _grow(self, count: int) -> bool:
         with self._lock:
             while len(self._threads) < count:
@@ -238,6 +243,34 @@ async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> 
         if not job.withdraw() and not abandon:
             await _settle(job, loop)
         raise
+
+
+def share(function: Callable[[], T]) -> Callable[[], T]:
+    """Offer a part of one's own work to the pool; returns what gives its result.
+
+    If no thread has taken it up by the time that the result is wanted, the caller does it itself: so
+    threads of the pool may share work too, and none ever waits for a thread that isn't there.
+    """
+    ended = threading.Event()
+
+    class Notice:
+        def post(self, job: _Job) -> None:
+            ended.set()
+
+    job = _Job(function, (), Notice(), None)  # type: ignore[arg-type]
+    if not _pool.submit(job):
+        return function
+    _pool.spread()
+
+    def result() -> T:
+        if job.withdraw():
+            return function()
+        ended.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[no-any-return]
+
+    return result
 
 
 def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:

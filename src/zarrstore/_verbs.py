@@ -16,7 +16,8 @@ A store defines, as plain functions if it blocks or as coroutines if it awaits:
 and may define these, which otherwise are loops over the ones above:
 
 =====================================  ==============================================================
-``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WAIT`
+``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WAIT`;
+                                       ``_stat_now`` and ``_write_now`` likewise
 ``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None

@@ -32,7 +32,7 @@ class TestLocalByPoolAlone(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
         store = LocalStore(tmp_path / "root")
-        store._in_place = False
+        store._surveyed = True
         return store
 
 

@@ -92,7 +92,7 @@ def test_an_interrupt_anywhere_leaves_no_litter(store, call, error):
     assert not litter(store.root)
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ELOOP, errno.ENFILE])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ELOOP])
 @pytest.mark.parametrize("call", ["open", "preadv", "stat", "scandir"])
 def test_a_read_that_fails_raises_and_is_never_missing(store, call, number):
     uses = {
@@ -245,6 +245,32 @@ def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path):
     keys = sorted(store.list_sync())
     assert keys == ["d/0", "d/1", "d/2"]
     assert not litter(store.root), f"{left} were left by the killed"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_waited_for(store, monkeypatch, number):
+    from zarrstore.storage import _files
+
+    waited = []
+    monkeypatch.setattr(_files.time, "sleep", waited.append)
+    for use in (lambda: store.get_sync("a/k"), lambda: store.set_sync("a/k", OLD)):
+        with pytest.MonkeyPatch.context() as patch:
+            Failing(patch, "open", OSError(number, os.strerror(number)))
+            use()
+    assert waited == [0.001, 0.001]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", _always(OSError(number, os.strerror(number))))
+        with pytest.raises(BackendError) as caught:
+            store.get_sync("a/k")
+    assert caught.value.errno == number
+    assert 3 < sum(waited) < 6
+
+
+def _always(error):
+    def call(*args, **kwargs):
+        raise error
+
+    return call
 
 
 def test_names_too_long_name_the_cure(store):

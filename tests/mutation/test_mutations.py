@@ -31,7 +31,7 @@ MUTATIONS = [
     ("storage/_memory.py", "self.clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
-    ("storage/_local.py", "if not 0 < size < 1 << 62 and not self", "if False and not self", "local"),
+    ("storage/_local.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
     ("storage/_local.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
     ("storage/_local.py", "if error.errno in _ABSENT or", "if False or", "local"),
     ("storage/_local.py", "if not stat.S_ISDIR(os.lstat(path).st_mode):", "if False:", "local"),

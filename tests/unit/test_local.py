@@ -18,8 +18,7 @@ from zarrstore.errors import (
     RootError,
     TruncatedError,
 )
-from zarrstore.storage import LocalStore
-from zarrstore.storage import _local as module
+from zarrstore.storage import LocalStore, _files
 from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
 
 
@@ -264,14 +263,18 @@ def test_create_without_hard_links(store, monkeypatch, rename):
 
     monkeypatch.setattr(os, "link", no_links)
     if rename == "reserve":
-        monkeypatch.setattr(module.sys, "platform", "somethingelse")
+        monkeypatch.setattr(_files.sys, "platform", "somethingelse")
     assert store.create_sync("a/k", b"first") is True
     assert store.create_sync("a/k", b"second") is False
     assert bytes(store.get_sync("a/k")) == b"first"
     assert names_below(store.root) == ["a", "a/k"]
 
 
-def test_a_file_system_in_memory_is_read_plainly_and_others_never(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "plainly", "in_place", "later"),
+    [("tmpfs", True, True, True), ("overlay", False, True, False), ("nfs4", False, False, False)],
+)
+def test_file_systems_are_read_as_they_allow(tmp_path, monkeypatch, kind, plainly, in_place, later):
     """Both tmpfs and overlayfs refuse reads without waiting; only the first never blocks."""
     real = os.preadv
 
@@ -281,24 +284,27 @@ def test_a_file_system_in_memory_is_read_plainly_and_others_never(tmp_path, monk
         return real(descriptor, buffers, offset)
 
     monkeypatch.setattr(os, "preadv", refuse)
-    for kind, plainly, in_place in (("tmpfs", True, True), ("overlay", False, False), ("", False, False)):
-        monkeypatch.setattr(module, "file_system", lambda path, kind=kind: kind)
-        store = LocalStore(tmp_path / (kind or "unknown"))
-        store.set_sync("k", b"0123")
-        assert bytes(asyncio.run(store.get("k"))) == b"0123"
-        assert (store._plainly, store._in_place) == (plainly, in_place)
-        assert bytes(asyncio.run(store.get("k"))) == b"0123"
+    monkeypatch.setattr(_files, "file_system", lambda path: kind)
+    store = LocalStore(tmp_path / "root")
+    asyncio.run(store.set("k", b"0123"))
+    assert (store._plainly, store._in_place) == (plainly, in_place)
+    assert bytes(asyncio.run(store.get("k"))) == b"0123"
+    assert asyncio.run(store.exists("k"))
+    assert store._in_place is later
+    asyncio.run(store.set("k", b"4567"))
+    assert bytes(asyncio.run(store.get("k"))) == b"4567"
 
 
 def test_the_kernel_names_file_systems():
-    assert module.file_system("/proc/self") == "proc"
+    assert _files.file_system("/proc/self") == "proc"
     if os.path.isdir("/dev/shm") and "tmpfs /dev/shm" in Path("/proc/mounts").read_text():
-        assert module.file_system("/dev/shm/not/there") == "tmpfs"
+        assert _files.file_system("/dev/shm/not/there") == "tmpfs"
 
 
 def test_a_short_answer_from_the_cache_is_not_the_end(store, monkeypatch):
     """Half a file in the cache looks like a short file: only exactly what was asked for counts."""
     store.set_sync("k", bytes(range(256)) * 64)
+    assert store._in_place
     real = os.preadv
     short = []
 
@@ -318,6 +324,7 @@ def test_reads_in_many_answers_are_put_together(store, monkeypatch):
     store.set_sync("k", data)
     real = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, buffers, at: real(fd, [memoryview(buffers[0])[:999]], at))
+    store._in_place = False
     assert bytes(store.get_sync("k")) == data
 
 

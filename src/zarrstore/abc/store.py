@@ -289,7 +289,15 @@ class Store(SyncFace):
         # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
         return self._blocks
 
+    # What the verbs of these names would answer if that needs no waiting.
+
     def _read_now(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+        return WAIT
+
+    def _stat_now(self, key: str) -> Any:
+        return WAIT
+
+    def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
 
     # -- reading ----------------------------------------------------------------------------------

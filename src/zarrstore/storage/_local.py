@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import errno
+import mmap as memory_maps
 import os
 import shutil
 import stat
-import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from zarrstore._keys import is_key
+import numpy as np
+
 from zarrstore._requests import span
-from zarrstore._verbs import (
-    ABSENT,
-    ANY,
-    CONFLICT,
-    WAIT,
-    Capabilities,
-    Entry,
-    check_parts,
-    host_memory,
-)
+from zarrstore._verbs import ABSENT, ANY, CONFLICT, WAIT, Capabilities, Entry, check_parts, host_memory
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
     BackendError,
@@ -37,25 +29,22 @@ from zarrstore.errors import (
     UnsupportedOperationError,
     from_os_error,
 )
+from zarrstore.storage import _files as files
+from zarrstore.storage import _sync as syncing
 from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
+from zarrstore.storage._walk import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_MODIFY = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 # Answers of the system that prove a file's absence.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
 
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
-# Largest value, in bytes, that is read in place: copying it out of the page cache takes some 20 µs.
+# Largest value, in bytes, that is read or written in place: copying it takes some 20 µs.
 _IN_PLACE = 128 * 1024
-
-_FIRST_PAGE = 64
-_PAGE = 2000
+# No file is that large; what some file systems say of a folder is larger still.
+_ENDLESS = 1 << 62
 
 
 class LocalStore(Store):
@@ -71,6 +60,16 @@ class LocalStore(Store):
         that is moved later makes the store look elsewhere.
     read_only : bool
         Whether to refuse every call that changes something.
+    fsync : {"none", "data", "full"}
+        What a write waits for before it returns: nothing, so that it survives the death of this
+        process but perhaps not of the machine; its bytes on the medium; its bytes and its name.
+    mmap : bool
+        Map values into memory instead of reading them: slices cost nothing. Mind that a process which
+        has mapped a file is killed (SIGBUS) when somebody else cuts it short, or the disk fails;
+        this store's own writers never cut a file.
+    follow_symlinks : bool
+        Whether links that lead out of the root are followed, as in arrays whose chunks lie on a scratch
+        disk. False refuses such keys with `RefusedError`, and costs some 20 µs a call.
 
     Notes
     -----
@@ -89,8 +88,21 @@ class LocalStore(Store):
 
     root: Path
 
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        read_only: bool = False,
+        fsync: Literal["none", "data", "full"] = "none",
+        mmap: bool = False,
+        follow_symlinks: bool = True,
+    ) -> None:
         super().__init__(read_only=read_only)
+        if fsync not in syncing.MODES:
+            raise ValueError(f"fsync is one of {', '.join(map(repr, syncing.MODES))}, not {fsync!r}")
+        self.fsync = fsync
+        self.mmap = mmap
+        self.follow_symlinks = follow_symlinks
         if not isinstance(root, (str, os.PathLike)):
             raise TypeError(f"a LocalStore's root is a str or a Path, not {type(root).__name__}")
         text = os.fspath(root)
@@ -99,16 +111,27 @@ class LocalStore(Store):
         self._root = os.path.realpath(text)
         self.root = Path(self._root)
         self._base = self._root if self._root.endswith(os.sep) else self._root + os.sep
-        # Whether a read in place is known not to block; settled by the first one that is refused.
-        self._in_place = bool(_NOWAIT)
-        self._plainly = False
+        self._forget_survey()
+
+    def _forget_survey(self) -> None:
+        """Start with the pool alone; the first call there finds out what the file system allows."""
+        self._surveyed = False
+        self._in_place = False  # whether what lies in the page cache may be read on an event loop
+        self._plainly = False  # ... by any read: the file system is memory
+        self._cached_opens = False  # ... only if opening needs no disk either
+
+    def _survey(self) -> None:
+        kind = files.file_system(self._root)
+        self._plainly = files.is_memory(kind)
+        self._in_place = self.follow_symlinks and (
+            self._plainly or (bool(files.NOWAIT) and not files.is_distant(kind))
+        )
+        self._cached_opens = files.CAN_OPEN_CACHED and not self._plainly
+        self._surveyed = True
 
     @property
     def _location(self) -> str:
         return f"file://{self.root.as_posix()}"
-
-    def _path(self, key: str) -> str:
-        return self._base + key
 
     def _error(self, error: OSError, action: str, key: str) -> StoreError:
         return from_os_error(error, action=action, store=self, key=key)
@@ -117,8 +140,12 @@ class LocalStore(Store):
 
     def _open_value(self, key: str) -> int:
         """Open a value for reading; -1 if there is none."""
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
         try:
-            return os.open(self._base + key, _READ)
+            return files.open_patiently(self._base + key, files.READ)
         except OSError as error:
             if error.errno == errno.ENOTDIR:
                 self._check_root()
@@ -141,6 +168,16 @@ class LocalStore(Store):
                 cure="If it is a zip archive, open it with ZipStore.",
             )
 
+    def _check_links(self, key: str) -> None:
+        """Raise if a key leads out of the root by a link."""
+        if not os.path.realpath(self._base + key).startswith(self._base):
+            raise RefusedError(
+                "a link leads out of the store.",
+                store=self,
+                key=key,
+                cure="Use follow_symlinks=True if you trust it.",
+            )
+
     def _is_value(self, descriptor: int, key: str) -> bool:
         """Whether an open file is a regular one; False for a folder."""
         mode = os.fstat(descriptor).st_mode
@@ -159,7 +196,7 @@ class LocalStore(Store):
                 size = os.lseek(descriptor, 0, os.SEEK_END)
             except OSError:
                 size = 0
-            if not 0 < size < 1 << 62 and not self._is_value(descriptor, key):
+            if not 0 < size < _ENDLESS and not self._is_value(descriptor, key):
                 return None
             try:
                 start, stop = span(request, size)
@@ -169,65 +206,74 @@ class LocalStore(Store):
                 return None
             if start == stop and not self._is_value(descriptor, key):
                 return None
+            if self.mmap and new is host_memory and start < stop:
+                return self._map(descriptor, start, stop)
             memory = new(stop - start)
-            view = memoryview(memory)
-            done = 0
-            while done < stop - start:
-                count = os.preadv(descriptor, [view[done:] if done else view], start + done)
-                if not count:
-                    raise TruncatedError(
-                        f"the file ended after {start + done} bytes; it had {size} when it was opened.",
-                        store=self,
-                        key=key,
-                        cure="Somebody cut it in place; read it again.",
-                    )
-                done += count
+            done = files.read_into(descriptor, memory, start)
+            if done < stop - start:
+                raise TruncatedError(
+                    f"the file ended after {start + done} bytes; it had {size} when it was opened.",
+                    store=self,
+                    key=key,
+                    cure="Somebody cut it in place; read it again.",
+                )
             return memory
         except StoreError:
             raise
         except OSError as error:
-            if error.errno == errno.EISDIR:
+            if error.errno in (errno.EISDIR, errno.ENODEV):  # as a folder answers to reading, or mapping
                 return None
             raise self._error(error, "read", key) from error
         finally:
             os.close(descriptor)
 
+    def _map(self, descriptor: int, start: int, stop: int) -> Any:
+        return np.frombuffer(
+            memory_maps.mmap(descriptor, stop, access=memory_maps.ACCESS_READ), np.uint8, stop - start, start
+        )
+
     def _read_now(self, key: str, request: Any, new: Any) -> Any:
         if not self._in_place or new is not host_memory:
             return WAIT
-        try:
-            descriptor = os.open(self._base + key, _READ)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return WAIT
+        if self._cached_opens:
+            descriptor = files.open_cached(self._base + key)
+            if descriptor < 0:
+                return None if descriptor == -2 else WAIT
+        else:
+            try:
+                descriptor = os.open(self._base + key, files.READ)
+            except FileNotFoundError:
+                return None
+            except OSError:
+                return WAIT
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)
+            if self.mmap and start < stop < _ENDLESS:
+                return self._map(descriptor, start, stop)
             if not 0 < stop - start <= _IN_PLACE:
                 return WAIT  # large, empty, or a folder
             memory = new(stop - start)
             # A short answer means that the rest isn't cached as often as that the file ended there,
             # so only exactly what was asked for counts.
-            flags = 0 if self._plainly else _NOWAIT
+            flags = 0 if self._plainly else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:
                 return WAIT
             return memory
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                self._settle_in_place()
+                self._in_place = False  # overlayfs says so: it has no such reads, and others block
             return WAIT
+        except ByteRequestError:
+            return WAIT  # the other way knows folders from values
         finally:
             os.close(descriptor)
 
-    def _settle_in_place(self) -> None:
-        """Where reads without waiting are refused: read plainly in memory, else never in place."""
-        if file_system(self._root) in ("tmpfs", "ramfs"):
-            self._plainly = True
-        else:
-            self._in_place = False
-
     def _stat(self, key: str) -> Entry | None:
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
         try:
             found = os.stat(self._base + key)
         except OSError as error:
@@ -238,6 +284,22 @@ class LocalStore(Store):
             raise self._error(error, "look up", key) from error
         return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
+    def _stat_now(self, key: str) -> Any:
+        if not self._in_place:
+            return WAIT
+        if self._plainly:
+            return self._stat(key)
+        if not self._cached_opens:
+            return WAIT
+        descriptor = files.open_cached(self._base + key)
+        if descriptor < 0:
+            return None if descriptor == -2 else WAIT
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
     # -- writing ----------------------------------------------------------------------------------
 
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
@@ -245,20 +307,26 @@ class LocalStore(Store):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)
         folder = os.path.dirname(path)
-        temporary = os.path.join(folder, make_name())
+        temporary = f"{folder}{os.sep}{make_name()}"
         descriptor = -1
+        made: list[str] = []
         try:
-            descriptor = self._make(temporary, folder, key)
+            descriptor = self._make(temporary, folder, key, made)
             claim(descriptor)
             for piece in pieces:
-                _write_all(descriptor, piece)
+                files.write_all(descriptor, piece)
+            syncing.sync_file(descriptor, self.fsync)
             # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
             # asks for that while the old value is still in place, and keeps our claim.
             os.close(os.dup(descriptor))
             if condition is ABSENT:
-                return self._publish_new(temporary, path, key)
-            self._publish(temporary, path, key)
-            return None
+                answer = self._publish_new(temporary, path, key)
+            else:
+                answer = self._publish(temporary, path, key)
+            if self.fsync == "full":
+                for changed in (folder, *map(os.path.dirname, made)):
+                    syncing.FOLDERS.sync(changed)
+            return answer
         except StoreError:
             raise
         except OSError as error:
@@ -281,28 +349,48 @@ class LocalStore(Store):
                 key=key,
                 cure="Choose another name.",
             )
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
         return self._base + key
 
-    def _make(self, temporary: str, folder: str, key: str) -> int:
+    def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
+        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= _IN_PLACE:
+            return self._write(key, pieces, condition)
+        return WAIT
+
+    def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
         """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
         for _ in range(100):
             try:
-                return os.open(temporary, _MAKE, 0o666)
+                return files.open_patiently(temporary, files.MAKE)
             except FileNotFoundError:
-                self._make_folder(folder, key)
+                made += self._make_folder(folder, key)
             except NotADirectoryError:
                 self._check_root()
                 raise self._conflict(key) from None
         raise BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
-    def _make_folder(self, folder: str, key: str) -> None:
+    def _make_folder(self, folder: str, key: str) -> list[str]:
+        """Make a folder and those above it; returns the ones that weren't there."""
+        missing = []
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
         try:
-            os.makedirs(folder, exist_ok=True)
+            for path in reversed(missing):
+                try:
+                    os.mkdir(path)
+                except FileExistsError:
+                    if not os.path.isdir(path):
+                        raise
         except FileNotFoundError:
             pass  # somebody pruned an empty parent: the caller tries again
         except (FileExistsError, NotADirectoryError):
             self._check_root()
             raise self._conflict(key) from None
+        return missing
 
     def _conflict(self, key: str) -> KeyConflictError:
         parts = key.split("/")
@@ -322,7 +410,7 @@ class LocalStore(Store):
             cure="A folder can't be a value too: delete one of them, or use a store without folders.",
         )
 
-    def _publish(self, temporary: str, path: str, key: str) -> None:
+    def _publish(self, temporary: str, path: str, key: str) -> Any:
         try:
             os.replace(temporary, path)
         except (IsADirectoryError, PermissionError):
@@ -340,7 +428,7 @@ class LocalStore(Store):
                 except OSError as error:
                     if error.errno not in _NO_LINKS:
                         raise
-                    _rename_new(temporary, path)
+                    files.rename_new(temporary, path)
                 return None
             except FileExistsError:
                 if not os.path.isdir(path) or os.path.islink(path):
@@ -350,7 +438,7 @@ class LocalStore(Store):
 
     def _clear_way(self, path: str, key: str) -> None:
         """Remove a folder that holds no key, where a value is to lie."""
-        if os.path.islink(path) or any(self._walk(key + "/", False)):
+        if os.path.islink(path) or self._tree().has_key(key + "/"):
             raise self._conflict(key)
         for parent, _, names in os.walk(path, topdown=False):
             for name in names:
@@ -364,7 +452,7 @@ class LocalStore(Store):
     def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         parts = list(parts)
         try:
-            descriptor = os.open(self._target(key), _MODIFY)
+            descriptor = files.open_patiently(self._target(key), files.MODIFY)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key) from None
@@ -372,7 +460,8 @@ class LocalStore(Store):
         try:
             check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
             for start, part in parts:
-                _write_all(descriptor, part, start)
+                files.write_all(descriptor, part, start)
+            syncing.sync_file(descriptor, self.fsync)
         except StoreError:
             raise
         except OSError as error:
@@ -394,8 +483,14 @@ class LocalStore(Store):
             if error.errno in (errno.EISDIR, errno.EPERM, errno.EACCES) and self._is_folder(key):
                 return self._remove_below(key + "/")
             raise self._error(error, "delete", key) from error
+        self._sync_name(path)
         self._prune(os.path.dirname(path))
         return None
+
+    def _sync_name(self, path: str) -> None:
+        """Make the coming or going of a name last."""
+        if self.fsync == "full":
+            syncing.FOLDERS.sync(os.path.dirname(path))
 
     def _prune(self, folder: str) -> None:
         """Remove folders that have become empty, from the inside out; never the root."""
@@ -420,6 +515,7 @@ class LocalStore(Store):
                 return
             # Aside first, so that no reader sees half of it; whoever dies in between leaves litter, not keys.
             os.rename(path, aside)
+            self._sync_name(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return
@@ -430,7 +526,7 @@ class LocalStore(Store):
     def _remove_tree(self, path: str, prefix: str) -> None:
         descriptor = -1
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            descriptor = os.open(path, files.FOLDER)
             claim(descriptor)
         except OSError:
             pass  # not readable: rmtree says why
@@ -474,94 +570,19 @@ class LocalStore(Store):
 
     # -- listing ----------------------------------------------------------------------------------
 
+    def _tree(self) -> Tree:
+        return Tree(self._base, self._fail_listing, sweep=not self.read_only)
+
+    def _fail_listing(self, error: OSError, place: str) -> None:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            self._check_root()
+            return
+        raise self._error(error, "list", place) from error
+
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-        entries = self._walk(prefix, sizes) if deep else self._level(prefix, sizes)
-        page: list[Entry] = []
-        limit = _FIRST_PAGE
-        for entry in entries:
-            page.append(entry)
-            if len(page) >= limit:
-                yield page
-                page, limit = [], _PAGE
-        if page:
-            yield page
-
-    def _walk(self, prefix: str, sizes: bool) -> Iterator[Entry]:
-        """All keys below a directory; depth first, one open folder at a time, so memory stays flat."""
-        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(prefix, ())]
-        while pending:
-            inside, linked = pending.pop()
-            with self._listing(inside) as found:
-                for item in found:
-                    name = item.name
-                    try:
-                        if item.is_dir():
-                            above = linked
-                            if item.is_symlink():
-                                place = _place(item)
-                                if place in linked or self._encloses(inside, place):
-                                    continue
-                                above = (*linked, place)
-                            if self._lists(name, item.path):
-                                pending.append((f"{inside}{name}/", above))
-                        elif item.is_file() and self._lists(name, item.path):
-                            yield Entry(inside + name, item.stat().st_size if sizes else None)
-                    except FileNotFoundError:
-                        continue  # removed while we looked
-                    except OSError as error:
-                        raise self._error(error, "list", inside + name) from error
-
-    def _level(self, prefix: str, sizes: bool) -> Iterator[Entry]:
-        """Keys one level below a directory, and directories that hold a key."""
-        with self._listing(prefix) as found:
-            for item in found:
-                name = item.name
-                try:
-                    if item.is_dir():
-                        if item.is_symlink() and self._encloses(prefix, _place(item)):
-                            continue
-                        below = f"{prefix}{name}/"
-                        if self._lists(name, item.path) and next(self._walk(below, False), None) is not None:
-                            yield Entry(below)
-                    elif item.is_file() and self._lists(name, item.path):
-                        yield Entry(prefix + name, item.stat().st_size if sizes else None)
-                except FileNotFoundError:
-                    continue
-                except StoreError:
-                    raise
-                except OSError as error:
-                    raise self._error(error, "list", prefix + name) from error
-
-    def _listing(self, prefix: str) -> Any:
-        """Open a folder for listing; one that isn't there is an empty one."""
-        try:
-            return os.scandir(self._base + prefix)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                self._check_root()
-                return _Nothing()
-            raise self._error(error, "list", prefix) from error
-
-    def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
-        """Whether a folder is the root or one of the folders on the way down to where we are."""
-        path = self._base
-        for name in ["", *inside.split("/")]:
-            path = os.path.join(path, name)
-            try:
-                found = os.stat(path)
-            except OSError:
-                return False
-            if (found.st_dev, found.st_ino) == place:
-                return True
-        return False
-
-    def _lists(self, name: str, path: str) -> bool:
-        """Whether a name belongs in a listing; what a dead writer left behind is swept up on the way."""
-        if name[0] == "." and is_temporary(name):
-            if not self.read_only:
-                reap(path)
-            return False
-        return name.isascii() or is_key(name)
+        if not self.follow_symlinks and prefix:
+            self._check_links(prefix[:-1])
+        return self._tree().pages(prefix, deep, sizes)
 
     # -- moving -----------------------------------------------------------------------------------
 
@@ -594,79 +615,10 @@ class LocalStore(Store):
         self._root = target
         self.root = Path(target)
         self._base = target + os.sep
+        self._forget_survey()
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.update(_in_place=bool(_NOWAIT), _plainly=False)  # another host may have another file system
+        # Another host may have another file system there.
+        state.update(_surveyed=False, _in_place=False, _plainly=False, _cached_opens=False)
         return state
-
-
-def _place(item: os.DirEntry[str]) -> tuple[int, int]:
-    """Where a link to a folder leads; only links can lead in a circle."""
-    target = item.stat()
-    return target.st_dev, target.st_ino
-
-
-class _Nothing:
-    """The listing of a folder that isn't there."""
-
-    def __enter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __exit__(self, *args: object) -> None:
-        pass
-
-
-def _write_all(descriptor: int, piece: Any, offset: int | None = None) -> None:
-    """Write a piece whole, however many calls that takes."""
-    view = memoryview(piece)
-    if view.nbytes != len(view):
-        view = view.cast("B")
-    while len(view):
-        count = os.write(descriptor, view) if offset is None else os.pwrite(descriptor, view, offset)
-        if count == len(view):
-            return
-        view = view[count:]
-        if offset is not None:
-            offset += count
-
-
-def _rename_new(source: str, target: str) -> None:
-    """Rename unless the target exists, where hard links don't exist.
-
-    Linux does it in one step (``renameat2`` with ``RENAME_NOREPLACE``), and Windows' rename never
-    replaces. Elsewhere an empty file reserves the name first: still only one wins.
-    """
-    if sys.platform == "win32":
-        os.rename(source, target)
-        return
-    if sys.platform == "linux":
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        if hasattr(libc, "renameat2"):
-            at_here, no_replace = -100, 1
-            if libc.renameat2(at_here, os.fsencode(source), at_here, os.fsencode(target), no_replace) == 0:
-                return
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOSYS):
-                raise OSError(number, os.strerror(number), target)
-    os.close(os.open(target, _MAKE, 0o666))
-    os.replace(source, target)
-
-
-def file_system(path: str) -> str:
-    """Type of the file system that holds a path, as the kernel names it; empty if it doesn't say."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    try:
-        found = os.stat(path)
-        device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                fields = line.split()
-                if fields[2] == device:
-                    return fields[fields.index("-") + 1]
-    except (OSError, ValueError, IndexError):
-        pass
-    return ""

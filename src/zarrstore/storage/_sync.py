@@ -1,0 +1,91 @@
+"""Making writes last: syncing files and folders, where many that wait at once share their waiting."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from zarrstore.storage._files import FOLDER
+
+MODES = ("none", "data", "full")
+
+
+class _Round:
+    """One sync of a folder, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.error: OSError | None = None
+
+
+class FolderSync:
+    """Syncs folders; whoever asks while a sync of the same folder runs shares the next one.
+
+    A sync that began before a rename needn't have seen it; one that begins after it has. So each
+    caller waits for a sync that began after its own call, and of those there is one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gathering: dict[str, _Round] = {}
+        self._running: dict[str, _Round] = {}
+
+    def sync(self, folder: str) -> None:
+        """Return once a sync of the folder that began after this call has ended."""
+        with self._lock:
+            mine = self._gathering.get(folder)
+            if mine is not None:
+                ahead = None
+            else:
+                mine = self._gathering[folder] = _Round()
+                ahead = mine
+                before = self._running.get(folder)
+        if ahead is None:
+            mine.ended.wait()
+            if mine.error is not None:
+                raise mine.error
+            return
+        if before is not None:
+            before.ended.wait()
+        with self._lock:
+            del self._gathering[folder]  # who comes from here on may have come too late for this one
+            self._running[folder] = mine
+        try:
+            sync_folder(folder)
+        except BaseException as error:
+            mine.error = error if isinstance(error, OSError) else OSError("the sync was interrupted")
+            raise
+        finally:
+            with self._lock:
+                del self._running[folder]
+            mine.ended.set()
+
+
+FOLDERS = FolderSync()
+
+
+def _forget() -> None:
+    """After a fork nobody else is at work here."""
+    global FOLDERS
+    FOLDERS = FolderSync()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a folder's names last."""
+    descriptor = os.open(folder, FOLDER)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(descriptor: int, mode: str) -> None:
+    """Make a file's bytes last, before it gets its name."""
+    if mode == "full" or not hasattr(os, "fdatasync"):
+        os.fsync(descriptor)
+    elif mode == "data":
+        os.fdatasync(descriptor)

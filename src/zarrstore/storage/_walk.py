@@ -1,0 +1,166 @@
+"""Listing a tree of folders: streamed, with sizes from the same pass, whatever lies about in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._keys import is_key
+from zarrstore._verbs import Entry
+from zarrstore.errors import StoreError
+from zarrstore.storage._temporary import is_temporary, reap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The first page is small, so that the first key comes at once.
+_FIRST_PAGE = 64
+_PAGE = 2000
+
+_new = tuple.__new__  # an Entry at half the cost
+
+
+class Tree:
+    """A tree of folders to list.
+
+    Parameters
+    ----------
+    base : str
+        Path of the root, with a separator behind it.
+    fail : callable
+        Called with an ``OSError`` and the place where it happened; raises, or returns if the place
+        counts as empty.
+    sweep : bool
+        Whether to remove what dead writers left behind on the way.
+    """
+
+    def __init__(self, base: str, fail: Callable[[OSError, str], None], *, sweep: bool) -> None:
+        self._base = base
+        self._fail = fail
+        self._sweep = sweep
+
+    def pages(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+        """Pages of entries below a directory, or one level below it."""
+        page: list[Entry] = []
+        limit = _FIRST_PAGE
+        for batch in self._walk(prefix, sizes) if deep else self._level(prefix, sizes):
+            page += batch
+            if len(page) >= limit:
+                yield page
+                page, limit = [], _PAGE
+        if page:
+            yield page
+
+    def has_key(self, prefix: str) -> bool:
+        """Whether any key lies below a directory."""
+        return any(self._walk(prefix, False))
+
+    def _walk(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
+        """Batches of keys; depth first, one open folder at a time, so memory stays flat."""
+        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(prefix, ())]
+        while pending:
+            inside, linked = pending.pop()
+            batch: list[Entry] = []
+            limit = _FIRST_PAGE
+            with self._open(inside) as found:
+                for item in self._items(found, inside):
+                    name = item.name
+                    try:
+                        if item.is_file():
+                            if self._lists(name, item.path):
+                                size = item.stat().st_size if sizes else None
+                                batch.append(_new(Entry, (inside + name, size, None)))
+                                if len(batch) >= limit:
+                                    yield batch
+                                    batch, limit = [], _PAGE
+                        elif item.is_dir():
+                            above = linked
+                            if item.is_symlink():
+                                place = _place(item)
+                                if place in linked or self._encloses(inside, place):
+                                    continue
+                                above = (*linked, place)
+                            if self._lists(name, item.path):
+                                pending.append((f"{inside}{name}/", above))
+                    except FileNotFoundError:
+                        continue  # removed while we looked
+                    except OSError as error:
+                        self._fail(error, inside + name)
+            if batch:
+                yield batch
+
+    def _level(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
+        """Keys one level below a directory, and directories that hold a key."""
+        with self._open(prefix) as found:
+            for item in self._items(found, prefix):
+                name = item.name
+                try:
+                    if item.is_file():
+                        if self._lists(name, item.path):
+                            yield [Entry(prefix + name, item.stat().st_size if sizes else None)]
+                    elif item.is_dir():
+                        if item.is_symlink() and self._encloses(prefix, _place(item)):
+                            continue
+                        below = f"{prefix}{name}/"
+                        if self._lists(name, item.path) and self.has_key(below):
+                            yield [Entry(below)]
+                except StoreError:
+                    raise
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._fail(error, prefix + name)
+
+    def _open(self, prefix: str) -> Any:
+        """Open a folder for listing; one that isn't there is an empty one."""
+        try:
+            return os.scandir(self._base + prefix)
+        except OSError as error:
+            self._fail(error, prefix)
+            return _Nothing()
+
+    def _items(self, found: Any, prefix: str) -> Any:
+        """Iterate over an open folder; a failure in the middle is never the end of a listing."""
+        try:
+            yield from found
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._fail(error, prefix)
+
+    def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
+        """Whether a folder is the root or one of the folders on the way down to where we are."""
+        path = self._base
+        for name in ["", *inside.split("/")]:
+            path = os.path.join(path, name)
+            try:
+                found = os.stat(path)
+            except OSError:
+                return False
+            if (found.st_dev, found.st_ino) == place:
+                return True
+        return False
+
+    def _lists(self, name: str, path: str) -> bool:
+        """Whether a name belongs in a listing; what a dead writer left behind is swept up on the way."""
+        if name[0] == "." and is_temporary(name):
+            if self._sweep:
+                reap(path)
+            return False
+        return name.isascii() or is_key(name)
+
+
+def _place(item: os.DirEntry[str]) -> tuple[int, int]:
+    """Where a link to a folder leads; only links can lead in a circle."""
+    target = item.stat()
+    return target.st_dev, target.st_ino
+
+
+class _Nothing:
+    """The listing of a folder that isn't there."""
+
+    def __enter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __exit__(self, *args: object) -> None:
+        pass
