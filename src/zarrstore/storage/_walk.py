@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The first page is small, so that the first key comes at once.
 _FIRST_PAGE = 64
-_PAGE = 2000
+_PAGE = 1000
 
 _new = tuple.__new__  # an Entry at half the cost
 
