@@ -68,7 +68,11 @@ class Inline(_Bound):
         async def verb(self: Inline, *args: Any) -> Any:
             return getattr(self.of(), attribute)(*args)
 
-        return verb
+        return Inline._names if attribute == "_names" else verb
+
+    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
+        for page in self.of()._names(prefix):
+            yield page
 
 
 def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
@@ -190,8 +194,17 @@ class Hopping(_Bound):
         async def verb(self: Hopping, *args: Any) -> Any:
             return await _threads.hop(getattr(self.of(), attribute), *args, abandon=idle)
 
-        own: dict[str, Callable[..., Any]] = {"_read_many": Hopping.read_many, "_stat": Hopping.stat}
+        own: dict[str, Callable[..., Any]] = {
+            "_read_many": Hopping.read_many,
+            "_stat": Hopping.stat,
+            "_names": Hopping._names,
+        }
         return own.get(attribute, verb)
+
+    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
+        iterator = await _threads.hop(lambda: iter(self.of()._names(prefix)))
+        while (page := await _threads.hop(next, iterator, None)) is not None:
+            yield page
 
 
 def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
@@ -308,7 +321,10 @@ class Awaiting(_Bound):
         async def verb(self: Awaiting, *args: Any) -> Any:
             return await getattr(self.of(), attribute)(*args)
 
-        return verb
+        def names(self: Awaiting, prefix: str) -> Any:
+            return self.of()._names(prefix)
+
+        return names if attribute == "_names" else verb
 
 
 def bind_class(binding: Any, store_class: type) -> Any:
@@ -393,3 +409,4 @@ class Gated(Wrapped):
     read_many = _passed("read_many")
     read_versioned = _passed("read_versioned")
     stat = _passed("stat")
+    names = _passed("names")

@@ -59,15 +59,10 @@ async def entries_below(verbs: Verbs, prefix: str) -> AsyncIterator[Entry]:
 
 async def names_in(verbs: Verbs, prefix: str) -> AsyncIterator[str]:
     """Names of keys and directories one level below a directory, once each."""
-    skip = len(prefix)
-    seen: set[str] = set()
-    async with aclosing(verbs.scan(prefix, False, False)) as pages:  # type: ignore[type-var]
+    async with aclosing(verbs.names(prefix)) as pages:  # type: ignore[type-var]
         async for page in pages:
-            for entry in page:
-                name = entry.key[skip:].removesuffix("/")
-                if name not in seen:  # a key and a directory may share a name
-                    seen.add(name)
-                    yield name
+            for name in page:
+                yield name
 
 
 async def create(verbs: Verbs, key: str, pieces: Any, *, atomic: bool) -> bool:

@@ -131,6 +131,10 @@ class Routed(Verbs):
             Entry(prefix + key if await self.plain.stat(prefix + key) else f"{prefix}{key}/") for key in keys
         ]
 
+    def names(self, prefix: str) -> AsyncIterator[list[str]]:
+        """List names by the scan if a listing is overridden."""
+        return Verbs.names(self, prefix) if self._changed("scan") else self.plain.names(prefix)
+
     async def read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
         """Loop over reads if they are changed."""
         return await (

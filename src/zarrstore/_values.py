@@ -10,7 +10,7 @@ from zarrstore.buffer import cpu
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
@@ -62,11 +62,17 @@ def parse_parts(
     return key, int(start), piece
 
 
+# Classes of buffers and what makes one from an array in the host's memory, as they are met.
+_makers: dict[Any, Callable[[Any], Any]] = {cpu.Buffer: cpu.Buffer}
+
+
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
-    made = cpu.Buffer if prototype is None else prototype.buffer
-    if made is cpu.Buffer and type(value) is np.ndarray:
-        return made(value)
-    if not isinstance(value, (bytes, bytearray, memoryview)) and made.__module__.endswith("cpu"):
-        return made.from_array_like(value)
-    return made.from_bytes(value)
+    made: Any = cpu.Buffer if prototype is None else prototype.buffer
+    if type(value) is not np.ndarray:
+        return made.from_bytes(value)
+    maker = _makers.get(made)
+    if maker is None:
+        # Buffers on a device don't take the host's arrays as they are.
+        maker = _makers[made] = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
+    return maker(value)

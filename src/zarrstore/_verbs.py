@@ -21,6 +21,7 @@ and may define these, which otherwise are loops over the ones above:
 ``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None
+``_names(prefix)``                     pages of names one level below a directory, once each
 ``_patch(key, parts)``                 overwrite ``(start, bytes)`` parts inside an existing value
 ``_remove_many(keys)``                 remove many keys
 ``_remove_below(prefix)``              remove all that lies below a directory, keys or not
@@ -38,6 +39,7 @@ coroutine for both: in the calling thread it never suspends, and `drive` runs it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -189,6 +191,18 @@ class Verbs(ABC):
         value = await self.read(key, None, host_memory)
         return None if value is None else Entry(key, len(value))
 
+    async def names(self, prefix: str) -> AsyncIterator[list[str]]:
+        """List names one level below a directory, once each."""
+        skip = len(prefix)
+        seen: set[str] = set()
+        async with aclosing(self.scan(prefix, False, False)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                keys = [entry[0] for entry in page]
+                # A key and a directory may share a name.
+                names = dict.fromkeys([key[skip:-1] if key[-1] == "/" else key[skip:] for key in keys])
+                yield [name for name in names if name not in seen] if seen else list(names)
+                seen.update(names)
+
     async def patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         """Overwrite parts of a value."""
         value = await self.read(key, None, host_memory)
@@ -218,7 +232,7 @@ class Verbs(ABC):
 TURNS = 64
 
 REQUIRED = ("read", "write", "remove", "scan")
-OPTIONAL = ("read_many", "read_versioned", "stat", "patch", "remove_many", "remove_below", "copy")
+OPTIONAL = ("read_many", "read_versioned", "stat", "names", "patch", "remove_many", "remove_below", "copy")
 NAMES = (*REQUIRED, *OPTIONAL)
 
 # Which verbs a default is made of: whoever changes one of those gets the default back, unless it
@@ -230,6 +244,7 @@ MADE_OF: dict[str, tuple[str, ...]] = {
     "remove_many": ("remove",),
     "remove_below": ("remove", "remove_many", "scan"),
     "copy": ("read", "write"),
+    "names": ("scan",),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zarrstore.errors import AccessDeniedError, BackendError, InvalidKeyError, NoSpaceError, StoreError
-from zarrstore.storage import LocalStore
+from zarrstore.storage import LocalStore, _temporary
 from zarrstore.storage._temporary import is_temporary
 
 OLD, NEW = b"old" * 1000, b"new value" * 2000
@@ -132,7 +132,7 @@ def test_a_failure_below_stops_a_listing(store):
 
 _AS_NOBODY = """
 import os, sys, asyncio, numpy
-from zarrstore.storage import LocalStore
+from zarrstore.storage import LocalStore, _temporary
 from zarrstore.errors import AccessDeniedError
 os.setgid(65534); os.setuid(65534)
 store = LocalStore(sys.argv[1])
@@ -221,7 +221,7 @@ for i in itertools.count():
 """
 
 
-def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path):
+def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path, monkeypatch):
     """Acknowledged values survive; what was under way is the old value or the new one; litter is swept."""
     rng = random.Random(7)
     store = LocalStore(tmp_path / "root")
@@ -242,6 +242,7 @@ def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path):
             assert len(set(value)) == 1, "torn"
             written = {(bytes([i % 251]) * (20_000 + i % 7)) for i in range(last, last + 7)}
             assert value in written
+    monkeypatch.setattr(_temporary, "_FRESH", 0)
     keys = sorted(store.list_sync())
     assert keys == ["d/0", "d/1", "d/2"]
     assert not litter(store.root), f"{left} were left by the killed"

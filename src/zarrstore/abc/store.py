@@ -5,6 +5,7 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import cached_property
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -612,8 +613,10 @@ class Store(SyncFace):
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all keys, unordered."""
-        async for key in _composites.keys_below(self._plain_loop, self._listed("")):
-            yield key
+        async with aclosing(self._plain_loop.scan(self._listed(""), True, False)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                for entry in page:
+                    yield entry[0]
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield all keys below a directory, relative to the root, unordered.
@@ -623,8 +626,10 @@ class Store(SyncFace):
         prefix : str
             The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
         """
-        async for key in _composites.keys_below(self._plain_loop, self._listed(prefix)):
-            yield key
+        async with aclosing(self._plain_loop.scan(self._listed(prefix), True, False)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                for entry in page:
+                    yield entry[0]
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of keys and directories one level below a directory, once each.
@@ -634,8 +639,10 @@ class Store(SyncFace):
         prefix : str
             The directory.
         """
-        async for name in _composites.names_in(self._plain_loop, self._listed(prefix)):
-            yield name
+        async with aclosing(self._plain_loop.names(self._listed(prefix))) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                for name in page:
+                    yield name
 
     # -- bodies that both faces share -------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import mmap as memory_maps
 import os
 import shutil
 import stat
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -35,7 +34,7 @@ from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
 from zarrstore.storage._walk import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # Answers of the system that prove a file's absence.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
@@ -303,26 +302,30 @@ class LocalStore(Store):
     # -- writing ----------------------------------------------------------------------------------
 
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
-        if condition not in (ANY, ABSENT):
+        if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)
-        folder = os.path.dirname(path)
-        temporary = f"{folder}{os.sep}{make_name()}"
+        folder = path[: path.rindex("/")]
+        temporary = f"{folder}/{make_name()}"
         descriptor = -1
+        named = False
         made: list[str] = []
         try:
             descriptor = self._make(temporary, folder, key, made)
             claim(descriptor)
             for piece in pieces:
                 files.write_all(descriptor, piece)
-            syncing.sync_file(descriptor, self.fsync)
-            # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
-            # asks for that while the old value is still in place, and keeps our claim.
-            os.close(os.dup(descriptor))
+            if self.fsync != "none":
+                syncing.sync_file(descriptor, self.fsync)
+            if not self._plainly:
+                # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
+                # asks for that while the old value is still in place, and keeps our claim.
+                os.close(os.dup(descriptor))
             if condition is ABSENT:
                 answer = self._publish_new(temporary, path, key)
             else:
                 answer = self._publish(temporary, path, key)
+                named = True
             if self.fsync == "full":
                 for changed in (folder, *map(os.path.dirname, made)):
                     syncing.FOLDERS.sync(changed)
@@ -333,16 +336,13 @@ class LocalStore(Store):
             raise self._error(error, "write", key) from error
         finally:
             # However this ends, an interrupt between any two of these steps included, nothing stays behind.
-            for tidy in (partial(os.close, descriptor), partial(os.unlink, temporary)):
-                try:
-                    tidy()
-                except OSError:
-                    pass
+            if descriptor >= 0:
+                _quietly(os.close, descriptor)
+            if not named:
+                _quietly(os.unlink, temporary)
 
     def _target(self, key: str) -> str:
-        if is_temporary(key.rpartition("/")[2]) or (
-            ".zarrstore-" in key and any(map(is_temporary, key.split("/")))
-        ):
+        if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are kept for temporary files.",
                 store=self,
@@ -622,3 +622,11 @@ class LocalStore(Store):
         # Another host may have another file system there.
         state.update(_surveyed=False, _in_place=False, _plainly=False, _cached_opens=False)
         return state
+
+
+def _quietly(tidy: Callable[[Any], None], what: Any) -> None:
+    """Tidy up after something that has succeeded or failed already."""
+    try:
+        tidy(what)
+    except OSError:
+        pass

@@ -23,17 +23,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
 
 # Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
+# The first one is small: whoever asks only whether there is a key takes no more.
 _PAGE = 1000
+_FIRST_PAGE = 16
 
 # The data of this process by token, so that a store that is pickled and comes back is itself again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 
 
+class _Kept(cpu.Buffer):
+    """A value that a store keeps: memory that nobody writes to, and its version."""
+
+    __slots__ = ("version",)
+
+    version: int
+
+
+class _Folder:
+    """What lies one level below a directory: names of keys, and of directories."""
+
+    __slots__ = ("folders", "keys")
+
+    def __init__(self) -> None:
+        self.keys: dict[str, None] = {}
+        self.folders: dict[str, None] = {}
+
+
 class _Data:
     """What stores on the same memory share: a mapping from keys to buffers, a tree of its keys, a lock.
 
-    The tree maps each directory (``""``, ``"a/"``, ``"a/b/"``) to what lies one level below it. It is
-    kept only for a mapping of our own: a caller's may change behind our back.
+    The tree knows each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key. It is kept only for a
+    mapping of our own: a caller's may change behind our back.
     """
 
     def __init__(
@@ -41,85 +61,90 @@ class _Data:
     ) -> None:
         self.own = mapping is None
         self.values: MutableMapping[str, Any] = {} if mapping is None else mapping
-        self.tree: dict[str, dict[str, None]] = {}
+        self.tree: dict[str, _Folder] = {}
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
-        # Versions count up; of keys that were removed none stays behind, yet none is ever used twice.
-        self.versions: dict[str, int] = {}
-        self.clock = 0
+        self.clock = 0  # versions count up, so none is ever used twice
         _alive[token] = self
 
-    def put(self, key: str, buffer: Any) -> None:
+    def put(self, key: str, buffer: _Kept) -> None:
         if self.own and key not in self.values:
             self._graft(key)
-        self.values[key] = buffer
         self.clock += 1
-        self.versions[key] = self.clock
+        buffer.version = self.clock
+        self.values[key] = buffer
 
     def drop(self, key: str) -> None:
-        if self.values.pop(key, None) is not None:
-            self.versions.pop(key, None)
-            if self.own:
-                self._prune(key)
+        if self.values.pop(key, None) is not None and self.own:
+            self._prune(key)
 
-    def _graft(self, path: str) -> None:
+    def _graft(self, key: str) -> None:
         tree = self.tree
-        while path:
-            parent = path[: path.rfind("/", 0, len(path) - 1) + 1]
-            children = tree.get(parent)
-            if children is not None:
-                children[path] = None
-                return
-            tree[parent] = {path: None}
-            path = parent
+        cut = key.rfind("/") + 1
+        inside = key[:cut]
+        folder = tree.get(inside)
+        if folder is None:
+            folder = tree[inside] = _Folder()
+            while inside:
+                above = inside.rfind("/", 0, -1) + 1
+                name, inside = inside[above:-1], inside[:above]
+                parent = tree.get(inside)
+                if parent is not None:
+                    parent.folders[name] = None
+                    break
+                parent = tree[inside] = _Folder()
+                parent.folders[name] = None
+        folder.keys[key[cut:]] = None
 
-    def _prune(self, path: str) -> None:
+    def _prune(self, key: str) -> None:
         tree = self.tree
-        while path:
-            parent = path[: path.rfind("/", 0, len(path) - 1) + 1]
-            children = tree[parent]
-            del children[path]
-            if children:
+        cut = key.rfind("/") + 1
+        inside = key[:cut]
+        folder = tree[inside]
+        del folder.keys[key[cut:]]
+        while not folder.keys and not folder.folders:
+            del tree[inside]
+            if not inside:
                 return
-            del tree[parent]
-            path = parent
+            above = inside.rfind("/", 0, -1) + 1
+            name, inside = inside[above:-1], inside[:above]
+            folder = tree[inside]
+            del folder.folders[name]
 
     def version(self, key: str) -> str:
-        # A caller's mapping may have been changed by the caller: the object's identity tells.
-        return (
-            f"{self.versions.get(key, 0)}-{id(self.values[key]):x}"
-            if not self.own
-            else str(self.versions[key])
-        )
+        buffer = self.values[key]
+        # What a caller put into its mapping has no version of ours: the object's identity tells.
+        return str(buffer.version) if type(buffer) is _Kept else f"{id(buffer):x}"
 
     def below(self, prefix: str) -> Iterator[str]:
         """All keys below a directory, from a snapshot of each directory."""
         if not self.own:
-            yield from [key for key in list(self.values) if key.startswith(prefix)]
+            yield from [key for key in list(self.values) if key.startswith(prefix) and is_key(key)]
             return
         pending = [prefix]
         while pending:
-            for path in list(self.tree.get(pending.pop(), ())):
-                if path[-1] == "/":
-                    pending.append(path)
-                else:
-                    yield path
+            inside = pending.pop()
+            folder = self.tree.get(inside)
+            if folder is not None:
+                pending += [f"{inside}{name}/" for name in list(folder.folders)]
+                for name in list(folder.keys):
+                    yield inside + name
 
-    def within(self, prefix: str) -> Iterator[str]:
-        """Keys and directories one level below a directory."""
+    def within(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Names of keys, and of directories, one level below a directory."""
         if self.own:
-            yield from list(self.tree.get(prefix, ()))
-            return
-        skip = len(prefix)
-        seen = set()
-        for key in list(self.values):
-            if key.startswith(prefix):
-                cut = key.find("/", skip)
-                path = key if cut < 0 else key[: cut + 1]
-                if path not in seen:
-                    seen.add(path)
-                    yield path
+            folder = self.tree.get(prefix)
+            return ([], []) if folder is None else (list(folder.keys), list(folder.folders))
+        keys: list[str] = []
+        folders: dict[str, None] = {}
+        for key in self.below(prefix):
+            name, inner, _ = key[len(prefix) :].partition("/")
+            if inner:
+                folders[name] = None
+            else:
+                keys.append(name)
+        return keys, list(folders)
 
 
 class MemoryStore(Store):
@@ -188,12 +213,10 @@ class MemoryStore(Store):
 
     def _keep(self, pieces: Iterable[Any]) -> Any:
         """Copy pieces into a buffer that nobody else can write to."""
-        parts = [
-            piece if isinstance(piece, np.ndarray) else np.frombuffer(piece, np.uint8) for piece in pieces
-        ]
+        parts = [piece if type(piece) is np.ndarray else np.frombuffer(piece, np.uint8) for piece in pieces]
         array = parts[0].copy() if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
         array.flags.writeable = False
-        return cpu.Buffer(array)
+        return _Kept(array)
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -201,7 +224,7 @@ class MemoryStore(Store):
         buffer = self._data.values.get(key)
         if buffer is None:
             return None
-        array = buffer._data if type(buffer) is cpu.Buffer else _array(buffer)
+        array = buffer._data if type(buffer) is _Kept else _array(buffer)
         if array.flags.writeable:
             array = array.view()
             array.flags.writeable = False
@@ -265,22 +288,38 @@ class MemoryStore(Store):
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         data = self._data
-        page = []
-        for path in data.below(prefix) if deep else data.within(prefix):
-            if not data.own and not is_key(path.removesuffix("/")):
-                continue
-            if sizes and path[-1] != "/":
-                buffer = data.values.get(path)
+        if not deep:
+            keys, folders = data.within(prefix)
+            yield [Entry(f"{prefix}{name}/") for name in folders] + [
+                Entry(key, size) for name in keys if (size := self._size_of(key := prefix + name)) is not None
+            ]
+            return
+        page: list[Entry] = []
+        limit = _FIRST_PAGE
+        for key in data.below(prefix):
+            if sizes:
+                buffer = data.values.get(key)
                 if buffer is None:
                     continue
-                page.append(Entry(path, len(buffer)))
+                page.append(Entry(key, len(buffer)))
             else:
-                page.append(Entry(path))
-            if len(page) >= _PAGE:
+                page.append(tuple.__new__(Entry, (key, None, None)))
+            if len(page) >= limit:
                 yield page
-                page = []
+                page, limit = [], _PAGE
         if page:
             yield page
+
+    def _size_of(self, key: str) -> int | None:
+        buffer = self._data.values.get(key)
+        return None if buffer is None else len(buffer)
+
+    def _names(self, prefix: str) -> Iterator[list[str]]:
+        keys, folders = self._data.within(prefix)
+        if folders:
+            known = set(keys)
+            keys += [name for name in folders if name not in known]
+        yield keys
 
     def _copy(self, source: str, target: str) -> None:
         value = self._read(source, None, None)

@@ -8,6 +8,7 @@ it, and removes it. A process id would prove nothing across hosts and containers
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -22,13 +23,30 @@ except ImportError:  # Windows
 _PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
 
+# A name this young, in seconds, may belong to a maker who hasn't got the lock yet.
+_FRESH = 5.0
+
 # Where locks don't work, only age speaks: no write takes a week, in seconds.
 _STALE = 7 * 24 * 3600
 
 
+_serial = itertools.count()
+_process = os.urandom(4).hex()
+
+
 def make_name() -> str:
     """Return a new temporary name of 31 bytes, whatever the length of the name that it stands for."""
-    return f"{_PREFIX}{os.urandom(8).hex()}.tmp"
+    return f"{_PREFIX}{_process}{next(_serial) & 0xFFFFFFFF:08x}.tmp"
+
+
+def _rename_process() -> None:
+    """After a fork parent and child must not choose the same names."""
+    global _process
+    _process = os.urandom(4).hex()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rename_process)
 
 
 def is_temporary(name: str) -> bool:
@@ -53,6 +71,8 @@ def reap(path: str) -> bool:
         return False
     try:
         found = os.fstat(descriptor)
+        if abs(time.time() - found.st_mtime) < _FRESH:
+            return False
         try:
             if fcntl is None:
                 raise OSError

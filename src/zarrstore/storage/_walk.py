@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -63,54 +62,64 @@ class Tree:
             inside, linked = pending.pop()
             batch: list[Entry] = []
             limit = _FIRST_PAGE
-            with self._open(inside) as found:
-                for item in self._items(found, inside):
-                    name = item.name
-                    try:
-                        if item.is_file():
-                            if self._lists(name, item.path):
-                                size = item.stat().st_size if sizes else None
-                                batch.append(_new(Entry, (inside + name, size, None)))
-                                if len(batch) >= limit:
-                                    yield batch
-                                    batch, limit = [], _PAGE
-                        elif item.is_dir():
-                            above = linked
-                            if item.is_symlink():
-                                place = _place(item)
-                                if place in linked or self._encloses(inside, place):
-                                    continue
-                                above = (*linked, place)
-                            if self._lists(name, item.path):
-                                pending.append((f"{inside}{name}/", above))
-                    except FileNotFoundError:
-                        continue  # removed while we looked
-                    except OSError as error:
-                        self._fail(error, inside + name)
+            try:
+                with self._open(inside) as found:
+                    for item in found:
+                        name = item.name
+                        try:
+                            if item.is_file():
+                                if (name[0] != "." and name.isascii()) or self._lists(name, item.path):
+                                    size = item.stat().st_size if sizes else None
+                                    batch.append(_new(Entry, (inside + name, size, None)))
+                                    if len(batch) >= limit:
+                                        yield batch
+                                        batch, limit = [], _PAGE
+                            elif item.is_dir():
+                                above = linked
+                                if item.is_symlink():
+                                    place = _place(item)
+                                    if place in linked or self._encloses(inside, place):
+                                        continue
+                                    above = (*linked, place)
+                                if self._lists(name, item.path):
+                                    pending.append((f"{inside}{name}/", above))
+                        except FileNotFoundError:
+                            continue  # removed while we looked
+                        except OSError as error:
+                            self._fail(error, inside + name)
+            except StoreError:
+                raise
+            except OSError as error:  # a failure in the middle of a folder is never its end
+                self._fail(error, inside)
             if batch:
                 yield batch
 
     def _level(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
         """Keys one level below a directory, and directories that hold a key."""
-        with self._open(prefix) as found:
-            for item in self._items(found, prefix):
-                name = item.name
-                try:
-                    if item.is_file():
-                        if self._lists(name, item.path):
-                            yield [Entry(prefix + name, item.stat().st_size if sizes else None)]
-                    elif item.is_dir():
-                        if item.is_symlink() and self._encloses(prefix, _place(item)):
-                            continue
-                        below = f"{prefix}{name}/"
-                        if self._lists(name, item.path) and self.has_key(below):
-                            yield [Entry(below)]
-                except StoreError:
-                    raise
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    self._fail(error, prefix + name)
+        try:
+            with self._open(prefix) as found:
+                for item in found:
+                    name = item.name
+                    try:
+                        if item.is_file():
+                            if self._lists(name, item.path):
+                                yield [Entry(prefix + name, item.stat().st_size if sizes else None)]
+                        elif item.is_dir():
+                            if item.is_symlink() and self._encloses(prefix, _place(item)):
+                                continue
+                            below = f"{prefix}{name}/"
+                            if self._lists(name, item.path) and self.has_key(below):
+                                yield [Entry(below)]
+                    except StoreError:
+                        raise
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        self._fail(error, prefix + name)
+        except StoreError:
+            raise
+        except OSError as error:
+            self._fail(error, prefix)
 
     def _open(self, prefix: str) -> Any:
         """Open a folder for listing; one that isn't there is an empty one."""
@@ -119,14 +128,6 @@ class Tree:
         except OSError as error:
             self._fail(error, prefix)
             return _Nothing()
-
-    def _items(self, found: Any, prefix: str) -> Any:
-        """Iterate over an open folder; a failure in the middle is never the end of a listing."""
-        try:
-            yield from found
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                self._fail(error, prefix)
 
     def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
         """Whether a folder is the root or one of the folders on the way down to where we are."""

@@ -1,0 +1,435 @@
+"""Our local and memory stores beside zarr-python's, tensorstore's, obstore's and bare system calls.
+
+    python benchmarks/stores.py [--quick] [--json FILE] [--picture FILE]
+
+Everything runs in turn in one process, on the same data, several times over; the best time of each
+counts. Printed are microseconds an operation (or gigabytes a second), how many times faster than
+zarr-python that is, and how many times the bare calls it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr
+import zarr.storage
+from zarr.core.buffer import cpu, default_buffer_prototype
+
+from zarrstore.storage import LocalStore, MemoryStore
+
+SMALL = os.urandom(4096)
+PROTOTYPE = default_buffer_prototype()
+BUFFER = cpu.Buffer.from_bytes(SMALL)
+
+try:
+    import tensorstore as ts
+except ImportError:
+    ts = None
+try:
+    import obstore
+    from obstore.store import LocalStore as ObstoreLocal
+except ImportError:
+    obstore = None
+
+
+class Bench:
+    """Runs the contestants of each line in turn, and keeps the best time of each."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.rows: dict[str, dict[str, float]] = {}
+        self.units: dict[str, str] = {}
+        self.floors: dict[str, float] = {}
+
+    async def line(self, name, contestants, *, per=1, floor=None, unit="us"):
+        """Time each contestant; a coroutine function is awaited, a plain function called."""
+        best = dict.fromkeys(contestants, float("inf"))
+        for round_ in range(self.rounds):
+            order = list(contestants)
+            if round_ % 2:
+                order.reverse()
+            for who in order:
+                prepare, call = (
+                    contestants[who] if isinstance(contestants[who], tuple) else (None, contestants[who])
+                )
+                if prepare is not None:
+                    prepare()
+                start = time.perf_counter()
+                answer = call()
+                if asyncio.iscoroutine(answer):
+                    await answer
+                best[who] = min(best[who], (time.perf_counter() - start) / per * 1e6)
+        self.rows[name] = best
+        self.units[name] = unit
+        if floor is not None:
+            self.floors[name] = floor
+        self.show(name)
+
+    def show(self, name):
+        best = self.rows[name]
+        ours = best["zarrstore"]
+        cells = [f"{who} {self.text(name, value)}" for who, value in best.items()]
+        ratios = []
+        if "zarr" in best:
+            floor = f" (floor {self.floors[name]:g})" if name in self.floors else ""
+            ratios.append(f"{best['zarr'] / ours:.1f} x zarr{floor}")
+        if "tensorstore" in best:
+            ratios.append(f"{best['tensorstore'] / ours:.2f} x tensorstore")
+        if "bare" in best:
+            ratios.append(f"{ours / best['bare']:.2f} of bare")
+        print(f"{name:44} {', '.join(cells):70} {'; '.join(ratios)}", flush=True)
+
+    def text(self, name, microseconds):
+        if self.units[name] == "us":
+            return f"{microseconds:.1f}"
+        return f"{64 * 1.048576 / microseconds:.2f} GB/s"
+
+
+def bare_read(path):
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    memory = bytearray(size)
+    os.preadv(descriptor, [memory], 0)
+    os.close(descriptor)
+    return memory
+
+
+def bare_write(path, data):
+    temporary = path + ".t"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    os.write(descriptor, data)
+    os.close(descriptor)
+    os.replace(temporary, path)
+
+
+def bare_list(root):
+    for entry in os.scandir(root):
+        if entry.is_dir():
+            yield from bare_list(entry.path)
+        else:
+            yield entry.name
+
+
+def bare_size(root):
+    total = 0
+    for entry in os.scandir(root):
+        total += bare_size(entry.path) if entry.is_dir() else entry.stat().st_size
+    return total
+
+
+async def one_by_one(call, keys):
+    for key in keys:
+        await call(key)
+
+
+async def at_once(call, keys):
+    await asyncio.gather(*(call(key) for key in keys))
+
+
+async def collect(listing):
+    count = 0
+    async for _ in listing:
+        count += 1
+    return count
+
+
+async def local(bench, folder, tmpfs):
+    keys = [f"c/{i // 100}/{i % 100}" for i in range(4000)]
+    ours, theirs = LocalStore(folder), zarr.storage.LocalStore(folder)
+    await theirs._ensure_open()
+    for key in keys:
+        ours.set_sync(key, SMALL)
+    for key in keys:
+        bare_read(f"{folder}/{key}")
+    few = keys[:1000]
+    tensor = ts.KvStore.open({"driver": "file", "path": str(folder) + "/"}).result() if ts else None
+    ob = ObstoreLocal(folder) if obstore else None
+
+    def others(**named):
+        return {who: call for who, call in named.items() if call is not None}
+
+    def tensor_flight():
+        for future in [tensor.read(key) for key in keys]:
+            future.result()
+
+    await bench.line(
+        "await get, one by one",
+        others(
+            zarr=lambda: one_by_one(lambda k: theirs.get(k, PROTOTYPE), few),
+            zarrstore=lambda: one_by_one(lambda k: ours.get(k, PROTOTYPE), few),
+            tensorstore=(lambda: [tensor.read(k).result() for k in few]) if tensor else None,
+            obstore=(lambda: one_by_one(lambda k: obstore.get_async(ob, k), few)) if ob else None,
+            bare=lambda: [bare_read(f"{folder}/{k}") for k in few],
+        ),
+        per=len(few), floor=10,
+    )  # fmt: skip
+    await bench.line(
+        "gather of 4,000 gets",
+        others(
+            zarr=lambda: at_once(lambda k: theirs.get(k, PROTOTYPE), keys),
+            zarrstore=lambda: at_once(lambda k: ours.get(k, PROTOTYPE), keys),
+            tensorstore=tensor_flight if tensor else None,
+            bare=lambda: [bare_read(f"{folder}/{k}") for k in keys],
+        ),
+        per=len(keys), floor=4,
+    )  # fmt: skip
+    pairs = [(key, None) for key in keys]
+    await bench.line(
+        "get_partial_values of 4,000 keys",
+        others(
+            zarr=lambda: theirs.get_partial_values(PROTOTYPE, pairs),
+            zarrstore=lambda: ours.get_partial_values(PROTOTYPE, pairs),
+            tensorstore=tensor_flight if tensor else None,
+            bare=lambda: [bare_read(f"{folder}/{k}") for k in keys],
+        ),
+        per=len(keys), floor=6,
+    )  # fmt: skip
+    await bench.line(
+        "get_sync",
+        others(
+            zarr=lambda: [theirs.get_sync(k, prototype=PROTOTYPE) for k in few],
+            zarrstore=lambda: [ours.get_sync(k, prototype=PROTOTYPE) for k in few],
+            obstore=(lambda: [obstore.get(ob, k).bytes() for k in few]) if ob else None,
+            bare=lambda: [bare_read(f"{folder}/{k}") for k in few],
+        ),
+        per=len(few), floor=2,
+    )  # fmt: skip
+    large = os.urandom(64 << 20)
+    ours.set_sync("large", large)
+    source, target = np.frombuffer(large, "B"), np.empty(64 << 20, "B")
+    await bench.line(
+        "get of 64 MiB",
+        others(
+            zarr=lambda: theirs.get("large", PROTOTYPE),
+            zarrstore=lambda: ours.get("large", PROTOTYPE),
+            tensorstore=(lambda: tensor.read("large").result()) if tensor else None,
+            copy=lambda: np.copyto(target, source),
+        ),
+        floor=2.5, unit="GB/s",
+    )  # fmt: skip
+    ours.delete_sync("large")
+    await writing(bench, tmpfs, "tmpfs")
+    await writing(bench, f"{folder}-w", "disk")
+    shutil.rmtree(f"{folder}-w", ignore_errors=True)
+
+    many = Path(f"{folder}-many")
+    crowd, zarrs = LocalStore(many), zarr.storage.LocalStore(many)
+    for i in range(20_000):
+        path = many / f"{i // 200}"
+        if not i % 200:
+            path.mkdir(parents=True)
+        (path / f"{i % 200}").write_bytes(b"x" * 10)
+    await zarrs._ensure_open()
+    await bench.line(
+        "list of 20,000 keys",
+        {
+            "zarr": lambda: collect(zarrs.list()),
+            "zarrstore": lambda: collect(crowd.list()),
+            "bare": lambda: sum(1 for _ in bare_list(many)),
+        },
+        per=20_000, floor=3,
+    )  # fmt: skip
+    await bench.line(
+        "getsize_prefix of 20,000 keys",
+        {
+            "zarr": lambda: zarrs.getsize_prefix(""),
+            "zarrstore": lambda: crowd.getsize_prefix(""),
+            "bare": lambda: bare_size(many),
+        },
+        per=20_000, floor=15,
+    )  # fmt: skip
+    await bench.line(
+        "is_empty of 20,000 keys (a call)",
+        {"zarr": lambda: zarrs.is_empty(""), "zarrstore": lambda: crowd.is_empty("")},
+        floor=200,
+    )
+    shutil.rmtree(many)
+
+
+async def writing(bench, folder, where):
+    ours, theirs = LocalStore(f"{folder}/ours"), zarr.storage.LocalStore(f"{folder}/zarr")
+    await theirs._ensure_open()
+    bare = Path(folder) / "bare/c"
+    bare.mkdir(parents=True)
+    keys = [f"c/{i}" for i in range(500)]
+    floors = (4, 2.5, 2) if where == "tmpfs" else (None,) * 3
+
+    def fresh():
+        shutil.rmtree(f"{folder}/ours", ignore_errors=True)
+        shutil.rmtree(f"{folder}/zarr", ignore_errors=True)
+        for path in bare.iterdir():
+            path.unlink()
+
+    ours.set_sync("first", SMALL)
+    await bench.line(
+        f"{where}: gather of 500 sets",
+        {
+            "zarr": (fresh, lambda: at_once(lambda k: theirs.set(k, BUFFER), keys)),
+            "zarrstore": (fresh, lambda: at_once(lambda k: ours.set(k, BUFFER), keys)),
+            "bare": (fresh, lambda: [bare_write(f"{bare}/{k[2:]}", SMALL) for k in keys]),
+        },
+        per=500, floor=floors[0],
+    )  # fmt: skip
+    await bench.line(
+        f"{where}: await set",
+        {
+            "zarr": (fresh, lambda: one_by_one(lambda k: theirs.set(k, BUFFER), keys)),
+            "zarrstore": (fresh, lambda: one_by_one(lambda k: ours.set(k, BUFFER), keys)),
+            "bare": (fresh, lambda: [bare_write(f"{bare}/{k[2:]}", SMALL) for k in keys]),
+        },
+        per=500, floor=floors[1],
+    )  # fmt: skip
+    await bench.line(
+        f"{where}: set_sync",
+        {
+            "zarr": (fresh, lambda: [theirs.set_sync(k, BUFFER) for k in keys]),
+            "zarrstore": (fresh, lambda: [ours.set_sync(k, BUFFER) for k in keys]),
+            "bare": (fresh, lambda: [bare_write(f"{bare}/{k[2:]}", SMALL) for k in keys]),
+        },
+        per=500, floor=floors[2],
+    )  # fmt: skip
+
+
+async def memory(bench):
+    ours, theirs = MemoryStore(), zarr.storage.MemoryStore()
+    await theirs._ensure_open()
+    keys = [f"g{i // 1000}/c/{i % 1000}" for i in range(50_000)]
+    for key in keys:
+        ours.set_sync(key, SMALL)
+        theirs._store_dict[key] = cpu.Buffer.from_bytes(SMALL)
+    few = keys[:4000]
+    await bench.line(
+        "memory: get",
+        {
+            "zarr": lambda: one_by_one(lambda k: theirs.get(k, PROTOTYPE), few),
+            "zarrstore": lambda: one_by_one(lambda k: ours.get(k, PROTOTYPE), few),
+        },
+        per=len(few), floor=1.2,
+    )  # fmt: skip
+    await bench.line(
+        "memory: set",
+        {
+            "zarr": lambda: one_by_one(lambda k: theirs.set(k, BUFFER), few),
+            "zarrstore": lambda: one_by_one(lambda k: ours.set(k, BUFFER), few),
+        },
+        per=len(few),
+    )
+    await bench.line(
+        "memory: list_dir of 1,000 in 50,000 (a call)",
+        {
+            "zarr": lambda: collect(theirs.list_dir("g7/c")),
+            "zarrstore": lambda: collect(ours.list_dir("g7/c")),
+        },
+        floor=20,
+    )
+    await bench.line(
+        "memory: is_empty (a call)",
+        {"zarr": lambda: theirs.is_empty("g49/c"), "zarrstore": lambda: ours.is_empty("g49/c")},
+        floor=50,
+    )
+
+
+async def arrays(bench, folder):
+    shape, chunks = (2000, 1024), (1, 1024)
+    data = np.random.default_rng(0).integers(0, 1 << 30, shape, dtype="<i4")
+
+    def make(store):
+        array = zarr.create_array(
+            store, shape=shape, chunks=chunks, dtype="<i4", compressors=None, overwrite=True
+        )
+        array[:] = data
+        return array
+
+    for where, ours, theirs in (
+        ("local", LocalStore(f"{folder}/ours"), zarr.storage.LocalStore(f"{folder}/zarr")),
+        ("memory", MemoryStore(), zarr.storage.MemoryStore()),
+    ):
+        mine, other = make(ours), make(theirs)
+        floors = (1.6, 1.3) if where == "local" else (None, None)
+        await bench.line(
+            f"zarr array, 4 KiB chunks, {where}: read",
+            {"zarr": lambda other=other: other[:], "zarrstore": lambda mine=mine: mine[:]},
+            per=2000, floor=floors[0],
+        )  # fmt: skip
+        await bench.line(
+            f"zarr array, 4 KiB chunks, {where}: write",
+            {
+                "zarr": lambda other=other: other.__setitem__(slice(None), data),
+                "zarrstore": lambda mine=mine: mine.__setitem__(slice(None), data),
+            },
+            per=2000, floor=floors[1],
+        )  # fmt: skip
+
+
+def picture(bench, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name, best in bench.rows.items() if "zarr" in best]
+    ratios = [bench.rows[name]["zarr"] / bench.rows[name]["zarrstore"] for name in names]
+    figure, axis = plt.subplots(figsize=(9, 0.32 * len(names) + 1))
+    bars = axis.barh(names, ratios, color="#3b7dd8")
+    axis.bar_label(bars, [f"{ratio:.1f}" for ratio in ratios], padding=3)
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xscale("log")
+    axis.invert_yaxis()
+    axis.set_xlabel(f"times as fast as zarr-python {zarr.__version__}")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--picture", type=Path, help="draw them there")
+    parser.add_argument("--only", default="", help="local, memory or arrays")
+    options = parser.parse_args()
+    bench = Bench(3 if options.quick else 9)
+    shm = Path("/dev/shm")
+    print(
+        f"Python {sys.version.split()[0]}, zarr-python {zarr.__version__}, "
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as tmpfs,
+    ):
+        if options.only in ("", "local"):
+            asyncio.run(local(bench, Path(folder) / "data", tmpfs))
+        if options.only in ("", "memory"):
+            asyncio.run(memory(bench))
+        if options.only in ("", "arrays"):
+            # zarr-python's arrays block on a loop of their own
+            run = arrays(bench, folder)
+            asyncio.run(run)
+    missed = [
+        name
+        for name, floor in bench.floors.items()
+        if bench.rows[name]["zarr"] / bench.rows[name]["zarrstore"] < floor
+    ]
+    print(
+        f"{len(bench.floors) - len(missed)} floors reached, {len(missed)} missed"
+        + "".join(f"\n  {m}" for m in missed)
+    )
+    if options.json:
+        options.json.write_text(json.dumps({"us": bench.rows, "floors": bench.floors}, indent=1))
+    if options.picture:
+        picture(bench, options.picture)
+
+
+if __name__ == "__main__":
+    main()
