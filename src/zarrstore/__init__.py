@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
     from zarrstore.storage import (
+        FsspecStore,
         LocalStore,
         MemoryStore,
         StoreLike,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Buffer",
     "BufferPrototype",
+    "FsspecStore",
     "LocalStore",
     "MemoryStore",
     "OffsetByteRequest",

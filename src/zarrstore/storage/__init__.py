@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
+    from zarrstore.storage._fsspec import FsspecStore
+    from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
     from zarrstore.storage._like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._local import LocalStore
     from zarrstore.storage._memory import MemoryStore
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
     from zarrstore.storage._wrapper import WrapperStore
 
 __all__ = [
+    "ALLOWED_EXCEPTIONS",
     "AccessModeLiteral",
+    "FsspecStore",
     "LocalStore",
     "MemoryStore",
     "StoreLike",
@@ -24,6 +28,8 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ALLOWED_EXCEPTIONS": "_fsspec_errors",
+    "FsspecStore": "_fsspec",
     "LocalStore": "_local",
     "MemoryStore": "_memory",
     "WrapperStore": "_wrapper",

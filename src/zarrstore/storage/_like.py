@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from zarrstore._foreign import is_foreign_path, is_foreign_store
 from zarrstore.abc.store import Store
-from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
+from zarrstore.errors import ReadOnlyError, StoreLikeError
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import AccessModeLiteral, StorePath
@@ -195,10 +195,6 @@ def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] 
 
 
 def _fsspec_store() -> Any:
-    try:
-        from zarrstore.storage import _fsspec
-    except ImportError as error:
-        raise MissingDependencyError(
-            "URLs and fsspec file systems need the package fsspec.", cure="pip install 'zarrstore[fsspec]'"
-        ) from error
-    return _fsspec.FsspecStore
+    from zarrstore.storage._fsspec import FsspecStore
+
+    return FsspecStore
