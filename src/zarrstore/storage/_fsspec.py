@@ -22,6 +22,7 @@ from zarrstore._verbs import (
 )
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
+    AccessDeniedError,
     BackendError,
     ByteRequestError,
     InvalidKeyError,
@@ -46,6 +47,7 @@ from zarrstore.storage._fsspec_calls import (
 )
 from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._local import LocalStore
+from zarrstore.storage._temporary import is_temporary, make_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
 _CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
+# Protocols whose `mv` of a file to a name beside it replaces in one step.
+_RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 # Protocols whose root holds nothing but what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
 _PAGE = 1000
@@ -284,6 +288,13 @@ class FsspecStore(Store):
             return http.join(self._base, key)
         path = self._prefix + key
         inside = blocking_inside(self.fs) or self.fs
+        if self._protocol in _RENAMES and any(map(is_temporary, key.split("/"))):
+            raise InvalidKeyError(
+                "names like this are kept for temporary files.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
         moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
         if moved or (hasattr(inside, "split_path") and inside.split_path(path)[-1] is not None):
             raise InvalidKeyError(
@@ -411,7 +422,7 @@ class FsspecStore(Store):
             await self._clear_way(path, key)
         for _ in range(3):
             try:
-                await self._files.change("pipe_file", path, value)
+                await self._replace(path, value)
                 return None
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 raise self._conflict(key) from error
@@ -423,6 +434,22 @@ class FsspecStore(Store):
             except Exception as error:
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
+
+    async def _replace(self, path: str, value: bytes) -> None:
+        if self._protocol not in _RENAMES:
+            await self._files.change("pipe_file", path, value)
+            return
+        # A file that is written in place could be read, or left behind, half done.
+        temporary = f"{path.rpartition('/')[0]}/{make_name()}"
+        try:
+            await self._files.change("pipe_file", temporary, value)
+            await self._files.change("mv", temporary, path)
+        except BaseException:
+            try:
+                await self._files.change("rm_file", temporary)
+            except Exception:
+                pass
+            raise
 
     async def _create(self, path: str, key: str, value: bytes) -> Any:
         for _ in range(5):
@@ -454,9 +481,14 @@ class FsspecStore(Store):
             if self._is_absent(error):
                 return
             raise self._failed(error, "write", key) from error
-        if await self._holds_key(path):
-            raise self._conflict(key)
-        await self._remove_folders([path], key)
+        folders, pending = [path], [path]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not child.is_directory:
+                    raise self._conflict(key)
+                folders.append(child.path)
+                pending.append(child.path)
+        await self._remove_folders(folders, key)
 
     def _conflict(self, key: str) -> KeyConflictError:
         return KeyConflictError(
@@ -511,7 +543,7 @@ class FsspecStore(Store):
         for path in sorted(folders, key=len, reverse=True):
             try:
                 await self._files.change("rmdir", path)
-            except (FileNotFoundError, NotImplementedError):
+            except (FileNotFoundError, NotADirectoryError, NotImplementedError):
                 pass
             except Exception as error:
                 raise self._failed(error, "remove a folder", key) from error
@@ -527,7 +559,7 @@ class FsspecStore(Store):
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
                 for child in level:
-                    if not is_key(child.name):
+                    if not self._lists(child.name):
                         continue
                     if not child.is_directory:
                         page.append(Entry(above + child.name, child.size))
@@ -538,11 +570,14 @@ class FsspecStore(Store):
             for first in range(0, len(page), _PAGE):
                 yield page[first : first + _PAGE]
 
+    def _lists(self, name: str) -> bool:
+        return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
+
     async def _holds_key(self, directory: str) -> bool:
         pending = [directory]
         while pending:
             for child in await self._level(pending.pop()):
-                if not is_key(child.name):
+                if not self._lists(child.name):
                     continue
                 if not child.is_directory:
                     return True
@@ -593,13 +628,20 @@ class FsspecStore(Store):
 
     async def _linked(self, directory: str) -> list[_Child]:
         """What a web server's page for a directory links to, where it makes such pages."""
-        found = await self._links(directory)
+        unlisted = UnsupportedOperationError(
+            "this server doesn't list what it has.",
+            store=self,
+            cure="Give the keys, or consolidate the metadata where they are written.",
+        )
+        try:
+            found = await self._links(directory)
+        except AccessDeniedError as error:
+            if directory != self._base:
+                raise
+            raise unlisted from error
+        # A page without links, or none at all, is a directory without keys only where others have pages.
         if not found and (directory == self._base or not await self._links(self._base)):
-            raise UnsupportedOperationError(
-                "this server doesn't list what it has.",
-                store=self,
-                cure="Give the keys, or consolidate the metadata where they are written.",
-            )
+            raise unlisted
         return found
 
     async def _links(self, directory: str) -> list[_Child]:

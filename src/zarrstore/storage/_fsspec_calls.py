@@ -78,9 +78,10 @@ if hasattr(os, "register_at_fork"):
 
 def as_awaiting(fs: Any) -> Any:
     """Return a file system that counts as asynchronous: itself, itself made so, or itself wrapped."""
-    if fs.async_impl:
-        if fs.asynchronous:
-            return fs
+    if fs.async_impl and fs.asynchronous:
+        return fs
+    # A view of a directory awaits by its class, and blocks if what it is a view of does.
+    if fs.async_impl and getattr(getattr(fs, "fs", None), "async_impl", True):
         options = {name: value for name, value in fs.storage_options.items() if name != "loop"}
         return type(fs)(*fs.storage_args, **{**options, "asynchronous": True})
     if AsyncFileSystemWrapper is None:
@@ -116,8 +117,8 @@ def identity(value: Any) -> Any:
 def _resettled(value: Any, loop: asyncio.AbstractEventLoop) -> Any:
     """Copy a file system's arguments for a copy on another loop, file systems inside them included."""
     if isinstance(value, AsyncFileSystem) and blocking_inside(value) is None:
-        options = _resettled(dict(value.storage_options), loop)
-        options.update(asynchronous=False, loop=loop, skip_instance_cache=True)
+        options = {**_resettled(value.storage_options, loop), "asynchronous": False, "loop": loop}
+        options["skip_instance_cache"] = True
         made = type(value)(*_resettled(tuple(value.storage_args), loop), **options)
         if type(made.dircache) is DirCache:
             # What a listing said a minute ago proves nothing.
@@ -125,13 +126,16 @@ def _resettled(value: Any, loop: asyncio.AbstractEventLoop) -> Any:
         return made
     if isinstance(value, dict):
         # A copy is "not asynchronous" in fsspec's sense: it has a loop of its own, ours.
-        return {
+        made = {
             name: False if name == "asynchronous" else _resettled(inner, loop)
             for name, inner in value.items()
             if name != "loop"
         }
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resettled(inner, loop) for inner in value)
+        # What need not change stays the user's very object.
+        same = made.keys() == value.keys() and all(made[name] is value[name] for name in made)
+        return value if same else made
+    if type(value) is tuple:
+        return tuple(_resettled(inner, loop) for inner in value)
     return value
 
 
@@ -168,6 +172,8 @@ class Calls:
             inside = blocking_inside(self.fs)
             # In a child its connections are the parent's: pickle is how fsspec connects anew.
             return inside if self._living is None else pickle.loads(pickle.dumps(inside))
+        if not self.fs.cachable:
+            return _resettled(self.fs, _threads.io_loop())
         key = type(self.fs), hash(self.fs)
         with _copies_lock:
             copy = _copies.get(key)
