@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zarrstore.storage import (
         FsspecStore,
         LocalStore,
+        LoggingStore,
         MemoryStore,
         StoreLike,
         StorePath,
@@ -29,6 +30,7 @@ __all__ = [
     "BufferPrototype",
     "FsspecStore",
     "LocalStore",
+    "LoggingStore",
     "MemoryStore",
     "OffsetByteRequest",
     "RangeByteRequest",

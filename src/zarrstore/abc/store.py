@@ -97,8 +97,6 @@ class Store(SyncFace):
     _bindings: ClassVar[tuple[Any, Any]]
     # Calls in place that an event loop still bears before other tasks get their turn.
     _turns: int = TURNS
-    # Whether this class's own methods go through its overridden ones; a logging wrapper's don't.
-    _routes_itself: ClassVar[bool] = True
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -201,11 +199,11 @@ class Store(SyncFace):
 
     @cached_property
     def _inline(self) -> Verbs:
-        return self._route(self._plain_inline, inline=True) if self._routes_itself else self._plain_inline
+        return self._route(self._plain_inline, inline=True)
 
     @cached_property
     def _loop(self) -> Verbs:
-        return self._route(self._plain_loop, inline=False) if self._routes_itself else self._plain_loop
+        return self._route(self._plain_loop, inline=False)
 
     def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
         """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""

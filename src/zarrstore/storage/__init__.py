@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
     from zarrstore.storage._like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._local import LocalStore
+    from zarrstore.storage._logging import LoggingStore
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
     from zarrstore.storage._wrapper import WrapperStore
@@ -18,6 +19,7 @@ __all__ = [
     "AccessModeLiteral",
     "FsspecStore",
     "LocalStore",
+    "LoggingStore",
     "MemoryStore",
     "StoreLike",
     "StorePath",
@@ -31,6 +33,7 @@ _PLACES = {
     "ALLOWED_EXCEPTIONS": "_fsspec_errors",
     "FsspecStore": "_fsspec",
     "LocalStore": "_local",
+    "LoggingStore": "_logging",
     "MemoryStore": "_memory",
     "WrapperStore": "_wrapper",
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),

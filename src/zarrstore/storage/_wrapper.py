@@ -45,6 +45,21 @@ class WrapperStore(Store, Generic[T_Store]):
         self._store = store
         self._below = as_store(store)
 
+    @classmethod
+    async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
+        """Make a store, open it and wrap it.
+
+        Parameters
+        ----------
+        store_cls : type
+            The class of the store to wrap.
+        *args, **kwargs
+            Passed to its constructor.
+        """
+        store = store_cls(*args, **kwargs)
+        await store._open()
+        return cls(store)
+
     @property
     def _location(self) -> str:
         return f"{type(self).__name__}-{self._below._location}"
