@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
     from zarrstore.storage import (
         FsspecStore,
+        GpuMemoryStore,
         LocalStore,
         LoggingStore,
         MemoryStore,
@@ -29,6 +30,7 @@ __all__ = [
     "Buffer",
     "BufferPrototype",
     "FsspecStore",
+    "GpuMemoryStore",
     "LocalStore",
     "LoggingStore",
     "MemoryStore",

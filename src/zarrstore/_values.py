@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrstore.buffer import cpu
+from zarrstore.buffer import cpu, gpu
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
         If the value is no buffer and nothing bytes-like.
     """
     try:
+        if getattr(store, "_on_device", False) and hasattr(value, "as_array_like"):
+            return (value.as_array_like(),)  # no detour by the host for what may lie on the device
         return (value.as_numpy_array(),)
     except AttributeError:
         pass
@@ -65,8 +67,12 @@ def parse_parts(
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
     made = cpu.Buffer if prototype is None else prototype.buffer
-    if made is cpu.Buffer and type(value) is np.ndarray:
-        return made(value)
-    if not isinstance(value, (bytes, bytearray, memoryview)) and made.__module__.endswith("cpu"):
-        return made.from_array_like(value)
-    return made.from_bytes(value)
+    if type(value) is np.ndarray:
+        if made is cpu.Buffer:
+            return made(value)
+        return made.from_array_like(value) if made.__module__.endswith("cpu") else made.from_bytes(value)
+    if hasattr(value, "__cuda_array_interface__"):
+        return made.from_buffer(gpu.Buffer(value))
+    if isinstance(value, (bytes, bytearray, memoryview)) or not made.__module__.endswith("cpu"):
+        return made.from_bytes(value)
+    return made.from_array_like(value)

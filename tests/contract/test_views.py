@@ -2,9 +2,10 @@
 
 import logging
 
+import numpy_cupy
 import pytest
 
-from zarrstore.storage import LoggingStore, MemoryStore
+from zarrstore.storage import GpuMemoryStore, LoggingStore, MemoryStore
 from zarrstore.testing import StoreContract
 
 
@@ -12,3 +13,12 @@ class TestLogging(StoreContract):
     @pytest.fixture
     def store(self):
         return LoggingStore(MemoryStore(), log_handler=logging.NullHandler())
+
+
+class TestGpuMemory(StoreContract):
+    """On a stand-in for cupy."""
+
+    @pytest.fixture
+    def store(self, monkeypatch):
+        numpy_cupy.install(monkeypatch)
+        return GpuMemoryStore()

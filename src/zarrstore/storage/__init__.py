@@ -7,6 +7,7 @@ from zarrstore._lazy import attach
 if TYPE_CHECKING:
     from zarrstore.storage._fsspec import FsspecStore
     from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
+    from zarrstore.storage._gpu import GpuMemoryStore
     from zarrstore.storage._like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._local import LocalStore
     from zarrstore.storage._logging import LoggingStore
@@ -18,6 +19,7 @@ __all__ = [
     "ALLOWED_EXCEPTIONS",
     "AccessModeLiteral",
     "FsspecStore",
+    "GpuMemoryStore",
     "LocalStore",
     "LoggingStore",
     "MemoryStore",
@@ -32,6 +34,7 @@ __all__ = [
 _PLACES = {
     "ALLOWED_EXCEPTIONS": "_fsspec_errors",
     "FsspecStore": "_fsspec",
+    "GpuMemoryStore": "_gpu",
     "LocalStore": "_local",
     "LoggingStore": "_logging",
     "MemoryStore": "_memory",
