@@ -236,7 +236,7 @@ class FsspecStore(Store):
 
     __hash__ = Store.__hash__
 
-    def __dask_tokenize__(self) -> tuple[str, str, bool, str]:  # type: ignore[override]
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
         # Two servers may have buckets of the same name: what tells them apart goes in, as a digest.
         return (*super().__dask_tokenize__(), tokenize(identity(self.fs)))
 
