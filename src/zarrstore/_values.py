@@ -66,7 +66,7 @@ def parse_parts(
 
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
-    made = cpu.Buffer if prototype is None else prototype.buffer
+    made: Any = cpu.Buffer if prototype is None else prototype.buffer
     if type(value) is np.ndarray:
         if made is cpu.Buffer:
             return made(value)

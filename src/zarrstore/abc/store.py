@@ -43,7 +43,7 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, 
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -166,7 +166,7 @@ class Store(SyncFace):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def __dask_tokenize__(self) -> tuple[str, str, bool]:
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
         return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
 
     def __getstate__(self) -> dict[str, Any]:
@@ -297,6 +297,26 @@ class Store(SyncFace):
 
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
+
+    # -- views ------------------------------------------------------------------------------------
+
+    def sub(self, path: str) -> Store:
+        """Return what lies below a directory, as a store whose keys are relative to it.
+
+        Parameters
+        ----------
+        path : str
+            The directory; it need not exist yet.
+        """
+        from zarrstore.storage._views import SubStore
+
+        return SubStore(self, path)
+
+    def mapping(self) -> MutableMapping[str, bytes]:
+        """Return this store as a mapping from keys to bytes, for code without an event loop."""
+        from zarrstore.storage._mapping import StoreMapping
+
+        return StoreMapping(self)
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from zarrstore.storage._like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._local import LocalStore
     from zarrstore.storage._logging import LoggingStore
+    from zarrstore.storage._mapping import StoreMapping
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
+    from zarrstore.storage._views import SubStore
     from zarrstore.storage._wrapper import WrapperStore
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "LoggingStore",
     "MemoryStore",
     "StoreLike",
+    "StoreMapping",
     "StorePath",
+    "SubStore",
     "WrapperStore",
     "make_store",
     "make_store_path",
@@ -38,6 +42,8 @@ _PLACES = {
     "LocalStore": "_local",
     "LoggingStore": "_logging",
     "MemoryStore": "_memory",
+    "StoreMapping": "_mapping",
+    "SubStore": "_views",
     "WrapperStore": "_wrapper",
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_like"),

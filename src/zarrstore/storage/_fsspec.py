@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +17,6 @@ from zarrstore._verbs import (
     CONFLICT,
     Capabilities,
     Entry,
-    Hopping,
     Verbs,
     gather_pieces,
 )
@@ -255,9 +255,10 @@ class FsspecStore(Store):
             return False
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
-    def _bind(self, *, inline: bool) -> Verbs:
+    @cached_property
+    def _plain_loop(self) -> Verbs:
         # Files here are files: what LocalStore knows of them (whole writes, say) holds.
-        return super()._bind(inline=inline) if self._local is None else Hopping(self._local)
+        return super()._plain_loop if self._local is None else self._local._plain_loop
 
     async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value.

@@ -9,11 +9,11 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
-from functools import cached_property, partial, wraps
+from functools import cached_property, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._verbs import NAMES, Verbs
+from zarrstore._bindings import Wrapped
 from zarrstore.abc.store import Store
 from zarrstore.storage._wrapper import T_Store, WrapperStore
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractContextManager
     from typing import Self
+
+    from zarrstore._verbs import Entry, Verbs
 
 # Each method that is watched, with the name of the argument that its records show.
 _METHODS: dict[str, str | None] = {
@@ -57,7 +59,6 @@ _VERBS = {
     "remove": "delete",
     "remove_below": "delete_dir",
     "remove_many": "delete",
-    "scan": "list_prefix",
     "stat": "exists",
     "write": "set",
 }
@@ -128,9 +129,9 @@ class LoggingStore(WrapperStore[T_Store]):
             Passed to its constructor, except ``log_level`` and ``log_handler``, which are for the wrapper.
         """
         own = {name: kwargs.pop(name) for name in ("log_level", "log_handler") if name in kwargs}
-        store = store_cls(*args, **kwargs)
+        store = cls(store_cls(*args, **kwargs), **own)
         await store._open()
-        return cls(store, **own)
+        return store
 
     def __str__(self) -> str:
         return f"logging-{self._below}"
@@ -150,7 +151,7 @@ class LoggingStore(WrapperStore[T_Store]):
         return other
 
     def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
-        return _Watched(super()._verbs_for_wrapper(inline=inline), self)
+        return _Watched(self, super()._verbs_for_wrapper(inline=inline))
 
     # -- logging ----------------------------------------------------------------------------------
 
@@ -216,8 +217,9 @@ class LoggingStore(WrapperStore[T_Store]):
 def _hint(value: Any) -> str:
     """What a record shows of an argument: a key, or the keys of a batch; whatever else came as it is."""
     if isinstance(value, list):
-        return ",".join(str(item[0]) if isinstance(item, tuple) and item else repr(item) for item in value)
-    return str(value)
+        return ",".join(_hint(item[0]) if isinstance(item, tuple) and item else repr(item) for item in value)
+    # A lone surrogate would break the handler that writes it.
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _watching(name: str, argument: str | None) -> Callable[..., Any]:
@@ -290,29 +292,29 @@ for _name, _argument in _METHODS.items():
     setattr(LoggingStore, _name, _watching(_name, _argument))
 
 
-class _Watched(Verbs):
+class _Watched(Wrapped):
     """A logging store's verbs as a wrapper around it sees them."""
 
     __slots__ = ()
 
-    def __init__(self, below: Verbs, store: LoggingStore[Any]) -> None:
-        self.sleep = below.sleep
-        for name in NAMES:
-            call = _scan_watched if name == "scan" else _call_watched
-            setattr(self, name, partial(call, store, _VERBS[name], getattr(below, name)))
+    async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """Pass on, watched."""
+        store, method = self.of(), "list_prefix" if deep else "list_dir"
+        store._count(method)
+        with store._told(method, _hint(prefix)):
+            async for page in self.below.scan(prefix, deep, sizes):
+                yield page
 
 
-async def _call_watched(store: LoggingStore[Any], method: str, verb: Any, *args: Any) -> Any:
-    store._count(method)
-    with store._told(method, args[0] if args and isinstance(args[0], str) else ""):
-        return await verb(*args)
+def _watching_verb(name: str) -> Callable[..., Any]:
+    async def verb(self: _Watched, *args: Any) -> Any:
+        store, method = self.of(), _VERBS[name]
+        store._count(method)
+        with store._told(method, _hint(args[0]) if isinstance(args[0], str) else ""):
+            return await getattr(self.below, name)(*args)
+
+    return verb
 
 
-async def _scan_watched(
-    store: LoggingStore[Any], method: str, verb: Any, prefix: str, deep: bool, sizes: bool
-) -> AsyncIterator[Any]:
-    method = method if deep else "list_dir"
-    store._count(method)
-    with store._told(method, prefix):
-        async for page in verb(prefix, deep, sizes):
-            yield page
+for _name in _VERBS:
+    setattr(_Watched, _name, _watching_verb(_name))

@@ -56,9 +56,9 @@ class WrapperStore(Store, Generic[T_Store]):
         *args, **kwargs
             Passed to its constructor.
         """
-        store = store_cls(*args, **kwargs)
+        store = cls(store_cls(*args, **kwargs))
         await store._open()
-        return cls(store)
+        return store
 
     @property
     def _location(self) -> str:
