@@ -41,8 +41,7 @@ class BucketFileSystem(AsyncFileSystem):
 
     def split_path(self, path):
         bucket, _, key = path.partition("/")
-        key, mark, version = key.partition("?versionId=")
-        return bucket, key, version if mark else None
+        return bucket, key.partition("?versionId=")[0], None  # not "version aware", yet it's cut off
 
     async def _enter(self, name, path):
         loop = asyncio.get_running_loop()

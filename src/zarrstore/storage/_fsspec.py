@@ -297,7 +297,10 @@ class FsspecStore(Store):
                 cure="Choose another name.",
             )
         moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
-        if moved or (hasattr(inside, "split_path") and inside.split_path(path)[-1] is not None):
+        if hasattr(inside, "split_path"):
+            # s3fs takes '?versionId=' for a version of another key, gcsfs '#' for a generation.
+            moved = moved or "/".join(inside.split_path(path)[:2]).rstrip("/") != path
+        if moved:
             raise InvalidKeyError(
                 "this file system would put such a key elsewhere.",
                 store=self,
