@@ -1,6 +1,8 @@
 """What fsspec, universal paths and obstore say of where data lies, turned into stores."""
 
 import asyncio
+import subprocess
+import sys
 import zipfile
 
 import fsspec
@@ -136,3 +138,22 @@ def test_type_names():
     assert storage.ALLOWED_EXCEPTIONS
     assert storage.AccessModeLiteral
     assert storage.StoreLike
+
+
+@pytest.mark.parametrize(
+    "use",
+    ["from zarrstore.storage import FsspecStore", "import zarrstore; zarrstore.make_store_sync('s3://b/x')"],
+)
+def test_without_fsspec_the_extra_is_named(use):
+    code = f"import sys; sys.modules['fsspec'] = None\n{use}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "MissingDependencyError" in done.stderr
+    assert "pip install 'zarrstore[fsspec]'" in done.stderr
+
+
+def test_all_else_works_without_fsspec():
+    code = "import sys; sys.modules['fsspec'] = None\nfrom zarrstore.storage import *"
+    names = "ALLOWED_EXCEPTIONS, LocalStore, LoggingStore, MemoryStore, StoreLike, make_store_sync"
+    code = code.replace("*", names) + "; make_store_sync(None).sub('a').mapping()['k'] = b'v'"
+    subprocess.run([sys.executable, "-c", code], check=True)
