@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
     from zarrstore.storage import (
+        FsspecStore,
+        GpuMemoryStore,
         LocalStore,
+        LoggingStore,
         MemoryStore,
         StoreLike,
         StorePath,
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Buffer",
     "BufferPrototype",
+    "FsspecStore",
+    "GpuMemoryStore",
     "LocalStore",
+    "LoggingStore",
     "MemoryStore",
     "OffsetByteRequest",
     "RangeByteRequest",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrstore.buffer import cpu
+from zarrstore.buffer import cpu, gpu
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
         If the value is no buffer and nothing bytes-like.
     """
     try:
+        if getattr(store, "_on_device", False) and hasattr(value, "as_array_like"):
+            return (value.as_array_like(),)  # no detour by the host for what may lie on the device
         return (value.as_numpy_array(),)
     except AttributeError:
         pass
@@ -69,10 +71,13 @@ _makers: dict[Any, Callable[[Any], Any]] = {cpu.Buffer: cpu.Buffer}
 def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
     made: Any = cpu.Buffer if prototype is None else prototype.buffer
-    if type(value) is not np.ndarray:
-        return made.from_bytes(value)
-    maker = _makers.get(made)
-    if maker is None:
-        # Buffers on a device don't take the host's arrays as they are.
-        maker = _makers[made] = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
-    return maker(value)
+    if type(value) is np.ndarray:
+        maker = _makers.get(made)
+        if maker is None:
+            # Buffers on a device don't take the host's arrays as they are.
+            maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
+            _makers[made] = maker
+        return maker(value)
+    if hasattr(value, "__cuda_array_interface__"):
+        return made.from_buffer(gpu.Buffer(value))
+    return made.from_bytes(value)

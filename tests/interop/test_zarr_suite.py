@@ -82,6 +82,12 @@ class Wrapped(WrapperStore):
     def __init__(self, root, read_only=False):
         super().__init__(LocalStore(root, read_only=read_only))
 
+    @classmethod
+    async def open(cls, *args, **kwargs):
+        store = cls(*args, **kwargs)
+        await store._open()
+        return store
+
 
 class TestWrapper(_Suite, StoreTests[Wrapped, cpu.Buffer]):
     store_cls = Wrapped

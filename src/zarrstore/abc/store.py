@@ -44,7 +44,7 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, 
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -98,8 +98,6 @@ class Store(SyncFace):
     _bindings: ClassVar[tuple[Any, Any]]
     # Calls in place that an event loop still bears before other tasks get their turn.
     _turns: int = TURNS
-    # Whether this class's own methods go through its overridden ones; a logging wrapper's don't.
-    _routes_itself: ClassVar[bool] = True
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -169,7 +167,7 @@ class Store(SyncFace):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def __dask_tokenize__(self) -> tuple[str, str, bool]:
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
         return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,11 +200,11 @@ class Store(SyncFace):
 
     @cached_property
     def _inline(self) -> Verbs:
-        return self._route(self._plain_inline, inline=True) if self._routes_itself else self._plain_inline
+        return self._route(self._plain_inline, inline=True)
 
     @cached_property
     def _loop(self) -> Verbs:
-        return self._route(self._plain_loop, inline=False) if self._routes_itself else self._plain_loop
+        return self._route(self._plain_loop, inline=False)
 
     def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
         """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
@@ -300,6 +298,26 @@ class Store(SyncFace):
 
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
+
+    # -- views ------------------------------------------------------------------------------------
+
+    def sub(self, path: str) -> Store:
+        """Return what lies below a directory, as a store whose keys are relative to it.
+
+        Parameters
+        ----------
+        path : str
+            The directory; it need not exist yet.
+        """
+        from zarrstore.storage._views import SubStore
+
+        return SubStore(self, path)
+
+    def mapping(self) -> MutableMapping[str, bytes]:
+        """Return this store as a mapping from keys to bytes, for code without an event loop."""
+        from zarrstore.storage._mapping import StoreMapping
+
+        return StoreMapping(self)
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Buffers: what stores give and take. `cpu` holds the host's, `gpu` the devices'."""
 
-from zarrstore.buffer import cpu
+from zarrstore.buffer import cpu, gpu
 from zarrstore.buffer._core import ArrayLike, Buffer, BufferPrototype, BytesLike
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "BytesLike",
     "cpu",
     "default_buffer_prototype",
+    "gpu",
 ]
 
 

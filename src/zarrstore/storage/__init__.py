@@ -5,18 +5,30 @@ from typing import TYPE_CHECKING
 from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
+    from zarrstore.storage._fsspec import FsspecStore
+    from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
+    from zarrstore.storage._gpu import GpuMemoryStore
     from zarrstore.storage._like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._local import LocalStore
+    from zarrstore.storage._logging import LoggingStore
+    from zarrstore.storage._mapping import StoreMapping
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
+    from zarrstore.storage._views import SubStore
     from zarrstore.storage._wrapper import WrapperStore
 
 __all__ = [
+    "ALLOWED_EXCEPTIONS",
     "AccessModeLiteral",
+    "FsspecStore",
+    "GpuMemoryStore",
     "LocalStore",
+    "LoggingStore",
     "MemoryStore",
     "StoreLike",
+    "StoreMapping",
     "StorePath",
+    "SubStore",
     "WrapperStore",
     "make_store",
     "make_store_path",
@@ -24,8 +36,14 @@ __all__ = [
 ]
 
 _PLACES = {
+    "ALLOWED_EXCEPTIONS": "_fsspec_errors",
+    "FsspecStore": "_fsspec",
+    "GpuMemoryStore": "_gpu",
     "LocalStore": "_local",
+    "LoggingStore": "_logging",
     "MemoryStore": "_memory",
+    "StoreMapping": "_mapping",
+    "SubStore": "_views",
     "WrapperStore": "_wrapper",
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_like"),

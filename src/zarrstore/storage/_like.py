@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from zarrstore._foreign import is_foreign_path, is_foreign_store
@@ -19,7 +19,24 @@ from zarrstore.storage._wrapper import as_store
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-StoreLike: TypeAlias = Store | StorePath | Path | str | dict[str, Any]
+
+class UniversalPath(Protocol):
+    """A path in one of fsspec's file systems, as the package universal_pathlib has."""
+
+    @property
+    def fs(self) -> Any:
+        """The file system."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where in it."""
+        ...
+
+
+StoreLike: TypeAlias = (
+    Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, Any] | None
+)
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _KINDS = (
@@ -113,16 +130,41 @@ def _dispatch(value: Any, mode: AccessModeLiteral | None, options: dict[str, Any
     if isinstance(value, dict):
         _check_dict(value)
         return MemoryStore(value)
-    if type(value).__module__.startswith("upath"):
+    if _comes_from(value, "upath"):
+        if value.protocol in ("", "file", "local"):
+            return _from_path(value.path, mode)
         return cast("Store", _fsspec_store().from_upath(value))
     if isinstance(value, os.PathLike):
         return _from_path(os.fspath(value), mode)
-    if type(value).__module__.startswith("fsspec"):
+    if _comes_from(value, "obstore"):
+        return _from_obstore(value)
+    if _comes_from(value, "fsspec"):
+        if not isinstance(value, MutableMapping):
+            raise StoreLikeError(
+                f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
+                cure="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
+            )
         return cast("Store", _fsspec_store().from_mapper(value))
     if isinstance(value, MutableMapping):
         _check_dict(value)
         return MemoryStore(value)
     raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", cure=f"Give {_KINDS}.")
+
+
+def _comes_from(value: Any, package: str) -> bool:
+    """Whether a package made a value's class, or a class below that."""
+    return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
+
+
+def _from_obstore(value: Any) -> Store:
+    from zarrstore import storage
+
+    if not hasattr(storage, "ObjectStore"):
+        raise StoreLikeError(
+            "this version has no store over obstore.",
+            cure="Give the URL instead, which fsspec opens.",
+        )
+    return cast("Store", storage.ObjectStore(value))
 
 
 def _check_dict(value: MutableMapping[Any, Any]) -> None:
@@ -190,15 +232,70 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     return LocalStore(path)
 
 
+# Options that fsspec takes for ones of `fsspec.open`, and drops without a word.
+_DROPPED = {"compression", "encoding", "errors", "expand", "mode", "name_function", "newline", "num"}
+# Protocols that take any option and look at none.
+_HEEDLESS = {"memory"}
+
+
 def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None) -> Store:
-    return cast("Store", _fsspec_store().from_url(url, storage_options=options))
+    store_class = _fsspec_store()
+    schemes = _schemes(url)
+    for scheme in schemes:
+        _check_scheme(scheme, url)
+    unused = _DROPPED.intersection(options or ())
+    if len(schemes) == 1 and schemes[0] in _HEEDLESS:
+        unused = set(options or ())
+    if unused:
+        raise StoreLikeError(
+            f"nothing would use the storage_options {', '.join(map(repr, sorted(unused)))}.",
+            cure="Drop them.",
+        )
+    try:
+        return cast("Store", store_class.from_url(url, storage_options=options))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{'::'.join(schemes)} URLs need another package.", cure=f"{error}."
+        ) from error
+
+
+def _schemes(url: str) -> list[str]:
+    """The schemes of a URL, or of each part of a chain of them."""
+    found = []
+    for part in url.split("::"):
+        head, mark, _ = part.partition("://")
+        if mark:
+            found.append(head)
+        elif part.isalpha() and part.islower():  # a word alone is a scheme too, for fsspec
+            found.append(part)
+    return found
+
+
+def _check_scheme(scheme: str, url: str) -> None:
+    from fsspec import available_protocols
+    from fsspec.registry import registry
+
+    known = {*available_protocols(), *registry}
+    if scheme in known:
+        return
+    near = get_close_matches(scheme.lower(), known, n=3, cutoff=0.5)
+    raise StoreLikeError(
+        f"{scheme!r} in {_shown(url)!r} is no scheme that fsspec knows.",
+        cure=f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else "fsspec.available_protocols() lists them; a path needs no scheme.",
+    )
+
+
+def _shown(url: str) -> str:
+    """Leave out of a URL, for an error, what may be a secret: user, password and query."""
+    bare = url.partition("?")[0]
+    head, mark, rest = bare.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def _fsspec_store() -> Any:
-    try:
-        from zarrstore.storage import _fsspec
-    except ImportError as error:
-        raise MissingDependencyError(
-            "URLs and fsspec file systems need the package fsspec.", cure="pip install 'zarrstore[fsspec]'"
-        ) from error
-    return _fsspec.FsspecStore
+    from zarrstore.storage._fsspec import FsspecStore
+
+    return FsspecStore

@@ -68,7 +68,7 @@ class _Data:
         self.clock = 0  # versions count up, so none is ever used twice
         _alive[token] = self
 
-    def put(self, key: str, buffer: _Kept) -> None:
+    def put(self, key: str, buffer: Any) -> None:
         if self.own and key not in self.values:
             self._graft(key)
         self.clock += 1
@@ -115,7 +115,8 @@ class _Data:
     def version(self, key: str) -> str:
         buffer = self.values[key]
         # What a caller put into its mapping has no version of ours: the object's identity tells.
-        return str(buffer.version) if type(buffer) is _Kept else f"{id(buffer):x}"
+        number = getattr(buffer, "version", None)
+        return f"{id(buffer):x}" if number is None else str(number)
 
     def below(self, prefix: str) -> Iterator[str]:
         """All keys below a directory, from a snapshot of each directory."""
@@ -211,12 +212,29 @@ class MemoryStore(Store):
                 cure="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
             )
 
-    def _keep(self, pieces: Iterable[Any]) -> Any:
-        """Copy pieces into a buffer that nobody else can write to."""
-        parts = [piece if type(piece) is np.ndarray else np.frombuffer(piece, np.uint8) for piece in pieces]
-        array = parts[0].copy() if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+    # How bytes are held, which another kind of memory does otherwise.
+
+    def _array_of(self, piece: Any) -> Any:
+        """View a piece as an array."""
+        return piece if type(piece) is np.ndarray else np.frombuffer(piece, np.uint8)
+
+    def _new(self, size: int) -> Any:
+        """Memory for a value."""
+        return np.empty(size, np.uint8)
+
+    def _joined(self, arrays: Iterable[Any]) -> Any:
+        """Concatenate arrays into memory of our own."""
+        return np.concatenate([self._new(0), *arrays])
+
+    def _kept(self, array: Any) -> Any:
+        """Put an array of our own into a buffer that nobody else can write to."""
         array.flags.writeable = False
         return _Kept(array)
+
+    def _keep(self, pieces: Iterable[Any]) -> Any:
+        """Copy pieces into a buffer of our own."""
+        parts = [self._array_of(piece) for piece in pieces]
+        return self._kept(parts[0].copy() if len(parts) == 1 else self._joined(parts))
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -264,11 +282,11 @@ class MemoryStore(Store):
             if old is None:
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key)
             check_parts(key, old.size, parts)
-            array = np.empty(max(old.size, *(start + len(part) for start, part in parts)), np.uint8)
+            array = self._new(max(old.size, *(start + len(part) for start, part in parts)))
             array[: old.size] = old
             for start, part in parts:
-                array[start : start + len(part)] = np.frombuffer(part, np.uint8)
-            data.put(key, self._keep((array,)))
+                array[start : start + len(part)] = self._array_of(part)
+            data.put(key, self._kept(array))
 
     def _remove(self, key: str, condition: Any = ANY) -> Any:
         data = self._data

@@ -45,12 +45,37 @@ class WrapperStore(Store, Generic[T_Store]):
         self._store = store
         self._below = as_store(store)
 
+    @classmethod
+    async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
+        """Make a store, open it and wrap it.
+
+        Parameters
+        ----------
+        store_cls : type
+            The class of the store to wrap.
+        *args, **kwargs
+            Passed to its constructor.
+        """
+        store = cls(store_cls(*args, **kwargs))
+        await store._open()
+        return store
+
     @property
     def _location(self) -> str:
         return f"{type(self).__name__}-{self._below._location}"
 
     def __str__(self) -> str:
         return f"wrapping-{self._below}"
+
+    def __eq__(self, other: object) -> bool:
+        # The wrapped stores may know better than their locations say.
+        equal = super().__eq__(other)
+        return equal if equal is not True else bool(self._below == other._below)  # type: ignore[attr-defined]
+
+    __hash__ = Store.__hash__
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return (*super().__dask_tokenize__(), self._below.__dask_tokenize__())
 
     @property
     def _blocks(self) -> bool:  # type: ignore[override]

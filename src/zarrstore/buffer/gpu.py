@@ -1,0 +1,158 @@
+"""Buffers in a GPU's memory, over CuPy arrays. Importing this needs neither; using it needs both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from zarrstore.buffer import _core, _nd
+from zarrstore.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+    import numpy.typing as npt
+
+__all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
+
+
+def cupy() -> Any:
+    """Return the package cupy.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it isn't installed.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise MissingDependencyError(
+            "buffers on a GPU need the package cupy.", cure="pip install 'zarrstore[gpu]'"
+        ) from error
+    return cupy
+
+
+def is_on_device(array: object) -> bool:
+    """Whether an array lies in a GPU's memory."""
+    return hasattr(array, "__cuda_array_interface__")
+
+
+def device_array(value: Any) -> Any:
+    """Return any buffer's or array's content as a CuPy array, copied only if it lies on the host."""
+    array = value.as_array_like() if hasattr(value, "as_array_like") else value
+    if not is_on_device(array):
+        array = value.as_numpy_array() if hasattr(value, "as_numpy_array") else value
+    return cupy().asarray(array)
+
+
+class Buffer(_core.Buffer):
+    """A flat block of bytes in a GPU's memory.
+
+    Parameters
+    ----------
+    array_like : array
+        One-dimensional, contiguous array of dtype uint8. One with ``__cuda_array_interface__`` is kept,
+        not copied; one in the host's memory is copied to the device.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, array_like: Any) -> None:
+        super().__init__(device_array(array_like))
+
+    @classmethod
+    def create_zero_length(cls) -> Self:
+        """Make an empty buffer."""
+        return cls(cupy().empty(0, "B"))
+
+    @classmethod
+    def from_buffer(cls, buffer: Any) -> Self:
+        """Make a device buffer from any buffer; only bytes on the host are copied."""
+        return cls(device_array(buffer))
+
+    @classmethod
+    def from_bytes(cls, bytes_like: _core.BytesLike) -> Self:
+        """Make a buffer by copying an object with the buffer protocol to the device."""
+        return cls(np.frombuffer(bytes_like, "B"))
+
+    def as_numpy_array(self) -> npt.NDArray[np.uint8]:
+        """Return a copy in the host's memory."""
+        array: npt.NDArray[np.uint8] = cupy().asnumpy(self._data)
+        return array
+
+    def combine(self, others: Iterable[Any]) -> Self:
+        """Concatenate this buffer and others, which may lie on the host, into a new one."""
+        return type(self)(cupy().concatenate([self._data, *map(device_array, others)]))
+
+    def __setitem__(self, key: slice, value: Any) -> None:
+        super().__setitem__(key, device_array(value))
+
+
+class NDBuffer(_nd.NDBuffer):
+    """An n-dimensional array in a GPU's memory.
+
+    Parameters
+    ----------
+    array : array
+        Kept if it lies on a device, else copied there.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, array: Any) -> None:
+        if array.dtype == object:
+            raise TypeError("a device holds no array of Python objects")
+        super().__init__(cupy().asarray(array))
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        shape: Iterable[int],
+        dtype: npt.DTypeLike,
+        order: Literal["C", "F"] = "C",
+        fill_value: Any | None = None,
+    ) -> Self:
+        """Make an array filled with a value, zero by default."""
+        made = cls.empty(tuple(shape), dtype, order)
+        made.fill(0 if fill_value is None else fill_value)
+        return made
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Literal["C", "F"] = "C") -> Self:
+        """Make an array whose content is arbitrary."""
+        return cls(cupy().empty(shape, dtype, order=order))
+
+    @classmethod
+    def from_numpy_array(cls, array_like: npt.ArrayLike) -> Self:
+        """Make a buffer from anything that NumPy takes as an array, by a copy to the device."""
+        return cls(np.asanyarray(array_like))
+
+    def as_numpy_array(self) -> npt.NDArray[Any]:
+        """Return a copy in the host's memory."""
+        array: npt.NDArray[Any] = cupy().asnumpy(self._data)
+        return array
+
+    def as_scalar(self) -> Any:
+        """Return the only element, as one of NumPy's scalars.
+
+        Raises
+        ------
+        ValueError
+            If there isn't exactly one.
+        """
+        return _nd.NDBuffer(self.as_numpy_array()).as_scalar()
+
+    def __getitem__(self, key: Any) -> Self:
+        return type(self)(self._data[key])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if hasattr(value, "as_ndarray_like"):
+            value = value.as_ndarray_like()
+        self._data[key] = cupy().asarray(value) if isinstance(value, np.ndarray) else value
+
+
+buffer_prototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)

@@ -1,0 +1,675 @@
+"""Values in any of fsspec's file systems."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from zarrstore._keys import is_key
+from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
+from zarrstore._verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    Capabilities,
+    Entry,
+    Verbs,
+    gather_pieces,
+)
+from zarrstore.abc.store import Store
+from zarrstore.errors import (
+    AccessDeniedError,
+    BackendError,
+    ByteRequestError,
+    InvalidKeyError,
+    KeyConflictError,
+    RefusedError,
+    StoreError,
+    TruncatedError,
+    UnsupportedOperationError,
+)
+from zarrstore.storage import _fsspec_errors as errors
+from zarrstore.storage import _fsspec_http as http
+from zarrstore.storage._fsspec_calls import (
+    CONCURRENCY,
+    Calls,
+    LocalFileSystem,
+    as_awaiting,
+    blocking_inside,
+    gather,
+    identity,
+    tokenize,
+    url_to_fs,
+)
+from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
+from zarrstore.storage._local import LocalStore
+from zarrstore.storage._temporary import is_temporary, make_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from zarrstore._requests import ByteRequest
+
+# Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
+_CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
+# Protocols whose `mv` of a file to a name beside it replaces in one step.
+_RENAMES = frozenset(("file", "local", "sftp", "ssh"))
+# Protocols whose root holds nothing but what the user put there.
+_OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
+_PAGE = 1000
+
+
+class _Child(NamedTuple):
+    """What lies one level below a directory of a file system."""
+
+    name: str
+    path: str
+    is_directory: bool
+    size: int | None
+
+
+class FsspecStore(Store):
+    """A store in one of fsspec's file systems.
+
+    Parameters
+    ----------
+    fs : AsyncFileSystem
+        The file system. It stays the user's: calls are made on a copy of it that lives on a thread of
+        its own, so one store serves any thread, any event loop and, after a fork, the child.
+    read_only : bool
+        Whether to refuse every call that changes something.
+    path : str
+        Where in the file system the store's root is, without a scheme (a whole URL only where the
+        file system's own paths are URLs, as over HTTP).
+    allowed_exceptions : tuple of exception types
+        What a file system may raise for a value that is missing. An exception that hides another
+        reason (a missing bucket, a refused request) raises all the same.
+
+    Raises
+    ------
+    TypeError
+        If the file system has no async operations; the classmethods wrap one that blocks.
+    ValueError
+        If the path has a scheme.
+
+    Warns
+    -----
+    UserWarning
+        If the file system was not made with ``asynchronous=True``.
+
+    Notes
+    -----
+    Values are written whole. On fsspec's local file system the work is done as by `LocalStore`. Listings
+    are never answered from fsspec's cache of listings.
+    """
+
+    supports_writes: bool = True
+    supports_deletes: bool = True
+    supports_partial_writes: bool = False
+    supports_listing: bool = True
+
+    fs: Any
+    path: str
+    allowed_exceptions: tuple[type[Exception], ...]
+
+    def __init__(
+        self,
+        fs: Any,
+        read_only: bool = False,
+        path: str = "/",
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> None:
+        super().__init__(read_only=read_only)
+        if not getattr(fs, "async_impl", False):
+            raise TypeError(
+                f"Filesystem needs to support async operations, {type(fs).__name__} doesn't. "
+                "FsspecStore.from_url and from_upath wrap it so that it does."
+            )
+        self._files = Calls(fs)
+        inside = blocking_inside(fs) or fs
+        scheme, mark, _ = path.partition("://")
+        if mark and "://" not in inside._strip_protocol(path):
+            raise ValueError(
+                f"path argument to FsspecStore must not include scheme ({scheme}), "
+                f"got {_without_secrets(path)!r}; use FsspecStore.from_url for a URL"
+            )
+        if not fs.asynchronous:
+            warnings.warn(
+                f"fs ({fs}) was not created with `asynchronous=True`, this may lead to surprising behavior",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.fs = fs
+        self.path = path
+        self.allowed_exceptions = tuple(allowed_exceptions)
+        protocol = inside.protocol
+        self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
+        self._http = self._protocol == "http"
+        # Settled here, so that a relative path doesn't follow os.chdir about.
+        self._base: str = inside._strip_protocol(path) or inside.root_marker
+        self._local: LocalStore | None = None
+        if isinstance(inside, LocalFileSystem):
+            self._base = os.path.realpath(self._base)
+            if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
+                self._local = LocalStore(self._base)
+        self._prefix = self._base if self._base.endswith("/") or not self._base else self._base + "/"
+
+    @classmethod
+    def from_upath(
+        cls,
+        upath: Any,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> FsspecStore:
+        """Make a store whose root is a universal path.
+
+        Parameters
+        ----------
+        upath : UPath
+            The root.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        """
+        return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
+
+    @classmethod
+    def from_mapper(
+        cls,
+        fs_map: Any,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> FsspecStore:
+        """Make a store whose root is that of one of fsspec's mappings.
+
+        Parameters
+        ----------
+        fs_map : FSMap
+            The mapping, as ``fsspec.get_mapper`` makes it.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        """
+        return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        storage_options: dict[str, Any] | None = None,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> FsspecStore:
+        """Make a store whose root is a URL of any of fsspec's protocols, or a chain of them.
+
+        Parameters
+        ----------
+        url : str
+            The root.
+        storage_options : dict, optional
+            What to make the file system with.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        """
+        fs, path = url_to_fs(url, **(storage_options or {}))
+        return cls(as_awaiting(fs), read_only, path, allowed_exceptions)
+
+    # -- identity ---------------------------------------------------------------------------------
+
+    @property
+    def _location(self) -> str:
+        base = _without_secrets(self._base)
+        return base if "://" in base else f"{self._protocol}://{base}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FsspecStore):
+            return NotImplemented if not isinstance(other, Store) else False
+        return bool(super().__eq__(other)) and identity(self.fs) == identity(other.fs)
+
+    __hash__ = Store.__hash__
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        # Two servers may have buckets of the same name: what tells them apart goes in, as a digest.
+        return (*super().__dask_tokenize__(), tokenize(identity(self.fs)))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can promise, which depends on its file system."""
+        if self._local is not None:
+            return self._local.capabilities
+        return Capabilities(
+            atomic_create=self._creates, folders=self._files.blocks, shared=self._protocol != "memory"
+        )
+
+    @property
+    def _creates(self) -> bool:
+        if self._files.blocks or self._protocol not in _CREATES:
+            return False
+        return "mode" in inspect.signature(self.fs._pipe_file).parameters
+
+    @cached_property
+    def _plain_loop(self) -> Verbs:
+        # Files here are files: what LocalStore knows of them (whole writes, say) holds.
+        return super()._plain_loop if self._local is None else self._local._plain_loop
+
+    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store.
+        byte_range : (int, int), optional
+            Must be None: these file systems write whole values.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If ``byte_range`` is given (a `NotImplementedError`).
+        """
+        await super().set(key, value, byte_range=byte_range)
+
+    set._is_face = True  # type: ignore[attr-defined]
+
+    # -- paths ------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        """Where a key lies in the file system; keys that would end up elsewhere are refused."""
+        if self._http:
+            return http.join(self._base, key)
+        path = self._prefix + key
+        inside = blocking_inside(self.fs) or self.fs
+        if self._protocol in _RENAMES and any(map(is_temporary, key.split("/"))):
+            raise InvalidKeyError(
+                "names like this are kept for temporary files.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
+        moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
+        if hasattr(inside, "split_path"):
+            # s3fs takes '?versionId=' for a version of another key, gcsfs '#' for a generation.
+            moved = moved or "/".join(inside.split_path(path)[:2]).rstrip("/") != path
+        if moved:
+            raise InvalidKeyError(
+                "this file system would put such a key elsewhere.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
+        return path
+
+    def _directory(self, prefix: str) -> str:
+        if self._http:
+            return http.join(self._base, prefix) if prefix else self._base
+        return self._prefix + prefix.removesuffix("/") if prefix else self._base
+
+    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
+        return errors.translated(error, action, self, key)
+
+    def _is_absent(self, error: Exception) -> bool:
+        return errors.proves_absence(error, self.allowed_exceptions)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+        return await self._files.run(self._fetch(key, request))
+
+    async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
+        return await self._files.run(gather([self._fetch(key, request) for key, request in requests]))
+
+    async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
+        path = self._path(key)
+        try:
+            if self._http and not self._files.blocks:
+                return await http.fetch(self._files.living, path, request)
+            if request is None:
+                return await self._files.ask("cat_file", path)
+            if isinstance(request, RangeByteRequest) and request.start < request.end:
+                value = await self._files.ask("cat_file", path, start=request.start, end=request.end)
+                if len(value) == request.end - request.start:
+                    return value
+            elif isinstance(request, OffsetByteRequest):
+                value = await self._files.ask("cat_file", path, start=request.offset)
+                if value:
+                    return value
+            elif getattr(request, "suffix", 0):
+                value = await self._files.ask("cat_file", path, start=-request.suffix)  # type: ignore[union-attr]
+                if len(value) == request.suffix:  # type: ignore[union-attr]
+                    return value
+            else:
+                value = b""  # nothing is asked for; fsspec takes 0 to 0 for "all"
+        except ByteRequestError:
+            raise
+        except Exception as error:
+            if self._is_absent(error):
+                return None
+            if request is None or not errors.is_past_the_end(error):
+                raise self._failed(error, "read", key) from error
+            value = b""
+        return await self._explained(key, request, value)
+
+    async def _explained(self, key: str, request: ByteRequest, value: Any) -> Any:
+        """Hold an answer of another length than was asked for against the value's size."""
+        entry = await self._look(key)
+        if entry is None:
+            return None
+        size = entry.size or 0
+        start, stop = span(request, size)
+        if len(value) == stop - start:
+            return value
+        if len(value) == size:
+            return value[start:stop]  # the server takes no ranges
+        raise TruncatedError(
+            f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
+            store=self,
+            key=key,
+            cure="Read it again; if that doesn't help, it was written incompletely.",
+        )
+
+    async def _stat(self, key: str) -> Entry | None:
+        return await self._files.run(self._look(key))
+
+    async def _look(self, key: str) -> Entry | None:
+        path = self._path(key)
+        try:
+            info = await self._info(path)
+            if info["type"] == "directory":
+                return None
+            if self._http and http.is_directory(path, info.get("url", path)):
+                return None
+            size = info.get("size")
+            if size is None:
+                size = len(await self._files.ask("cat_file", path))
+            return Entry(key, size)
+        except Exception as error:
+            if self._is_absent(error):
+                return None
+            raise self._failed(error, "look up", key) from error
+
+    async def _info(self, path: str) -> dict[str, Any]:
+        self._forget(path)
+        info: dict[str, Any] = await self._files.ask("info", path)
+        return info
+
+    def _forget(self, path: str) -> None:
+        """Drop what a blocking file system remembers of listings; an awaiting one's copy remembers none."""
+        if self._files.blocks:
+            self._files.living.invalidate_cache(path)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+        if condition not in (ANY, ABSENT):
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
+        return await self._files.run(self._put(key, value, condition))
+
+    async def _put(self, key: str, value: bytes, condition: Any) -> Any:
+        path = self._path(key)
+        if condition is ABSENT:
+            if self._creates:
+                return await self._create(path, key, value)
+            if await self._look(key) is not None:
+                return CONFLICT
+        if self._files.blocks:
+            await self._clear_way(path, key)
+        for _ in range(3):
+            try:
+                await self._replace(path, value)
+                return None
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise self._conflict(key) from error
+            except FileNotFoundError as error:
+                if not self._files.blocks:
+                    raise self._failed(error, "write", key) from error
+                missing = error
+                await self._make_folder(path, key)
+            except Exception as error:
+                raise self._failed(error, "write", key) from error
+        raise self._failed(missing, "write", key) from missing
+
+    async def _replace(self, path: str, value: bytes) -> None:
+        if self._protocol not in _RENAMES:
+            await self._files.change("pipe_file", path, value)
+            return
+        # A file that is written in place could be read, or left behind, half done.
+        temporary = f"{path.rpartition('/')[0]}/{make_name()}"
+        try:
+            await self._files.change("pipe_file", temporary, value)
+            await self._files.change("mv", temporary, path)
+        except BaseException:
+            try:
+                await self._files.change("rm_file", temporary)
+            except Exception:
+                pass
+            raise
+
+    async def _create(self, path: str, key: str, value: bytes) -> Any:
+        for _ in range(5):
+            try:
+                await self._files.change("pipe_file", path, value, mode="create")
+                return None
+            except Exception as error:
+                if errors.is_taken(error):
+                    return CONFLICT
+                failure = error
+                if not errors.is_contended(error):
+                    break
+        raise self._failed(failure, "create", key) from failure
+
+    async def _make_folder(self, path: str, key: str) -> None:
+        try:
+            await self._files.change("makedirs", path.rpartition("/")[0], exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise self._conflict(key) from error
+        except Exception as error:
+            raise self._failed(error, "make a folder", key) from error
+
+    async def _clear_way(self, path: str, key: str) -> None:
+        """Remove folders that hold no key where a value is to lie; any other folder is in its way."""
+        try:
+            if (await self._info(path))["type"] != "directory":
+                return
+        except Exception as error:
+            if self._is_absent(error):
+                return
+            raise self._failed(error, "write", key) from error
+        folders, pending = [path], [path]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not child.is_directory:
+                    raise self._conflict(key)
+                folders.append(child.path)
+                pending.append(child.path)
+        await self._remove_folders(folders, key)
+
+    def _conflict(self, key: str) -> KeyConflictError:
+        return KeyConflictError(
+            "a folder lies here, or a value where one of its folders is due.",
+            store=self,
+            key=key,
+            cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+        )
+
+    # -- removing ---------------------------------------------------------------------------------
+
+    async def _remove(self, key: str, condition: Any = ANY) -> Any:
+        if condition is not ANY:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        await self._files.run(self._delete(self._path(key), key))
+
+    async def _remove_many(self, keys: Iterable[str]) -> None:
+        await self._files.run(gather([self._delete(self._path(key), key) for key in keys]))
+
+    async def _delete(self, path: str, key: str) -> None:
+        # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
+        try:
+            await self._files.change("rm_file", path)
+        except Exception as error:
+            if not self._is_absent(error):
+                raise self._failed(error, "delete", key) from error
+
+    async def _remove_below(self, prefix: str) -> None:
+        if not self._base.strip("/") and not prefix and self._protocol not in _OWN_ROOTS:
+            raise RefusedError(
+                "this store's root is the root of the whole file system: clearing it would empty that.",
+                store=self,
+                cure="Make a store on the folder, or on the bucket, that you mean.",
+            )
+        await self._files.run(self._delete_below(self._directory(prefix), prefix))
+
+    async def _delete_below(self, directory: str, prefix: str) -> None:
+        folders = [directory] if prefix else []
+        pending = [directory]
+        while pending:
+            batch = [pending.pop() for _ in range(min(len(pending), CONCURRENCY))]
+            for level in await gather([self._level(path) for path in batch]):
+                below = [child.path for child in level if child.is_directory]
+                pending += below
+                folders += below
+                await gather([self._delete(c.path, prefix + c.name) for c in level if not c.is_directory])
+        if self._files.blocks:
+            await self._remove_folders(folders, prefix)
+
+    async def _remove_folders(self, folders: list[str], key: str) -> None:
+        """Remove empty folders, from the inside out; some exist only by what is in them and are gone."""
+        for path in sorted(folders, key=len, reverse=True):
+            try:
+                await self._files.change("rmdir", path)
+            except (FileNotFoundError, NotADirectoryError, NotImplementedError):
+                pass
+            except Exception as error:
+                raise self._failed(error, "remove a folder", key) from error
+
+    # -- listing ----------------------------------------------------------------------------------
+
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
+        pending = [(self._directory(prefix), prefix)]
+        while pending:
+            batch = [pending.pop() for _ in range(min(len(pending), CONCURRENCY))]
+            levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
+            page: list[Entry] = []
+            for (_, above), level in zip(batch, levels, strict=True):
+                for child in level:
+                    if not self._lists(child.name):
+                        continue
+                    if not child.is_directory:
+                        page.append(Entry(above + child.name, child.size))
+                    elif deep:
+                        pending.append((child.path, f"{above}{child.name}/"))
+                    elif not self._files.blocks or await self._holds_key(child.path):
+                        page.append(Entry(f"{above}{child.name}/"))
+            for first in range(0, len(page), _PAGE):
+                yield page[first : first + _PAGE]
+
+    def _lists(self, name: str) -> bool:
+        return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
+
+    async def _holds_key(self, directory: str) -> bool:
+        pending = [directory]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not self._lists(child.name):
+                    continue
+                if not child.is_directory:
+                    return True
+                pending.append(child.path)
+        return False
+
+    async def _level(self, directory: str) -> list[_Child]:
+        """What lies one level below a directory; nothing if it isn't there."""
+        if self._http:
+            return await self._linked(directory)
+        try:
+            self._forget(directory)
+            infos = await self._files.ask("ls", directory, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        start = directory if directory.endswith("/") or not directory else directory + "/"
+        found = []
+        for info in infos:
+            path = info["name"]
+            if path.rstrip("/") == directory.rstrip("/"):
+                continue  # a value: it was listed as if it were a directory
+            if not path.startswith(start):
+                raise BackendError(
+                    f"could not list: {path!r} was named, which doesn't lie there.",
+                    store=self,
+                    key=self._key_of(directory),
+                )
+            if info["type"] not in ("file", "directory"):
+                info = await self._followed(path, info)
+            found.append(
+                _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
+            )
+        return found
+
+    async def _followed(self, path: str, info: dict[str, Any]) -> dict[str, Any]:
+        """What a link leads to; one that leads nowhere is a file that can't be read."""
+        try:
+            return await self._info(path)
+        except Exception as error:
+            if self._is_absent(error):
+                return info
+            raise self._failed(error, "list", self._key_of(path)) from error
+
+    def _key_of(self, path: str) -> str:
+        return path.removeprefix(self._base).strip("/")
+
+    async def _linked(self, directory: str) -> list[_Child]:
+        """What a web server's page for a directory links to, where it makes such pages."""
+        unlisted = UnsupportedOperationError(
+            "this server doesn't list what it has.",
+            store=self,
+            cure="Give the keys, or consolidate the metadata where they are written.",
+        )
+        try:
+            found = await self._links(directory)
+        except AccessDeniedError as error:
+            if directory != self._base:
+                raise
+            raise unlisted from error
+        # A page without links, or none at all, is a directory without keys only where others have pages.
+        if not found and (directory == self._base or not await self._links(self._base)):
+            raise unlisted
+        return found
+
+    async def _links(self, directory: str) -> list[_Child]:
+        start = directory.partition("?")[0].rstrip("/") + "/"
+        try:
+            infos = await self._files.ask("ls", start, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        found = {}
+        for info in infos:
+            path = info["name"]
+            name = path.removeprefix(start).removeprefix("./")
+            segment = name.rstrip("/")
+            if not path.startswith(start) or "?" in name or "#" in name or "/" in segment or not segment:
+                continue
+            found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
+        return list(found.values())
+
+
+def _without_secrets(path: str) -> str:
+    """Leave out of a URL what may be a secret: user, password and query."""
+    if "://" not in path:
+        return path
+    parts = urlsplit(path)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

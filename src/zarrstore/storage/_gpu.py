@@ -1,0 +1,112 @@
+"""Values in a GPU's memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zarrstore._foreign import is_buffer
+from zarrstore._requests import span
+from zarrstore.buffer import gpu
+from zarrstore.storage._memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+    from typing import Self
+
+
+class _Kept(gpu.Buffer):
+    """A value that the store keeps, and its version."""
+
+    __slots__ = ("version",)
+
+    version: int
+
+
+class GpuMemoryStore(MemoryStore):
+    """A store in a GPU's memory: every value lies there, wherever it came from.
+
+    Reading gives buffers on the device without a copy if the prototype asks for them, else copies in
+    the host's memory. Needs the package cupy.
+
+    Parameters
+    ----------
+    store_dict : mutable mapping of str to zarrstore.buffer.gpu.Buffer, optional
+        Initial data, and the place where the store keeps what is set; `from_dict` takes other buffers.
+    read_only : bool
+        Whether to refuse every call that changes something.
+
+    Raises
+    ------
+    MissingDependencyError
+        If cupy isn't installed.
+    TypeError
+        If a value of ``store_dict`` is no buffer on a device.
+
+    Notes
+    -----
+    CuPy knows no read-only arrays, so mind that what is read without a copy is the store's own memory.
+    """
+
+    _scheme: ClassVar[str] = "gpumemory"
+    _on_device: ClassVar[bool] = True
+
+    def __init__(
+        self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
+    ) -> None:
+        gpu.cupy()
+        for key, value in (store_dict or {}).items():
+            if not is_buffer(value) or not gpu.is_on_device(value.as_array_like()):
+                raise TypeError(
+                    f"a GpuMemoryStore's values are buffers on a GPU, not {type(value).__name__} "
+                    f"(key {key!r}); GpuMemoryStore.from_dict copies others there"
+                )
+        super().__init__(store_dict, read_only=read_only)
+
+    @classmethod
+    def from_dict(cls, store_dict: MutableMapping[str, Any]) -> Self:
+        """Make a store of buffers at any location, which are copied to the device unless they lie there.
+
+        Parameters
+        ----------
+        store_dict : mapping of str to Buffer
+            The data; the store gets a dictionary of its own.
+        """
+        return cls({key: gpu.Buffer.from_buffer(value) for key, value in store_dict.items()})
+
+    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store; it is copied, within the device if it lies there already.
+        byte_range : (int, int), optional
+            First byte, and the one behind the last.
+        """
+        await super().set(key, value, byte_range=byte_range)
+
+    set._is_face = True  # type: ignore[attr-defined]
+
+    def _read(self, key: str, request: Any, new: Any) -> Any:
+        buffer = self._data.values.get(key)
+        if buffer is None:
+            return None
+        array = buffer.as_array_like()
+        start, stop = span(request, array.size)
+        return array[start:stop]
+
+    _read_now = _read
+
+    def _array_of(self, piece: Any) -> Any:
+        return gpu.device_array(piece if gpu.is_on_device(piece) else super()._array_of(piece))
+
+    def _new(self, size: int) -> Any:
+        return gpu.cupy().empty(size, "B")
+
+    def _joined(self, arrays: Iterable[Any]) -> Any:
+        return gpu.cupy().concatenate([self._new(0), *arrays])
+
+    def _kept(self, array: Any) -> Any:
+        return _Kept(array)

@@ -1,0 +1,49 @@
+"""FsspecStore answers every question of the contract, whatever file system is below."""
+
+import fsspec
+import pytest
+from bucket_fs import BUCKETS, BucketFileSystem
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.local import LocalFileSystem
+
+from zarrstore.storage import FsspecStore
+from zarrstore.testing import StoreContract
+
+
+class OtherLocalFileSystem(LocalFileSystem):
+    """Not fsspec's own class, so the store may not assume that it works as that one does."""
+
+
+class TestFsspecLocal(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FsspecStore.from_url(f"file://{tmp_path}/root")
+
+
+class TestFsspecOtherLocal(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        fs = AsyncFileSystemWrapper(OtherLocalFileSystem(), asynchronous=True)
+        return FsspecStore(fs, path=f"{tmp_path}/root")
+
+
+class TestFsspecMemory(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FsspecStore.from_url(f"memory://{tmp_path}/root")
+
+
+class TestFsspecMapper(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return FsspecStore.from_mapper(fsspec.get_mapper(f"memory://{tmp_path}/mapped"))
+
+
+class TestFsspecBuckets(StoreContract):
+    """An awaiting file system, on a thread of its own."""
+
+    @pytest.fixture
+    def store(self):
+        BUCKETS["b"] = {}
+        yield FsspecStore(BucketFileSystem(asynchronous=True), path="b/root")
+        BUCKETS.clear()

@@ -1,0 +1,159 @@
+"""What fsspec, universal paths and obstore say of where data lies, turned into stores."""
+
+import asyncio
+import subprocess
+import sys
+import zipfile
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from zarrstore import storage
+from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
+from zarrstore.storage import FsspecStore, LocalStore, StorePath, make_store, make_store_path, make_store_sync
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A URL into fsspec's memory that no other test uses."""
+    return f"memory://{tmp_path}"
+
+
+def test_memory_urls_are_fsspecs(place):
+    store = asyncio.run(make_store(place))
+    assert isinstance(store, FsspecStore)
+    store.set_sync("a/k", b"v")
+    assert fsspec.filesystem("memory").cat_file(f"{place}/a/k") == b"v"
+    assert make_store_sync(place, mode="r").read_only
+    path = asyncio.run(make_store_path(place, path="a"))
+    assert isinstance(path, StorePath)
+    assert (path / "k").get_sync().to_bytes() == b"v"
+
+
+def test_file_urls_are_local_stores(tmp_path):
+    assert make_store_sync(f"file://{tmp_path}/with%20space") == LocalStore(tmp_path / "with space")
+
+
+def test_chains(tmp_path, place):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a/k", b"v")
+    store = make_store_sync(f"zip::file://{tmp_path}/x.zip")
+    assert store.get_sync("a/k").to_bytes() == b"v"
+    inner = make_store_sync(f"zip://a::file://{tmp_path}/x.zip")
+    assert list(inner.list_sync()) == ["k"]
+    make_store_sync(place).set_sync("a/k", b"w")
+    cached = make_store_sync(f"simplecache::{place}", storage_options={"cache_storage": str(tmp_path / "c")})
+    assert cached.get_sync("a/k").to_bytes() == b"w"
+
+
+def test_mappers(place):
+    mapper = fsspec.get_mapper(place)
+    mapper["a/k"] = b"v"
+    store = make_store_sync(mapper)
+    assert isinstance(store, FsspecStore)
+    assert store.get_sync("a/k").to_bytes() == b"v"
+    assert make_store_sync(mapper, mode="r").read_only
+
+
+def test_universal_paths(tmp_path, place):
+    upath = pytest.importorskip("upath")
+    for path in (upath.UPath(tmp_path), upath.UPath(f"file://{tmp_path}")):
+        assert make_store_sync(path) == LocalStore(tmp_path)
+    store = make_store_sync(upath.UPath(place) / "u")
+    assert isinstance(store, FsspecStore)
+    store.set_sync("k", b"v")
+    assert fsspec.filesystem("memory").cat_file(f"{place}/u/k") == b"v"
+
+
+def test_obstore_stores_need_a_store_of_ours(monkeypatch):
+    obstore = pytest.importorskip("obstore")
+    if not hasattr(storage, "ObjectStore"):
+        with pytest.raises(StoreLikeError, match="obstore"):
+            make_store_sync(obstore.store.MemoryStore())
+    made = []
+    monkeypatch.setattr(
+        storage, "ObjectStore", lambda store: made.append(store) or LocalStore("x"), raising=False
+    )
+    theirs = obstore.store.MemoryStore()
+    make_store_sync(theirs)
+    assert made == [theirs]
+
+
+def test_a_file_system_alone_is_no_place():
+    with pytest.raises(StoreLikeError, match=r"FsspecStore\(fs, path="):
+        make_store_sync(MemoryFileSystem())
+
+
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [("s4://b/x", "'s3'"), ("memroy://x", "'memory'"), ("htps://host/x", "'https'"), ("gss://b", "'gs'"),
+     ("simplecahce::memory://x", "'simplecache'"), ("zip::fiel:///x.zip", "'file'"),
+     ("S3://b/x", "'s3'")],
+)  # fmt: skip
+def test_unknown_schemes_name_near_ones(url, near):
+    with pytest.raises(StoreLikeError, match=near) as caught:
+        make_store_sync(url)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_unknown_schemes_tell_no_secrets():
+    with pytest.raises(StoreLikeError) as caught:
+        make_store_sync("qqqq://user:word@host/x?token=hush")
+    assert "word" not in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "available_protocols" in str(caught.value)
+
+
+def test_missing_packages_are_named(monkeypatch):
+    def fail(*args, **kwargs):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(FsspecStore, "from_url", fail)
+    with pytest.raises(MissingDependencyError, match="gcsfs"):
+        make_store_sync("gs://b/x")
+
+
+def test_options_are_never_ignored(tmp_path, place):
+    for value, options in (
+        (place, {"anon": True}),
+        ("http://host/x", {"mode": "r"}),
+        (str(tmp_path), {"anon": True}),
+        (f"file://{tmp_path}", {"anon": True}),
+        (fsspec.get_mapper(place), {"anon": True}),
+        ({}, {"anon": True}),
+    ):
+        with pytest.raises(StoreLikeError, match="nothing would use"):
+            make_store_sync(value, storage_options=options)
+    store = make_store_sync("http://host/x", storage_options={"headers": {"X": "y"}})
+    assert store.fs.storage_options["headers"] == {"X": "y"}
+
+
+def test_modes(place):
+    with pytest.raises(ReadOnlyError):
+        make_store_sync(make_store_sync(place, mode="r"), mode="a")
+
+
+def test_type_names():
+    assert storage.ALLOWED_EXCEPTIONS
+    assert storage.AccessModeLiteral
+    assert storage.StoreLike
+
+
+@pytest.mark.parametrize(
+    "use",
+    ["from zarrstore.storage import FsspecStore", "import zarrstore; zarrstore.make_store_sync('s3://b/x')"],
+)
+def test_without_fsspec_the_extra_is_named(use):
+    code = f"import sys; sys.modules['fsspec'] = None\n{use}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "MissingDependencyError" in done.stderr
+    assert "pip install 'zarrstore[fsspec]'" in done.stderr
+
+
+def test_all_else_works_without_fsspec():
+    code = "import sys; sys.modules['fsspec'] = None\nfrom zarrstore.storage import *"
+    names = "ALLOWED_EXCEPTIONS, LocalStore, LoggingStore, MemoryStore, StoreLike, make_store_sync"
+    code = code.replace("*", names) + "; make_store_sync(None).sub('a').mapping()['k'] = b'v'"
+    subprocess.run([sys.executable, "-c", code], check=True)
