@@ -353,7 +353,7 @@ class _Copy:
             f"({', '.join(map(repr, first))}{more}); nothing was written.",
             store=self.target,
             key=first[0],
-            cure="Copy to an empty place, or use if_exists='skip' or 'replace'.",
+            cure="Copy to an empty place, or use if_exists='skip' or if_exists='replace'.",
         )
 
     def _refuse_nesting(self, names: set[str], there: set[str]) -> None:
@@ -512,7 +512,7 @@ class _Copy:
                 "somebody else made this key while the copy was under way.",
                 store=self.target,
                 key=key,
-                cure="See who is writing there; if_exists='skip' or 'replace' says what to do with it.",
+                cure="See who is writing there; if_exists='skip' or if_exists='replace' says what to do with it.",
             )
         with self.lock:
             self.skipped += 1
