@@ -512,7 +512,7 @@ class _Copy:
                 "somebody else made this key while the copy was under way.",
                 store=self.target,
                 key=key,
-                cure="See who is writing there; if_exists='skip' or if_exists='replace' says what to do with it.",
+                cure="See who writes there; if_exists='skip' or if_exists='replace' decides about it.",
             )
         with self.lock:
             self.skipped += 1

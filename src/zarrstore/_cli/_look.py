@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -193,7 +194,7 @@ def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -
 @click.option("--range", "request", callback=_parse_range, help="Bytes START:END, START: or -LENGTH: only.")
 def cat(url: str, key: str, request: ByteRequest | None) -> None:
     """Write the value of KEY, as it is, to the standard output."""
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with opened(url) as store:
         size = store.getsize_sync(key) if request is None else 0
         if size <= _PIECE:

@@ -68,11 +68,11 @@ def size_text(count: float) -> str:
     """A number of bytes for people, in binary units."""
     if count < 1024:
         return f"{count:.0f} B"
-    units = iter(("KiB", "MiB", "GiB", "TiB", "PiB"))
-    while count >= 1023.95:
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
         count /= 1024
-        unit = next(units)
-    return f"{count:.1f} {unit}"
+        if count < 1023.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} PiB"
 
 
 def values_text(count: int) -> str:
