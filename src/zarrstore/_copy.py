@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from zarrstore import _threads
 from zarrstore._foreign import is_foreign_path
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     # Called with each piece of a value on its way.
     Watch: TypeAlias = Callable[[Any], object]
 
+T = TypeVar("T")
 IfExists = Literal["raise", "skip", "replace"]
 
 # Larger values are moved in pieces of this size, in bytes.
@@ -269,24 +270,22 @@ class _Copy:
     async def run(self, *, inline: bool) -> CopyReport:
         """Plan and move; ``inline`` if nobody but threads of our own is to be waited for."""
         began = time.perf_counter()
-        # The plan is made where we are: on a loop by its verbs, in a thread by the others.
-        entries = await self._plan(
-            self.source._verbs_for_wrapper(inline=inline), self.target._verbs_for_wrapper(inline=inline)
-        )
+        # The plan is made where we are: on a loop by its verbs, in a thread by the others. What only
+        # computes would hold a loop for long if there are many keys, so it is done beside it.
+        reader = self.source._verbs_for_wrapper(inline=inline)
+        writer = self.target._verbs_for_wrapper(inline=inline)
+        aside = _in_place if inline else _threads.hop
+        entries = await self._entries(reader)
+        names, tops = await aside(self._names, entries)
+        there = await self._found(writer, names, tops) if self.if_exists != "replace" else set()
+        phases = await aside(self._judge, entries, names, there)
         if self.dry_run:
-            self.copied = len(entries) - self.skipped
-            new = (entry for entry in entries if self._to(entry) not in self.existing)
-            self.copied_bytes = sum(entry.size or 0 for entry in new)
             return self._report(began)
-        work = [entry for entry in entries if self.verify or self._to(entry) not in self.existing]
-        self.keys_total = len(work)
-        self.bytes_total = sum(entry.size or 0 for entry in work)
+        self.copied = self.copied_bytes = 0
         self._count(0, 0)
         try:
-            chunks, documents, roots = self._in_order(work)
-            await self._each(chunks, self.concurrency, inline)
-            await self._each(documents, self.concurrency, inline)
-            await self._each(roots, 1, inline)
+            for phase, concurrency in zip(phases, (self.concurrency, self.concurrency, 1), strict=True):
+                await self._each(phase, concurrency, inline)
         except BaseException as error:
             if self.copied:
                 error.add_note(
@@ -306,8 +305,8 @@ class _Copy:
         """Key in the target of an entry of the source."""
         return self.target_prefix + entry.key[len(self.prefix) :]
 
-    async def _plan(self, reader: Verbs, writer: Verbs) -> list[Entry]:
-        """List the source and hold it against the target."""
+    async def _entries(self, reader: Verbs) -> list[Entry]:
+        """List the source, with sizes."""
         entries: list[Entry] = []
         async with aclosing(reader.scan(self.prefix, True, True)) as pages:  # type: ignore[type-var]
             async for page in pages:
@@ -315,23 +314,35 @@ class _Copy:
                     found = entry if entry.size is not None else await reader.stat(entry.key)
                     if found is not None:
                         entries.append(found)
+        return entries
+
+    def _names(self, entries: list[Entry]) -> tuple[set[str], set[str]]:
+        """Keys that are to be written, and the first segments of their names."""
         names = {self._to(entry) for entry in entries}
         self._refuse_own_keys(entries, names)
-        there = await self._found_in_target(writer, names) if self.if_exists != "replace" else set()
+        skip = len(self.target_prefix)
+        return names, {name[skip:].partition("/")[0] for name in names}
+
+    def _judge(self, entries: list[Entry], names: set[str], there: set[str]) -> tuple[list[Entry], ...]:
+        """Hold what is to be written against what is there; returns what to do, in its order."""
         if self.target.capabilities.folders:
             self._refuse_nesting(names, there)
         self.existing = names & there
         if self.existing and self.if_exists == "raise":
             self._refuse_existing(len(names))
+        new = [entry for entry in entries if self._to(entry) not in self.existing]
         self.skipped = len(self.existing)
-        return entries
+        self.copied = len(new)  # what a dry run reports
+        self.copied_bytes = sum(entry.size or 0 for entry in new)
+        work = entries if self.verify else new
+        self.keys_total = len(work)
+        self.bytes_total = sum(entry.size or 0 for entry in work)
+        return self._in_order(work)
 
-    async def _found_in_target(self, writer: Verbs, names: set[str]) -> set[str]:
+    async def _found(self, writer: Verbs, names: set[str], tops: set[str]) -> set[str]:
         """Keys of the target that may be in the way of new ones."""
         if not self.target.supports_listing:
             return {name for name in names if await writer.stat(name) is not None}
-        skip = len(self.target_prefix)
-        tops = {name[skip:].partition("/")[0] for name in names}
         there: set[str] = set()
         places = [self.target_prefix]
         if len(tops) <= _FEW:
@@ -612,6 +623,10 @@ class _Copy:
         ) from cause
 
 
+async def _in_place(function: Callable[..., T], *args: Any) -> T:
+    return function(*args)
+
+
 _AGAIN = "Copy again once nobody writes to the source."
 
 
@@ -632,11 +647,16 @@ class _LoopInbox:
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._turns = 0
 
     def put(self, event: Event) -> None:
+        # From a task of the loop itself too: so events keep their order, and come one turn later.
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def get(self) -> Event:
+        self._turns += 1
+        if not self._turns % 64:
+            await asyncio.sleep(0)  # a queue that is never empty would keep the loop to itself
         return await self._events.get()
 
 

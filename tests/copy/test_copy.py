@@ -4,7 +4,10 @@ import asyncio
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 import zarr.storage
@@ -455,6 +458,26 @@ def test_ctrl_c_leaves_no_half_value(target, tmp_path, small_pieces):
     assert all(there[key] == VALUES[key] for key in there)
     assert "zarr.json" not in there
     assert not [name for _, _, names in os.walk(tmp_path) for name in names if "zarrstore" in name]
+
+
+def test_a_killed_copy_leaves_no_half_value_and_can_go_on(tmp_path):
+    values = {f"c/{index}": os.urandom(20_000) for index in range(2000)}
+    values["zarr.json"] = b"{}"
+    source = filled(LocalStore(tmp_path / "source"), values)
+    code = "import sys, zarrstore; zarrstore.copy_store_sync(sys.argv[1], sys.argv[2])"
+    goal = LocalStore(tmp_path / "goal")
+    with subprocess.Popen([sys.executable, "-c", code, source.root, goal.root]) as process:
+        while goal.is_empty_sync() and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    there = content(goal)
+    assert len(there) > 0
+    assert all(there[key] == values[key] for key in there)
+    if process.returncode:
+        assert "zarr.json" not in there
+    report = copy_store_sync(source, goal, if_exists="skip", verify=True)
+    assert (report.skipped, report.verified) == (len(there), len(values))
+    assert content(goal) == values
 
 
 def test_the_loop_goes_on_meanwhile(tmp_path):
