@@ -287,6 +287,7 @@ class _Copy:
             for phase, concurrency in zip(phases, (self.concurrency, self.concurrency, 1), strict=True):
                 await self._each(phase, concurrency, inline)
         except BaseException as error:
+            self.stopped = True  # Ctrl-C may have come while workers were being started
             if self.copied:
                 error.add_note(
                     f"{self.copied} of {self.keys_total} values are in the target, whole; "
@@ -430,6 +431,8 @@ class _Copy:
                     if entry is None:
                         return
                     await self._move(entry, inbox.put)
+            except GeneratorExit:
+                raise  # `drive` gives up on a verb that suspends, and says so
             except BaseException as error:
                 inbox.put(error)
 
@@ -465,8 +468,12 @@ class _Copy:
         if self.blocks:
 
             def run() -> None:
-                drive(work())
-                tell(None)
+                try:
+                    drive(work())
+                except BaseException as error:
+                    tell(error)
+                finally:
+                    tell(None)
 
             for index in range(count):
                 try:

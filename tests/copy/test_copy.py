@@ -510,6 +510,17 @@ def test_stores_that_override_public_methods_are_not_bypassed_and_do_not_deadloc
     assert Counting.count == 400
 
 
+@both_faces
+def test_a_wrapper_that_suspends_over_a_blocking_store_is_told_apart(copy):
+    class Suspending(WrapperStore):
+        async def _read(self, below, key, request, new):
+            await asyncio.sleep(0)  # a wrapper's sleep is below.sleep
+            return await below.read(key, request, new)
+
+    with pytest.raises(RuntimeError, match="a blocking verb suspended"):
+        copy(Suspending(filled()), MemoryStore())
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 
