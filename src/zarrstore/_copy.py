@@ -424,17 +424,12 @@ class _Copy:
         todo = iter(entries)
 
         async def work() -> None:
-            try:
-                while not self.stopped:
-                    with self.lock:
-                        entry = next(todo, None)
-                    if entry is None:
-                        return
-                    await self._move(entry, inbox.put)
-            except GeneratorExit:
-                raise  # `drive` gives up on a verb that suspends, and says so
-            except BaseException as error:
-                inbox.put(error)
+            while not self.stopped:
+                with self.lock:
+                    entry = next(todo, None)
+                if entry is None:
+                    return
+                await self._move(entry, inbox.put)
 
         cancel = self._start(work, min(concurrency, len(entries)), inbox.put)
         running = min(concurrency, len(entries))
@@ -464,7 +459,7 @@ class _Copy:
     def _start(
         self, work: Callable[[], Coroutine[Any, Any, None]], count: int, tell: Tell
     ) -> Callable[[], None]:
-        """Start workers, each of which tells None at its end; returns what cuts them short."""
+        """Start workers, each of which tells its failure and, at its end, None; returns what cuts them short."""
         if self.blocks:
 
             def run() -> None:
@@ -481,9 +476,16 @@ class _Copy:
                 except RuntimeError:  # no threads here, or none left
                     run()
             return lambda: None
+
+        def ended(task: asyncio.Future[None]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                tell(error)
+            tell(None)
+
         tasks = [asyncio.ensure_future(work()) for _ in range(count)]
         for task in tasks:
-            task.add_done_callback(lambda _: tell(None))
+            task.add_done_callback(ended)
 
         def cancel() -> None:
             for task in tasks:
