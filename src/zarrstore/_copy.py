@@ -459,7 +459,7 @@ class _Copy:
     def _start(
         self, work: Callable[[], Coroutine[Any, Any, None]], count: int, tell: Tell
     ) -> Callable[[], None]:
-        """Start workers, each of which tells its failure and, at its end, None; returns what cuts them short."""
+        """Start workers, which tell their failure and then their end; returns what cuts them short."""
         if self.blocks:
 
             def run() -> None:
