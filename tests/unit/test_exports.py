@@ -88,14 +88,13 @@ def test_importing_the_package_loads_little():
 
 
 def test_importing_the_package_is_quick():
-    def cost():
-        code = "import zarrstore"
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
-        )
-        last = done.stderr.splitlines()[-1]
-        assert last.endswith(" zarrstore")
-        return int(last.split("|")[1]) / 1000
-
-    # The least of several runs: whatever else the machine does only adds to a run.
-    assert min(cost() for _ in range(7)) < 30
+    code = (
+        "from time import process_time; began = process_time(); import zarrstore; "
+        "print(1000 * (process_time() - began))"
+    )
+    # The processor's time, and the least of several runs: a busy machine only adds to either.
+    costs = []
+    while min(costs, default=30) >= 30 and len(costs) < 20:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        costs.append(float(done.stdout))
+    assert min(costs) < 30, costs
