@@ -22,6 +22,7 @@ from zarrstore import (
     _copy,
     copy_store,
     copy_store_sync,
+    storage,
 )
 from zarrstore.abc.store import Capabilities, Entry, cut, gather_pieces
 from zarrstore.errors import (
@@ -97,6 +98,10 @@ KINDS = {
     "zarr-local": lambda folder: zarr.storage.LocalStore(folder),
     "zarr-memory": lambda folder: zarr.storage.MemoryStore(),
 }
+if "ZipStore" in storage.__all__:
+    KINDS["zip"] = lambda folder: storage.ZipStore(f"{folder}.zip", mode="w")
+if "FsspecStore" in storage.__all__:
+    KINDS["fsspec"] = lambda folder: storage.FsspecStore.from_url(f"memory://{folder}")
 
 
 def in_sync(*args, **kwargs):
