@@ -56,6 +56,11 @@ IfExists = Literal["raise", "skip", "replace"]
 
 # Larger values are moved in pieces of this size, in bytes.
 PIECE = 16 << 20
+# How many threads a copy begins with; every _LOOK seconds they are doubled if a value has taken one of
+# them longer than _SLOW seconds on average: then it is the medium that they wait for.
+_THREADS = 2
+_LOOK = 0.1
+_SLOW = 0.002
 # How many conflicts an error names.
 _NAMED = 3
 # With more names than this at the top of a source, the target is listed whole and not name by name.
@@ -147,8 +152,8 @@ async def copy_store(
         Called with a `CopyProgress` at the start and whenever something was moved, never twice at once;
         on the loop, or in the calling thread of `copy_store_sync` where both stores block.
     concurrency : int
-        How many values are under way at once. Each takes at most 32 MiB, unless the target needs
-        values whole.
+        How many values may be under way at once. Each takes at most 32 MiB, unless the target needs
+        values whole. Where both stores block, fewer are while the media are quick.
 
     Returns
     -------
@@ -431,8 +436,12 @@ class _Copy:
                     return
                 await self._move(entry, inbox.put)
 
-        cancel = self._start(work, min(concurrency, len(entries)), inbox.put)
-        running = min(concurrency, len(entries))
+        most = min(concurrency, len(entries))
+        # Tasks only wait. Threads hand the interpreter's lock around, and the loop is one of those who
+        # want it: so there are few of them, unless it is the medium that takes the time.
+        running = workers = min(_THREADS, most) if self.blocks else most
+        cancel = self._start(work, workers, inbox.put)
+        began, moved = time.perf_counter(), 0
         failure: BaseException | None = None
         while running:
             try:
@@ -443,6 +452,15 @@ class _Copy:
                     raise event
                 elif failure is None:
                     self._count(*event)
+                    moved += event[0]
+                    passed = time.perf_counter() - began
+                    if workers < most and passed > _LOOK:
+                        if moved * _SLOW < passed * workers:
+                            more = min(workers, most - workers)
+                            self._start(work, more, inbox.put)
+                            running += more
+                            workers += more
+                        began, moved = time.perf_counter(), 0
             except BaseException as error:
                 if failure is None:
                     failure = error

@@ -499,6 +499,34 @@ def test_the_loop_goes_on_meanwhile(tmp_path):
     assert asyncio.run(main()) > 3
 
 
+@both_faces
+@pytest.mark.parametrize("delay", [0, 0.03])
+def test_a_slow_medium_is_asked_many_things_at_once(delay, copy):
+    most = under_way = 0
+    lock = threading.Lock()
+
+    class Waiting(WrapperStore):
+        async def _read(self, below, key, request, new):
+            nonlocal most, under_way
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            if delay:
+                await below.sleep(delay)
+            value = await below.read(key, request, new)
+            with lock:
+                under_way -= 1
+            return value
+
+    values = {f"c/{index}": b"1" for index in range(100)}
+
+    class Blocking(MemoryStore):
+        _never_blocks = False
+
+    copy(Waiting(filled(Blocking(), values)), MemoryStore())
+    assert most == 8 if delay else most <= 8
+
+
 def test_stores_that_override_public_methods_are_not_bypassed_and_do_not_deadlock(tmp_path):
     class Counting(LocalStore):
         count = 0
