@@ -9,6 +9,7 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore import errors
+    from zarrstore._copy import CopyProgress, CopyReport, copy_store, copy_store_sync
     from zarrstore._requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Buffer",
     "BufferPrototype",
+    "CopyProgress",
+    "CopyReport",
     "FsspecStore",
     "GpuMemoryStore",
     "LocalStore",
@@ -41,6 +44,8 @@ __all__ = [
     "StorePath",
     "SuffixByteRequest",
     "WrapperStore",
+    "copy_store",
+    "copy_store_sync",
     "default_buffer_prototype",
     "errors",
     "make_store",
@@ -56,6 +61,7 @@ _PLACES = {
     "RangeByteRequest": "zarrstore._requests",
     "SuffixByteRequest": "zarrstore._requests",
     "Store": "zarrstore.abc.store",
+    **dict.fromkeys(("CopyProgress", "CopyReport", "copy_store", "copy_store_sync"), "zarrstore._copy"),
     **dict.fromkeys(("Buffer", "BufferPrototype", "default_buffer_prototype"), "zarrstore.buffer"),
 }
 __getattr__, __dir__ = attach(__name__, {**dict.fromkeys(__all__, "zarrstore.storage"), **_PLACES}, globals())

@@ -173,7 +173,9 @@ class SyncFace:
     def set_sync(self, key: str, value: Any, *, byte_range: tuple[int, int] | None = None) -> None:
         """Blocking form of `set`."""
         if "set" in self._overridden:
-            return _threads.run_on_io(self.set(key, value))  # type: ignore[attr-defined, no-any-return]
+            # An override with zarr-python's signature knows no byte_range: it is passed if there is one.
+            part = {} if byte_range is None else {"byte_range": byte_range}
+            return _threads.run_on_io(self.set(key, value, **part))  # type: ignore[attr-defined, no-any-return]
         self._check_writable()
         check_key(key, self)
         pieces = as_pieces(value, self)

@@ -328,14 +328,28 @@ def run_on_io(coroutine: Coroutine[Any, Any, T]) -> T:
         raise RuntimeError(
             "a synchronous call on zarrstore's own I/O thread would wait for itself; await instead"
         )
-    future = asyncio.run_coroutine_threadsafe(coroutine, io_loop())
+    loop = io_loop()
+    tasks: list[asyncio.Task[T]] = []
+    ended: SimpleQueue[None] = SimpleQueue()
+
+    def start() -> None:
+        task = loop.create_task(coroutine)
+        tasks.append(task)
+        task.add_done_callback(lambda _: ended.put(None))
+
+    loop.call_soon_threadsafe(start)
     try:
-        return future.result()
+        ended.get()
     except BaseException:
-        future.cancel()  # Ctrl-C in the caller must not leave the call running unseen
+        # Ctrl-C in the caller must not leave the call running unseen: its end is waited for as well.
+        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        ended.get()
         raise
+    task = tasks.pop()
+    try:
+        return task.result()
     finally:
-        del future  # else an error, its traceback, this frame and the future form a cycle
+        del task  # else an error, its traceback, this frame and the task form a cycle
 
 
 async def await_on_io(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -128,7 +128,10 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine.send(None)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
-    coroutine.close()
+    try:
+        coroutine.close()
+    except RuntimeError:
+        pass  # what it was in the middle of can't be closed either; the reason is told below
     raise RuntimeError("a blocking verb suspended; define it with 'def', or all verbs with 'async def'")
 
 

@@ -16,6 +16,7 @@
     ├── StoreLikeError                TypeError, ValueError  nothing that can be opened as a store
     ├── ForkError                     RuntimeError       a backend that doesn't survive ``os.fork``
     ├── CorruptError                  ValueError         what is stored breaks its own format or checksum
+    ├── ChangedError                  RuntimeError       a value was changed while it was being moved
     ├── LockedError                   BlockingIOError    somebody else is writing here
     └── BackendError                  OSError            the backend failed; the cause is chained
         ├── AccessDeniedError         PermissionError    the backend refused for want of rights
@@ -36,6 +37,7 @@ __all__ = [
     "AccessDeniedError",
     "BackendError",
     "ByteRequestError",
+    "ChangedError",
     "CorruptError",
     "DetachedError",
     "ForkError",
@@ -150,6 +152,10 @@ class ForkError(StoreError, RuntimeError):
 
 class CorruptError(StoreError, ValueError):
     """Stored bytes that contradict their own format, length or checksum."""
+
+
+class ChangedError(StoreError, RuntimeError):
+    """A value that somebody changed, cut or removed while it was being moved piece by piece."""
 
 
 class LockedError(StoreError, BlockingIOError):

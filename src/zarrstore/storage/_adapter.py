@@ -47,6 +47,10 @@ class ForeignStore(Store):
         """Whether the adapted store is read-only."""
         return bool(self._store.read_only)
 
+    def with_read_only(self, read_only: bool = False) -> ForeignStore:
+        """Return an adapter of the adapted store's own read-only, or writable, form."""
+        return type(self)(self._store.with_read_only(read_only))
+
     async def _open(self) -> None:
         if not self._store._is_open:
             await self._store._open()

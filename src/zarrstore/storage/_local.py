@@ -281,7 +281,10 @@ class LocalStore(Store):
             if error.errno in _ABSENT:
                 return None
             raise self._error(error, "look up", key) from error
-        return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        # No version to write against, but enough to notice that a file was replaced between two looks.
+        return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
 
     def _stat_now(self, key: str) -> Any:
         if not self._in_place:

@@ -1,0 +1,26 @@
+"""The program ``zarrstore``.
+
+It stands on click (small, in nearly every environment already, and with a runner for tests) and on
+rich (which draws the progress bar, and knows when there is no terminal to draw on). Both come with
+the extra ``cli``; the library itself imports neither.
+"""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the program with the arguments of this process, and end it with the program's exit code."""
+    try:
+        import click  # noqa: F401
+        import rich  # noqa: F401
+    except ImportError as error:
+        print(
+            f"zarrstore: the command line needs the package {error.name}: pip install 'zarrstore[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from zarrstore._cli._program import program
+
+    program()

@@ -1,0 +1,111 @@
+"""The program's frame: the table of commands, errors in one line, exit codes.
+
+Exit codes: 0 for success, 1 for a failure, 2 for wrong usage, 130 for an interruption (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from zarrstore import __version__
+from zarrstore.errors import StoreError
+
+# Each command and where it is defined, in the order in which the help shows them. A new command is
+# a function in a module of this package and a line here.
+COMMANDS = {
+    "ls": "_look:ls",
+    "tree": "_look:tree",
+    "du": "_look:du",
+    "info": "_look:info",
+    "cat": "_look:cat",
+    "copy": "_change:copy",
+    "rm": "_change:rm",
+}
+
+
+class Program(click.Group):
+    """A group of commands that are imported when they are asked for, and that fail in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(f"zarrstore._cli.{module}"), function)
+        if not any(parameter.name == "debug" for parameter in command.params):
+            command.params.append(_debug())
+        return command  # type: ignore[no-any-return]
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the program; in standalone mode, as from a shell, exit with its code."""
+        _state["debug"] = False
+        try:
+            extra["prog_name"] = "zarrstore"
+            run: Any = super().main
+            answer = run(*args, standalone_mode=False, **extra)
+            code = answer if isinstance(answer, int) else 0
+        except click.Abort as error:
+            interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+            _complain(
+                "interrupted." if interrupted else "aborted; nothing was changed.", error.__cause__ or error
+            )
+            code = 130 if interrupted else 1
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except Exception as error:
+            _complain(_told(error), error)
+            code = 1
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+_state = {"debug": False}
+
+
+def _debug() -> click.Option:
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, param, value: _state.update(debug=_state["debug"] or value),
+        help="Show the traceback of an error.",
+    )
+
+
+def _told(error: BaseException) -> str:
+    """What an error says; its kind too, unless it is one of ours or of the system's."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error)
+    return text if isinstance(error, (StoreError, OSError)) and text else f"{type(error).__name__}: {text}"
+
+
+def _complain(text: str, error: BaseException) -> None:
+    """Tell a failure in one line on stderr, with the traceback before it if that was asked for."""
+    if _state["debug"]:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())
+    line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # a cure that names Python's parameter
+    click.echo(f"zarrstore: {line}", err=True)
+
+
+@click.group(cls=Program, params=[_debug()], context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="zarrstore")
+def program() -> None:
+    """Look into stores of chunked arrays, and move them.
+
+    A URL is the path of a folder or of a zip archive, file:///..., or (with the extra fsspec) anything
+    that fsspec knows: s3://bucket/data.zarr, https://..., memory://...
+    """

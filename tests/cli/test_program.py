@@ -1,0 +1,348 @@
+"""The program: what it prints, what it changes, and the code that it exits with."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from zarrstore import LocalStore, MemoryStore, copy_store_sync
+from zarrstore._cli import _change, _program, _progress
+from zarrstore._cli._places import size_text
+from zarrstore._copy import CopyProgress
+from zarrstore.errors import StoreError
+
+VALUES = {
+    "zarr.json": json.dumps({"zarr_format": 3, "node_type": "group"}).encode(),
+    "temp/zarr.json": json.dumps(
+        {"zarr_format": 3, "node_type": "array", "shape": [4, 6], "data_type": "float32"}
+    ).encode(),
+    "temp/c/0/0": b"x" * 2048,
+    "temp/c/0/1": b"y" * 10,
+    "old/.zarray": json.dumps({"shape": [7], "dtype": "<i4"}).encode(),
+    "old/0": b"z",
+}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy_store_sync(VALUES, "data.zarr")
+    return LocalStore("data.zarr")
+
+
+def run(*args, code=0, **kwargs):
+    result = CliRunner().invoke(_program.program, args, **kwargs)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def content(path):
+    store = LocalStore(path)
+    return {key: store.get_sync(key).to_bytes() for key in store.list_sync()}
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+def test_ls(data):
+    assert run("ls", "data.zarr").stdout.split() == ["old/", "temp/", "zarr.json"]
+    for prefix in ("temp", "temp/"):
+        assert run("ls", "data.zarr", prefix).stdout.split() == ["c/", "zarr.json"]
+    assert run("ls", "data.zarr/temp/c/0").stdout.split() == ["0", "1"]
+    assert set(run("ls", "-r", "data.zarr").stdout.split()) == set(VALUES)
+    lines = run("ls", "-l", "data.zarr", "temp/c/0").stdout.splitlines()
+    assert [line.split() for line in lines] == [["2048", "0"], ["10", "1"]]
+    assert ["-", "c/"] in [line.split() for line in run("ls", "-l", "data.zarr", "temp").stdout.splitlines()]
+
+
+def test_names_cannot_write_to_the_terminal(data):
+    data.set_sync("evil\x1b[2J\nname", b"")
+    assert "evil\\x1b[2J\\nname" in run("ls", "data.zarr").stdout.splitlines()
+
+
+def test_du(data):
+    lines = [line.split() for line in run("du", "-b", "data.zarr").stdout.splitlines()]
+    sizes = {line[-1]: (int(line[0]), int(line[1])) for line in lines}
+    total = sum(map(len, VALUES.values()))
+    assert sizes["total"] == (total, 6)
+    assert sizes["old/"] == (len(VALUES["old/.zarray"]) + 1, 2)
+    assert set(sizes) == {"old/", "temp/", "total"}
+    assert run("du", "-s", "data.zarr", "temp/c").stdout.split() == ["2.0", "KiB", "2", "values", "total"]
+
+
+def test_tree(data):
+    lines = run("tree", "data.zarr").stdout.splitlines()
+    assert lines[0].startswith("file://")
+    assert lines[0].endswith(f"[group] 6 values, {size_text(sum(map(len, VALUES.values())))}")
+    assert lines[1].startswith("├── old [array <i4, 7] 2 values")
+    assert lines[2].startswith("└── temp [array float32, 4 x 6] 3 values")
+    assert len(lines) == 3
+    assert "    └── c 2 values" in run("tree", "-a", "-d", "2", "data.zarr").stdout
+    assert "c 2 values" not in run("tree", "-a", "--depth", "1", "data.zarr").stdout
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"[]", b"\xff", b'{"shape": 3}', b'{"node_type": 4, "data_type": {}}']
+)
+def test_a_broken_document_breaks_no_tree(document, data):
+    data.set_sync("temp/zarr.json", document)
+    assert "temp [" in run("tree", "data.zarr").stdout
+
+
+def test_info(data):
+    text = run("info", "data.zarr").stdout
+    assert "LocalStore at file://" in text
+    assert "6 values" in text
+    assert "Zarr 3, group" in text
+    assert "atomic create" in text
+
+
+def test_cat(data, monkeypatch):
+    key = "temp/c/0/1"
+    assert run("cat", "data.zarr", key).stdout_bytes == VALUES[key]
+    data.set_sync("digits", b"0123456789")
+    for text, expected in [("2:5", b"234"), ("7:", b"789"), ("-4:", b"6789"), ("8:99", b"89")]:
+        assert run("cat", "data.zarr", "digits", "--range", text).stdout_bytes == expected
+    monkeypatch.setattr("zarrstore._cli._look._PIECE", 3)
+    assert run("cat", "data.zarr", "digits").stdout_bytes == b"0123456789"
+    assert run("cat", "data.zarr", "digits", "--range", "5", code=2).stdout == ""
+    assert "zero-length" in run("cat", "data.zarr", "digits", "--range", "5:5", code=1).stderr
+    assert "past the end" in run("cat", "data.zarr", "digits", "--range", "50:", code=1).stderr
+
+
+# -- copying --------------------------------------------------------------------------------------
+
+
+def test_copy(data):
+    result = run("copy", "data.zarr", "out.zarr", "--verify")
+    assert result.stdout.startswith("copied 6 values")
+    assert result.stdout.endswith("0 skipped, 6 verified\n")
+    assert content("out.zarr") == VALUES
+    run("copy", "data.zarr", "part.zarr", "--prefix", "temp", "--target-prefix", "a/b")
+    assert set(content("part.zarr")) == {"a/b/zarr.json", "a/b/c/0/0", "a/b/c/0/1"}
+
+
+def test_copy_and_keys_that_exist(data):
+    copy_store_sync({"old/0": b"mine"}, "out.zarr")
+    error = run("copy", "data.zarr", "out.zarr", code=1).stderr
+    assert error.count("\n") == 1
+    assert "1 of the 6 keys" in error
+    assert "[key 'old/0']" in error
+    assert "out.zarr" in error
+    assert "--if-exists skip" in error
+    assert content("out.zarr") == {"old/0": b"mine"}
+    assert "1 skipped" in run("copy", "data.zarr", "out.zarr", "--if-exists", "skip").stdout
+    assert content("out.zarr") == {**VALUES, "old/0": b"mine"}
+    run("copy", "data.zarr", "out.zarr", "--if-exists", "replace")
+    assert content("out.zarr") == VALUES
+
+
+def test_dry_run(data):
+    result = run("copy", "data.zarr", "out.zarr", "--dry-run")
+    assert result.stdout.startswith("would copy 6 values")
+    assert not os.path.exists("out.zarr")
+
+
+def test_progress_in_lines(data, monkeypatch):
+    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
+    lines = run("copy", "data.zarr", "out.zarr").stderr.splitlines()
+    size = size_text(sum(map(len, VALUES.values())))
+    assert lines[-1].startswith(f"6 of 6 values, {size} of {size}, ")
+    assert all(line.isprintable() for line in lines)
+    assert run("copy", "data.zarr", "quiet.zarr", "--quiet").stderr == ""
+
+
+def test_progress_before_anything_moved(capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
+    with _progress.progress_on(quiet=False) as show:
+        show(CopyProgress(0, 10, 0, 100))
+    assert "0 of 10 values" in capsys.readouterr().err
+
+
+def test_progress_on_a_terminal(data):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "zarrstore", "copy", "data.zarr", "out.zarr"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE, env=environment) as process:
+        os.close(theirs)
+        drawn = b""
+        try:
+            while piece := os.read(ours, 4096):
+                drawn += piece
+        except OSError:  # how a terminal ends whose last writer has gone
+            pass
+        assert process.stdout.read().startswith(b"copied 6 values")
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"6/6 values" in drawn
+    assert content("out.zarr") == VALUES
+
+
+# -- removing -------------------------------------------------------------------------------------
+
+
+def test_rm_asks(data):
+    result = run("rm", "data.zarr", "old/0", input="n\n", code=1)
+    assert "Remove old/0 (1 value, 1 B) from file://" in result.stderr
+    assert "nothing was changed" in result.stderr
+    run("rm", "data.zarr", "old/0", input="", code=1)
+    assert content("data.zarr") == VALUES
+    assert run("rm", "data.zarr", "old/0", input="y\n").stdout == "removed 1 value (1 B)\n"
+    assert "old/0" not in content("data.zarr")
+
+
+def test_rm_of_directories(data):
+    assert "-r removes" in run("rm", "-y", "data.zarr", "temp", code=1).stderr
+    assert "no such value" in run("rm", "-y", "data.zarr", "nothing", code=1).stderr
+    assert "-r" in run("rm", "-y", "data.zarr", code=2).stderr
+    assert content("data.zarr") == VALUES
+    assert run("rm", "-ry", "data.zarr", "temp", "old/0").stdout.startswith("removed 4 values")
+    assert set(content("data.zarr")) == {"zarr.json", "old/.zarray"}
+    run("rm", "--yes", "-r", "data.zarr")
+    assert content("data.zarr") == {}
+
+
+def test_rm_refuses_a_store_that_cannot(data, monkeypatch):
+    monkeypatch.setattr(LocalStore, "supports_deletes", False)
+    assert "can't remove" in run("rm", "-y", "data.zarr", "old/0", code=1).stderr
+
+
+# -- failing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["ls", "tree", "du", "info"])
+def test_a_mistyped_place_is_an_error(command, data):
+    error = run(command, "dat.zarr", code=1).stderr
+    assert error.count("\n") == 1
+    assert error.startswith("zarrstore: no key lies here. [store 'file://")
+    assert "spelt right" in error
+    assert not os.path.exists("dat.zarr")
+
+
+def test_errors_of_one_line_and_tracebacks(data):
+    for arguments in [
+        ("cat", "data.zarr", "nothing"),
+        ("cat", "data.zarr", "../up"),
+        ("ls", "data.zarr", "a//b"),
+        ("copy", "nowhere.zarr", "out.zarr"),
+        ("copy", "data.zarr", "data.zarr/sub"),
+        ("ls", "data.zarr/zarr.json"),
+        ("ls", "nosuchscheme://x"),
+    ]:
+        result = run(*arguments, code=1)
+        assert result.stderr.startswith("zarrstore: ")
+        assert result.stderr.count("\n") == 1
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        for position in ([*arguments, "--debug"], ["--debug", *arguments]):
+            error = run(*position, code=1).stderr
+            assert error.startswith("Traceback")
+            assert error.endswith(result.stderr)
+    assert not os.path.exists("out.zarr")
+
+
+@pytest.mark.parametrize("arguments", [["nix"], ["ls"], ["ls", "--nix", "x"], ["copy", "x"], []])
+def test_wrong_usage(arguments, data):
+    assert "Usage: zarrstore" in run(*arguments, code=2).stderr
+
+
+def test_an_unexpected_error_names_its_kind(data, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ExceptionGroup("several", [LookupError("what\nnow")])
+
+    monkeypatch.setattr(_change, "copy_store_sync", fail)
+    assert run("copy", "data.zarr", "out.zarr", code=1).stderr == "zarrstore: LookupError: what now\n"
+
+
+def test_ctrl_c(data, monkeypatch):
+    def slow(*args, **kwargs):
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt as error:
+            error.add_note("3 of 6 values are in the target, whole; if_exists='skip' copies the rest.")
+            raise
+
+    monkeypatch.setattr(_change, "copy_store_sync", slow)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        error = run("copy", "data.zarr", "out.zarr", code=130).stderr
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert error.strip().startswith("zarrstore: interrupted. 3 of 6 values")
+    assert "--if-exists skip" in error
+
+
+def test_a_closed_pipe_is_no_traceback(data):
+    for index in range(3000):
+        data.set_sync(f"many/{index:060}", b"")
+    done = subprocess.run(
+        f"{sys.executable} -m zarrstore ls -r data.zarr | head -n 1",
+        shell=True,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.count(b"\n") == 1
+    assert done.stderr == b""
+
+
+# -- the program itself ---------------------------------------------------------------------------
+
+
+def test_every_command_has_help():
+    listed = run("--help").stdout
+    for name in _program.COMMANDS:
+        assert f"  {name} " in listed
+        text = run(name, "--help").stdout
+        assert text.startswith(f"Usage: zarrstore {name} ")
+        assert "--debug" in text
+    assert "zarrstore, version " in run("--version").stdout
+
+
+def test_it_runs_as_a_module(data):
+    done = subprocess.run(
+        [sys.executable, "-m", "zarrstore", "ls", "data.zarr"], capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"old/", b"temp/", b"zarr.json"]
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_packages_it_says_what_to_install(missing):
+    code = f"import sys; sys.modules['{missing}'] = None; from zarrstore._cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{missing}: pip install 'zarrstore[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), ((1 << 20) - 1, "1.0 MiB")],
+)
+def test_sizes(size, text):
+    assert size_text(size) == text
+
+
+def test_large_sizes():
+    assert size_text(1 << 30) == "1.0 GiB"
+    assert size_text(5 << 40) == "5.0 TiB"
+    assert size_text(1 << 50) == "1.0 PiB"
+    assert size_text(1 << 60) == "1024.0 PiB"
+
+
+def test_memory_is_listed_too():
+    # What commands use to list works over stores in memory, and so over any store.
+    from zarrstore._cli._places import entries
+
+    store = MemoryStore()
+    with pytest.raises(StoreError, match="no key lies here"):
+        list(entries(store, "", deep=True, sizes=True))
+    store.set_sync("a/b", b"12")
+    assert [(e.key, e.size) for e in entries(store, "", deep=True, sizes=True)] == [("a/b", 2)]
+    assert [e.key for e in entries(store, "", deep=False, sizes=True)] == ["a/"]
