@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
     from zarrstore.storage._wrapper import WrapperStore
+    from zarrstore.storage._zip import ZipStore, ZipStoreAccessModeLiteral
 
 __all__ = [
     "AccessModeLiteral",
@@ -18,6 +19,8 @@ __all__ = [
     "StoreLike",
     "StorePath",
     "WrapperStore",
+    "ZipStore",
+    "ZipStoreAccessModeLiteral",
     "make_store",
     "make_store_path",
     "make_store_sync",
@@ -28,6 +31,7 @@ _PLACES = {
     "MemoryStore": "_memory",
     "WrapperStore": "_wrapper",
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
+    **dict.fromkeys(("ZipStore", "ZipStoreAccessModeLiteral"), "_zip"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_like"),
 }
 __getattr__, __dir__ = attach(
