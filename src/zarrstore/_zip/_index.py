@@ -119,19 +119,39 @@ class Directory:
 
     def names(self, data: bytes) -> list[str]:
         """Decode all names."""
-        starts = self.at + CENTRAL.size
-        stops = starts + self.name_size
-        # One text of one byte a character: slices of it that are ASCII are what ASCII decodes to.
-        text = data.decode("latin-1")
-        names = [text[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        if not names:
-            return names
-        bounds = np.stack((starts, stops), axis=1).ravel()
-        buffer = np.frombuffer(data, np.uint8)
-        highest = np.maximum.reduceat(buffer, bounds if bounds[-1] < len(buffer) else bounds[:-1])[::2]
-        for row in np.flatnonzero(highest > 127).tolist():
-            names[row] = self._decode(data, row)
+        if not self.count:
+            return []
+        joined, begins = self._join_names(data)
+        raw = joined.tobytes()
+        # One byte a character at first: right for ASCII, and the others are few.
+        names = raw.decode("latin-1").split("\0")
+        del names[self.count :]
+        if raw.count(0) != self.count:  # somebody's name holds a NUL itself
+            ends = (begins + self.name_size).tolist()
+            names = [
+                raw[begin:end].decode("latin-1") for begin, end in zip(begins.tolist(), ends, strict=True)
+            ]
+        if not raw.isascii():
+            for row in np.flatnonzero(np.maximum.reduceat(joined, begins) > 127).tolist():
+                names[row] = self._decode(data, row)
         return names
+
+    def _join_names(self, data: bytes) -> tuple[Any, Any]:
+        """Copy all names behind one another, a NUL behind each; returns that and where each begins."""
+        buffer = np.frombuffer(data, np.uint8)
+        starts = self.at + CENTRAL.size
+        sizes = self.name_size + np.int64(1)
+        ends = np.cumsum(sizes)
+        begins = ends - sizes
+        # The place of each byte, as steps from one to the next: 1, but from name to name.
+        places = np.ones(int(ends[-1]), np.int32 if len(data) < 1 << 31 else np.int64)
+        places[0] = starts[0]
+        places[begins[1:]] = starts[1:] - (starts + self.name_size)[:-1]
+        np.cumsum(places, out=places)
+        places[-1] = 0  # the last name may end where the data do
+        joined = buffer[places]
+        joined[ends - 1] = 0
+        return joined, begins
 
     def _decode(self, data: bytes, row: int) -> str:
         start = int(self.at[row]) + CENTRAL.size

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from zarrstore._requests import span
+from zarrstore._verbs import WAIT
 from zarrstore._zip._codecs import unpack
 from zarrstore._zip._format import (
     ENCRYPTED,
@@ -37,7 +38,7 @@ from zarrstore.errors import CorruptError, TransientError, UnsupportedOperationE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zarrstore._zip._source import Source
+    from zarrstore._zip._source import FileSource, Source
 
 # An end record may be followed by a comment of 64 KiB less one byte.
 _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
@@ -122,6 +123,30 @@ class View:
         start, stop = span(request, member.size)
         return value[start:stop]
 
+    def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
+        """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
+        if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
+            return WAIT
+        start, stop = (0, member.size) if request is None else span(request, member.size)
+        size = stop - start
+        if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
+            return self.mapped[member.start + start : member.start + stop]
+        if not 0 < size <= _AT_ONCE:
+            return WAIT
+        if member.start:
+            memory = new(size)
+            return memory if source.read_now(member.start + start, memory) == size else WAIT
+        ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
+        if stop > _AT_ONCE:
+            return WAIT
+        memory = new(ahead + stop)
+        count = source.read_now(member.offset, memory)
+        local = parse_local(memory[: min(count, ahead)].tobytes(), 0, member.offset)
+        if local is None:
+            return WAIT
+        behind = self._settle(member, key, local) - member.offset
+        return memory[behind + start : behind + stop] if behind + stop <= count else WAIT
+
     def _check_stored(self, member: Member) -> None:
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
@@ -133,11 +158,11 @@ class View:
         size = stop - start
         first = member.start
         if not first:
-            if size <= _AT_ONCE and start == 0:
+            if size <= _AT_ONCE and start == 0 and self.mapped is None:
                 return self._data_with_header(member, key, size)
             first = self.locate(member, key)
-        if self.mapped is not None:
-            return _whole(self.mapped[first + start : first + stop], size)
+        if self.mapped is not None and first + stop <= len(self.mapped):
+            return self.mapped[first + start : first + stop]
         if new is None or size <= _AT_ONCE:
             return _whole(self.source.read(first + start, size), size)
         memory = new(size)
@@ -148,9 +173,6 @@ class View:
     def _data_with_header(self, member: Member, key: str, size: int) -> Any:
         """Read the header and the start of the data in one go, and the header's size off the former."""
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
-        if self.mapped is not None:
-            first = self.locate(member, key)
-            return _whole(self.mapped[first : first + size], size)
         data = self.source.read(member.offset, guess + size)
         local = parse_local(data, 0, member.offset)
         first = self.locate(member, key) if local is None else self._settle(member, key, local)

@@ -5,11 +5,13 @@ A source has no position, so that any number of threads may read it at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from typing import Any, Protocol
 
 _HAS_PREAD = hasattr(os, "pread")
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Source(Protocol):
@@ -32,10 +34,13 @@ class FileSource:
     archive is closed must not find another file under its number.
     """
 
-    __slots__ = ("_lock", "descriptor", "identity")
+    __slots__ = ("_lock", "descriptor", "identity", "in_place", "now_flags")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        # Whether reads that never wait are possible, and by which flags; the first one refused settles it.
+        self.in_place: bool | None = bool(_NOWAIT)
+        self.now_flags = _NOWAIT
         found = os.fstat(descriptor)
         self.identity = (found.st_dev, found.st_ino)
         self._lock = None if _HAS_PREAD else threading.Lock()
@@ -74,6 +79,15 @@ class FileSource:
                 break
             done += count
         return done
+
+    def read_now(self, start: int, memory: Any) -> int:
+        """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
+        try:
+            return os.preadv(self.descriptor, [memory], start, self.now_flags)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self.in_place = None if self.now_flags else False
+            return 0
 
     def _pread(self, size: int, start: int) -> bytes:
         if self._lock is None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zarrstore._threads import hop
-from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry
+from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
 from zarrstore._zip._archive import Archive, alive
+from zarrstore._zip._source import FileSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
+from zarrstore.storage._local import file_system
 from zarrstore.storage._temporary import make_name
 
 if TYPE_CHECKING:
@@ -212,7 +214,19 @@ class ZipStore(Store):
         member = view.index.find(key)
         if member is None:
             return None
-        return WAIT
+        source = view.source
+        if self._verify or new is not host_memory or not isinstance(source, FileSource):
+            return WAIT
+        if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
+            return WAIT
+        with _Named(self, "read", key):
+            return view.read_now(member, key, request, source, new)
+
+    def _settle_in_place(self, source: FileSource) -> bool:
+        """Where reads without waiting are refused: read plainly in memory, else never in place."""
+        source.now_flags = 0
+        source.in_place = file_system(str(self.path)) in ("tmpfs", "ramfs")
+        return source.in_place
 
     def _stat(self, key: str) -> Entry | None:
         member = self._view().index.find(key)
