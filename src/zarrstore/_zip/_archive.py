@@ -162,7 +162,9 @@ class Archive:
                 if self.mode == "r":
                     raise
                 self._create()
-                continue
+                if self._writer is None or self.view is None:
+                    continue  # somebody else was faster
+                return self._writer, self.view
             try:
                 _lock(descriptor)
                 found = os.fstat(descriptor)

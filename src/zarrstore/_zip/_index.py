@@ -39,6 +39,20 @@ _RECORD = np.dtype(
         ("offset", "<u4"),
     ]
 )
+# One `Member` a row, its fields in their order.
+_MEMBER = np.dtype(
+    [
+        ("offset", np.int64),
+        ("packed", np.int64),
+        ("size", np.int64),
+        ("crc", np.uint32),
+        ("method", np.uint16),
+        ("flags", np.uint16),
+        ("start", np.int64),
+        ("row", np.int64),
+        ("time", np.uint32),
+    ]
+)
 _UNICODE_PATH = 0x7075
 
 
@@ -65,20 +79,16 @@ class Directory:
         self.prefix = prefix
         self.at, records = _find_records(data)
         self.count = len(records)
-        self.flags = records["flags"].copy()
-        self.method = records["method"].copy()
-        self.time = records["time"].copy()
-        self.crc = records["crc"].copy()
         self.name_size = records["name"].copy()
-        self.packed = records["packed"].astype(np.int64)
-        self.size = records["size"].astype(np.int64)
-        self.offset = records["offset"].astype(np.int64)
+        self.members = np.zeros(self.count, _MEMBER)
+        for name in ("offset", "packed", "size", "crc", "method", "flags", "time"):
+            self.members[name] = records[name]
+        self.members["row"] = np.arange(self.count)
+        self.offset, self.packed, self.size = (self.members[name] for name in ("offset", "packed", "size"))
         self._widen(data, records)
         self.offset += prefix
-        # Where each member's data start, once its local header has been read.
-        self.data_start = np.zeros(self.count, np.int64)
         increasing = bool((self.offset[1:] > self.offset[:-1]).all())
-        self._sorted = self.offset if increasing else np.sort(self.offset)
+        self._sorted = None if increasing else np.sort(self.offset)
         bad = (self.offset < 0) | (self.offset >= start) | (self.packed < 0) | (self.size < 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
@@ -124,7 +134,7 @@ class Directory:
         joined, begins = self._join_names(data)
         raw = joined.tobytes()
         # One byte a character at first: right for ASCII, and the others are few.
-        names = raw.decode("latin-1").split("\0")
+        names: list[str] = raw.decode("latin-1").split("\0")
         del names[self.count :]
         if raw.count(0) != self.count:  # somebody's name holds a NUL itself
             ends = (begins + self.name_size).tolist()
@@ -157,7 +167,7 @@ class Directory:
         start = int(self.at[row]) + CENTRAL.size
         stop = start + int(self.name_size[row])
         raw = data[start:stop]
-        if self.flags[row] & UTF8:
+        if self.members["flags"][row] & UTF8:
             return raw.decode("utf-8", "surrogateescape")
         extra_size = int.from_bytes(data[self.at[row] + 30 : self.at[row] + 32], "little")
         field = find_extra(data[stop : stop + extra_size], _UNICODE_PATH)
@@ -167,22 +177,16 @@ class Directory:
 
     def member(self, row: int) -> Member:
         """Return one row as a member."""
-        return Member(
-            self.offset.item(row),
-            self.packed.item(row),
-            self.size.item(row),
-            self.crc.item(row),
-            self.method.item(row),
-            self.flags.item(row),
-            self.data_start.item(row),
-            row,
-            self.time.item(row),
-        )
+        return Member._make(self.members.item(row))
 
     def limit(self, member: Member) -> int:
         """Where a member's data must end at the latest: at the next header, or at the directory."""
-        following = int(np.searchsorted(self._sorted, member.offset, side="right"))
-        return int(self._sorted[following]) if following < self.count else self.start
+        following = member.row + 1
+        offsets = self.offset
+        if self._sorted is not None:
+            offsets = self._sorted
+            following = int(np.searchsorted(offsets, member.offset, side="right"))
+        return int(offsets[following]) if following < self.count else self.start
 
 
 def _find_records(data: bytes) -> tuple[Any, Any]:

@@ -33,7 +33,7 @@ from zarrstore._zip._format import (
     parse_local,
 )
 from zarrstore._zip._index import Directory, Index
-from zarrstore.errors import CorruptError, TransientError, UnsupportedOperationError
+from zarrstore.errors import CorruptError, StoreError, TransientError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +125,12 @@ class View:
 
     def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
+        try:
+            return self._read_now(member, key, request, source, new)
+        except StoreError:
+            return WAIT
+
+    def _read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
             return WAIT
         start, stop = (0, member.size) if request is None else span(request, member.size)
@@ -202,7 +208,7 @@ class View:
             raise CorruptError(f"its local header bears another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
             raise CorruptError("its data would reach into what follows.", cure="Take no value from it.")
-        directory.data_start[member.row] = first
+        directory.members["start"][member.row] = first
         return first
 
 

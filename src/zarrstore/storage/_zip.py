@@ -219,8 +219,7 @@ class ZipStore(Store):
             return WAIT
         if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
             return WAIT
-        with _Named(self, "read", key):
-            return view.read_now(member, key, request, source, new)
+        return view.read_now(member, key, request, source, new)
 
     def _settle_in_place(self, source: FileSource) -> bool:
         """Where reads without waiting are refused: read plainly in memory, else never in place."""
