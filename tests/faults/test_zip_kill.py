@@ -1,4 +1,4 @@
-"""What is left of a zip archive whose writer is killed: at every call that changes the file, and at random."""
+"""What is left of a zip archive whose writer is killed: at every call that changes it, and at random."""
 
 import io
 import os

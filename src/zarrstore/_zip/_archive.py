@@ -166,7 +166,7 @@ class Archive:
                     continue  # somebody else was faster
                 return self._writer, self.view
             try:
-                _lock(descriptor)
+                lock_file(descriptor)
                 found = os.fstat(descriptor)
                 if not _is_same(found, self.path):
                     raise _ReplacedError
@@ -177,10 +177,10 @@ class Archive:
                 if getattr(view.source, "identity", None) != (found.st_dev, found.st_ino):
                     raise _ReplacedError
             except _ReplacedError:
-                _close(descriptor)
+                unlock_and_close(descriptor)
                 continue
             except BaseException:
-                _close(descriptor)
+                unlock_and_close(descriptor)
                 raise
             self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
             return self._writer, view
@@ -215,14 +215,14 @@ class Archive:
     def _adopt(self, descriptor: int) -> None:
         """Become the writer of an empty file."""
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
             if not os.fstat(descriptor).st_size:
                 _writer.write_start(descriptor)
             self._sync_folder()
             self.view = None
             view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
         except BaseException:
-            _close(descriptor)
+            unlock_and_close(descriptor)
             raise
         self.view = view
         self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
@@ -243,10 +243,10 @@ class Archive:
                     self.mode = mode
                 return
             try:
-                _lock(old)
+                lock_file(old)
                 self._rename_new(lambda descriptor: _writer.write_start(descriptor))
             finally:
-                _close(old)
+                unlock_and_close(old)
             return
         if writer.pid != os.getpid():
             raise _locked("This process was forked from the one that writes it.")
@@ -258,7 +258,7 @@ class Archive:
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
             os.chmod(temporary, mode)
             fill(descriptor)
             if self.fsync != "none":
@@ -275,7 +275,7 @@ class Archive:
         if keep:
             self._adopt(descriptor)
         else:
-            _close(descriptor)
+            unlock_and_close(descriptor)
             self._sync_folder()
 
     def _sync_folder(self) -> None:
@@ -292,7 +292,7 @@ class Archive:
         self.view = None
         if writer is not None:
             if writer.pid == os.getpid():
-                _close(writer.descriptor)
+                unlock_and_close(writer.descriptor)
             else:
                 os.close(writer.descriptor)
 
@@ -448,7 +448,7 @@ class _Nothing:
         return 0
 
 
-def _lock(descriptor: int) -> None:
+def lock_file(descriptor: int) -> None:
     """Lock a file against other writers; where the file system has no locks there is no such protection."""
     try:
         if fcntl is not None:
@@ -463,7 +463,7 @@ def _locked(cure: str) -> LockedError:
     return LockedError("somebody else is writing this archive.", cure=cure)
 
 
-def _close(descriptor: int) -> None:
+def unlock_and_close(descriptor: int) -> None:
     """Close a file and let its lock go, which a forked child would otherwise hold on to."""
     if fcntl is not None:
         try:

@@ -322,7 +322,7 @@ def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
     index = view.index
     position = 0
     blocks = []
-    names = _raw_names(view)
+    names = raw_names(view)
     with index.lock:
         members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
     members.sort()
@@ -345,7 +345,7 @@ def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
     return position, blocks
 
 
-def _raw_names(view: View) -> dict[int, tuple[bytes, dict[str, Any]]]:
+def raw_names(view: View) -> dict[int, tuple[bytes, dict[str, Any]]]:
     """What the old directory says of each row beside its numbers."""
     end, old = view.end, view.index.directory
     if end is None or old is None:

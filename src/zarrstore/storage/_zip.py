@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self, TypeAlias
 
     from zarrstore._zip._reader import View
+    from zarrstore._zip._repair import RepairReport
 
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
@@ -303,6 +304,34 @@ class ZipStore(Store):
         self._check_writable()
         with _Named(self, "compact", None):
             return self._archive.compact()
+
+    @classmethod
+    def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
+        """Make an archive that was cut off or damaged whole again, as far as it is there.
+
+        The new archive takes the old one's place once it is written; if anything was lost, the old
+        one stays beside it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The archive.
+        output : str or Path, optional
+            Where to write the new one instead.
+
+        Returns
+        -------
+        RepairReport
+            What was saved, and what was lost and why.
+        """
+        from zarrstore._zip._repair import repair
+
+        try:
+            return repair(path, output=output)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise from_os_error(error, action="repair", store=f"zip://{path}") from error
 
     @property
     def dead_bytes(self) -> int:
