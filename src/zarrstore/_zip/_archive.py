@@ -27,6 +27,7 @@ from zarrstore.errors import (
     LockedError,
     RootError,
     StoreError,
+    UnsupportedOperationError,
 )
 
 if TYPE_CHECKING:
@@ -361,8 +362,9 @@ class Archive:
         prefix = b"" if end is None or not end.prefix else view.source.read(0, end.prefix)
         if len(prefix):
             # Somebody's program unpacks itself: only with the very layout that it knows.
-            raise KeyConflictError(
-                "bytes in front of the archive belong to somebody else.", cure="Copy the keys to a new one."
+            raise UnsupportedOperationError(
+                "the bytes in front of the archive belong to somebody else, so it can't be written anew.",
+                cure="Copy its keys to a new store.",
             )
 
         def fill(descriptor: int) -> None:

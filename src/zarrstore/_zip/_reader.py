@@ -19,6 +19,7 @@ from zarrstore._zip._format import (
     END_SIGNATURE,
     GUARD,
     LOCAL,
+    LOCAL_SIGNATURE,
     LOCATOR,
     REMOVAL,
     REMOVAL_BELOW,
@@ -312,6 +313,11 @@ def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
     count = directory.count
     if count != end.records and (end.exact or count & 0xFFFF != end.records):
         raise CorruptError(f"the directory holds {count} records; {end.records} were promised.")
+    if count and (end.prefix or end.stop != base + len(tail)):
+        # A doubtful one (see `_ends`): are its members there?
+        first = int(directory.offset[0])
+        if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
+            raise CorruptError("the directory leads to no members.")
     return Index(directory, directory.names(data))
 
 
