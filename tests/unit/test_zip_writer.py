@@ -88,14 +88,41 @@ def test_unzip_reads_ours(path, tmp_path, method):
     assert {key: (tmp_path / "out" / key).read_bytes() for key in wanted} == wanted
 
 
-@needs("7z", "p7zip-full")
-@pytest.mark.parametrize("method", METHODS)
-def test_7z_reads_ours(path, method):
-    with ZipStore(path, mode="w", compression=method, deletes=True) as store:
-        fill(store)
+def by_7z(path, folder):
+    """What 7-Zip finds, which believes the local headers if the first one isn't in the directory."""
     answer = subprocess.run(["7z", "t", path], capture_output=True, text=True, check=True)
     assert "Everything is Ok" in answer.stdout
     assert "arning" not in answer.stdout
+    assert "after the end" not in answer.stdout
+    subprocess.run(["7z", "x", "-bd", f"-o{folder}", path], capture_output=True, check=True)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+@needs("7z", "p7zip-full")
+@pytest.mark.parametrize("method", METHODS)
+def test_7z_reads_ours(path, tmp_path, method):
+    with ZipStore(path, mode="w", compression=method, deletes=True) as store:
+        wanted = fill(store)
+    assert by_7z(path, tmp_path / "out") == wanted
+
+
+@needs("7z", "p7zip-full")
+@pytest.mark.parametrize("deeper", [True, False])
+def test_7z_sees_what_was_written_last_though_the_first_member_is_dead(path, tmp_path, deeper):
+    with ZipStore(path, mode="w") as store:
+        wanted = {}
+        for turn in range(4):
+            wanted["zarr.json"] = b'{"turn": %d}' % turn
+            wanted["large"] = os.urandom(5000)
+            if deeper:
+                wanted["a/zarr.json"] = b"{}"
+                wanted[f"a/c/{turn}"] = os.urandom(40_000)
+            for key, value in wanted.items():
+                store.set_sync(key, value)
+            store.close()
+            assert by_zipfile(path) == by_7z(path, tmp_path / f"out{turn}") == wanted
+            assert path.read_bytes()[:4] == b"PK\3\4"
 
 
 @needs("jar", "default-jdk-headless")
@@ -141,13 +168,14 @@ def test_what_other_programs_recorded_stays(path):
             store.set_sync(act, b"x")
             store.delete_sync("other")
             if act == "compact":
-                assert store.compact_sync() > 50_000
+                store.compact_sync()
         with zipfile.ZipFile(path) as archive:
             assert archive.comment == b"of the archive"
             info = archive.getinfo("script")
             assert (info.date_time, info.comment) == ((1999, 1, 2, 3, 4, 6), b"about it")
             assert info.external_attr >> 16 == 0o755
             assert "folder/" in archive.namelist()
+            assert "other" not in archive.namelist()
             assert archive.testzip() is None
 
 
@@ -157,7 +185,7 @@ def test_what_other_programs_recorded_stays(path):
 @pytest.fixture
 def small_limits(monkeypatch):
     for module in (_format, _writer):
-        monkeypatch.setattr(module, "ZIP64_LIMIT", 5000)
+        monkeypatch.setattr(module, "ZIP64_LIMIT", 6000)
         monkeypatch.setattr(module, "ZIP64_COUNT", 10)
 
 

@@ -18,6 +18,9 @@ writer. New members go behind the last end record. Each is written in this order
    (`_format.MARK`) holds a checksum of the header and of its position, so that no half-written header
    and no copy of one is taken for one.
 
+A new archive starts with some free bytes, which a copy of a member fills when it is closed for the first
+time (`_writer.Appender.fill_gap` says why).
+
 A removal is a member without data whose private field says so. Closing an archive writes the
 directory and an end record behind the members, again with a guard in front of what isn't there yet;
 removals and what was replaced are left out of it. What remains is an ordinary archive with dead bytes

@@ -345,7 +345,9 @@ class Archive:
             size = view.size if writer is None else writer.stop
             end = view.end
             needed = _writer.live_bytes(view)
-            if end is not None:
+            if end is None:
+                needed += view.chain_start
+            else:
                 needed += end.prefix + end.stop - end.directory if size == view.size else end.prefix
             return max(0, size - needed)
 
@@ -396,8 +398,10 @@ class Archive:
                 self._release()
 
     def _finish(self, writer: _writer.Appender, view: View) -> None:
+        writer.fill_gap(view.index)
         dead = self.dead_bytes()
-        if dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop:
+        mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop
+        if mostly_dead or not writer.leads(view.index):
             try:
                 self._compact(view)
             except (StoreError, OSError):

@@ -47,6 +47,9 @@ _MARK_ID = b"zs"
 _MARK_SIZE = MARK.size - 4
 VALUE, REMOVAL, REMOVAL_BELOW = 0, 1, 2
 
+# The field that Android's tools pad headers with; others skip it.
+_PADDING = 0xD935
+
 # The guard: signature, where members start behind the last end record, how far before that the end
 # record lies (0: there is none), and a checksum of these and of the guard's position.
 GUARD = struct.Struct("<4sQLL")
@@ -122,7 +125,7 @@ def parse_guard(data: bytes, position: int) -> Guard | None:
     if len(data) != GUARD.size or data[:4] != _GUARD_SIGNATURE:
         return None
     _, start, back, crc = GUARD.unpack(data)
-    if crc != _guard_crc(start, back, position) or back > start or start > position:
+    if crc != _guard_crc(start, back, position) or back > start:
         return None
     return Guard(start, start - back if back else None)
 
@@ -140,13 +143,29 @@ def pack_time() -> int:
 
 
 def local_size(name: bytes, *, zip64: bool) -> int:
-    """Return the size of a local header of ours."""
+    """Return the size of a local header of ours, unless it is padded."""
     return LOCAL.size + len(name) + (20 if zip64 else 0) + MARK.size
 
 
-def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool) -> bytes:
-    """Return a local header of ours, complete with sizes and its mark."""
+def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: int = 0) -> bytes:
+    """Return a local header of ours, complete with sizes and its mark.
+
+    Parameters
+    ----------
+    name : bytes
+        As it is to be written.
+    member : Member
+        What lies behind the header.
+    kind : int
+        ``VALUE``, ``REMOVAL`` or ``REMOVAL_BELOW``.
+    zip64 : bool
+        Whether to write sizes of 64 bits.
+    padding : int
+        Bytes by which to lengthen it: none, or at least four.
+    """
     extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
+    if padding:
+        extra += struct.pack("<2H", _PADDING, padding - 4) + bytes(padding - 4)
     header = LOCAL.pack(
         LOCAL_SIGNATURE,
         _version(member.method, zip64=zip64),

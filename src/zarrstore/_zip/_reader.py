@@ -255,7 +255,7 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
         tail = bytes(source.read(base, size - base))
         guard = parse_guard(tail[-GUARD.size :], size - GUARD.size)
         if guard is not None:
-            return _open_unclosed(source, guard, size)
+            return _open_unclosed(source, guard, size, size - GUARD.size)
         view = _open_closed(source, tail, base, size)
         if view is not None:
             return view
@@ -278,6 +278,9 @@ def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View | No
         except CorruptError as found:
             error = error or found
             continue
+        if end.stop < size and (local := read_local(source, end.stop, _GLANCE)[0]) and local.kind is not None:
+            # Members follow, and the guard behind them was cut off.
+            return _open_unclosed(source, Guard(end.stop, end.record), size, size)
         return View(source, index, end, size, size, size)
     if error is not None and source.size() == size:
         raise error
@@ -313,6 +316,8 @@ def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
     count = directory.count
     if count != end.records and (end.exact or count & 0xFFFF != end.records):
         raise CorruptError(f"the directory holds {count} records; {end.records} were promised.")
+    if end.prefix:
+        _check_prefix(source)
     if count and (end.prefix or end.stop != base + len(tail)):
         # A doubtful one (see `_ends`): are its members there?
         first = int(directory.offset[0])
@@ -321,7 +326,20 @@ def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
     return Index(directory, directory.names(data))
 
 
-def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
+def _check_prefix(source: Source) -> None:
+    """Refuse an archive behind other bytes if those are an archive themselves.
+
+    A file that was cut off may end just behind an archive that one of its values holds.
+    """
+    head = bytes(source.read(0, GUARD.size))
+    if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
+        raise CorruptError(
+            "the end record doesn't belong to the archive that starts with the file.",
+            cure="If the file was cut off, 'zarrstore repair' saves what is whole.",
+        )
+
+
+def _open_unclosed(source: Source, guard: Guard, size: int, stop: int) -> View:
     """Open an archive whose members reach past its last end record, or that has none yet."""
     end = None
     index = Index()
@@ -335,11 +353,11 @@ def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
                 cure="'zarrstore repair' saves what is whole.",
             )
         index = _read_index(source, end, tail, base)
-    stop = guard.start
-    for local in walk(source, guard.start, size - GUARD.size):
+    chain_stop = guard.start
+    for local in walk(source, guard.start, stop):
         apply(index, local)
-        stop = local.member.start + local.member.packed
-    return View(source, index, end, guard.start, stop, size)
+        chain_stop = local.member.start + local.member.packed
+    return View(source, index, end, guard.start, chain_stop, size)
 
 
 def apply(index: Index, local: Local) -> None:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 # A packed value may be larger than it was, by less than this share and number of bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
+# Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
+GAP = 1 << 11
 _MAX_NAME = (1 << 16) - 1
 # End records and the bytes skipped before them, at most, but for a comment.
 _END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
@@ -235,6 +237,42 @@ class Appender:
             zip64=self._zip64,
         )
 
+    def fill_gap(self, index: Index) -> None:
+        """Copy a small member into the room that was kept free in front of a new archive.
+
+        7-Zip takes the first header of a file for a member of the archive, and distrusts the directory if
+        it isn't in there: it would list what was replaced long ago. What is written first, the metadata of
+        the root, is also what is written anew most often. So when the archive is closed for the first time a
+        member from deep within it is put in front.
+        """
+        gap = self.start if self._view.end is None else 0
+        best: tuple[int, int, str] | None = None
+        for key, member in index.appended() if gap else ():
+            padding = gap - local_size(key.encode(), zip64=False) - member.packed
+            if padding == 0 or padding >= 4:
+                best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))
+        if best is None:
+            return
+        key = best[2]
+        member = index.rows[key]  # type: ignore[assignment]
+        name = key.encode()
+        padding = gap - local_size(name, zip64=False) - member.packed
+        copy = member._replace(offset=0, start=gap - member.packed)
+        data = bytes(self._view.source.read(member.start, member.packed))
+        write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
+        index.put(key, copy)
+
+    def leads(self, index: Index) -> bool:
+        """Whether the first header in the file is one that counts."""
+        end = self._view.end
+        first = 0 if end is None else end.prefix
+        directory = index.directory
+        if directory is not None and directory.count:
+            first = int(directory.offset.min())
+            if (directory.offset[index.live_rows()] == first).any():
+                return True
+        return any(member.offset == first for _, member in index.appended())
+
     def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
         """Return the new directory: the old records that still count as they are, then the new ones."""
         old = index.directory
@@ -305,8 +343,10 @@ def write_end(
 
 
 def write_start(descriptor: int) -> None:
-    """Make an archive of an empty file: one with no member and no directory yet."""
-    write_all(descriptor, pack_guard(Guard(0, None), 0), 0)
+    """Make an archive of an empty file: one with no member and no directory yet, and room for a first one."""
+    guard = Guard(GAP, None)
+    write_all(descriptor, pack_guard(guard, GAP), GAP)
+    write_all(descriptor, pack_guard(guard, 0), 0)  # tells whose file this is
 
 
 def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
