@@ -31,7 +31,9 @@ from zarrstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from zarrstore._zip._source import Source
 
 try:
     import fcntl
@@ -43,6 +45,9 @@ _BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
 DEAD_SHARE = 0.5
 DEAD_BYTES = 1 << 16
+
+# How much of an archive that isn't a file is read first: its end, and with luck its whole directory.
+_TAIL = 1 << 20
 
 _archives: WeakSet[Archive] = WeakSet()
 # The archives of this process by token, so that a store that is pickled and comes back shares its own.
@@ -68,10 +73,21 @@ class Archive:
         ``"none"``, ``"data"`` or ``"full"``.
     make_name : callable
         Gives names for temporary files.
+    open_source : callable, optional
+        Opens the archive where it is no file at a path; it can only be read then.
     """
 
     def __init__(
-        self, path: str, *, mode: str, compression: int, zip64: bool, mmap: bool, fsync: str, make_name: Any
+        self,
+        path: str,
+        *,
+        mode: str,
+        compression: int,
+        zip64: bool,
+        mmap: bool,
+        fsync: str,
+        make_name: Any,
+        open_source: Callable[[], Source] | None = None,
     ) -> None:
         self.path = path
         self.mode = mode
@@ -82,6 +98,7 @@ class Archive:
         self.token = uuid.uuid4().hex
         self.view: View | None = None
         self._make_name = make_name
+        self._open_source = open_source
         self._lock = threading.RLock()
         self._writer: _writer.Appender | None = None
         _archives.add(self)
@@ -118,6 +135,8 @@ class Archive:
             self.mode = "a"
 
     def _look(self) -> View:
+        if self._open_source is not None:
+            return open_view(self._open_source(), tail_size=_TAIL)
         try:
             view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
         except FileNotFoundError:
@@ -443,6 +462,8 @@ class _Cutting:
 
 class _Nothing:
     """The source of an archive that isn't there yet."""
+
+    at_once = 0
 
     def size(self) -> int:
         return 0

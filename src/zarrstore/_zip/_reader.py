@@ -6,6 +6,7 @@ behind it lie. Its reads share nothing but those, so threads and forked children
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -34,20 +35,28 @@ from zarrstore._zip._format import (
     parse_local,
 )
 from zarrstore._zip._index import Directory, Index
-from zarrstore.errors import CorruptError, StoreError, TransientError, UnsupportedOperationError
+from zarrstore._zip._source import FetchedSource
+from zarrstore.errors import (
+    ByteRequestError,
+    CorruptError,
+    StoreError,
+    TransientError,
+    UnsupportedOperationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zarrstore._zip._source import FileSource, Source
+    from zarrstore._zip._source import FileSource, Source, StoreSource
 
 # An end record may be followed by a comment of 64 KiB less one byte.
 _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
 # How much of the file to read at once from header to header: members may be small, or not.
 _WINDOW = 1 << 16
 _GLANCE = 1 << 10
-# A member's header and data are read in one go up to this size; this many bytes of extra are guessed.
-_AT_ONCE = 1 << 17
+# Up to this size, in bytes, a value is read in place; longer copies would hold up an event loop.
+_IN_PLACE = 1 << 17
+# A header is read with this many bytes of extra fields, which nearly always is enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
 
@@ -124,6 +133,24 @@ class View:
         start, stop = span(request, member.size)
         return value[start:stop]
 
+    def fetched(self, requests: list[tuple[Member, str, Any]], source: StoreSource) -> View:
+        """Return this view with what some reads will need read beforehand, all at once."""
+        parts = []
+        for member, key, request in requests:
+            start, stop = 0, member.packed
+            if member.method == STORED and request is not None:
+                try:
+                    start, stop = span(request, member.size)
+                except ByteRequestError:
+                    continue  # the read itself will say so
+            if member.start:
+                parts.append((member.start + start, stop - start))
+            else:
+                parts.append((member.offset, LOCAL.size + len(key) + _LIKELY_EXTRA + stop))
+        view = copy(self)
+        view.source = FetchedSource(source, parts)
+        return view
+
     def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
         try:
@@ -138,13 +165,13 @@ class View:
         size = stop - start
         if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
             return self.mapped[member.start + start : member.start + stop]
-        if not 0 < size <= _AT_ONCE:
+        if not 0 < size <= _IN_PLACE:
             return WAIT
         if member.start:
             memory = new(size)
             return memory if source.read_now(member.start + start, memory) == size else WAIT
         ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
-        if stop > _AT_ONCE:
+        if stop > _IN_PLACE:
             return WAIT
         memory = new(ahead + stop)
         count = source.read_now(member.offset, memory)
@@ -165,12 +192,12 @@ class View:
         size = stop - start
         first = member.start
         if not first:
-            if size <= _AT_ONCE and start == 0 and self.mapped is None:
+            if size <= self.source.at_once and start == 0 and self.mapped is None:
                 return self._data_with_header(member, key, size)
             first = self.locate(member, key)
         if self.mapped is not None and first + stop <= len(self.mapped):
             return self.mapped[first + start : first + stop]
-        if new is None or size <= _AT_ONCE:
+        if new is None or size <= self.source.at_once:
             return _whole(self.source.read(first + start, size), size)
         memory = new(size)
         if self.source.read_into(first + start, memory) != size:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from zarrstore._threads import hop
 from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
 from zarrstore._zip._archive import Archive, alive
-from zarrstore._zip._source import FileSource
+from zarrstore._zip._source import FileSource, ObjectSource, StoreSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._local import file_system
+from zarrstore.storage._path import StorePath
 from zarrstore.storage._temporary import make_name
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from zarrstore._zip._reader import View
     from zarrstore._zip._repair import RepairReport
+    from zarrstore._zip._source import Source
 
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
@@ -40,8 +43,10 @@ class ZipStore(Store):
 
     Parameters
     ----------
-    path : str or Path
-        Location of the file. It is resolved once, here.
+    path : str, Path, binary file or StorePath
+        Location of the file. It is resolved once, here. Or an open binary file, or a value of another
+        store, which is read by ranges: its end first, for the index, then what is asked for. Those two
+        can only be read.
     mode : str
         ``"r"`` reads an existing file, ``"w"`` puts a new one in the place of whatever is there, ``"a"``
         adds to an existing file or makes one, ``"x"`` makes a new file and fails if there is one.
@@ -70,8 +75,8 @@ class ZipStore(Store):
 
     Attributes
     ----------
-    path : Path
-        Where the file is.
+    path : Path or None
+        Where the file is; None if the archive is no file at a path.
     compression : int
         How new members are compressed.
     allowZip64 : bool
@@ -95,13 +100,13 @@ class ZipStore(Store):
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
-    path: Path
+    path: Path | None
     compression: int
     allowZip64: bool
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | BinaryIO | StorePath,
         *,
         mode: ZipStoreAccessModeLiteral = "r",
         read_only: bool | None = None,
@@ -117,12 +122,24 @@ class ZipStore(Store):
         if fsync not in _FSYNC:
             raise ValueError(f"fsync is one of {', '.join(_FSYNC)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"a ZipStore's path is a str or a Path, not {type(path).__name__}")
-        text = os.fspath(path)
-        if not isinstance(text, str) or not text:
-            raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
-        self.path = Path(os.path.realpath(text))
+        self._origin: Any = None
+        self.path = None
+        if isinstance(path, (str, os.PathLike)):
+            text = os.fspath(path)
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
+            self.path = Path(os.path.realpath(text))
+        elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
+            if not self.read_only:
+                raise UnsupportedOperationError(
+                    f"an archive in {type(path).__name__} can only be read.", cure="Use mode='r'."
+                )
+            self._origin = path
+        else:
+            raise TypeError(
+                "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
+                f"not {type(path).__name__}"
+            )
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -132,8 +149,10 @@ class ZipStore(Store):
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
 
     def _make_archive(self, mode: str) -> Archive:
+        origin = self._origin
         return Archive(
-            str(self.path),
+            "" if self.path is None else str(self.path),
+            open_source=None if origin is None else partial(_open_source, origin),
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
@@ -143,7 +162,11 @@ class ZipStore(Store):
 
     @property
     def _location(self) -> str:
-        return f"zip://{self.path.as_posix()}"
+        if self.path is not None:
+            return f"zip://{self.path.as_posix()}"
+        if isinstance(self._origin, StorePath):
+            return f"{self._origin}|zip:"
+        return f"zip://{type(self._origin).__name__}-{id(self._origin):x}"
 
     # -- opening, closing, copying ----------------------------------------------------------------
 
@@ -180,11 +203,15 @@ class ZipStore(Store):
         read_only : bool
             What the new store is to be.
         """
+        if self._origin is not None and not read_only:
+            raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
         other._archive = self._archive
         return other
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._origin is not None and not isinstance(self._origin, StorePath):
+            raise TypeError("a ZipStore on an open file can't be pickled; make it from a path")
         state = super().__getstate__()
         archive = state.pop("_archive")
         if not self.read_only:
@@ -201,7 +228,9 @@ class ZipStore(Store):
     # -- reading ----------------------------------------------------------------------------------
 
     def _read(self, key: str, request: Any, new: Any) -> Any:
-        view = self._view()
+        return self._read_from(self._view(), key, request, new)
+
+    def _read_from(self, view: View, key: str, request: Any, new: Any) -> Any:
         member = view.index.find(key)
         if member is None:
             return None
@@ -227,6 +256,15 @@ class ZipStore(Store):
         source.now_flags = 0
         source.in_place = file_system(str(self.path)) in ("tmpfs", "ramfs")
         return source.in_place
+
+    def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+        asked = list(requests)
+        view = self._view()
+        if isinstance(view.source, StoreSource):
+            found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
+            with _Named(self, "read", None):
+                view = view.fetched(found, view.source)
+        return [self._read_from(view, key, request, new) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
         member = self._view().index.find(key)
@@ -339,6 +377,12 @@ class ZipStore(Store):
         headers of foreign archives are counted by their least size."""
         with _Named(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _open_source(origin: Any) -> Source:
+    if isinstance(origin, StorePath):
+        return StoreSource(origin.store, origin.path)
+    return ObjectSource(origin)
 
 
 class _Named:
