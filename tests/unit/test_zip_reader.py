@@ -252,6 +252,8 @@ def test_a_range_of_a_stored_value_reads_no_more(tmp_path, monkeypatch):
         source = store._view().source
 
         class Counting:
+            at_once = source.at_once
+
             def size(self):
                 return source.size()
 
