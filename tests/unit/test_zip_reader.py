@@ -474,7 +474,7 @@ def read_all(data):
     return total
 
 
-@settings(max_examples=600, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_archives())
 def test_damaged_archives_raise_only_our_errors(data):
     try:

@@ -207,7 +207,7 @@ def test_no_file_and_no_archive(tmp_path):
     assert report.damaged.read_bytes() == b"just text" * 100
 
 
-@settings(max_examples=250, deadline=3000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=3000, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_archives())
 def test_damaged_archives_give_whole_ones(data):
     with tempfile.TemporaryDirectory() as folder:

@@ -172,6 +172,9 @@ def test_opening_by_path_finds_archives(path):
     store = make_store_sync(path, mode="r")
     assert isinstance(store, ZipStore)
     assert store.get_sync("k").to_bytes() == b"v"
+    with ZipStore(path, mode="w") as writer:
+        writer.set_sync("k", b"not closed yet")
+        assert make_store_sync(path).get_sync("k").to_bytes() == b"not closed yet"
 
 
 # -- copies ---------------------------------------------------------------------------------------

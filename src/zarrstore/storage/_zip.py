@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
@@ -30,7 +31,7 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 _FSYNC = ("none", "data", "full")
 
-_FIRST_PAGE = 64
+# Pages come out of memory, so the first needn't be a short one.
 _PAGE = 2000
 
 
@@ -272,21 +273,18 @@ class ZipStore(Store):
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         index = self._view().index
-        page: list[Entry] = []
-        limit = _FIRST_PAGE
-        for path in index.below(prefix) if deep else index.within(prefix):
-            size = None
-            if sizes and path[-1] != "/":
-                member = index.find(path)
-                if member is None:
-                    continue  # removed while we looked
-                size = member.size
-            page.append(Entry(path, size))
-            if len(page) >= limit:
-                yield page
-                page, limit = [], _PAGE
-        if page:
-            yield page
+        paths = iter(index.below(prefix) if deep else index.within(prefix))
+        while page := list(islice(paths, _PAGE)):
+            if not sizes:
+                yield list(map(Entry, page))
+                continue
+            members = [(path, None if path[-1] == "/" else index.find(path)) for path in page]
+            # A key without a member was removed while we looked.
+            yield [
+                Entry(path, None if member is None else member.size)
+                for path, member in members
+                if member is not None or path[-1] == "/"
+            ]
 
     # -- writing ----------------------------------------------------------------------------------
 
