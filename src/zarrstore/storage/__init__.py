@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._path import AccessModeLiteral, StorePath
     from zarrstore.storage._views import SubStore
     from zarrstore.storage._wrapper import WrapperStore
+    from zarrstore.storage._zip import ZipStore, ZipStoreAccessModeLiteral
 
 __all__ = [
     "ALLOWED_EXCEPTIONS",
@@ -30,6 +31,8 @@ __all__ = [
     "StorePath",
     "SubStore",
     "WrapperStore",
+    "ZipStore",
+    "ZipStoreAccessModeLiteral",
     "make_store",
     "make_store_path",
     "make_store_sync",
@@ -46,6 +49,7 @@ _PLACES = {
     "SubStore": "_views",
     "WrapperStore": "_wrapper",
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
+    **dict.fromkeys(("ZipStore", "ZipStoreAccessModeLiteral"), "_zip"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_like"),
 }
 __getattr__, __dir__ = attach(

@@ -38,7 +38,8 @@ StoreLike: TypeAlias = (
     Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, Any] | None
 )
 
-_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+# How an archive starts: with a member, empty, or (ours) not closed yet.
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PKzg")
 _KINDS = (
     "a store, a store path, a path or URL as text, a pathlib.Path, a dict, an fsspec mapper, "
     "a universal path, an obstore store, or None"

@@ -1,0 +1,450 @@
+"""Records of a zip archive, and the two of our own: how they look, made and taken apart.
+
+Names follow PKWARE's APPNOTE: a local header in front of each member's data, a directory of central
+records at the end, behind it the end record, with two more before it in a Zip64 archive.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import time
+from typing import NamedTuple
+from zlib import crc32
+
+LOCAL = struct.Struct("<4s5H3L2H")
+CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
+END = struct.Struct("<4s4H2LH")
+END64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR = struct.Struct("<4sLQL")
+
+LOCAL_SIGNATURE = b"PK\x03\x04"
+CENTRAL_SIGNATURE = b"PK\x01\x02"
+END_SIGNATURE = b"PK\x05\x06"
+END64_SIGNATURE = b"PK\x06\x06"
+LOCATOR_SIGNATURE = b"PK\x06\x07"
+
+# Bits of a member's flags.
+ENCRYPTED = 0x1
+LZMA_END_MARK = 0x2
+SIZES_BEHIND = 0x8
+UTF8 = 0x800
+
+STORED, DEFLATED, BZIP2, LZMA, ZSTANDARD = 0, 8, 12, 14, 93
+# The version of the format that a reader must know for each method.
+_NEEDED = {STORED: 20, DEFLATED: 20, BZIP2: 46, LZMA: 63, ZSTANDARD: 63}
+_ZIP64_VERSION = 45
+
+# Sizes and offsets past this, and more members, need Zip64. Signed readers stop at 2 GiB, so do we.
+ZIP64_LIMIT = (1 << 31) - 1
+ZIP64_COUNT = (1 << 16) - 1
+FULL32 = 0xFFFFFFFF
+
+# The private extra field that ends each local header of ours: id, size, kind, three bytes to come, and
+# a checksum of the header up to here and of its position in the file.
+MARK = struct.Struct("<2sHB3xL")
+_MARK_ID = b"zs"
+_MARK_SIZE = MARK.size - 4
+VALUE, REMOVAL, REMOVAL_BELOW = 0, 1, 2
+
+# The field that Android's tools pad headers with; others skip it.
+_PADDING = 0xD935
+
+# The guard: signature, where members start behind the last end record, how far before that the end
+# record lies (0: there is none), and a checksum of these and of the guard's position.
+GUARD = struct.Struct("<4sQLL")
+_GUARD_SIGNATURE = b"PKzg"
+_SECTOR = 512
+
+
+class Member(NamedTuple):
+    """Where a member lies, and how it is packed.
+
+    Attributes
+    ----------
+    offset : int
+        Of its local header, from the start of the file.
+    packed : int
+        Bytes of its data in the file.
+    size : int
+        Bytes of the value.
+    crc : int
+        CRC-32 of the value.
+    method : int
+        How it is compressed.
+    flags : int
+        The flags of its record.
+    start : int
+        Where its data start; 0 if its local header hasn't been read.
+    row : int
+        Its place in the directory; -1 if it lies behind the last end record.
+    time : int
+        Date and time as the format packs them: time in the low half.
+    """
+
+    offset: int
+    packed: int
+    size: int
+    crc: int
+    method: int
+    flags: int
+    start: int
+    row: int
+    time: int
+
+
+class Guard(NamedTuple):
+    """What a guard says.
+
+    Attributes
+    ----------
+    start : int
+        Where the members behind the last end record start.
+    end_record : int or None
+        Where that record starts; None if there is none yet.
+    """
+
+    start: int
+    end_record: int | None
+
+
+def fit(position: int, size: int) -> int:
+    """Return the next position from which ``size`` bytes don't cross a sector's border."""
+    room = _SECTOR - position % _SECTOR
+    return position if room >= size else position + room
+
+
+def pack_guard(guard: Guard, position: int) -> bytes:
+    """Return a guard's bytes for a position in the file."""
+    back = 0 if guard.end_record is None else guard.start - guard.end_record
+    return GUARD.pack(_GUARD_SIGNATURE, guard.start, back, _guard_crc(guard.start, back, position))
+
+
+def parse_guard(data: bytes, position: int) -> Guard | None:
+    """Return what the guard in 20 bytes at a position says, or None if it is none."""
+    if len(data) != GUARD.size or data[:4] != _GUARD_SIGNATURE:
+        return None
+    _, start, back, crc = GUARD.unpack(data)
+    if crc != _guard_crc(start, back, position) or back > start:
+        return None
+    return Guard(start, start - back if back else None)
+
+
+def _guard_crc(start: int, back: int, position: int) -> int:
+    return crc32(struct.pack("<QLQ", start, back, position))
+
+
+def pack_time() -> int:
+    """Return the date and time of now, as the format packs them."""
+    now = time.localtime()
+    year = min(max(now.tm_year, 1980), 2107)
+    date = (year - 1980) << 9 | now.tm_mon << 5 | now.tm_mday
+    return date << 16 | now.tm_hour << 11 | now.tm_min << 5 | min(now.tm_sec, 59) // 2
+
+
+def local_size(name: bytes, *, zip64: bool) -> int:
+    """Return the size of a local header of ours, unless it is padded."""
+    return LOCAL.size + len(name) + (20 if zip64 else 0) + MARK.size
+
+
+def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: int = 0) -> bytes:
+    """Return a local header of ours, complete with sizes and its mark.
+
+    Parameters
+    ----------
+    name : bytes
+        As it is to be written.
+    member : Member
+        What lies behind the header.
+    kind : int
+        ``VALUE``, ``REMOVAL`` or ``REMOVAL_BELOW``.
+    zip64 : bool
+        Whether to write sizes of 64 bits.
+    padding : int
+        Bytes by which to lengthen it: none, or at least four.
+    """
+    extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
+    if padding:
+        extra += struct.pack("<2H", _PADDING, padding - 4) + bytes(padding - 4)
+    header = LOCAL.pack(
+        LOCAL_SIGNATURE,
+        _version(member.method, zip64=zip64),
+        member.flags,
+        member.method,
+        member.time & 0xFFFF,
+        member.time >> 16,
+        member.crc,
+        FULL32 if zip64 else member.packed,
+        FULL32 if zip64 else member.size,
+        len(name),
+        len(extra) + MARK.size,
+    )
+    head = header + name + extra
+    return head + MARK.pack(_MARK_ID, _MARK_SIZE, kind, _mark_crc(head, kind, member.offset))
+
+
+def _mark_crc(head: bytes | memoryview, kind: int, offset: int) -> int:
+    return crc32(struct.pack("<BQ", kind, offset), crc32(head))
+
+
+def _version(method: int, *, zip64: bool) -> int:
+    return max(_NEEDED.get(method, 20), _ZIP64_VERSION if zip64 else 0)
+
+
+class Local(NamedTuple):
+    """A local header taken apart.
+
+    Attributes
+    ----------
+    name : bytes
+        As it is written.
+    member : Member
+        Sizes and checksum are 0 where they follow the data.
+    kind : int or None
+        What our mark says; None for a header of somebody else.
+    """
+
+    name: bytes
+    member: Member
+    kind: int | None
+
+
+def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
+    """Take a local header apart.
+
+    Parameters
+    ----------
+    data : bytes-like
+        Some of the file.
+    at : int
+        Where in it the header starts.
+    offset : int
+        Where in the file that is.
+
+    Returns
+    -------
+    Local or None
+        None if there is no header, or not all of it.
+    """
+    if len(data) - at < LOCAL.size:
+        return None
+    signature, _, flags, method, clock, date, crc, packed, size, name_size, extra_size = LOCAL.unpack_from(
+        data, at
+    )
+    if signature != LOCAL_SIGNATURE:
+        return None
+    name_at = at + LOCAL.size
+    extra_at = name_at + name_size
+    stop = extra_at + extra_size
+    if stop > len(data):
+        return None
+    extra = bytes(data[extra_at:stop])
+    kind = None
+    if extra_size >= MARK.size:
+        mark_id, mark_size, mark_kind, mark = MARK.unpack_from(extra, extra_size - MARK.size)
+        if (mark_id, mark_size) == (_MARK_ID, _MARK_SIZE) and mark == _mark_crc(
+            data[at : stop - MARK.size], mark_kind, offset
+        ):
+            kind = mark_kind
+    if FULL32 in (packed, size):
+        field = find_extra(extra, 1)
+        wanted = (size == FULL32, packed == FULL32)
+        if field is not None and len(field) >= 8 * sum(wanted):
+            numbers = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))
+            size = next(numbers) if wanted[0] else size
+            packed = next(numbers) if wanted[1] else packed
+    member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, date << 16 | clock)
+    return Local(bytes(data[name_at:extra_at]), member, kind)
+
+
+def find_extra(extra: bytes, wanted: int) -> bytes | None:
+    """Return the content of one extra field, or None."""
+    at = 0
+    while at + 4 <= len(extra):
+        field, size = struct.unpack_from("<2H", extra, at)
+        if field == wanted and at + 4 + size <= len(extra):
+            return extra[at + 4 : at + 4 + size]
+        at += 4 + size
+    return None
+
+
+def without_extra(extra: bytes, unwanted: int) -> bytes:
+    """Return extra fields but for one kind."""
+    kept = bytearray()
+    at = 0
+    while at + 4 <= len(extra):
+        field, size = struct.unpack_from("<2H", extra, at)
+        if field != unwanted:
+            kept += extra[at : at + 4 + size]
+        at += 4 + size
+    return bytes(kept)
+
+
+_ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
+_UNIX = 3
+
+
+def pack_central(
+    name: bytes,
+    member: Member,
+    offset: int,
+    *,
+    extra: bytes = b"",
+    comment: bytes = b"",
+    system: int = _UNIX,
+    attributes: int = _ATTRIBUTES,
+    internal: int = 0,
+) -> bytes:
+    """Return a member's record in the directory.
+
+    Parameters
+    ----------
+    name : bytes
+        As in the local header.
+    member : Member
+        What to record.
+    offset : int
+        Of the local header, as the archive counts (from its start, which a prefix moves).
+    extra, comment, system, attributes, internal
+        What an earlier record of this member said.
+    """
+    long = [number for number in (member.size, member.packed, offset) if number > ZIP64_LIMIT]
+    if long:
+        extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) + extra
+    version = _version(member.method, zip64=bool(long))
+    size, packed, place = (
+        FULL32 if number > ZIP64_LIMIT else number for number in (member.size, member.packed, offset)
+    )
+    return b"".join(
+        (
+            CENTRAL.pack(
+                CENTRAL_SIGNATURE,
+                version,
+                system,
+                version,
+                0,
+                member.flags,
+                member.method,
+                member.time & 0xFFFF,
+                member.time >> 16,
+                member.crc,
+                packed,
+                size,
+                len(name),
+                len(extra),
+                len(comment),
+                0,
+                internal,
+                attributes,
+                place,
+            ),
+            name,
+            extra,
+            comment,
+        )
+    )
+
+
+def needs_zip64(count: int, size: int, offset: int) -> bool:
+    """Whether a directory of this many members and bytes at this offset needs Zip64 end records."""
+    return count > ZIP64_COUNT or offset > ZIP64_LIMIT or size > ZIP64_LIMIT
+
+
+def pack_end(count: int, size: int, offset: int, prefix: int, comment: bytes) -> bytes:
+    """Return the end records.
+
+    Parameters
+    ----------
+    count : int
+        Number of records in the directory.
+    size, offset : int
+        The directory's size, and where it starts as the archive counts.
+    prefix : int
+        Bytes in front of the archive that it doesn't count.
+    comment : bytes
+        The archive's comment.
+    """
+    records = b""
+    if needs_zip64(count, size, offset):
+        records = END64.pack(
+            END64_SIGNATURE, END64.size - 12, _ZIP64_VERSION, _ZIP64_VERSION, 0, 0, count, count, size, offset
+        ) + LOCATOR.pack(LOCATOR_SIGNATURE, 0, offset + size, 1)
+        count, size, offset = min(count, 0xFFFF), min(size, FULL32), min(offset, FULL32)
+    return records + END.pack(END_SIGNATURE, 0, 0, count, count, size, offset, len(comment)) + comment
+
+
+class End(NamedTuple):
+    """What the end records say, held against where they are.
+
+    Attributes
+    ----------
+    start : int
+        Where the end records start: the directory's end.
+    record : int
+        Where the last of them starts.
+    stop : int
+        Where the archive ends, its comment included.
+    directory : int
+        Where the directory starts.
+    records : int
+        Number of records in it.
+    exact : bool
+        Whether ``records`` is the whole number, not what is left of it in 16 bits.
+    prefix : int
+        Bytes in front of the archive that its offsets don't count.
+    comment : bytes
+        The archive's comment.
+    """
+
+    start: int
+    record: int
+    stop: int
+    directory: int
+    records: int
+    exact: bool
+    prefix: int
+    comment: bytes
+
+
+def parse_end(data: bytes, at: int, base: int) -> End | None:
+    """Take end records apart.
+
+    Parameters
+    ----------
+    data : bytes
+        Some of the file.
+    at : int
+        Where in it the (last) end record starts.
+    base : int
+        Where in the file ``data`` starts.
+
+    Returns
+    -------
+    End or None
+        None if there is none, if it isn't all in ``data``, or if it contradicts its own position.
+    """
+    if at < 0 or len(data) - at < END.size or data[at : at + 4] != END_SIGNATURE:
+        return None
+    _, disk, first_disk, here, count, size, offset, comment_size = END.unpack_from(data, at)
+    start = at
+    exact = False
+    locator = at - LOCATOR.size
+    # Whether there is a Zip64 locator says the record before, not the numbers: some writers fill both.
+    if locator >= 0 and data[locator : locator + 4] == LOCATOR_SIGNATURE:
+        _, _, place, _ = LOCATOR.unpack_from(data, locator)
+        for candidate in (locator - END64.size, place - base):
+            if 0 <= candidate <= locator - END64.size and data[candidate : candidate + 4] == END64_SIGNATURE:
+                _, _, _, _, disk, first_disk, here, count, size, offset = END64.unpack_from(data, candidate)
+                start = candidate
+                exact = True
+                break
+    directory = base + start - size
+    prefix = directory - offset
+    if disk != first_disk or here != count or directory < 0 or prefix < 0:
+        return None
+    stop = at + END.size + comment_size
+    comment = data[at + END.size : stop]
+    record = base + at
+    return End(
+        base + start, record, record + END.size + len(comment), directory, count, exact, prefix, comment
+    )
