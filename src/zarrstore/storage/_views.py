@@ -98,6 +98,9 @@ class SubStore(WrapperStore[T_Store]):
     async def _remove_below(self, below: Verbs, prefix: str) -> None:
         await below.remove_below(self._prefix + prefix)
 
+    def _names(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
+        return below.names(self._prefix + prefix)
+
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         skip = len(self._prefix)
         async with aclosing(below.scan(self._prefix + prefix, deep, sizes)) as pages:  # type: ignore[type-var]
