@@ -1,0 +1,86 @@
+"""The contract and zarr-python's suite, on a real S3 server."""
+
+import asyncio
+
+import pytest
+from s3fs import S3FileSystem
+from zarr.core.buffer import cpu
+from zarr.testing.store import StoreTests
+
+from zarrstore.storage import FsspecStore
+from zarrstore.testing import QUESTIONS, StoreContract
+
+pytestmark = [pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")]
+
+
+# This server, unlike S3 itself, takes a backslash for a slash, and lists folders that became empty as
+# directories until it has swept them away.
+SERVERS_OWN = ("emptied_directory_is_gone", "root_cleared")
+ASKED = tuple(
+    question
+    for question in QUESTIONS
+    if not question.name.startswith(SERVERS_OWN) and question.name != r"key_round_trip['a\\b']"
+)
+
+
+class TestFsspec(StoreContract):
+    faces = ("await",)  # the blocking one is the same coroutines on the same thread
+    questions = ASKED
+
+    @pytest.fixture
+    def store(self, s3_server, s3_place):
+        fs = S3FileSystem(asynchronous=True, **s3_server.fsspec_options())
+        return FsspecStore(fs, path="/".join(s3_place))
+
+
+def test_clear_leaves_the_bucket_and_what_lies_beside(s3_server, s3_place):
+    bucket, prefix = s3_place
+    fs = S3FileSystem(asynchronous=True, **s3_server.fsspec_options())
+    beside = FsspecStore(fs, path=f"{bucket}/{prefix}-beside")
+    beside.set_sync("k", b"v")
+    store = FsspecStore(fs, path=f"{bucket}/{prefix}")
+    store.set_sync("a/b", b"v")
+    store.set_sync("c", b"v")
+    store.clear_sync()
+    assert list(store.list_sync()) == []
+    store.set_sync("c", b"again")
+    assert list(beside.list_sync()) == ["k"]
+
+
+class _Suite(StoreTests):
+    buffer_cls = cpu.Buffer
+
+    def test_store_supports_writes(self, store):
+        assert store.supports_writes
+
+    def test_store_supports_partial_writes(self, store):
+        assert not store.supports_partial_writes
+
+    def test_store_supports_listing(self, store):
+        assert store.supports_listing
+
+
+class TestFsspecInZarrsSuite(_Suite, StoreTests[FsspecStore, cpu.Buffer]):
+    store_cls = FsspecStore
+
+    @pytest.fixture
+    def store_kwargs(self, s3_server, s3_place):
+        fs = S3FileSystem(asynchronous=True, **s3_server.fsspec_options())
+        return {"fs": fs, "path": "/".join(s3_place)}
+
+    # Beside the store, through another connection.
+    def _beside(self, store):
+        return S3FileSystem(
+            **{**store.fs.storage_options, "asynchronous": False, "use_listings_cache": False}
+        )
+
+    async def get(self, store, key):
+        fs = self._beside(store)
+        return self.buffer_cls.from_bytes(await asyncio.to_thread(fs.cat_file, f"{store.path}/{key}"))
+
+    async def set(self, store, key, value):
+        fs = self._beside(store)
+        await asyncio.to_thread(fs.pipe_file, f"{store.path}/{key}", value.to_bytes())
+
+    def test_store_repr(self, store):
+        assert repr(store) == f"FsspecStore('s3://{store.path}')"
