@@ -27,7 +27,7 @@ class S3Server:
     endpoint: str
 
     def fsspec_options(self, **more):
-        """What s3fs wants to know; nothing is tried again, so that tests see every failure."""
+        """What s3fs wants to know."""
         return {
             "key": KEY,
             "secret": SECRET,
@@ -109,8 +109,8 @@ def seaweed_s3():
     command = [
         program("weed"), "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-        f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=100", "-master.volumeSizeLimitMB=64",
-        "-master.telemetry=false",
+        f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-volume.max=100", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
     ]  # fmt: skip
     server = S3Server(f"http://127.0.0.1:{s3}")
 
