@@ -2,12 +2,15 @@
 
 import asyncio
 
+import obstore
 import pytest
+from obstore.store import S3Store
 from s3fs import S3FileSystem
 from zarr.core.buffer import cpu
 from zarr.testing.store import StoreTests
 
-from zarrstore.storage import FsspecStore
+from zarrstore import RangeByteRequest
+from zarrstore.storage import FsspecStore, ObjectStore
 from zarrstore.testing import QUESTIONS, StoreContract
 
 pytestmark = [pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")]
@@ -47,6 +50,33 @@ def test_clear_leaves_the_bucket_and_what_lies_beside(s3_server, s3_place):
     assert list(beside.list_sync()) == ["k"]
 
 
+class TestObstore(StoreContract):
+    faces = ("await",)
+    # On S3 a value that was changed and changed back has its old version again.
+    questions = tuple(question for question in ASKED if question.name != "versions")
+
+    @pytest.fixture
+    def store(self, s3_server, s3_place):
+        bucket, prefix = s3_place
+        return ObjectStore(S3Store(bucket, prefix=prefix, **s3_server.obstore_options()))
+
+
+def test_versions_are_etags(s3_server, s3_place):
+    bucket, prefix = s3_place
+    store = ObjectStore(S3Store(bucket, prefix=prefix, **s3_server.obstore_options()))
+    store.set_sync("k", b"1")
+    value, version = store.get_versioned_sync("k", byte_range=RangeByteRequest(0, 1))
+    assert value.to_bytes() == b"1"
+    newer = store.set_if_unchanged_sync("k", b"2", version)
+    assert newer not in (None, version)
+    assert store.set_if_unchanged_sync("k", b"3", version) is None
+    assert not store.delete_if_unchanged_sync("k", version)
+    assert store.get_sync("k").to_bytes() == b"2"
+    assert store.delete_if_unchanged_sync("k", newer)
+    assert store.get_versioned_sync("k") is None
+    assert store.set_if_unchanged_sync("k", b"4", newer) is None
+
+
 class _Suite(StoreTests):
     buffer_cls = cpu.Buffer
 
@@ -84,3 +114,22 @@ class TestFsspecInZarrsSuite(_Suite, StoreTests[FsspecStore, cpu.Buffer]):
 
     def test_store_repr(self, store):
         assert repr(store) == f"FsspecStore('s3://{store.path}')"
+
+
+class TestObstoreInZarrsSuite(_Suite, StoreTests[ObjectStore, cpu.Buffer]):
+    store_cls = ObjectStore
+
+    @pytest.fixture
+    def store_kwargs(self, s3_server, s3_place):
+        bucket, prefix = s3_place
+        return {"store": S3Store(bucket, prefix=prefix, **s3_server.obstore_options())}
+
+    async def get(self, store, key):
+        answer = await obstore.get_async(store.store, key)
+        return self.buffer_cls.from_bytes(bytes(await answer.bytes_async()))
+
+    async def set(self, store, key, value):
+        await obstore.put_async(store.store, key, value.to_bytes())
+
+    def test_store_repr(self, store):
+        assert repr(store) == f"ObjectStore('object_store://{store.store}')"

@@ -9,9 +9,16 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from zarrstore import storage
 from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
-from zarrstore.storage import FsspecStore, LocalStore, StorePath, make_store, make_store_path, make_store_sync
+from zarrstore.storage import (
+    FsspecStore,
+    LocalStore,
+    ObjectStore,
+    StorePath,
+    make_store,
+    make_store_path,
+    make_store_sync,
+)
 
 
 @pytest.fixture
@@ -66,18 +73,11 @@ def test_universal_paths(tmp_path, place):
     assert fsspec.filesystem("memory").cat_file(f"{place}/u/k") == b"v"
 
 
-def test_obstore_stores_need_a_store_of_ours(monkeypatch):
-    obstore = pytest.importorskip("obstore")
-    if not hasattr(storage, "ObjectStore"):
-        with pytest.raises(StoreLikeError, match="obstore"):
-            make_store_sync(obstore.store.MemoryStore())
-    made = []
-    monkeypatch.setattr(
-        storage, "ObjectStore", lambda store: made.append(store) or LocalStore("x"), raising=False
-    )
-    theirs = obstore.store.MemoryStore()
-    make_store_sync(theirs)
-    assert made == [theirs]
+def test_obstores_stores():
+    theirs = pytest.importorskip("obstore").store.MemoryStore()
+    store = make_store_sync(theirs)
+    assert isinstance(store, ObjectStore)
+    assert store.store is theirs
 
 
 def test_a_file_system_alone_is_no_place():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._logging import LoggingStore
     from zarrstore.storage._mapping import StoreMapping
     from zarrstore.storage._memory import MemoryStore
+    from zarrstore.storage._obstore import ObjectStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
     from zarrstore.storage._views import SubStore
     from zarrstore.storage._wrapper import WrapperStore
@@ -26,6 +27,7 @@ __all__ = [
     "LocalStore",
     "LoggingStore",
     "MemoryStore",
+    "ObjectStore",
     "StoreLike",
     "StoreMapping",
     "StorePath",
@@ -45,6 +47,7 @@ _PLACES = {
     "LocalStore": "_local",
     "LoggingStore": "_logging",
     "MemoryStore": "_memory",
+    "ObjectStore": "_obstore",
     "StoreMapping": "_mapping",
     "SubStore": "_views",
     "WrapperStore": "_wrapper",

@@ -34,13 +34,12 @@ from zarrstore.errors import (
 )
 from zarrstore.storage import _fsspec_errors as errors
 from zarrstore.storage import _fsspec_http as http
+from zarrstore.storage._concurrent import CONCURRENCY, gather
 from zarrstore.storage._fsspec_calls import (
-    CONCURRENCY,
     Calls,
     LocalFileSystem,
     as_awaiting,
     blocking_inside,
-    gather,
     identity,
     tokenize,
     url_to_fs,

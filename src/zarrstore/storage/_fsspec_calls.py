@@ -8,7 +8,6 @@ blocks has its calls made in the pool. Either is made anew in a forked child.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pickle
 import threading
@@ -18,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from zarrstore import _threads
 from zarrstore.errors import MissingDependencyError
+from zarrstore.storage._concurrent import finished
 
 try:
     from fsspec import AbstractFileSystem
@@ -36,24 +36,20 @@ except ImportError:  # before fsspec 2024.12
     AsyncFileSystemWrapper = None
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
 
 __all__ = [
-    "CONCURRENCY",
     "Calls",
     "LocalFileSystem",
     "as_awaiting",
     "blocking_inside",
-    "gather",
     "identity",
     "tokenize",
     "url_to_fs",
 ]
 
 T = TypeVar("T")
-
-# How many requests of one call may be under way at once.
-CONCURRENCY = 32
 
 # What says how a file system is run, not what it is.
 _MANNER = frozenset(("asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "batch_size"))
@@ -197,40 +193,4 @@ class Calls:
         """Make a call that changes something; cancelled, it is waited for."""
         if self.blocks:
             return await _threads.hop(partial(getattr(self.living, name), *args, **kwargs))
-        return await _finished(getattr(self.living, "_" + name)(*args, **kwargs))
-
-
-async def _finished(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine to its end even if cancelled: a request that was sent may yet take effect."""
-    task = asyncio.ensure_future(coroutine)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue
-        if not task.cancelled():
-            task.exception()  # looked at, so that nobody is told about an error nobody waits for
-        raise
-
-
-async def gather(coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await coroutines, some at a time; the first failure stops those that haven't begun."""
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def gated(coroutine: Coroutine[Any, Any, T]) -> T:
-        async with gate:
-            return await coroutine
-
-    tasks = [asyncio.ensure_future(gated(coroutine)) for coroutine in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for coroutine in coroutines:
-            coroutine.close()  # those that never began
-        raise
+        return await finished(getattr(self.living, "_" + name)(*args, **kwargs))

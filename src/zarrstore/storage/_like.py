@@ -160,11 +160,6 @@ def _comes_from(value: Any, package: str) -> bool:
 def _from_obstore(value: Any) -> Store:
     from zarrstore import storage
 
-    if not hasattr(storage, "ObjectStore"):
-        raise StoreLikeError(
-            "this version has no store over obstore.",
-            cure="Give the URL instead, which fsspec opens.",
-        )
     return cast("Store", storage.ObjectStore(value))
 
 

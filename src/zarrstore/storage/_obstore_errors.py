@@ -1,0 +1,95 @@
+"""What the errors of obstore mean: their classes say little, so the status is read off their text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from zarrstore.errors import (
+    AccessDeniedError,
+    BackendError,
+    InvalidKeyError,
+    StoreError,
+    TransientError,
+    TruncatedError,
+    UnsupportedOperationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_QUERY = re.compile(r"\?[^\s\"',)]*")
+_NO_CONTAINER = ("nosuchbucket", "containernotfound", "container does not exist", "bucket does not exist")
+# A past range is no failure of the server's: each of obstore's stores says it in its own words.
+_PAST = ("invalid range", "range was invalid", "invalidrange", "starttoolarge")
+_NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
+_CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
+_PASSING = ("http error", "error sending request", "timed out", "connection", "request or response body")
+_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+def status(error: BaseException) -> int | None:
+    """Return the status that a server answered, where one did."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+def lacks_container(error: BaseException) -> bool:
+    """Whether the bucket or container itself isn't there."""
+    return _says(error, _NO_CONTAINER)
+
+
+def is_past_the_end(error: BaseException) -> bool:
+    """Whether a range was refused because it starts past the end of the value."""
+    return status(error) == 416 or _says(error, _PAST)
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Whether the backend has no such operation."""
+    return isinstance(error, NotImplementedError) or type(error).__name__ == "NotSupportedError"
+
+
+def _says(error: BaseException, words: Iterable[str]) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in words)
+
+
+def without_secrets(error: BaseException) -> BaseException:
+    """Return an error like this one whose text holds no query of a URL: such may carry a signature."""
+    return type(error)(_QUERY.sub("", str(error)))
+
+
+def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
+    """Translate an error of obstore's; the caller chains what `without_secrets` makes of it."""
+    key = key or None
+    reason = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
+    number, kind = status(error), type(error).__name__
+    if lacks_container(error):
+        return BackendError(
+            f"could not {action}: the bucket or container does not exist.",
+            store=store,
+            key=key,
+            cure="Create it, or check its name and region.",
+        )
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or number in (401, 403):
+        return AccessDeniedError(
+            f"could not {action}: {reason}.",
+            store=store,
+            key=key,
+            cure="Check the credentials and what they may do; public data often needs skip_signature=True.",
+        )
+    if _says(error, _NO_KEY):
+        return InvalidKeyError(
+            f"could not {action}: this backend can't hold such a key.",
+            store=store,
+            key=key,
+            cure="Choose another name.",
+        )
+    if is_unsupported(error) or number in (405, 501):
+        return UnsupportedOperationError(f"could not {action}: this backend can't.", store=store, key=key)
+    if number is None and _says(error, _CUT_SHORT):
+        return TruncatedError(f"could not {action}: {reason}.", store=store, key=key)
+    if number in _TRANSIENT or (number is None and _says(error, _PASSING)):
+        return TransientError(f"could not {action}: {reason}.", store=store, key=key)
+    return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key)
