@@ -9,6 +9,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from zarrstore import storage
 from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
 from zarrstore.storage import (
     FsspecStore,
@@ -157,3 +158,42 @@ def test_all_else_works_without_fsspec():
     names = "ALLOWED_EXCEPTIONS, LocalStore, LoggingStore, MemoryStore, StoreLike, make_store_sync"
     code = code.replace("*", names) + "; make_store_sync(None).sub('a').mapping()['k'] = b'v'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+S3 = {"key": "me", "secret": "HUSH", "client_kwargs": {"region_name": "us-east-1"}}
+
+
+@pytest.fixture
+def bare_environment(monkeypatch):
+    for name in ("PROFILE", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "ENDPOINT_URL"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (S3, ObjectStore),
+        ({"anon": True, "endpoint_url": "http://127.0.0.1:9"}, ObjectStore),
+        ({"anon": True}, FsspecStore),  # in which region?
+        ({"endpoint_url": "http://127.0.0.1:9"}, FsspecStore),  # with whose credentials?
+        ({**S3, "requester_pays": True}, FsspecStore),
+        ({**S3, "client_kwargs": {"verify": False}}, FsspecStore),
+        ({}, FsspecStore),
+    ],
+)
+def test_obstore_is_preferred_where_it_does_the_job(bare_environment, options, kind):
+    store = make_store_sync("s3://bucket/a", storage_options=options)
+    assert type(store) is kind
+    assert "HUSH" not in repr(store)
+    assert type(make_store_sync("s3://bucket/a", storage_options=options, backend="fsspec")) is FsspecStore
+
+
+def test_the_backend_can_be_chosen(bare_environment, place):
+    store = make_store_sync("s3://bucket/a", storage_options={"region": "x", "skip_signature": True},
+                            backend="obstore")  # fmt: skip
+    assert isinstance(store, ObjectStore)
+    assert isinstance(make_store_sync("https://example.org/a", backend="obstore"), ObjectStore)
+    with pytest.raises(StoreLikeError, match="no backend 'boto'"):
+        make_store_sync(place, backend="boto")
+    with pytest.raises(StoreLikeError, match="obstore can't open"):
+        make_store_sync("s3://bucket/a", storage_options={"nonsense": 1}, backend="obstore")

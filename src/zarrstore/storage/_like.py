@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from zarrstore._foreign import is_foreign_path, is_foreign_store
@@ -34,6 +34,7 @@ class UniversalPath(Protocol):
         ...
 
 
+Backend: TypeAlias = Literal["obstore", "fsspec"]
 StoreLike: TypeAlias = (
     Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, Any] | None
 )
@@ -51,6 +52,7 @@ async def make_store(
     *,
     mode: AccessModeLiteral | None = None,
     storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
 ) -> Store:
     """Turn anything that says where data lies into a store.
 
@@ -63,13 +65,17 @@ async def make_store(
         ``"r"`` makes the result read-only.
     storage_options : dict, optional
         Options for the file system behind a URL.
+    backend : {"obstore", "fsspec"}, optional
+        What serves a URL. By default obstore where it is installed and does the job as well, which is
+        S3 with a region or an endpoint, credentials that are given, in the environment or not needed,
+        and options that it has too; else fsspec. ``"obstore"`` takes obstore's own options as well.
 
     Raises
     ------
     StoreLikeError
         If no rule fits, or if options were given that nothing would use.
     """
-    return make_store_sync(store_like, mode=mode, storage_options=storage_options)
+    return make_store_sync(store_like, mode=mode, storage_options=storage_options, backend=backend)
 
 
 def make_store_sync(
@@ -77,6 +83,7 @@ def make_store_sync(
     *,
     mode: AccessModeLiteral | None = None,
     storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
 ) -> Store:
     """Blocking form of `make_store`: nothing it does takes long."""
     if not isinstance(store_like, str) and storage_options:
@@ -84,7 +91,7 @@ def make_store_sync(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
             cure="Drop them, or make the store yourself.",
         )
-    store = _dispatch(store_like, mode, storage_options)
+    store = _dispatch(store_like, mode, storage_options, backend)
     if mode == "r" and not store.read_only:
         return store.with_read_only(True)
     if mode not in (None, "r") and store.read_only:
@@ -98,6 +105,7 @@ async def make_store_path(
     path: str | None = "",
     mode: AccessModeLiteral | None = None,
     storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
 ) -> StorePath:
     """Turn anything that says where data lies into a store path.
 
@@ -111,13 +119,17 @@ async def make_store_path(
         As in `StorePath.open`; mind that ``"w"`` removes what lies there.
     storage_options : dict, optional
         Options for the file system behind a URL.
+    backend : {"obstore", "fsspec"}, optional
+        What serves a URL, as in `make_store`.
     """
-    store = await make_store(store_like, storage_options=storage_options)
+    store = await make_store(store_like, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_foreign_path(store_like) else ""
     return await StorePath.open(store, f"{base}/{path or ''}", mode)
 
 
-def _dispatch(value: Any, mode: AccessModeLiteral | None, options: dict[str, Any] | None) -> Store:
+def _dispatch(
+    value: Any, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+) -> Store:
     if isinstance(value, Store):
         return value
     if isinstance(value, StorePath) or is_foreign_path(value):
@@ -127,7 +139,7 @@ def _dispatch(value: Any, mode: AccessModeLiteral | None, options: dict[str, Any
     if value is None:
         return MemoryStore()
     if isinstance(value, str):
-        return _from_text(value, mode, options)
+        return _from_text(value, mode, options, backend)
     if isinstance(value, dict):
         _check_dict(value)
         return MemoryStore(value)
@@ -172,7 +184,9 @@ def _check_dict(value: MutableMapping[Any, Any]) -> None:
         break
 
 
-def _from_text(text: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None) -> Store:
+def _from_text(
+    text: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+) -> Store:
     if not text:
         raise StoreLikeError("an empty text names no place.", cure="Use '.' for the current folder.")
     scheme = _scheme(text)
@@ -183,7 +197,32 @@ def _from_text(text: str, mode: AccessModeLiteral | None, options: dict[str, Any
                 cure="Drop them, or give a URL.",
             )
         return _from_path(_local_path(text) if scheme else text, mode)
+    if backend not in (None, "obstore", "fsspec"):
+        raise StoreLikeError(f"there is no backend {backend!r}.", cure="Choose 'obstore' or 'fsspec'.")
+    if backend != "fsspec" and "::" not in text:
+        store = _by_obstore(text, options, backend)
+        if store is not None:
+            return store
     return _from_url(text, mode, options)
+
+
+def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | None) -> Store | None:
+    """Serve a URL by obstore, if that was chosen or is as good."""
+    from zarrstore.storage import _obstore_urls
+
+    if backend is None and not _obstore_urls.installed():
+        return None
+    from zarrstore.storage._obstore import ObjectStore
+
+    try:
+        theirs = _obstore_urls.open_url(url, options, sure=backend == "obstore")
+    except Exception as error:
+        if backend is None:
+            return None  # fsspec says what is wrong, in the terms of the options that were given
+        raise StoreLikeError(
+            f"obstore can't open {_shown(url)!r}.", cure="Check the options, or let fsspec open it."
+        ) from error
+    return None if theirs is None else ObjectStore(theirs)
 
 
 def _scheme(text: str) -> str:

@@ -1,0 +1,90 @@
+"""From a URL and the options that fsspec takes to a store of obstore's, where it can do the job as well."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The schemes that obstore is preferred for, given what `_s3_options` looks for.
+_S3 = ("s3", "s3a")
+_SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
+_CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
+
+
+def installed() -> bool:
+    """Whether obstore is there."""
+    try:
+        import obstore  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
+    """Make one of obstore's stores, or None where fsspec serves better.
+
+    Parameters
+    ----------
+    url : str
+        A URL with one scheme.
+    options : dict or None
+        What the caller gave: fsspec's names, or (``sure``) obstore's own.
+    sure : bool
+        Whether the caller wants obstore and nothing else.
+    """
+    from obstore.store import from_url
+
+    scheme = url.partition("://")[0]
+    found = _s3_options(options or {}, os.environ, sure=sure) if scheme in _S3 else None
+    if found is None:
+        if not sure:
+            return None
+        found = dict(options or {})
+    return from_url(url, **found)
+
+
+def _s3_options(
+    options: Mapping[str, Any], environ: Mapping[str, str], *, sure: bool
+) -> dict[str, Any] | None:
+    """Say s3fs's options as obstore takes them; None if some have no counterpart, or something is lacking.
+
+    s3fs finds regions and profiles by itself, obstore doesn't: without a region or an endpoint, and
+    without credentials in the options or in the environment, s3fs it is.
+    """
+    made: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _SAME:
+            made[_SAME[name]] = value
+        elif name == "anon":
+            made["skip_signature"] = bool(value)
+        elif name == "endpoint_url":
+            made["endpoint"] = value
+        elif name == "client_kwargs" and set(value) <= _CLIENT.keys():
+            made.update({_CLIENT[inner]: given for inner, given in value.items()})
+        elif name not in ("asynchronous", "use_listings_cache"):
+            return None
+    made = {name: value for name, value in made.items() if value is not None}
+    if not made.get("skip_signature"):
+        made.pop("skip_signature", None)
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "endpoint" not in made:
+        made["endpoint"] = endpoint
+    if "region" not in made:
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        if region:
+            made["region"] = region
+        elif not sure and "endpoint" not in made:
+            return None
+    known = "skip_signature" in made or {"access_key_id", "secret_access_key"} <= made.keys()
+    if not known and not sure and not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= environ.keys():
+        return None
+    if not known and not sure and "AWS_PROFILE" in environ:
+        return None
+    if "endpoint" in made:
+        made["virtual_hosted_style_request"] = False
+        if str(made["endpoint"]).startswith("http://"):
+            made["client_options"] = {"allow_http": True}
+    return made

@@ -1,0 +1,143 @@
+"""A proxy in front of a server, on the loopback: counts requests, and spoils them by plan."""
+
+import asyncio
+import contextlib
+import random
+import random
+import threading
+from collections import Counter
+from urllib.parse import unquote, urlsplit
+
+REASONS = {403: "Forbidden", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Slow Down"}
+CODES = {403: "AccessDenied", 429: "TooManyRequests", 500: "InternalError", 503: "SlowDown"}
+
+
+class Proxy:
+    """Passes HTTP/1.1 on; requests are kept as ``(method, target)`` in ``requests``.
+
+    ``plan(method, target)`` returns what to do with a request: None to pass it on, a status to answer
+    instead, "reset" to drop the connection before it is passed on, "lose" to pass it on and drop the
+    answer, "truncate" to cut the answer's body short, or "delay" to wait a moment first.
+    """
+
+    def __init__(self, target):
+        parts = urlsplit(target)
+        self._server = parts.hostname, parts.port
+        self.requests = []
+        self.plan = None
+        self.done = Counter()
+
+    def count(self, call):
+        """How many requests a call makes, and what it returned."""
+        before = len(self.requests)
+        answer = call()
+        return len(self.requests) - before, answer
+
+    async def _serve(self, reader, writer):
+        upstream = None
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+                body = await _body(head, reader)
+                self.requests.append((method, unquote(target)))
+                act = self.plan and self.plan(method, unquote(target))
+                self.done[act] += 1
+                if isinstance(act, int):
+                    words = f"<Error><Code>{CODES[act]}</Code><Message>by plan</Message></Error>".encode()
+                    writer.write(
+                        f"HTTP/1.1 {act} {REASONS[act]}\r\nContent-Type: application/xml\r\n"
+                        f"Content-Length: {len(words)}\r\n\r\n".encode()
+                        + (b"" if method == "HEAD" else words)
+                    )
+                    await writer.drain()
+                    continue
+                if act == "reset":
+                    return
+                if act == "delay":
+                    await asyncio.sleep(0.05)
+                if upstream is None:
+                    upstream = await asyncio.open_connection(*self._server, limit=1 << 26)
+                upstream[1].write(head + body)
+                await upstream[1].drain()
+                answer, payload = await _answer(method, upstream[0])
+                if act == "lose":
+                    return
+                if act == "truncate" and len(payload) > 1 and b"chunked" not in answer.lower():
+                    writer.write(answer + payload[: len(payload) // 2])
+                    await writer.drain()
+                    return
+                writer.write(answer + payload)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            for stream in (writer, *(upstream or ())[1:]):
+                stream.close()
+
+
+async def _body(head, reader):
+    length = _header(head, b"content-length")
+    if length is not None:
+        return await reader.readexactly(int(length))
+    if b"chunked" in (_header(head, b"transfer-encoding") or b""):
+        return await _chunks(reader)
+    return b""
+
+
+async def _answer(method, reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    while head.split(b" ", 2)[1] == b"100":
+        head = await reader.readuntil(b"\r\n\r\n")
+    if method == "HEAD" or head.split(b" ", 2)[1] in (b"204", b"304"):
+        return head, b""
+    return head, await _body(head, reader)
+
+
+async def _chunks(reader):
+    parts = []
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        size = int(line.split(b";")[0], 16)
+        parts += [line, await reader.readexactly(size + 2)]
+        if not size:
+            return b"".join(parts)
+
+
+def _header(head, name):
+    for line in head.split(b"\r\n")[1:]:
+        found, _, value = line.partition(b":")
+        if found.strip().lower() == name:
+            return value.strip()
+    return None
+
+
+@contextlib.contextmanager
+def proxied(target):
+    """A proxy in front of a server, on a thread of its own, as ``(proxy, its own URL)``."""
+    proxy = Proxy(target)
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(proxy._serve, "127.0.0.1", 0, limit=1 << 26))
+    port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy, f"http://127.0.0.1:{port}"
+    finally:
+
+        async def stop():
+            server.close()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def share(chance, acts, seed=0):
+    """A plan that spoils a share of the requests, each in one of some ways."""
+    dice = random.Random(seed)
+    return lambda method, target: dice.choice(acts) if dice.random() < chance else None
