@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import random
 import threading
 from collections import Counter
 from urllib.parse import unquote, urlsplit
@@ -38,6 +37,8 @@ class Proxy:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+                if _header(head, b"expect"):
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await _body(head, reader)
                 self.requests.append((method, unquote(target)))
                 act = self.plan and self.plan(method, unquote(target))

@@ -34,6 +34,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage import _fsspec_errors as errors
 from zarrstore.storage import _fsspec_http as http
+from zarrstore.storage import _fsspec_s3 as s3
 from zarrstore.storage._concurrent import CONCURRENCY, gather
 from zarrstore.storage._fsspec_calls import (
     Calls,
@@ -45,6 +46,7 @@ from zarrstore.storage._fsspec_calls import (
     url_to_fs,
 )
 from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
+from zarrstore.storage._grouped import read_grouped
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._temporary import is_temporary, make_name
 
@@ -148,6 +150,9 @@ class FsspecStore(Store):
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
+        self._s3 = s3.serves(fs)
+        # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
+        self._proven = False
         # Settled here, so that a relative path doesn't follow os.chdir about.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
         self._local: LocalStore | None = None
@@ -325,7 +330,7 @@ class FsspecStore(Store):
         return await self._files.run(self._fetch(key, request))
 
     async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
-        return await self._files.run(gather([self._fetch(key, request) for key, request in requests]))
+        return await self._files.run(read_grouped(requests, self._fetch))
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)
@@ -333,7 +338,9 @@ class FsspecStore(Store):
             if self._http and not self._files.blocks:
                 return await http.fetch(self._files.living, path, request)
             if request is None:
-                return await self._files.ask("cat_file", path)
+                # s3fs would ask for the size first, to read large values in several parts.
+                alone = {"max_concurrency": 1} if self._s3 else {}
+                return await self._files.ask("cat_file", path, **alone)
             if isinstance(request, RangeByteRequest) and request.start < request.end:
                 value = await self._files.ask("cat_file", path, start=request.start, end=request.end)
                 if len(value) == request.end - request.start:
@@ -382,7 +389,10 @@ class FsspecStore(Store):
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
+            if self._s3 and self._proven:
+                return Entry(key, await s3.size(self._files.living, path))
             info = await self._info(path)
+            self._proven = True
             if info["type"] == "directory":
                 return None
             if self._http and http.is_directory(path, info.get("url", path)):
@@ -393,6 +403,7 @@ class FsspecStore(Store):
             return Entry(key, size)
         except Exception as error:
             if self._is_absent(error):
+                self._proven = True
                 return None
             raise self._failed(error, "look up", key) from error
 
@@ -509,7 +520,17 @@ class FsspecStore(Store):
         await self._files.run(self._delete(self._path(key), key))
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
-        await self._files.run(gather([self._delete(self._path(key), key) for key in keys]))
+        paths = {key: self._path(key) for key in keys}
+        if self._s3:
+            await self._files.run(self._delete_all(list(paths.values())))
+            return
+        await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
+
+    async def _delete_all(self, paths: list[str]) -> None:
+        try:
+            await s3.remove(self._files.living, paths, self)
+        except Exception as error:
+            raise self._failed(error, "delete", "") from error
 
     async def _delete(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
@@ -526,6 +547,13 @@ class FsspecStore(Store):
                 store=self,
                 cure="Make a store on the folder, or on the bucket, that you mean.",
             )
+        if self._s3:
+            async for page in self._pages(prefix, True):
+                # All that the server lists, keys of ours or not, but nothing above.
+                await self._files.run(
+                    self._delete_all([self._prefix + e.key for e in page if e.key.startswith(prefix)])
+                )
+            return
         await self._files.run(self._delete_below(self._directory(prefix), prefix))
 
     async def _delete_below(self, directory: str, prefix: str) -> None:
@@ -554,6 +582,10 @@ class FsspecStore(Store):
     # -- listing ----------------------------------------------------------------------------------
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        if self._s3 and self._base:
+            async for entries in self._pages(prefix, deep):
+                yield [e for e in entries if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
+            return
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
         while pending:
@@ -572,6 +604,23 @@ class FsspecStore(Store):
                         page.append(Entry(f"{above}{child.name}/"))
             for first in range(0, len(page), _PAGE):
                 yield page[first : first + _PAGE]
+
+    async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
+        """Page by page, on the thread where the file system lives, what an S3 server lists."""
+        pages = s3.pages(self._files.living, self._prefix, prefix, deep)
+        try:
+            while True:
+                try:
+                    page = await self._files.run(_next(pages))
+                except Exception as error:
+                    if self._is_absent(error):
+                        return
+                    raise self._failed(error, "list", prefix) from error
+                if page is None:
+                    return
+                yield page
+        finally:
+            await self._files.run(pages.aclose())  # type: ignore[attr-defined]
 
     def _lists(self, name: str) -> bool:
         return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
@@ -664,6 +713,10 @@ class FsspecStore(Store):
                 continue
             found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
         return list(found.values())
+
+
+async def _next(pages: AsyncIterator[list[Entry]]) -> list[Entry] | None:
+    return await anext(pages, None)
 
 
 def _without_secrets(path: str) -> str:
