@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
+    from zarrstore._retry import RetryPolicy
     from zarrstore.storage._fsspec import FsspecStore
     from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
     from zarrstore.storage._gpu import GpuMemoryStore
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._obstore import ObjectStore
     from zarrstore.storage._path import AccessModeLiteral, StorePath
+    from zarrstore.storage._retrying import RetryStore
     from zarrstore.storage._views import SubStore
     from zarrstore.storage._wrapper import WrapperStore
     from zarrstore.storage._zip import ZipStore, ZipStoreAccessModeLiteral
@@ -28,6 +30,8 @@ __all__ = [
     "LoggingStore",
     "MemoryStore",
     "ObjectStore",
+    "RetryPolicy",
+    "RetryStore",
     "StoreLike",
     "StoreMapping",
     "StorePath",
@@ -51,6 +55,7 @@ _PLACES = {
     "StoreMapping": "_mapping",
     "SubStore": "_views",
     "WrapperStore": "_wrapper",
+    **dict.fromkeys(("RetryPolicy", "RetryStore"), "_retrying"),
     **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
     **dict.fromkeys(("ZipStore", "ZipStoreAccessModeLiteral"), "_zip"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_like"),

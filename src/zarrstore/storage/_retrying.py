@@ -1,0 +1,119 @@
+"""Any store, with calls that failed for a passing reason made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._retry import RetryPolicy
+from zarrstore._verbs import ABSENT, ANY, CONFLICT, host_memory
+from zarrstore.storage._wrapper import WrapperStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from zarrstore._verbs import Entry, Verbs
+
+
+class RetryStore(WrapperStore[Any]):
+    """A store around a store that makes calls again which failed for a passing reason.
+
+    Parameters
+    ----------
+    store : Store
+        The store to ask.
+    policy : RetryPolicy, optional
+        When and how often to ask again.
+
+    Notes
+    -----
+    A write whose answer was lost may have happened. Replacing and removing can be done twice. A create
+    that is told on a second attempt that the key has a value reads that back: if it is the very bytes
+    that were to be written, the create counts as done. A write on the condition of a version is treated
+    likewise; a removal on that condition is never made again.
+
+    Pages of a listing that have been handed on are not asked for again: a listing that fails midway starts
+    over, leaving out what it told before.
+    """
+
+    def __init__(self, store: Any, policy: RetryPolicy | None = None) -> None:
+        super().__init__(store)
+        self.policy = policy or RetryPolicy()
+
+    async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+        return await self.policy.call(lambda: below.read(key, request, new), below.sleep)
+
+    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+        asked = list(requests)
+        try:
+            return await below.read_many(asked, new)
+        except self.policy.errors:
+            # One of many failed: all again would fail again, so each gets attempts of its own.
+            await below.sleep(self.policy.wait(1))
+            return [await self._read(below, key, request, new) for key, request in asked]
+
+    async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+        return await self.policy.call(lambda: below.read_versioned(key, request, new), below.sleep)
+
+    async def _stat(self, below: Verbs, key: str) -> Entry | None:
+        return await self.policy.call(lambda: below.stat(key), below.sleep)
+
+    async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        attempt, told = 1, set[str]()
+        while True:
+            try:
+                async for page in below.scan(prefix, deep, sizes):
+                    fresh = [entry for entry in page if entry.key not in told] if told else page
+                    told.update(entry.key for entry in fresh)
+                    yield fresh
+                return
+            except self.policy.errors:
+                if attempt >= self.policy.attempts:
+                    raise
+                await below.sleep(self.policy.wait(attempt))
+                attempt += 1
+
+    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
+        # Pieces are wanted again for a second attempt, so those that come one by one are gathered.
+        pieces = [piece async for piece in pieces] if hasattr(pieces, "__aiter__") else list(pieces)
+        if condition is ANY:
+            return await self.policy.call(lambda: below.write(key, pieces, ANY), below.sleep)
+        tried = False
+
+        async def attempt() -> Any:
+            nonlocal tried
+            again, tried = tried, True
+            answer = await below.write(key, pieces, condition)
+            if answer is CONFLICT and again:
+                return await self._own(below, key, pieces, condition)
+            return answer
+
+        return await self.policy.call(attempt, below.sleep)
+
+    async def _own(self, below: Verbs, key: str, pieces: list[Any], condition: Any) -> Any:
+        """Whether what stands in the way of a second attempt is what the first one wrote."""
+        if condition is ABSENT:
+            found, version = await below.read(key, None, host_memory), None
+        else:
+            found, version = await below.read_versioned(key, None, host_memory) or (None, None)
+        written = found is not None and bytes(found) == b"".join(map(bytes, pieces))
+        return version if written else CONFLICT
+
+    async def _remove(self, below: Verbs, key: str, condition: Any = ANY) -> Any:
+        if condition is not ANY:
+            # A second attempt couldn't tell its own removal from another's.
+            return await below.remove(key, condition)
+        return await self.policy.call(lambda: below.remove(key, ANY), below.sleep)
+
+    async def _remove_many(self, below: Verbs, keys: Iterable[str]) -> None:
+        wanted = list(keys)
+        await self.policy.call(lambda: below.remove_many(wanted), below.sleep)
+
+    async def _remove_below(self, below: Verbs, prefix: str) -> None:
+        await self.policy.call(lambda: below.remove_below(prefix), below.sleep)
+
+    async def _copy(self, below: Verbs, source: str, target: str) -> None:
+        await self.policy.call(lambda: below.copy(source, target), below.sleep)
+
+    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+        wanted = list(parts)
+        await self.policy.call(lambda: below.patch(key, wanted), below.sleep)
