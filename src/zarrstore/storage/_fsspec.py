@@ -466,17 +466,29 @@ class FsspecStore(Store):
             raise
 
     async def _create(self, path: str, key: str, value: bytes) -> Any:
+        # A client that lost its connection sends the create again, and is told of the value that its own
+        # first attempt left. On S3 the value says whose it is.
+        token = os.urandom(16).hex()
+        marked = {"Metadata": {s3.TOKEN: token}} if self._s3 else {}
         for _ in range(5):
             try:
-                await self._files.change("pipe_file", path, value, mode="create")
+                await self._files.change("pipe_file", path, value, mode="create", **marked)
                 return None
             except Exception as error:
                 if errors.is_taken(error):
-                    return CONFLICT
+                    return None if self._s3 and await self._is_ours(path, token, key) else CONFLICT
                 failure = error
                 if not errors.is_contended(error):
                     break
         raise self._failed(failure, "create", key) from failure
+
+    async def _is_ours(self, path: str, token: str, key: str) -> bool:
+        try:
+            return await s3.was_written(self._files.living, path, token)
+        except Exception as error:
+            if self._is_absent(error):
+                return False
+            raise self._failed(error, "create", key) from error
 
     async def _make_folder(self, path: str, key: str) -> None:
         try:

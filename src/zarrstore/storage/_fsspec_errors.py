@@ -33,6 +33,10 @@ _GONE = (404, 410)
 _HARMLESS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, LookupError)
 _NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
+# What botocore and aiohttp raise when a connection fails, which derives from no built-in error.
+_CONNECTION = frozenset(
+    ("HTTPClientError", "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectionError")
+)
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -135,7 +139,11 @@ def translated(error: BaseException, action: str, store: object, key: str | None
             )
         if type(link).__name__ in _CUT_SHORT:
             return TruncatedError(f"could not {action}: {reason}.", store=store, key=key or None)
-        if number in _TRANSIENT or isinstance(link, (TimeoutError, asyncio.TimeoutError, ConnectionError)):
+        if (
+            number in _TRANSIENT
+            or isinstance(link, (TimeoutError, asyncio.TimeoutError, ConnectionError))
+            or not _CONNECTION.isdisjoint(cls.__name__ for cls in type(link).__mro__)
+        ):
             return TransientError(f"could not {action}: {reason}.", store=store, key=key or None)
     if isinstance(error, OSError):
         return from_os_error(error, action=action, store=store, key=key or None)

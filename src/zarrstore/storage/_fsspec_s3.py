@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
+# Under this name, in a value's metadata, a create leaves word of itself.
+TOKEN = "zarrstore-create"
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 
@@ -34,6 +36,13 @@ async def size(fs: Any, path: str) -> int:
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
     return int(answer["ContentLength"])
+
+
+async def was_written(fs: Any, path: str, token: str) -> bool:
+    """Whether a value is the one that a create of ours put there: it carries the token."""
+    bucket, key, _ = fs.split_path(path)
+    answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
+    return bool(answer.get("Metadata", {}).get(TOKEN) == token)
 
 
 async def pages(fs: Any, root: str, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
