@@ -425,6 +425,28 @@ def test_writers_and_pruners_of_one_folder_do_not_trip_over_each_other(store):
     assert names_below(store.root) == []
 
 
+def test_clearing_deleting_and_writing_at_once_is_no_error(store):
+    """Whoever is first, nobody is told of a failure that there wasn't."""
+
+    async def work(number):
+        for i in range(25):
+            await store.set(f"g/{number}/{i % 3}/x", b"1")
+            if number == 0:
+                await store.clear()
+            elif number < 3:
+                await store.delete_dir("g" if number == 1 else f"g/{number}")
+            else:
+                await store.create(f"g/{number}/{i % 3}/y", b"1")
+                await store.delete(f"g/{number}/{i % 3}/x")
+
+    async def all_of_them():
+        await asyncio.gather(*(work(number) for number in range(8)))
+
+    asyncio.run(all_of_them())
+    store.clear_sync()
+    assert list(store.list_sync()) == []
+
+
 def test_is_temporary_is_exact():
     assert is_temporary(make_name())
     for name in (".zarrstore-", ".zarrstore-123.tmp", "zarrstore-0123456789abcdef.tmp", make_name() + "x"):

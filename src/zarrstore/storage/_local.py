@@ -42,6 +42,8 @@ _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSY
 
 # Largest value, in bytes, that is read or written in place: copying it takes some 20 µs.
 _IN_PLACE = 128 * 1024
+# How often to try again when others remove what is being written or removed.
+_PATIENCE = 100
 # No file is that large; what some file systems say of a folder is larger still.
 _ENDLESS = 1 << 62
 
@@ -307,6 +309,16 @@ class LocalStore(Store):
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        for _ in range(_PATIENCE):
+            try:
+                return self._write_once(key, pieces, condition)
+            except FileNotFoundError as error:
+                # Somebody removed the folder, and our temporary file with it, before that got its name.
+                if not isinstance(pieces, (tuple, list)):
+                    raise self._error(error, "write", key) from error  # what is gone can't be had again
+        raise self._unsettled(key)
+
+    def _write_once(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         path = self._target(key)
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
@@ -333,7 +345,7 @@ class LocalStore(Store):
                 for changed in (folder, *map(os.path.dirname, made)):
                     syncing.FOLDERS.sync(changed)
             return answer
-        except StoreError:
+        except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
@@ -365,7 +377,7 @@ class LocalStore(Store):
 
     def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
         """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
-        for _ in range(100):
+        for _ in range(_PATIENCE):
             try:
                 return files.open_patiently(temporary, files.MAKE)
             except FileNotFoundError:
@@ -373,7 +385,10 @@ class LocalStore(Store):
             except NotADirectoryError:
                 self._check_root()
                 raise self._conflict(key) from None
-        raise BackendError("its folder is removed again and again while it is written.", store=self, key=key)
+        raise self._unsettled(key)
+
+    def _unsettled(self, key: str) -> BackendError:
+        return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
     def _make_folder(self, folder: str, key: str) -> list[str]:
         """Make a folder and those above it; returns the ones that weren't there."""
@@ -534,7 +549,13 @@ class LocalStore(Store):
         except OSError:
             pass  # not readable: rmtree says why
         try:
-            shutil.rmtree(path)
+            for _ in range(_PATIENCE):
+                try:
+                    shutil.rmtree(path)
+                    return
+                except FileNotFoundError:  # somebody else removes it as well
+                    if not os.path.lexists(path):
+                        return
         except OSError as error:
             raise self._error(error, "delete all of", prefix) from error
         finally:
@@ -557,13 +578,17 @@ class LocalStore(Store):
             with os.scandir(folder) as found:
                 entries = list(found)
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    self._remove_tree(entry.path, entry.name)
-                else:
-                    try:
+                try:
+                    if is_temporary(entry.name):
+                        reap(entry.path)  # what somebody is at work on stays
+                    elif entry.is_dir(follow_symlinks=False):
+                        aside = os.path.join(folder, make_name())
+                        os.rename(entry.path, aside)
+                        self._remove_tree(aside, entry.name)
+                    else:
                         os.unlink(entry.path)
-                    except FileNotFoundError:
-                        pass
+                except FileNotFoundError:
+                    continue
         except FileNotFoundError:
             return
         except StoreError:
