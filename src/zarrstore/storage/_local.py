@@ -48,6 +48,16 @@ _PATIENCE = 100
 _ENDLESS = 1 << 62
 
 
+# What a store knows of its file system before the first call that may block has looked.
+_UNSURVEYED = {
+    "_surveyed": False,
+    "_in_place": False,
+    "_plainly": False,
+    "_cached_opens": False,
+    "_fails_late": True,
+}
+
+
 class LocalStore(Store):
     """A store whose keys are the files below a folder.
 
@@ -88,6 +98,11 @@ class LocalStore(Store):
     )
 
     root: Path
+    _surveyed: bool
+    _in_place: bool  # whether what lies in the page cache may be read on an event loop
+    _plainly: bool  # ... by any read: the file system is memory
+    _cached_opens: bool  # ... only if opening needs no disk either
+    _fails_late: bool  # whether a write may fail as late as at its close
 
     def __init__(
         self,
@@ -116,10 +131,7 @@ class LocalStore(Store):
 
     def _forget_survey(self) -> None:
         """Start with the pool alone; the first call there finds out what the file system allows."""
-        self._surveyed = False
-        self._in_place = False  # whether what lies in the page cache may be read on an event loop
-        self._plainly = False  # ... by any read: the file system is memory
-        self._cached_opens = False  # ... only if opening needs no disk either
+        self.__dict__.update(_UNSURVEYED)
 
     def _survey(self) -> None:
         kind = files.file_system(self._root)
@@ -128,6 +140,7 @@ class LocalStore(Store):
             self._plainly or (bool(files.NOWAIT) and not files.is_distant(kind))
         )
         self._cached_opens = files.CAN_OPEN_CACHED and not self._plainly
+        self._fails_late = not kind or files.is_distant(kind)
         self._surveyed = True
 
     @property
@@ -332,7 +345,7 @@ class LocalStore(Store):
                 files.write_all(descriptor, piece)
             if self.fsync != "none":
                 syncing.sync_file(descriptor, self.fsync)
-            if not self._plainly:
+            if self._fails_late:
                 # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
                 # asks for that while the old value is still in place, and keeps our claim.
                 os.close(os.dup(descriptor))
@@ -648,8 +661,7 @@ class LocalStore(Store):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # Another host may have another file system there.
-        state.update(_surveyed=False, _in_place=False, _plainly=False, _cached_opens=False)
-        return state
+        return {**state, **_UNSURVEYED}
 
 
 def _quietly(tidy: Callable[[Any], None], what: Any) -> None:
