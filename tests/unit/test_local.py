@@ -18,7 +18,7 @@ from zarrstore.errors import (
     RootError,
     TruncatedError,
 )
-from zarrstore.storage import LocalStore, _files, _temporary
+from zarrstore.storage import LocalStore, _files, _removal, _temporary
 from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
 
 
@@ -91,9 +91,9 @@ def test_a_root_that_is_a_file_is_an_error_not_an_empty_store(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
-def test_the_file_systems_own_root_is_never_cleared():
+def test_the_file_systems_own_root_is_never_cleared(monkeypatch):
     store = LocalStore("/")
-    store._remove_inside = None  # if the refusal failed, this would stop it
+    monkeypatch.setattr(_removal, "empty_folder", None)  # if the refusal failed, this would stop it
     for call in (store.clear_sync, lambda: store.delete_dir_sync(""), lambda: asyncio.run(store.clear())):
         with pytest.raises(RefusedError, match="whole file system"):
             call()
@@ -140,6 +140,21 @@ def test_links_are_followed_by_reads_and_listings_and_removed_not_followed(tmp_p
     assert not store.exists_sync("broken")
     store.clear_sync()
     assert names_below(store.root) == []
+    assert (scratch / "0").read_bytes() == b"far"
+
+
+def test_delete_dir_of_a_link_removes_the_link_only(tmp_path, store):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "0").write_bytes(b"far")
+    store.set_sync("near", b"1")
+    (store.root / "c").symlink_to(scratch)
+    store.delete_dir_sync("c")
+    assert list(store.list_sync()) == ["near"]
+    assert (scratch / "0").read_bytes() == b"far"
+    (store.root / "c").symlink_to(scratch)
+    store.delete_sync("c")
+    assert list(store.list_sync()) == ["near"]
     assert (scratch / "0").read_bytes() == b"far"
 
 

@@ -29,8 +29,9 @@ from zarrstore.errors import (
     from_os_error,
 )
 from zarrstore.storage import _files as files
+from zarrstore.storage import _removal as removal
 from zarrstore.storage import _sync as syncing
-from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
+from zarrstore.storage._temporary import claim, is_temporary, make_name
 from zarrstore.storage._walk import Tree
 
 if TYPE_CHECKING:
@@ -471,14 +472,8 @@ class LocalStore(Store):
         """Remove a folder that holds no key, where a value is to lie."""
         if os.path.islink(path) or self._tree().has_key(key + "/"):
             raise self._conflict(key)
-        for parent, _, names in os.walk(path, topdown=False):
-            for name in names:
-                if is_temporary(name):
-                    reap(os.path.join(parent, name))
-            try:
-                os.rmdir(parent)
-            except OSError:
-                raise self._conflict(key) from None
+        if not removal.remove_hollow(path):
+            raise self._conflict(key)
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         parts = list(parts)
@@ -515,7 +510,7 @@ class LocalStore(Store):
                 return self._remove_below(key + "/")
             raise self._error(error, "delete", key) from error
         self._sync_name(path)
-        self._prune(os.path.dirname(path))
+        removal.prune(os.path.dirname(path), self._root)
         return None
 
     def _sync_name(self, path: str) -> None:
@@ -523,59 +518,29 @@ class LocalStore(Store):
         if self.fsync == "full":
             syncing.FOLDERS.sync(os.path.dirname(path))
 
-    def _prune(self, folder: str) -> None:
-        """Remove folders that have become empty, from the inside out; never the root."""
-        while len(folder) > len(self._root) and folder.startswith(self._base):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                return
-            folder = os.path.dirname(folder)
-
     def _remove_below(self, prefix: str) -> None:
-        if not prefix:
-            self._remove_all()
-            return
-        path = self._target(prefix[:-1])
-        aside = os.path.join(os.path.dirname(path), make_name())
+        path = self._target(prefix[:-1]) if prefix else self._root
         try:
+            if not prefix:
+                self._refuse_machine()
+                removal.empty_folder(path)
+                return
             if os.path.islink(path):
-                self._remove_inside(os.path.realpath(path))
-                return
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                return
-            # Aside first, so that no reader sees half of it; whoever dies in between leaves litter, not keys.
-            os.rename(path, aside)
+                # Its keys are gone with the link; what it leads to may be others' as well.
+                if os.path.isdir(path):
+                    os.unlink(path)
+            elif stat.S_ISDIR(os.lstat(path).st_mode):
+                removal.remove_folder(path)
             self._sync_name(path)
+        except StoreError:
+            raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return
-            raise self._error(error, "delete", prefix) from error
-        self._remove_tree(aside, prefix)
-        self._prune(os.path.dirname(path))
-
-    def _remove_tree(self, path: str, prefix: str) -> None:
-        descriptor = -1
-        try:
-            descriptor = os.open(path, files.FOLDER)
-            claim(descriptor)
-        except OSError:
-            pass  # not readable: rmtree says why
-        try:
-            for _ in range(_PATIENCE):
-                try:
-                    shutil.rmtree(path)
-                    return
-                except FileNotFoundError:  # somebody else removes it as well
-                    if not os.path.lexists(path):
-                        return
-        except OSError as error:
             raise self._error(error, "delete all of", prefix) from error
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+        removal.prune(os.path.dirname(path), self._root)
 
-    def _remove_all(self) -> None:
+    def _refuse_machine(self) -> None:
         if os.path.dirname(self._root) == self._root:
             raise RefusedError(
                 "this store's root is the root of the whole file system: clearing it empties the machine.",
@@ -583,31 +548,6 @@ class LocalStore(Store):
                 cure="Make a store on the folder that you mean.",
             )
         self._check_root()
-        self._remove_inside(self._root)
-
-    def _remove_inside(self, folder: str) -> None:
-        """Remove what lies in a folder, but not the folder; links are removed, not followed."""
-        try:
-            with os.scandir(folder) as found:
-                entries = list(found)
-            for entry in entries:
-                try:
-                    if is_temporary(entry.name):
-                        reap(entry.path)  # what somebody is at work on stays
-                    elif entry.is_dir(follow_symlinks=False):
-                        aside = os.path.join(folder, make_name())
-                        os.rename(entry.path, aside)
-                        self._remove_tree(aside, entry.name)
-                    else:
-                        os.unlink(entry.path)
-                except FileNotFoundError:
-                    continue
-        except FileNotFoundError:
-            return
-        except StoreError:
-            raise
-        except OSError as error:
-            raise self._error(error, "delete all of", "") from error
 
     # -- listing ----------------------------------------------------------------------------------
 
