@@ -143,9 +143,9 @@ def test_listings():
     assert sorted(index.below("a/")) == ["a/c/0/0", "a/c/0/1", "a/zarr.json"]
     assert list(index.within("none/")) == []
     index.put("new/key", Member(0, 0, 0, 0, 0, 0, 1, -1, 0))
-    assert index.has_below("new/")
+    assert index.first_below("new/")
     index.drop("new/key")
-    assert not index.has_below("new/")
+    assert index.first_below("new/") is None
     index.drop_below("a/")
     assert sorted(index.below("")) == ["a", "b/c/0", "zarr.json"]
     assert index.live_rows().sum() == 6

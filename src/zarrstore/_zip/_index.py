@@ -7,6 +7,7 @@ The directory's numbers stay in numpy arrays, a few tens of bytes a member; keys
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -258,6 +259,15 @@ class Index:
             return directory.member(found)
         return found  # type: ignore[return-value]
 
+    def size(self, key: str) -> int | None:
+        """Return the size of a key's value, or None."""
+        found = self.rows.get(key)
+        if type(found) is int:
+            directory = self.directory
+            assert directory is not None
+            return directory.size.item(found)  # type: ignore[no-any-return]
+        return None if found is None else found.size  # type: ignore[union-attr]
+
     def put(self, key: str, member: Member) -> None:
         """Let a key mean a member."""
         with self.lock:
@@ -278,9 +288,19 @@ class Index:
                 del self.rows[name]
             self._tree = None
 
-    def has_below(self, prefix: str) -> bool:
-        """Whether a key lies below a directory."""
-        return bool(self.tree().get(prefix))
+    @property
+    def has_tree(self) -> bool:
+        """Whether a listing needs no more than to look."""
+        return self._tree is not None
+
+    def first_below(self, prefix: str) -> str | None:
+        """Return a key below a directory, or None; even a long directory costs no copy of it."""
+        tree = self.tree()
+        while True:
+            found = list(islice(tree.get(prefix, ()), 1))  # a single step, so that threads may change it
+            if not found or found[0][-1] != "/":
+                return found[0] if found else None
+            prefix = found[0]
 
     def tree(self) -> dict[str, dict[str, None]]:
         """Return what lies one level below each directory; built by the first listing."""

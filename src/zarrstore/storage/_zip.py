@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self, TypeAlias
 
+    from zarrstore._zip._index import Index
     from zarrstore._zip._reader import View
     from zarrstore._zip._repair import RepairReport
     from zarrstore._zip._source import Source
@@ -31,8 +32,8 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 _FSYNC = ("none", "data", "full")
 
-# Pages come out of memory, so the first needn't be a short one.
-_PAGE = 2000
+# Large enough that a page's cost vanishes, small enough to hold no loop for long.
+_PAGE = 1000
 
 
 class ZipStore(Store):
@@ -268,23 +269,36 @@ class ZipStore(Store):
         return [self._read_from(view, key, request, new) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
-        member = self._view().index.find(key)
-        return None if member is None else Entry(key, member.size)
+        size = self._view().index.size(key)
+        return None if size is None else Entry(key, size)
+
+    def _stat_now(self, key: str) -> Any:
+        return WAIT if self._archive.view is None else self._stat(key)
+
+    def _lists_now(self) -> bool:
+        view = self._archive.view
+        return view is not None and view.index.has_tree
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         index = self._view().index
-        paths = iter(index.below(prefix) if deep else index.within(prefix))
+        if deep:
+            # Whoever asks only whether there is a key takes no more than the first page.
+            first = index.first_below(prefix)
+            if first is None:
+                return
+            yield _entries([first], index, sizes)
+            paths: Iterator[str] = filter(first.__ne__, index.below(prefix))
+        else:
+            paths = iter(index.within(prefix))
         while page := list(islice(paths, _PAGE)):
-            if not sizes:
-                yield list(map(Entry, page))
-                continue
-            members = [(path, None if path[-1] == "/" else index.find(path)) for path in page]
-            # A key without a member was removed while we looked.
-            yield [
-                Entry(path, None if member is None else member.size)
-                for path, member in members
-                if member is not None or path[-1] == "/"
-            ]
+            yield _entries(page, index, sizes)
+
+    def _names(self, prefix: str) -> Iterator[list[str]]:
+        skip = len(prefix)
+        paths = self._view().index.within(prefix)
+        names = [path[skip:-1] if path[-1] == "/" else path[skip:] for path in paths]
+        # A key and a directory may share a name.
+        yield list(dict.fromkeys(names))
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -307,7 +321,7 @@ class ZipStore(Store):
         if not prefix:
             with _Named(self, "clear", None):
                 self._archive.clear()
-        elif self._view().index.has_below(prefix):
+        elif self._view().index.first_below(prefix) is not None:
             self._check_deletes(prefix)
             with _Named(self, "delete all of", prefix):
                 self._archive.remove_below(prefix)
@@ -375,6 +389,15 @@ class ZipStore(Store):
         headers of foreign archives are counted by their least size."""
         with _Named(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
+    """Lines of a listing; what was removed while we looked is left out if sizes are wanted."""
+    new = tuple.__new__  # as Entry(...), in half the time
+    if not sizes:
+        return [new(Entry, (path, None, None)) for path in paths]
+    sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
+    return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
 
 
 def _open_source(origin: Any) -> Source:
