@@ -165,7 +165,9 @@ async def reading(bench, folder, members):
         "getsize_prefix of 1,000 (a call)",
         {who: lambda s=s: s.getsize_prefix(f"g{middle}/c") for who, s in both.items()},
     )
-    await bench.line("list (a key)", {who: lambda s=s: collect(s.list()) for who, s in both.items()}, per=members)
+    await bench.line(
+        "list (a key)", {who: lambda s=s: collect(s.list()) for who, s in both.items()}, per=members
+    )
     theirs.close()
     ours.close()
 
@@ -224,7 +226,9 @@ async def arrays(bench, folder):
         per=2000,
     )
     calls = {
-        who: lambda make=make: np.testing.assert_array_equal(zarr.open_array(make(), mode="r")[::400], data[::400])
+        who: lambda make=make: np.testing.assert_array_equal(
+            zarr.open_array(make(), mode="r")[::400], data[::400]
+        )
         for who, make in makers("r").items()
     }
     for call in calls.values():

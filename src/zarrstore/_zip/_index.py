@@ -56,6 +56,9 @@ _MEMBER = np.dtype(
 )
 _UNICODE_PATH = 0x7075
 
+# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
+PAGE = 1000
+
 
 class Directory:
     """The records of a central directory, as arrays with a row a record.
@@ -178,7 +181,7 @@ class Directory:
 
     def member(self, row: int) -> Member:
         """Return one row as a member."""
-        return Member._make(self.members.item(row))
+        return tuple.__new__(Member, self.members.item(row))  # as Member._make does, in half the time
 
     def limit(self, member: Member) -> int:
         """Where a member's data must end at the latest: at the next header, or at the directory."""
@@ -354,16 +357,40 @@ class Index:
         """Keys and directories one level below a directory; a directory's ends in ``/``."""
         return list(self.tree().get(prefix, ()))
 
-    def below(self, prefix: str) -> Iterator[str]:
-        """All keys below a directory, from a snapshot of each directory on the way."""
+    def names(self, prefix: str) -> list[str]:
+        """Names one level below a directory, once each."""
+        paths = self.within(prefix)
+        if not paths:
+            return paths
+        # All at once instead of name by name. No key holds a NUL, and none of these a slash behind
+        # the directory's, but for one at its end.
+        text = "\0".join(paths)[len(prefix) :]
+        plain = text.replace("/\0", "\0").removesuffix("/")
+        names = plain.split("\0" + prefix)
+        # Where there are directories, a key may share a name with one.
+        return names if len(plain) == len(text) else list(dict.fromkeys(names))
+
+    def below(self, prefix: str) -> Iterator[list[str]]:
+        """Pages of all keys below a directory, from a snapshot of each directory on the way."""
+        first = self.first_below(prefix)
+        if first is None:
+            return
+        # Whoever asks only whether there is a key takes no more than this page.
+        yield [first]
         tree = self.tree()
+        page: list[str] = []
         pending = [prefix]
         while pending:
             for path in list(tree.get(pending.pop(), ())):
                 if path[-1] == "/":
                     pending.append(path)
-                else:
-                    yield path
+                elif path != first:
+                    page.append(path)
+            if len(page) >= PAGE:
+                yield from pages(page)
+                page = []
+        if page:
+            yield page
 
     def live_rows(self) -> Any:
         """Which rows of the directory still count, as an array of truth values."""
@@ -378,6 +405,11 @@ class Index:
         """Keys whose members lie behind the last end record."""
         with self.lock:
             return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
+
+
+def pages(paths: list[str]) -> Iterator[list[str]]:
+    """Cut a listing into pages."""
+    return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
 
 
 def _is_name(text: str) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import zipfile
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from zarrstore._threads import hop
 from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
 from zarrstore._zip._archive import Archive, alive
+from zarrstore._zip._index import pages
 from zarrstore._zip._source import FileSource, ObjectSource, StoreSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 _FSYNC = ("none", "data", "full")
-
-# Large enough that a page's cost vanishes, small enough to hold no loop for long.
-_PAGE = 1000
 
 
 class ZipStore(Store):
@@ -281,24 +278,11 @@ class ZipStore(Store):
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         index = self._view().index
-        if deep:
-            # Whoever asks only whether there is a key takes no more than the first page.
-            first = index.first_below(prefix)
-            if first is None:
-                return
-            yield _entries([first], index, sizes)
-            paths: Iterator[str] = filter(first.__ne__, index.below(prefix))
-        else:
-            paths = iter(index.within(prefix))
-        while page := list(islice(paths, _PAGE)):
+        for page in index.below(prefix) if deep else pages(index.within(prefix)):
             yield _entries(page, index, sizes)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        skip = len(prefix)
-        paths = self._view().index.within(prefix)
-        names = [path[skip:-1] if path[-1] == "/" else path[skip:] for path in paths]
-        # A key and a directory may share a name.
-        yield list(dict.fromkeys(names))
+        yield self._view().index.names(prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
