@@ -351,7 +351,7 @@ class ZipStore(Store):
         path : str or Path
             The archive.
         output : str or Path, optional
-            Where to write the new one instead.
+            Where to write the new one instead; there must be no file yet.
 
         Returns
         -------
