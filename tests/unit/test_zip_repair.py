@@ -125,6 +125,10 @@ def test_a_whole_archive_is_left_alone(tmp_path):
     other = tmp_path / "other.zip"
     assert ZipStore.repair(path, output=other).changed
     assert by_zipfile(other) == {"k": b"v"}
+    for output in (other, path):
+        with pytest.raises(FileExistsError, match="another place"):
+            ZipStore.repair(path, output=output)
+    assert path.stat().st_ino == before.st_ino
 
 
 def test_a_damaged_member_is_named_and_the_original_kept(tmp_path):

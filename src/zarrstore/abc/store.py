@@ -299,6 +299,9 @@ class Store(SyncFace):
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
 
+    def _lists_now(self) -> bool:
+        return False
+
     # -- views ------------------------------------------------------------------------------------
 
     def sub(self, path: str) -> Store:
