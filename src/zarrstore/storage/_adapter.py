@@ -52,9 +52,14 @@ class ForeignStore(Store):
         return type(self)(self._store.with_read_only(read_only))
 
     async def _open(self) -> None:
-        if not self._store._is_open:
+        await super()._open()
+        if self._store._is_open:
+            return
+        try:
             await self._store._open()
-        self._is_open = True
+        except BaseException:
+            self._is_open = False
+            raise
 
     def close(self) -> None:
         """Close the adapted store."""
