@@ -13,6 +13,7 @@ from zarrstore.errors import UnsupportedOperationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Self
 
 _PAGE = 1000
 
@@ -47,9 +48,11 @@ class ForeignStore(Store):
         """Whether the adapted store is read-only."""
         return bool(self._store.read_only)
 
-    def with_read_only(self, read_only: bool = False) -> ForeignStore:
+    def with_read_only(self, read_only: bool = False) -> Self:
         """Return an adapter of the adapted store's own read-only, or writable, form."""
-        return type(self)(self._store.with_read_only(read_only))
+        other = super().with_read_only(read_only)
+        other._store = self._store.with_read_only(read_only)
+        return other
 
     async def _open(self) -> None:
         await super()._open()
