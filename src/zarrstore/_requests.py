@@ -14,6 +14,9 @@ from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from zarr.abc import store as theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,12 @@ class SuffixByteRequest:
 
 
 ByteRequest = RangeByteRequest | OffsetByteRequest | SuffixByteRequest
+
+if TYPE_CHECKING:
+    # What public methods take: zarr-python's own requests too. Anything, where it isn't installed.
+    ByteRequestLike: TypeAlias = (
+        ByteRequest | theirs.RangeByteRequest | theirs.OffsetByteRequest | theirs.SuffixByteRequest
+    )
 
 
 class _LenientRange(RangeByteRequest):

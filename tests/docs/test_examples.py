@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy_cupy
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,8 @@ def pages_with(language):
 @pages_with("python")
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if page.name == "gpu.md":
+        numpy_cupy.install(monkeypatch)  # few machines have the real one
     namespace = {"__name__": "example"}
     for line, code in blocks(page, "python"):
         # Blank lines in front let a traceback name the line of the page.

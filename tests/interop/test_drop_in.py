@@ -1,5 +1,6 @@
 """Acceptance by zarr-python in any order of imports and in any process; readers in many processes."""
 
+import asyncio
 import multiprocessing
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import zarr
+import zarr.storage
 from zarr.abc.store import Store as ZarrStore
 
 from zarrstore.storage import LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
@@ -235,3 +237,17 @@ def test_type_checkers_see_what_is_needed_of_a_store():
     ]
     for store in (MemoryStore(), WrapperStore(MemoryStore()), ZipStore("a.zip")):
         assert [name for name in names if not hasattr(store, name)] == []
+
+
+def test_a_store_of_zarrs_is_opened_once_and_stays_closed_if_that_fails(tmp_path):
+    async def main():
+        store = WrapperStore(zarr.storage.MemoryStore())
+        await store._open()
+        with pytest.raises(ValueError, match="already open"):
+            await store._below._open()
+        missing = WrapperStore(zarr.storage.LocalStore(tmp_path / "missing", read_only=True))
+        with pytest.raises(FileNotFoundError):
+            await missing._below._open()
+        assert not missing._below._is_open
+
+    asyncio.run(main())

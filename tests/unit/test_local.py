@@ -45,6 +45,12 @@ def test_only_a_write_creates_the_root(store):
     assert names_below(store.root) == ["a"]
 
 
+def test_the_root_is_the_folder(tmp_path):
+    for given in (tmp_path / "root", str(tmp_path / "root"), f"{tmp_path}/./root/"):
+        assert LocalStore(given).root == tmp_path / "root"
+        assert isinstance(LocalStore(given).root, Path)
+
+
 def test_two_spellings_of_one_folder_are_one_store(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
