@@ -102,8 +102,12 @@ def test_archives_are_written_in_local_files_only(tmp_path, place, archive):
         store = make_store_sync(form.format(where), mode="a")
         store.set_sync("l", b"2")
         store.close()
+        with make_store_sync(form.format(where), mode="r+") as store:
+            store.set_sync("m", b"3")
         with zipfile.ZipFile(where) as found:
-            assert found.namelist() == ["k", "l"]
+            assert found.namelist() == ["k", "l", "m"]
+        with pytest.raises(FileNotFoundError):
+            make_store_sync(form.format(tmp_path / "missing"), mode="r+").set_sync("k", b"")
         with pytest.raises(FileExistsError):
             asyncio.run(make_store_path(form.format(where), mode="w-"))
         with pytest.raises(FileNotFoundError):

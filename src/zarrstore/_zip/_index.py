@@ -179,10 +179,6 @@ class Directory:
             return field[5:].decode("utf-8", "surrogateescape")
         return raw.decode("cp437")
 
-    def member(self, row: int) -> Member:
-        """Return one row as a member."""
-        return tuple.__new__(Member, self.members.item(row))  # as Member._make does, in half the time
-
     def limit(self, member: Member) -> int:
         """Where a member's data must end at the latest: at the next header, or at the directory."""
         following = member.row + 1
@@ -248,6 +244,7 @@ class Index:
         self.directory = directory
         self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
         self.lock = threading.RLock()
+        self._row: Any = None if directory is None else directory.members.item
         self._tree: dict[str, dict[str, None]] | None = None
 
     def __len__(self) -> int:
@@ -257,9 +254,7 @@ class Index:
         """Return a key's member, or None."""
         found = self.rows.get(key)
         if type(found) is int:
-            directory = self.directory
-            assert directory is not None
-            return directory.member(found)
+            return tuple.__new__(Member, self._row(found))  # as Member._make does, in half the time
         return found  # type: ignore[return-value]
 
     def size(self, key: str) -> int | None:

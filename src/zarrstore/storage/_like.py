@@ -226,10 +226,10 @@ def _from_archive(
     if outer is None and scheme in ("", "file") and "::" not in place:
         _check_unused(options, place)
         path = _local_path(place) if scheme else place
-        if mode in (None, "r") or os.path.exists(path):
-            store = ZipStore(path, mode="r" if mode in (None, "r") else "a")
+        if mode in (None, "r", "r+"):
+            store = ZipStore(path, read_only=mode != "r+")  # either way it makes no file
         else:
-            store = ZipStore(path, mode="x" if mode == "w-" else "a")
+            store = ZipStore(path, mode="x" if mode == "w-" and not os.path.exists(path) else "a")
     else:
         if mode not in (None, "r"):
             raise UnsupportedOperationError(

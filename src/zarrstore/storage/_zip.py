@@ -139,6 +139,7 @@ class ZipStore(Store):
                 "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
                 f"not {type(path).__name__}"
             )
+        self._check_system()
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -146,6 +147,15 @@ class ZipStore(Store):
         self._options = {"mmap": mmap, "fsync": fsync}
         # A read-only store must not make a new file of an old one, nor any file at all.
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
+
+    def _check_system(self) -> None:
+        """Refuse to write where the system has no call to write at a place, before any file is touched."""
+        if not self.read_only and not hasattr(os, "pwrite"):
+            raise UnsupportedOperationError(
+                "zip archives can't be written on this system, only read.",
+                store=self,
+                cure="Use mode='r', or write to a LocalStore.",
+            )
 
     def _make_archive(self, mode: str) -> Archive:
         origin = self._origin
@@ -205,6 +215,7 @@ class ZipStore(Store):
         if self._origin is not None and not read_only:
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
+        other._check_system()
         other._archive = self._archive
         return other
 
