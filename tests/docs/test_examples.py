@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy_cupy
 import pytest
@@ -37,7 +39,9 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "gpu.md":
         numpy_cupy.install(monkeypatch)  # few machines have the real one
-    namespace = {"__name__": "example"}
+    module = ModuleType("example")  # a real one, so that its classes can be pickled
+    monkeypatch.setitem(sys.modules, "example", module)
+    namespace = module.__dict__
     for line, code in blocks(page, "python"):
         # Blank lines in front let a traceback name the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
@@ -95,7 +99,6 @@ def test_fragments_of_the_changelog_are_named_as_agreed():
 def test_the_main_job_runs(tmp_path):
     """The README's first command, without the installation."""
     import subprocess
-    import sys
 
     for package in ("nibabel", "rich", "zarr"):
         pytest.importorskip(package)
