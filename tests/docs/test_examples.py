@@ -111,3 +111,18 @@ def test_the_main_job_runs(tmp_path):
     assert done.stdout.endswith("all is well\n")
     assert done.stdout.count("equal byte for byte") >= 4
     shutil.rmtree(tmp_path / "out")
+
+
+def test_the_conformance_example_knows_every_question_and_its_table_is_there(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import conformance
+
+    for question in conformance.QUESTIONS:
+        assert conformance.subject_of(question) in conformance.SUBJECTS
+    asked, wrong = conformance.examine(conformance.STORES["Memory"], tmp_path)
+    assert asked.total() == len(conformance.QUESTIONS)
+    assert wrong.total() == 0
+    table = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    for subject in conformance.SUBJECTS:
+        assert f"| {subject} |" in table
