@@ -61,11 +61,14 @@ class SuffixByteRequest:
 
 ByteRequest = RangeByteRequest | OffsetByteRequest | SuffixByteRequest
 
+# What public methods take: zarr-python's own requests too. For type checkers, anything where it isn't
+# installed; at runtime its classes are not imported, and `as_request` goes by their fields.
 if TYPE_CHECKING:
-    # What public methods take: zarr-python's own requests too. Anything, where it isn't installed.
     ByteRequestLike: TypeAlias = (
         ByteRequest | theirs.RangeByteRequest | theirs.OffsetByteRequest | theirs.SuffixByteRequest
     )
+else:
+    ByteRequestLike = ByteRequest
 
 
 class _LenientRange(RangeByteRequest):

@@ -13,15 +13,28 @@ pytest.importorskip("mypy")
 SOURCE = Path(__file__).parents[2] / "src"
 
 RIGHT = """
+    from typing import Any
+
     import zarr
     import zarr.abc.store
     import zarr.storage
     from zarr.core.buffer import default_buffer_prototype
     from zarrstore import Buffer, RangeByteRequest, Store, StorePath
+    from zarrstore.abc.store import ByteRequestLike
     from zarrstore.buffer import cpu
     from zarrstore.storage import (
         FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore, ZipStore
     )
+
+
+    class Loud(WrapperStore[MemoryStore]):
+        supports_partial_writes = False
+
+        async def get(
+            self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
+        ) -> Any:
+            return await super().get(key, prototype, byte_range)
+
 
     array = zarr.create_array(MemoryStore(), shape=(4,), dtype="i4")
     zarr.open(store=LocalStore("data.zarr"))

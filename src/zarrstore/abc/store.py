@@ -15,6 +15,7 @@ from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_
 from zarrstore._keys import check_key, check_prefix
 from zarrstore._requests import (
     ByteRequest,
+    ByteRequestLike,
     OffsetByteRequest,
     RangeByteRequest,
     SuffixByteRequest,
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store as TheirStore
 
-    from zarrstore._requests import ByteRequestLike
-
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
     # property `__class__` does that, and nothing of zarr-python's is imported.
     class _Base(SyncFace, TheirStore):
@@ -65,6 +64,7 @@ __all__ = [
     "CONFLICT",
     "WAIT",
     "ByteRequest",
+    "ByteRequestLike",
     "Capabilities",
     "Condition",
     "Entry",
