@@ -12,7 +12,7 @@ CONTRACT = {
     "LoggingStore": "tests/contract/test_wrapping_stores.py::TestLogging",
     "MemoryStore": "tests/contract/test_stores.py::TestMemory",
     "WrapperStore": "tests/contract/test_stores.py::TestWrapper",
-    "ZipStore": "tests/contract/test_view_stores.py::TestZip",
+    "ZipStore": "tests/contract/test_views_contract.py::TestZip",
 }
 
 # Member, sentence, question of the contract.
