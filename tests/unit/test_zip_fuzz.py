@@ -135,6 +135,14 @@ def test_streamed_archives_with_large_descriptors_are_repaired(tmp_path, method)
         assert {key: store.get_sync(key).to_bytes() for key in store.list_sync()} == values
 
 
+def test_an_encrypted_member_with_an_impossible_size_is_not_passed_on():
+    extra = struct.pack("<HHQ", 1, 8, 1 << 63)
+    local = (
+        struct.pack("<4s5H3L2H", b"PK\3\4", 20, 1, 0, 0, 33, 0, 0, 0xFFFFFFFF, 1, len(extra)) + b"a" + extra
+    )
+    check(local + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0))
+
+
 def test_lzma_that_promises_too_much_takes_no_memory():
     head = struct.pack("<BBHBL", 9, 4, 5, 93, 0xFFFFFFFF)
     data = head + bytes(40)

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20
+# Sizes are signed for whoever reads them, us included.
+_LARGEST = (1 << 63) - 1
 _HEADER = 1 << 10
 _DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
 _RECORDS = (
@@ -229,6 +231,8 @@ def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
 def _check(source: FileSource, member: Member) -> None:
     if member.start + member.packed > source.size():
         raise CorruptError("the file ends within its data.")
+    if member.size > _LARGEST:
+        raise CorruptError(f"it promises {member.size} bytes, which no file can hold.")
     if member.flags & ENCRYPTED:
         return  # copied as it is; whoever has the password will see
     if member.method == STORED:
