@@ -158,6 +158,8 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         If somebody is writing it.
     KeyConflictError
         If there is a file at ``output``.
+    CorruptError
+        If there is nothing to save, and nothing that says that this was an archive.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
@@ -183,6 +185,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         report.saved_bytes = sum(item.member.size for item in whole)
         if output is None and not report.lost and view is not None and view.is_closed:
             return report
+        if view is None and not whole and not _began_as_archive(source):
+            raise CorruptError(
+                "nothing in this file looks like part of a zip archive; it was left as it is.",
+                store=f"zip://{real}",
+                cure="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
+            )
         _write_new(source, whole, target, real, report, comment=_comment(view))
         return report
     except StoreError as error:
@@ -190,6 +198,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         raise
     finally:
         unlock_and_close(descriptor)
+
+
+def _began_as_archive(source: FileSource) -> bool:
+    """Whether a file begins as an archive does, or is too short to tell."""
+    head = bytes(source.read(0, min(4, source.size())))
+    return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
 
 
 def _comment(view: View | None) -> bytes:
