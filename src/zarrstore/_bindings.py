@@ -111,13 +111,18 @@ class Hopping(_Bound):
         return value
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
-        """Answer in place what needs no waiting, and share hops for the rest."""
+        """Answer few in place if they need no waiting; share hops for many, and for what must wait."""
         store = self.of()
+        requests = list(requests)
+        if len(requests) > TURNS and not hasattr(store, "_read_many"):
+            parts = [requests[i : i + TURNS] for i in range(0, len(requests), TURNS)]
+            # One thread serves them one after another as long as they are quick; see the pool.
+            hops = [_threads.hop(_read_each, store, part, new, abandon=True) for part in parts]
+            return [value for values in await asyncio.gather(*hops) for value in values]
         now = store._read_now
         answers: list[Any] = []
         cold: list[int] = []
-        asked = list(requests)
-        for index, (key, request) in enumerate(asked):
+        for index, (key, request) in enumerate(requests):
             value = now(key, request, new)
             answers.append(value)
             if value is WAIT:
@@ -130,11 +135,12 @@ class Hopping(_Bound):
         if cold:
             # Several hops, so that a medium which serves many requests at once is asked many at once.
             share = -(-len(cold) // _threads.POOL_SIZE)
-            parts = [cold[i : i + share] for i in range(0, len(cold), share)]
+            shares = [cold[i : i + share] for i in range(0, len(cold), share)]
             hops = [
-                _threads.hop(_read_each, store, [asked[i] for i in part], new, abandon=True) for part in parts
+                _threads.hop(_read_each, store, [requests[i] for i in part], new, abandon=True)
+                for part in shares
             ]
-            for part, values in zip(parts, await asyncio.gather(*hops), strict=True):
+            for part, values in zip(shares, await asyncio.gather(*hops), strict=True):
                 for index, value in zip(part, values, strict=True):
                     answers[index] = value
         return answers

@@ -446,6 +446,21 @@ def test_writers_and_pruners_of_one_folder_do_not_trip_over_each_other(store):
     assert names_below(store.root) == []
 
 
+def test_a_folder_that_is_pruned_while_it_is_made_is_made_again(store, monkeypatch):
+    real, pruned = os.mkdir, []
+
+    def made_and_pruned_by_others(path, *args):
+        if not pruned and path.endswith("/b"):
+            pruned.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", path)  # and when we look it is gone
+        real(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", made_and_pruned_by_others)
+    store.set_sync("a/b/c/k", b"1")
+    assert pruned
+    assert bytes(store.get_sync("a/b/c/k")) == b"1"
+
+
 def test_clearing_deleting_and_writing_at_once_is_no_error(store):
     """Whoever is first, nobody is told of a failure that there wasn't."""
 

@@ -415,7 +415,8 @@ class LocalStore(Store):
                 try:
                     os.mkdir(path)
                 except FileExistsError:
-                    if not os.path.isdir(path):
+                    # Asked once, since it may be pruned between two questions: then all is tried again.
+                    if not stat.S_ISDIR(os.stat(path).st_mode):
                         raise
         except FileNotFoundError:
             pass  # somebody pruned an empty parent: the caller tries again
