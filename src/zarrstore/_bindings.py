@@ -111,14 +111,9 @@ class Hopping(_Bound):
         return value
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
-        """Answer few in place if they need no waiting; share hops for many, and for what must wait."""
+        """Answer in place what needs no waiting, and share hops for the rest."""
         store = self.of()
         requests = list(requests)
-        if len(requests) > TURNS and not hasattr(store, "_read_many"):
-            parts = [requests[i : i + TURNS] for i in range(0, len(requests), TURNS)]
-            # One thread serves them one after another as long as they are quick; see the pool.
-            hops = [_threads.hop(_read_each, store, part, new, abandon=True) for part in parts]
-            return [value for values in await asyncio.gather(*hops) for value in values]
         now = store._read_now
         answers: list[Any] = []
         cold: list[int] = []

@@ -6,6 +6,7 @@ and whoever dies in between leaves litter, not keys.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -14,6 +15,8 @@ from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
 
 # How often to try again when others remove what is being removed.
 _PATIENCE = 100
+# What the system says when others remove, or move aside, what lies in the same folder.
+_OTHERS = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def remove_folder(path: str) -> None:
@@ -37,9 +40,12 @@ def remove_folder(path: str) -> None:
             try:
                 shutil.rmtree(aside)
                 return
-            except FileNotFoundError:  # somebody else removes it as well
+            except OSError as error:
+                if error.errno not in _OTHERS:
+                    raise
                 if not os.path.lexists(aside):
                     return
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), aside)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
