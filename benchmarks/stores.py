@@ -18,6 +18,8 @@ import shutil
 import sys
 import tempfile
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ import zarr
 import zarr.storage
 from zarr.core.buffer import cpu, default_buffer_prototype
 
+from zarrstore import _threads
 from zarrstore.storage import LocalStore, MemoryStore
 
 SMALL = os.urandom(4096)
@@ -300,6 +303,69 @@ async def writing(bench, folder, where):
     )  # fmt: skip
 
 
+async def syncing(bench, folder):
+    """Writes that last: ours, and bare calls in as many threads."""
+    keys = [f"c/{i}" for i in range(1000)]
+    ours = LocalStore(f"{folder}/ours", fsync="full")
+    ours.set_sync("first", SMALL)
+    bare = Path(folder) / "bare"
+    bare.mkdir()
+
+    def fresh():
+        shutil.rmtree(f"{folder}/ours/c", ignore_errors=True)
+        for path in bare.iterdir():
+            path.unlink()
+        os.sync()
+
+    def synced_write(key):
+        path = f"{bare}/{key[2:]}"
+        descriptor = os.open(path + ".t", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.write(descriptor, SMALL)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        os.replace(path + ".t", path)
+
+    def in_threads():
+        with ThreadPoolExecutor(_threads.POOL_SIZE) as pool:
+            list(pool.map(synced_write, keys))
+
+    await bench.line(
+        f"disk: 1,000 concurrent sets, fsync='full' ({_threads.POOL_SIZE} threads)",
+        {
+            "zarrstore": (fresh, lambda: at_once(lambda k: ours.set(k, BUFFER), keys)),
+            "bare": (fresh, in_threads),
+        },
+        per=1000,
+    )
+
+
+async def crowd(bench, folder, count):
+    """One folder of very many keys: how long until the first, what each costs, and how flat memory stays."""
+    root = Path(folder) / "crowd"
+    root.mkdir()
+    for i in range(count):
+        os.close(os.open(f"{root}/{i}", os.O_CREAT | os.O_WRONLY))
+    store = LocalStore(root)
+    for _ in range(2):
+        tracemalloc.start()
+        start = time.perf_counter()
+        listing = store.list()
+        await anext(listing)
+        first = time.perf_counter() - start
+        number = 1 + await collect(listing)
+        total = time.perf_counter() - start
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert number == count
+    start = time.perf_counter()
+    await collect(store.list())
+    total = time.perf_counter() - start
+    print(
+        f"list of {count:,} keys in one folder: the first after {first * 1e3:.1f} ms, "
+        f"{total / count * 1e6:.2f} us a key, {peak / 1e6:.1f} MB at most"
+    )
+
+
 async def memory(bench):
     ours, theirs = MemoryStore(), zarr.storage.MemoryStore()
     await theirs._ensure_open()
@@ -396,7 +462,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", type=Path, help="keep the figures there")
     parser.add_argument("--picture", type=Path, help="draw them there")
-    parser.add_argument("--only", default="", help="local, memory or arrays")
+    parser.add_argument("--only", default="", help="local, sync, memory, arrays, or crowd (a million files)")
     options = parser.parse_args()
     bench = Bench(3 if options.quick else 9)
     shm = Path("/dev/shm")
@@ -410,6 +476,13 @@ def main():
     ):
         if options.only in ("", "local"):
             asyncio.run(local(bench, Path(folder) / "data", tmpfs))
+        if options.only in ("", "sync"):
+            (Path(folder) / "sync").mkdir()
+            asyncio.run(syncing(bench, Path(folder) / "sync"))
+        if options.only == "crowd":
+            for count in (1000, 1_000_000):
+                (Path(folder) / str(count)).mkdir()
+                asyncio.run(crowd(bench, Path(folder) / str(count), count))
         if options.only in ("", "memory"):
             asyncio.run(memory(bench))
         if options.only in ("", "arrays"):

@@ -12,6 +12,7 @@ CONTRACT = {
     "LoggingStore": "tests/contract/test_wrapping_stores.py::TestLogging",
     "MemoryStore": "tests/contract/test_stores.py::TestMemory",
     "WrapperStore": "tests/contract/test_stores.py::TestWrapper",
+    "ZipStore": "tests/contract/test_views_contract.py::TestZip",
 }
 
 # Member, sentence, question of the contract.
@@ -51,6 +52,8 @@ _FSSPEC = "tests/unit/test_fsspec_store.py::test_"
 _GPU = "tests/unit/test_gpu_names.py::test_"
 _LOGGING = "tests/unit/test_logging.py::test_"
 _PATH = "tests/unit/test_path.py::test_"
+_ZIP = "tests/unit/test_zip_store.py::test_"
+_ZIP_WRITER = "tests/unit/test_zip_writer.py::test_"
 _LISTED = "tests/unit/test_listing.py::test_member_is_as_listed"
 
 OWN = [
@@ -76,7 +79,7 @@ OWN = [
     ("GpuMemoryStore.from_dict", "Moves buffers at any location to the GPU.", _GPU + "from_dict_copies_and_the_constructor_does_not"),
     ("GpuMemoryStore.from_dict", "The store's dictionary isn't the one given.", _GPU + "from_dict_copies_and_the_constructor_does_not"),
     ("LocalStore", "A folder is the root of the store.", "tests/unit/test_local.py::test_only_a_write_creates_the_root"),
-    ("LocalStore.root", "Is the folder.", "tests/unit/test_local.py::test_two_spellings_of_one_folder_are_one_store"),
+    ("LocalStore.root", "Is the folder.", "tests/unit/test_local.py::test_the_root_is_the_folder"),
     ("LocalStore.delete", "Of a directory, removes the whole directory.", "tests/contract/test_stores.py::TestLocal::deleting_a_directory_by_delete"),
     ("LoggingStore", "Logs all calls to the wrapped store.", _LOGGING + "a_call_is_two_records"),
     ("LoggingStore", "Logs all calls to the wrapped store.", _LOGGING + "no_public_method_goes_unwatched"),
@@ -102,11 +105,31 @@ OWN = [
     ("StorePath.read_only", "Says whether the store is read-only.", _PATH + "mode_r_is_read_only"),
     ("StorePath.open", "Mode 'w-' is a FileExistsError if keys lie there.", _PATH + "mode_w_minus_only_creates"),
     ("StorePath.open", "Mode 'w' removes all keys below.", _PATH + "mode_w_removes_what_lies_below_and_nothing_else"),
-    ("StorePath.open", "Modes 'a', 'r' and 'r+' do nothing.", _PATH + "these_modes_do_nothing"),
+    ("StorePath.open", "Mode 'r' removes nothing and gives a read-only path.", _PATH + "mode_r_is_read_only"),
+    ("StorePath.open", "Modes 'a' and 'r+' do nothing.", _PATH + "these_modes_do_nothing"),
     ("WrapperStore", "Passes everything to the store in _store.", "tests/interop/test_zarr_suite.py::TestWrapper"),
     ("WrapperStore", "May be subclassed to change what a store does.", "tests/contract/test_stores.py::TestWrapperOfVerbs"),
-    ("WrapperStore.open", "Makes and opens a store from constructor arguments.", _LOGGING + "open_takes_the_wrappers_keywords_out"),
+    ("WrapperStore.open", "Makes and opens a store from constructor arguments.", _LOGGING + "open_of_a_wrapper"),
+    ("ZipStore", "Keeps its keys in one zip file, which other programs read.", _ZIP + "reopening"),
+    ("ZipStore", "Mode 'r' reads an existing file.", _ZIP + "mode_r"),
+    ("ZipStore", "Mode 'w' puts a new file in the place of an old one.", _ZIP + "mode_w"),
+    ("ZipStore", "Mode 'a' adds to an existing file.", _ZIP + "mode_a"),
+    ("ZipStore", "Mode 'x' makes a file and fails if there is one.", _ZIP + "mode_x"),
+    ("ZipStore", "May be read-only.", _ZIP + "read_only_changes_nothing_whatever_the_mode"),
+    ("ZipStore", "Has allowed_exceptions.", _ZIP + "names_and_attributes"),
+    ("ZipStore.path", "Is where the file lies.", _ZIP + "names_and_attributes"),
+    ("ZipStore.compression", "Is how members are compressed.", _ZIP + "names_and_attributes"),
+    ("ZipStore.compression", "Is how members are compressed.", _ZIP_WRITER + "python_reads_ours"),
+    ("ZipStore.allowZip64", "If not, a file that would need it is an error.", _ZIP_WRITER + "without_zip64_nothing_is_written_that_needs_it"),
+    ("ZipStore.allowZip64", "If so, large files use the extensions.", _ZIP_WRITER + "zip64_records"),
+    ("ZipStore.allowZip64", "Is what was given.", _ZIP + "names_and_attributes"),
+    ("ZipStore.delete", "Is an error for a key that is there, unless deletes are asked for.", _ZIP + "without_deletes"),
+    ("ZipStore.delete_dir", "Is an error where keys lie below, unless deletes are asked for.", _ZIP + "without_deletes"),
+    ("ZipStore.clear", "Removes all keys and values, without deletes too.", _ZIP + "without_deletes"),
+    ("ZipStore.set_partial_values", "Isn't possible in an archive.", _ZIP + "no_partial_writes_and_no_versions"),
 ]  # fmt: skip
+
+_NO_PARTS = {("FsspecStore", "set_partial_values"), ("ZipStore", "set_partial_values")}
 
 # What a store says of itself has the listed value wherever the listing gives one.
 SAID = ("supports_deletes", "supports_listing", "supports_partial_writes", "supports_writes")
@@ -118,8 +141,8 @@ def rows(listing):
     for name, contract in CONTRACT.items():
         members = listing[name]["members"]
         for member, sentence, question in SHARED:
-            # fsspec's file systems have no partial writes: its row is its own.
-            if member in members and (name, member) != ("FsspecStore", "set_partial_values"):
+            # Where there are no partial writes, the row is the class's own.
+            if member in members and (name, member) not in _NO_PARTS:
                 yield f"{name}.{member}", sentence, f"{contract}::{question}"
         for member in SAID:
             if member in members:

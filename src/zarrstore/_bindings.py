@@ -113,11 +113,11 @@ class Hopping(_Bound):
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Answer in place what needs no waiting, and share hops for the rest."""
         store = self.of()
+        requests = list(requests)
         now = store._read_now
         answers: list[Any] = []
         cold: list[int] = []
-        asked = list(requests)
-        for index, (key, request) in enumerate(asked):
+        for index, (key, request) in enumerate(requests):
             value = now(key, request, new)
             answers.append(value)
             if value is WAIT:
@@ -130,11 +130,12 @@ class Hopping(_Bound):
         if cold:
             # Several hops, so that a medium which serves many requests at once is asked many at once.
             share = -(-len(cold) // _threads.POOL_SIZE)
-            parts = [cold[i : i + share] for i in range(0, len(cold), share)]
+            shares = [cold[i : i + share] for i in range(0, len(cold), share)]
             hops = [
-                _threads.hop(_read_each, store, [asked[i] for i in part], new, abandon=True) for part in parts
+                _threads.hop(_read_each, store, [requests[i] for i in part], new, abandon=True)
+                for part in shares
             ]
-            for part, values in zip(parts, await asyncio.gather(*hops), strict=True):
+            for part, values in zip(shares, await asyncio.gather(*hops), strict=True):
                 for index, value in zip(part, values, strict=True):
                     answers[index] = value
         return answers
@@ -175,16 +176,10 @@ class Hopping(_Bound):
         """Hop once."""
         await _threads.hop(_remove_each, self.of(), keys)
 
-    async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """Hop once a page."""
-        iterator = await _threads.hop(_begin_scan, self.of(), prefix, deep, sizes)
-        try:
-            while (page := await _threads.hop(next, iterator, None)) is not None:
-                yield page
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
+    def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        """List in place if that needs no waiting, else hop once a page."""
+        store = self.of()
+        return _paged(store, store._scan, prefix, deep, sizes)
 
     @staticmethod
     def optional(attribute: str) -> Callable[..., Any]:
@@ -201,10 +196,9 @@ class Hopping(_Bound):
         }
         return own.get(attribute, verb)
 
-    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
-        iterator = await _threads.hop(lambda: iter(self.of()._names(prefix)))
-        while (page := await _threads.hop(next, iterator, None)) is not None:
-            yield page
+    def _names(self, prefix: str) -> AsyncIterator[list[str]]:
+        store = self.of()
+        return _paged(store, store._names, prefix)
 
 
 def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
@@ -229,8 +223,29 @@ def _remove_each(store: Any, keys: Iterable[str]) -> None:
         store._remove(key, ANY)
 
 
-def _begin_scan(store: Any, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-    return iter(store._scan(prefix, deep, sizes))
+async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> AsyncIterator[Any]:
+    """Pages of a listing for an event loop: in place if that needs no waiting, else by a hop each."""
+    if store._lists_now():
+        for page in verb(*args):
+            yield page
+            # As many lines as a small read takes the time of are a turn.
+            store._turns -= 1 + (len(page) >> 4)
+            if store._turns < 0:
+                store._turns = TURNS
+                await asyncio.sleep(0)
+        return
+    iterator = await _threads.hop(_begin, verb, *args)
+    try:
+        while (page := await _threads.hop(next, iterator, None)) is not None:
+            yield page
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _begin(verb: Callable[..., Iterable[T]], *args: Any) -> Iterator[T]:
+    return iter(verb(*args))
 
 
 def _fetched(pieces: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> Iterator[Any]:

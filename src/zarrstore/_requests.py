@@ -14,6 +14,9 @@ from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from zarr.abc import store as theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,15 @@ class SuffixByteRequest:
 
 
 ByteRequest = RangeByteRequest | OffsetByteRequest | SuffixByteRequest
+
+# What public methods take: zarr-python's own requests too. For type checkers, anything where it isn't
+# installed; at runtime its classes are not imported, and `as_request` goes by their fields.
+if TYPE_CHECKING:
+    ByteRequestLike: TypeAlias = (
+        ByteRequest | theirs.RangeByteRequest | theirs.OffsetByteRequest | theirs.SuffixByteRequest
+    )
+else:
+    ByteRequestLike = ByteRequest
 
 
 class _LenientRange(RangeByteRequest):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
     from functools import cached_property
 
-    from zarrstore._requests import ByteRequest
+    from zarrstore._requests import ByteRequest, ByteRequestLike
     from zarrstore._verbs import Verbs
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class SyncFace:
             return drive(body(self._inline, *args))
         return _threads.run_on_io(body(self._loop, *args))
 
-    def get_sync(self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+    def get_sync(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Blocking form of `get`."""
         if "get" in self._overridden:
             return _threads.run_on_io(self.get(key, prototype, byte_range))  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ class SyncFace:
         return None if value is None else wrap(value, prototype)
 
     def get_partial_values_sync(
-        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
     ) -> list[Any]:
         """Blocking form of `get_partial_values`."""
         if "get_partial_values" in self._overridden:
@@ -107,7 +107,7 @@ class SyncFace:
     def get_ranges_sync(
         self,
         key: str,
-        byte_ranges: Sequence[ByteRequest | None],
+        byte_ranges: Sequence[ByteRequestLike | None],
         *,
         prototype: Any = None,
         max_gap_bytes: int = 1 << 20,
@@ -146,7 +146,7 @@ class SyncFace:
         return self._run("", collect)
 
     def get_versioned_sync(
-        self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> tuple[Any, str] | None:
         """Blocking form of `get_versioned`."""
         found: tuple[Any, str] | None = self._run(
@@ -259,7 +259,7 @@ class SyncFace:
         return _pull(self, listing(verbs, directory), run)
 
     def _get_bytes_sync(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str = "", *, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> bytes:
         value = self.get_sync(key, prototype=prototype, byte_range=byte_range)
         if value is None:
@@ -267,7 +267,7 @@ class SyncFace:
         return bytes(value.to_bytes())
 
     def _get_json_sync(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str = "", *, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> Any:
         import json
 

@@ -18,6 +18,7 @@ and may define these, which otherwise are loops over the ones above:
 =====================================  ==============================================================
 ``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WAIT`;
                                        ``_stat_now`` and ``_write_now`` likewise
+``_lists_now()``                       whether ``_scan`` and ``_names`` need no waiting at present
 ``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None

@@ -11,7 +11,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from zarrstore import LocalStore, MemoryStore, copy_store_sync
+from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
 from zarrstore._cli import _change, _program, _progress
 from zarrstore._cli._places import size_text
 from zarrstore._copy import CopyProgress
@@ -346,3 +346,63 @@ def test_memory_is_listed_too():
     store.set_sync("a/b", b"12")
     assert [(e.key, e.size) for e in entries(store, "", deep=True, sizes=True)] == [("a/b", 2)]
     assert [e.key for e in entries(store, "", deep=False, sizes=True)] == ["a/"]
+
+
+# -- archives -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ZipStore("data.zip", mode="w") as store:
+        copy_store_sync(VALUES, store)
+    return tmp_path / "data.zip"
+
+
+def test_archives_are_looked_into_by_url(archive):
+    for url in ("data.zip|zip:", f"zip::file://{archive}"):
+        assert run("ls", url).stdout.split() == ["old/", "temp/", "zarr.json"]
+    assert run("ls", "data.zip|zip:temp/c/0").stdout.split() == ["0", "1"]
+
+
+def test_repair_leaves_what_is_whole(archive):
+    before = archive.stat()
+    assert run("repair", "data.zip").stdout == (
+        f"data.zip is whole: 6 values ({size_text(sum(map(len, VALUES.values())))}); nothing was changed\n"
+    )
+    assert archive.stat() == before
+
+
+def test_repair_of_a_lost_end(archive):
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-60])
+    run("ls", "data.zip", code=1)
+    assert run("repair", "data.zip", "-o", "new.zip").stdout.startswith("saved 6 values (")
+    assert archive.read_bytes() == whole[:-60]
+    line = run("repair", "data.zip", "-o", "new.zip", code=1).stderr
+    assert "there is a file where" in line
+    assert run("repair", "data.zip").stdout.endswith(" in data.zip; lost nothing\n")
+    for path in ("new.zip", "data.zip"):
+        with ZipStore(path) as store:
+            assert {key: store.get_sync(key).to_bytes() for key in store.list_sync()} == VALUES
+
+
+def test_repair_tells_what_was_lost(archive):
+    archive.write_bytes(archive.read_bytes().replace(b"yyyy", b"yy\x1by"))
+    lines = run("repair", "data.zip", code=1).stdout.splitlines()
+    assert lines[0].startswith("saved 5 values (")
+    assert lines[0].endswith(" in data.zip; lost 1")
+    assert lines[1].startswith("lost temp/c/0/1 at byte ")
+    assert lines[1].endswith("checksum.")
+    assert lines[2].endswith("data.zip.damaged")
+    assert len(lines) == 3
+    assert run("ls", "data.zip", "temp/c/0").stdout.split() == ["0"]
+
+
+def test_repair_of_nothing(archive):
+    assert "no archive at this path" in run("repair", "none.zip", code=1).stderr
+    assert "folder" in run("repair", ".", code=1).stderr
+    writer = ZipStore("data.zip", mode="a")
+    writer.set_sync("k", b"")
+    assert "somebody else is writing" in run("repair", "data.zip", code=1).stderr
+    writer.close()

@@ -4,8 +4,11 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy_cupy
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +37,11 @@ def pages_with(language):
 @pages_with("python")
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "example"}
+    if page.name == "gpu.md":
+        numpy_cupy.install(monkeypatch)  # few machines have the real one
+    module = ModuleType("example")  # a real one, so that its classes can be pickled
+    monkeypatch.setitem(sys.modules, "example", module)
+    namespace = module.__dict__
     for line, code in blocks(page, "python"):
         # Blank lines in front let a traceback name the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
@@ -92,7 +99,6 @@ def test_fragments_of_the_changelog_are_named_as_agreed():
 def test_the_main_job_runs(tmp_path):
     """The README's first command, without the installation."""
     import subprocess
-    import sys
 
     for package in ("nibabel", "rich", "zarr"):
         pytest.importorskip(package)
@@ -105,3 +111,18 @@ def test_the_main_job_runs(tmp_path):
     assert done.stdout.endswith("all is well\n")
     assert done.stdout.count("equal byte for byte") >= 4
     shutil.rmtree(tmp_path / "out")
+
+
+def test_the_conformance_example_knows_every_question_and_its_table_is_there(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import conformance
+
+    for question in conformance.QUESTIONS:
+        assert conformance.subject_of(question) in conformance.SUBJECTS
+    asked, wrong = conformance.examine(conformance.STORES["Memory"], tmp_path)
+    assert asked.total() == len(conformance.QUESTIONS)
+    assert wrong.total() == 0
+    table = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    for subject in conformance.SUBJECTS:
+        assert f"| {subject} |" in table

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 from zarrstore.errors import AccessDeniedError, BackendError, InvalidKeyError, NoSpaceError, StoreError
-from zarrstore.storage import LocalStore, _temporary
+from zarrstore.storage import LocalStore, _files, _temporary
 from zarrstore.storage._temporary import is_temporary
 
 OLD, NEW = b"old" * 1000, b"new value" * 2000
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    # As on a network file system, where even a close may fail.
+    monkeypatch.setattr(_files, "file_system", lambda path: "nfs4")
     store = LocalStore(tmp_path / "root")
     store.set_sync("a/k", OLD)
     return store
@@ -132,7 +134,7 @@ def test_a_failure_below_stops_a_listing(store):
 
 _AS_NOBODY = """
 import os, sys, asyncio, numpy
-from zarrstore.storage import LocalStore, _temporary
+from zarrstore.storage import LocalStore, _files, _temporary
 from zarrstore.errors import AccessDeniedError
 os.setgid(65534); os.setuid(65534)
 store = LocalStore(sys.argv[1])
@@ -250,8 +252,6 @@ def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path, monke
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_too_many_open_files_are_waited_for(store, monkeypatch, number):
-    from zarrstore.storage import _files
-
     waited = []
     monkeypatch.setattr(_files.time, "sleep", waited.append)
     for use in (lambda: store.get_sync("a/k"), lambda: store.set_sync("a/k", OLD)):

@@ -1,5 +1,6 @@
 """Acceptance by zarr-python in any order of imports and in any process; readers in many processes."""
 
+import asyncio
 import multiprocessing
 import pickle
 import subprocess
@@ -9,9 +10,10 @@ import textwrap
 import numpy as np
 import pytest
 import zarr
+import zarr.storage
 from zarr.abc.store import Store as ZarrStore
 
-from zarrstore.storage import LocalStore, MemoryStore, StorePath, WrapperStore
+from zarrstore.storage import LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
 
 DATA = np.arange(40, dtype="<i4")
 
@@ -103,14 +105,55 @@ def _read_often(store, count):
     return failed
 
 
+def _make_local(folder):
+    return LocalStore(folder / "data")
+
+
+def _make_zip(folder):
+    return ZipStore(folder / "data.zip", mode="w")
+
+
+def _make_zip_of_deflated(folder):
+    return ZipStore(folder / "data.zip", mode="w", compression=8)
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("make", [_make_local, _make_zip, _make_zip_of_deflated])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
-def test_readers_in_worker_processes(filled, method):
-    _read_often(filled, 5)  # the parent has used it, pools and all
+def test_readers_in_worker_processes(make, method, tmp_path):
+    store = make(tmp_path)  # an archive is still being written: what was set is there all the same
+    zarr.create_array(store, shape=(40,), chunks=(4,), dtype="<i4")[:] = DATA
+    _read_often(store, 5)  # the parent has used it, pools and all
     context = multiprocessing.get_context(method)
     with context.Pool(3) as pool:
-        assert pool.starmap(_read_often, [(filled, 300)] * 3) == [0, 0, 0]
-    _read_often(filled, 5)
+        assert pool.starmap(_read_often, [(store, 300)] * 3) == [0, 0, 0]
+    _read_often(store, 5)
+    store.close()
+
+
+_inherited = None
+
+
+def _read_inherited(count):
+    return _read_often(_inherited, count)
+
+
+@pytest.mark.parametrize("make", [_make_local, _make_zip, _make_zip_of_deflated])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_forked_readers_of_the_very_same_store(make, tmp_path):
+    """Not pickled: descriptors, index and locks are those that the parent had open."""
+    global _inherited
+    _inherited = store = make(tmp_path)
+    zarr.create_array(store, shape=(40,), chunks=(4,), dtype="<i4")[:] = DATA
+    _read_often(store, 5)
+    try:
+        with multiprocessing.get_context("fork").Pool(4) as pool:
+            assert pool.map(_read_inherited, [300] * 4, chunksize=1) == [0] * 4
+            zarr.open_array(store)[:] = DATA  # the parent writes on, whatever its children do
+        assert _read_often(store, 20) == 0
+    finally:
+        _inherited = None
+        store.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
@@ -192,5 +235,19 @@ def test_type_checkers_see_what_is_needed_of_a_store():
         "_get_bytes",
         "_get_json",
     ]
-    for store in (MemoryStore(), WrapperStore(MemoryStore())):
+    for store in (MemoryStore(), WrapperStore(MemoryStore()), ZipStore("a.zip")):
         assert [name for name in names if not hasattr(store, name)] == []
+
+
+def test_a_store_of_zarrs_is_opened_once_and_stays_closed_if_that_fails(tmp_path):
+    async def main():
+        store = WrapperStore(zarr.storage.MemoryStore())
+        await store._open()
+        with pytest.raises(ValueError, match="already open"):
+            await store._below._open()
+        missing = WrapperStore(zarr.storage.LocalStore(tmp_path / "missing", read_only=True))
+        with pytest.raises(FileNotFoundError):
+            await missing._below._open()
+        assert not missing._below._is_open
+
+    asyncio.run(main())

@@ -28,7 +28,7 @@ MUTATIONS = [
     ("storage/_local.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
     ("storage/_local.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
     ("storage/_local.py", "if error.errno in _ABSENT or", "if False or", "local"),
-    ("storage/_local.py", "if not stat.S_ISDIR(os.lstat(path).st_mode):", "if False:", "local"),
+    ("storage/_local.py", "elif stat.S_ISDIR(os.lstat(path).st_mode):", "else:", "local"),
 ]
 
 ASK = """

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from zarrstore import storage
-from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
+from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError, UnsupportedOperationError
 from zarrstore.storage import (
     FsspecStore,
     LocalStore,
@@ -53,6 +53,95 @@ def test_chains(tmp_path, place):
     make_store_sync(place).set_sync("a/k", b"w")
     cached = make_store_sync(f"simplecache::{place}", storage_options={"cache_storage": str(tmp_path / "c")})
     assert cached.get_sync("a/k").to_bytes() == b"w"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The bytes of an archive that holds an archive."""
+    store = storage.ZipStore(tmp_path / "inner.zip", mode="w")
+    store.set_sync("x/y", b"inner")
+    store.close()
+    with storage.ZipStore(tmp_path / "data.zip", mode="w") as store:
+        store.set_sync("a/b/k", b"v")
+        store.set_sync("in.zip", (tmp_path / "inner.zip").read_bytes())
+    return (tmp_path / "data.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "inside"),
+    [("{}|zip:", ""), ("{}|zip:/", ""), ("{}|zip:a", "a"), ("{}|zip:a/b/", "a/b"), ("zip::{}", ""),
+     ("zip://::{}", ""), ("zip://a/b::{}", "a/b")],
+)  # fmt: skip
+def test_archives_anywhere(form, inside, tmp_path, place, archive, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fsspec.filesystem("memory").pipe_file(f"{place}/d/odd name", archive)
+    (tmp_path / "odd name").write_bytes(archive)
+    cached = f"simplecache::{place}/d/odd name"
+    places = (
+        "odd name",
+        f"{tmp_path}/odd name",
+        f"file://{tmp_path}/odd%20name",
+        f"{place}/d/odd name",
+        cached,
+    )
+    key = "a/b/k".removeprefix(inside).strip("/")
+    for where in places:
+        for mode in (None, "r"):
+            store = make_store_sync(form.format(where), mode=mode)
+            assert store.read_only
+            assert store.get_sync(key).to_bytes() == b"v", where
+            assert type(store if not inside else store._store) is storage.ZipStore
+            assert [name for name in store.list_sync() if name != "in.zip"] == [key]
+            store.close()
+
+
+def test_archives_within_archives(place, archive):
+    fsspec.filesystem("memory").pipe_file(f"{place}/data.zip", archive)
+    store = make_store_sync(f"{place}/data.zip|zip:in.zip|zip:x")
+    assert store.get_sync("y").to_bytes() == b"inner"
+
+
+def test_archives_are_written_in_local_files_only(tmp_path, place, archive):
+    for form in ("{}|zip:", "zip::{}"):
+        where = tmp_path / f"new{len(form)}"
+        store = make_store_sync(form.format(where), mode="w")
+        store.set_sync("k", b"1")
+        store.close()
+        store = make_store_sync(form.format(where), mode="a")
+        store.set_sync("l", b"2")
+        store.close()
+        with make_store_sync(form.format(where), mode="r+") as store:
+            store.set_sync("m", b"3")
+        with zipfile.ZipFile(where) as found:
+            assert found.namelist() == ["k", "l", "m"]
+        with pytest.raises(FileNotFoundError):
+            make_store_sync(form.format(tmp_path / "missing"), mode="r+").set_sync("k", b"")
+        with pytest.raises(FileExistsError):
+            asyncio.run(make_store_path(form.format(where), mode="w-"))
+        with pytest.raises(FileNotFoundError):
+            make_store_sync(form.format(tmp_path / "missing")).get_sync("k")
+    fsspec.filesystem("memory").pipe_file(f"{place}/data.zip", archive)
+    for text in (f"{place}/data.zip|zip:", f"zip::{place}/data.zip", f"{tmp_path}/data.zip|zip:in.zip|zip:"):
+        for mode in ("a", "w", "r+"):
+            with pytest.raises(UnsupportedOperationError, match="local file"):
+                make_store_sync(text, mode=mode)
+
+
+def test_options_go_to_the_archives_place(tmp_path, archive):
+    for options in ({"headers": {"X": "y"}}, {"http": {"headers": {"X": "y"}}}):
+        for text in ("http://host/d/x.zip|zip:", "zip::http://host/d/x.zip"):
+            store = make_store_sync(text, storage_options=options)
+            assert store._origin.store.fs.storage_options["headers"] == {"X": "y"}
+            assert store._origin.path == "x.zip"
+    for text in (f"{tmp_path}/data.zip|zip:", f"zip::file://{tmp_path}/data.zip"):
+        with pytest.raises(StoreLikeError, match="nothing would use"):
+            make_store_sync(text, storage_options={"anon": True})
+
+
+@pytest.mark.parametrize("text", ["|zip:", "zip::", "zip://a::", "a.zip|zip:x|zarr3:", "memory://|zip:"])
+def test_archives_without_a_place(text):
+    with pytest.raises(StoreLikeError, match="names"):
+        make_store_sync(text)
 
 
 def test_mappers(place):

@@ -18,7 +18,7 @@ from zarrstore.errors import (
     RootError,
     TruncatedError,
 )
-from zarrstore.storage import LocalStore, _files, _temporary
+from zarrstore.storage import LocalStore, _files, _removal, _temporary
 from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
 
 
@@ -43,6 +43,12 @@ def test_only_a_write_creates_the_root(store):
     assert not store.root.exists()
     store.set_sync("a", b"1")
     assert names_below(store.root) == ["a"]
+
+
+def test_the_root_is_the_folder(tmp_path):
+    for given in (tmp_path / "root", str(tmp_path / "root"), f"{tmp_path}/./root/"):
+        assert LocalStore(given).root == tmp_path / "root"
+        assert isinstance(LocalStore(given).root, Path)
 
 
 def test_two_spellings_of_one_folder_are_one_store(tmp_path, monkeypatch):
@@ -91,9 +97,9 @@ def test_a_root_that_is_a_file_is_an_error_not_an_empty_store(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
-def test_the_file_systems_own_root_is_never_cleared():
+def test_the_file_systems_own_root_is_never_cleared(monkeypatch):
     store = LocalStore("/")
-    store._remove_inside = None  # if the refusal failed, this would stop it
+    monkeypatch.setattr(_removal, "empty_folder", None)  # if the refusal failed, this would stop it
     for call in (store.clear_sync, lambda: store.delete_dir_sync(""), lambda: asyncio.run(store.clear())):
         with pytest.raises(RefusedError, match="whole file system"):
             call()
@@ -140,6 +146,21 @@ def test_links_are_followed_by_reads_and_listings_and_removed_not_followed(tmp_p
     assert not store.exists_sync("broken")
     store.clear_sync()
     assert names_below(store.root) == []
+    assert (scratch / "0").read_bytes() == b"far"
+
+
+def test_delete_dir_of_a_link_removes_the_link_only(tmp_path, store):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "0").write_bytes(b"far")
+    store.set_sync("near", b"1")
+    (store.root / "c").symlink_to(scratch)
+    store.delete_dir_sync("c")
+    assert list(store.list_sync()) == ["near"]
+    assert (scratch / "0").read_bytes() == b"far"
+    (store.root / "c").symlink_to(scratch)
+    store.delete_sync("c")
+    assert list(store.list_sync()) == ["near"]
     assert (scratch / "0").read_bytes() == b"far"
 
 
@@ -423,6 +444,43 @@ def test_writers_and_pruners_of_one_folder_do_not_trip_over_each_other(store):
 
     asyncio.run(all_of_them())
     assert names_below(store.root) == []
+
+
+def test_a_folder_that_is_pruned_while_it_is_made_is_made_again(store, monkeypatch):
+    real, pruned = os.mkdir, []
+
+    def made_and_pruned_by_others(path, *args):
+        if not pruned and path.endswith("/b"):
+            pruned.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", path)  # and when we look it is gone
+        real(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", made_and_pruned_by_others)
+    store.set_sync("a/b/c/k", b"1")
+    assert pruned
+    assert bytes(store.get_sync("a/b/c/k")) == b"1"
+
+
+def test_clearing_deleting_and_writing_at_once_is_no_error(store):
+    """Whoever is first, nobody is told of a failure that there wasn't."""
+
+    async def work(number):
+        for i in range(25):
+            await store.set(f"g/{number}/{i % 3}/x", b"1")
+            if number == 0:
+                await store.clear()
+            elif number < 3:
+                await store.delete_dir("g" if number == 1 else f"g/{number}")
+            else:
+                await store.create(f"g/{number}/{i % 3}/y", b"1")
+                await store.delete(f"g/{number}/{i % 3}/x")
+
+    async def all_of_them():
+        await asyncio.gather(*(work(number) for number in range(8)))
+
+    asyncio.run(all_of_them())
+    store.clear_sync()
+    assert list(store.list_sync()) == []
 
 
 def test_is_temporary_is_exact():

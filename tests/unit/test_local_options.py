@@ -337,3 +337,39 @@ def test_cold_values_are_not_read_on_the_loop(store, monkeypatch):
 
     asyncio.run(main())
     assert not plain
+
+
+# -- listings -------------------------------------------------------------------------------------
+
+
+def test_listings_stream(store):
+    """The first page is there after its own keys, not after all; a call that wants one key reads few."""
+    root = store.root
+    root.mkdir()
+    for i in range(3000):
+        (root / f"{i:04}").touch()
+    pages = store._scan("", True, False)
+    assert len(next(pages)) <= 64
+    assert all(len(page) <= 1000 for page in pages)
+    read = []
+    real = os.scandir
+
+    class Counting:
+        def __init__(self, path):
+            self.inner = real(path)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            self.inner.close()
+
+        def __iter__(self):
+            for entry in self.inner:
+                read.append(entry.name)
+                yield entry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", Counting)
+        assert store.is_empty_sync() is False
+    assert len(read) <= 64

@@ -44,7 +44,7 @@ def test_a_call_is_two_records(tmp_path, records):
     store = LoggingStore(LocalStore(tmp_path), log_handler=records)
     asyncio.run(store.set("a/k", b"v"))
     assert records.texts[0] == "Calling LocalStore.set(a/k)"
-    assert records.texts[1].startswith("Finished LocalStore.set(a/k) [0.0")
+    assert records.texts[1].startswith("Finished LocalStore.set(a/k) [")
     assert len(records.texts) == 2
     assert str(tmp_path) in store.logger.name
 
@@ -152,8 +152,14 @@ def test_open_takes_the_wrappers_keywords_out(tmp_path, records):
     assert isinstance(store._store, LocalStore)
     assert store._is_open
     assert (store.log_level, store.log_handler) == ("INFO", records)
-    plain = asyncio.run(WrapperStore.open(MemoryStore, read_only=True))
-    assert plain.read_only
+
+
+def test_open_of_a_wrapper(tmp_path):
+    store = asyncio.run(WrapperStore.open(LocalStore, tmp_path, read_only=True))
+    assert isinstance(store._store, LocalStore)
+    assert store._store.root == tmp_path
+    assert store.read_only
+    assert store._is_open
 
 
 def test_level_above_info_is_silent(records):

@@ -1,6 +1,7 @@
 """Verbs and their bindings: strangers' stores in a few lines, wrappers, overrides."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -285,3 +286,56 @@ def test_a_store_is_freed_when_it_is_dropped_not_when_the_collector_runs(make):
         assert gone() is None
     finally:
         gc.enable()
+
+
+class Listing(Store):
+    """Counts which threads ask it for pages."""
+
+    def __init__(self, now):
+        super().__init__()
+        self.now = now
+        self.threads = set()
+
+    _location = "listing://"
+
+    def _read(self, key, request, new):
+        return b"1"
+
+    def _write(self, key, pieces, condition):
+        raise NotImplementedError
+
+    def _remove(self, key, condition):
+        raise NotImplementedError
+
+    def _lists_now(self):
+        return self.now
+
+    def _scan(self, prefix, deep, sizes):
+        for page in range(20):
+            self.threads.add(threading.current_thread())
+            yield [Entry(f"{prefix}{page}-{line}", 1) for line in range(100)]
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_listing_that_needs_no_waiting_takes_no_thread(now):
+    store = Listing(now)
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main():
+        task = asyncio.create_task(others())
+        names = [name async for name in store.list_dir("a")]
+        assert len(names) == len(set(names)) == 2000
+        assert len([key async for key in store.list()]) == 2000
+        assert await store.getsize_prefix("a") == 2000
+        assert not await store.is_empty()
+        task.cancel()
+
+    asyncio.run(main())
+    assert (store.threads == {threading.current_thread()}) is now
+    assert turns > 3  # a long listing lets other tasks run, in place as well

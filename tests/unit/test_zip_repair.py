@@ -14,7 +14,7 @@ from test_zip_reader import damaged_archives, streamed
 
 from zarrstore._verbs import ANY
 from zarrstore._zip import _repair
-from zarrstore.errors import StoreError
+from zarrstore.errors import CorruptError, StoreError
 from zarrstore.storage import ZipStore
 
 
@@ -125,6 +125,10 @@ def test_a_whole_archive_is_left_alone(tmp_path):
     other = tmp_path / "other.zip"
     assert ZipStore.repair(path, output=other).changed
     assert by_zipfile(other) == {"k": b"v"}
+    for output in (other, path):
+        with pytest.raises(FileExistsError, match="another place"):
+            ZipStore.repair(path, output=output)
+    assert path.stat().st_ino == before.st_ino
 
 
 def test_a_damaged_member_is_named_and_the_original_kept(tmp_path):
@@ -201,10 +205,10 @@ def test_no_file_and_no_archive(tmp_path):
         ZipStore.repair(tmp_path)
     path = tmp_path / "text"
     path.write_bytes(b"just text" * 100)
-    report = ZipStore.repair(path)
-    assert report.saved == 0
-    assert report.lost
-    assert report.damaged.read_bytes() == b"just text" * 100
+    with pytest.raises(CorruptError, match="left as it is"):
+        ZipStore.repair(path)
+    assert path.read_bytes() == b"just text" * 100
+    assert os.listdir(tmp_path) == ["text"]
 
 
 @settings(max_examples=150, deadline=3000, suppress_health_check=[HealthCheck.too_slow])

@@ -375,6 +375,49 @@ def test_under_an_event_loop(path):
     asyncio.run(main())
 
 
+def test_a_listing_that_was_begun_needs_no_thread(path, monkeypatch):
+    async def main():
+        store = ZipStore(path, mode="w", deletes=True)
+        for number in range(30):
+            await store.set(f"g/{number}", b"v" * number)
+        await store.set("g/1/below", b"1")  # a name of both a key and a directory
+        assert not await store.is_empty("g")
+        monkeypatch.setattr("zarrstore._threads.hop", None)
+        names = [name async for name in store.list_dir("g")]
+        assert sorted(names) == sorted(map(str, range(30)))
+        assert len([key async for key in store.list_prefix("g")]) == 31
+        assert not await store.is_empty("g/1")
+        assert await store.is_empty("g/2")
+        assert await store.getsize_prefix("g") == sum(range(30)) + 1
+        assert await store.getsize("g/7") == 7
+        assert await store.exists("g/7")
+
+    asyncio.run(main())
+
+
+def test_a_key_that_goes_during_a_listing_leaves_the_others(path):
+    with ZipStore(path, mode="w", deletes=True) as store:
+        for number in range(3000):
+            store.set_sync(f"g/{number}", b"")
+        listing = store.list_prefix_sync("g")
+        first = next(listing)
+        store.delete_sync(first)
+        assert {first, *listing} == {f"g/{number}" for number in range(3000)}
+
+
+def test_where_nothing_can_be_written_archives_can_be_read(path, monkeypatch):
+    with ZipStore(path, mode="w") as store:
+        store.set_sync("k", b"v")
+    monkeypatch.delattr(os, "pwrite")  # as on Windows
+    for mode in "wax":
+        with pytest.raises(UnsupportedOperationError, match="on this system"):
+            ZipStore(path, mode=mode)
+    with ZipStore(path) as store:
+        assert store.get_sync("k").to_bytes() == b"v"
+        with pytest.raises(UnsupportedOperationError, match="on this system"):
+            store.with_read_only(False)
+
+
 def test_folders_are_made(tmp_path):
     with ZipStore(tmp_path / "new" / "folder" / "a.zip", mode="w") as store:
         store.set_sync("k", b"v")

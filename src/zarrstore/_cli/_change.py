@@ -1,4 +1,4 @@
-"""Commands that write or remove: copy, rm."""
+"""Commands that write or remove: copy, rm, repair."""
 
 from __future__ import annotations
 
@@ -113,3 +113,27 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
         for directory in directories:
             store.delete_dir_sync(directory)
     click.echo(f"removed {values_text(count)} ({size_text(size)})")
+
+
+@click.command()
+@click.argument("file")
+@click.option("-o", "--output", help="Write the repaired archive here, and leave FILE as it is.")
+def repair(file: str, output: str | None) -> int:
+    """Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.
+
+    The new archive takes the old one's place once it is written. If anything was lost, the old one is
+    kept beside it and the exit code is 1. An archive that is whole is left as it is.
+    """
+    from zarrstore.storage import ZipStore
+
+    report = ZipStore.repair(file, output=output)
+    what = f"{values_text(report.saved)} ({size_text(report.saved_bytes)})"
+    if not report.changed:
+        click.echo(f"{shown(file)} is whole: {what}; nothing was changed")
+        return 0
+    click.echo(f"saved {what} in {shown(output or file)}; lost {len(report.lost) or 'nothing'}")
+    for lost in report.lost:
+        click.echo(f"lost {shown(lost.name) or '(no member)'} at byte {lost.offset:,}: {lost.reason}")
+    if report.damaged is not None:
+        click.echo(f"the damaged archive is kept as {shown(str(report.damaged))}")
+    return 1 if report.lost else 0

@@ -26,6 +26,7 @@ COMMANDS = {
     "cat": "_look:cat",
     "copy": "_change:copy",
     "rm": "_change:rm",
+    "repair": "_change:repair",
 }
 
 
@@ -107,5 +108,6 @@ def program() -> None:
     """Look into stores of chunked arrays, and move them.
 
     A URL is the path of a folder or of a zip archive, file:///..., or (with the extra fsspec) anything
-    that fsspec knows: s3://bucket/data.zarr, https://..., memory://...
+    that fsspec knows: s3://bucket/data.zarr, https://..., memory://...; for an archive behind a URL, or a
+    directory in one, URL|zip:directory.
     """

@@ -12,6 +12,8 @@ _NAMES = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma", ZSTANDARD: "zstanda
 
 # Deflate makes at most 1,032 bytes of one, so a larger claim is a lie that needs no try.
 _DEFLATE_RATIO = 1032
+# LZMA makes some 7,000. Its dictionary is allocated before anything is unpacked, so a lie would cost memory.
+_LZMA_RATIO = 1 << 14
 # How LZMA is set up when we write: xz's defaults, with a dictionary of 8 MiB.
 _LC, _LP, _PB, _DICTIONARY = 3, 0, 2, 1 << 23
 
@@ -145,6 +147,8 @@ def _unpack_lzma(data: Any, size: int) -> bytes:
     _, _, properties_size, packed, dictionary = struct.unpack_from("<BBHBL", data)
     if properties_size != 5 or packed >= 225:
         raise CorruptError("its LZMA properties are none.")
+    if size > _LZMA_RATIO * len(data):
+        raise CorruptError(f"{len(data)} bytes of LZMA can't make {size}.")
     engine = lzma.LZMADecompressor(
         lzma.FORMAT_RAW,
         filters=[

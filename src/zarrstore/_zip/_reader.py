@@ -39,7 +39,6 @@ from zarrstore._zip._source import FetchedSource
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,
-    StoreError,
     TransientError,
     UnsupportedOperationError,
 )
@@ -153,15 +152,14 @@ class View:
 
     def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
-        try:
-            return self._read_now(member, key, request, source, new)
-        except StoreError:
-            return WAIT
-
-    def _read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
             return WAIT
-        start, stop = (0, member.size) if request is None else span(request, member.size)
+        start, stop = 0, member.size
+        if request is not None:
+            try:
+                start, stop = span(request, stop)
+            except ByteRequestError:
+                return WAIT
         size = stop - start
         if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
             return self.mapped[member.start + start : member.start + stop]
@@ -178,7 +176,10 @@ class View:
         local = parse_local(memory[: min(count, ahead)].tobytes(), 0, member.offset)
         if local is None:
             return WAIT
-        behind = self._settle(member, key, local) - member.offset
+        try:
+            behind = self._settle(member, key, local) - member.offset
+        except CorruptError:
+            return WAIT
         return memory[behind + start : behind + stop] if behind + stop <= count else WAIT
 
     def _check_stored(self, member: Member) -> None:

@@ -48,14 +48,22 @@ from zarrstore._zip._format import (
 )
 from zarrstore._zip._reader import View, open_view, read_local
 from zarrstore._zip._source import FileSource
-from zarrstore.errors import CorruptError, KeyNotFoundError, RootError, StoreError
+from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, RootError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20
+# Sizes are signed for whoever reads them, us included.
+_LARGEST = (1 << 63) - 1
 _HEADER = 1 << 10
 _DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
+_RECORDS = (
+    (CENTRAL_SIGNATURE, CENTRAL),
+    (END_SIGNATURE, END),
+    (END64_SIGNATURE, END64),
+    (LOCATOR_SIGNATURE, LOCATOR),
+)
 _BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -135,7 +143,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     path : str or Path
         The archive.
     output : str or Path, optional
-        Where to write the new archive; by default it takes the old one's place.
+        Where to write the new archive, if nothing is there; by default it takes the old one's place.
 
     Returns
     -------
@@ -148,9 +156,19 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         If there is no such file.
     LockedError
         If somebody is writing it.
+    KeyConflictError
+        If there is a file at ``output``.
+    CorruptError
+        If there is nothing to save, and nothing that says that this was an archive.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
+    if output is not None and os.path.lexists(target):
+        raise KeyConflictError(
+            "there is a file where the new archive was to be written.",
+            store=f"zip://{target}",
+            cure="Name another place, or none to have it take the old one's.",
+        )
     try:
         descriptor = os.open(real, os.O_RDWR | _BINARY)
     except FileNotFoundError:
@@ -167,6 +185,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         report.saved_bytes = sum(item.member.size for item in whole)
         if output is None and not report.lost and view is not None and view.is_closed:
             return report
+        if view is None and not whole and not _began_as_archive(source):
+            raise CorruptError(
+                "nothing in this file looks like part of a zip archive; it was left as it is.",
+                store=f"zip://{real}",
+                cure="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
+            )
         _write_new(source, whole, target, real, report, comment=_comment(view))
         return report
     except StoreError as error:
@@ -174,6 +198,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         raise
     finally:
         unlock_and_close(descriptor)
+
+
+def _began_as_archive(source: FileSource) -> bool:
+    """Whether a file begins as an archive does, or is too short to tell."""
+    head = bytes(source.read(0, min(4, source.size())))
+    return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
 
 
 def _comment(view: View | None) -> bytes:
@@ -215,6 +245,8 @@ def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
 def _check(source: FileSource, member: Member) -> None:
     if member.start + member.packed > source.size():
         raise CorruptError("the file ends within its data.")
+    if member.size > _LARGEST:
+        raise CorruptError(f"it promises {member.size} bytes, which no file can hold.")
     if member.flags & ENCRYPTED:
         return  # copied as it is; whoever has the password will see
     if member.method == STORED:
@@ -375,15 +407,14 @@ def _decode(local: Local) -> str:
 
 def _skip(head: bytes, position: int) -> int:
     """Size of a record that is no member, at the start of some bytes; 0 if there is none."""
-    if head[:4] == CENTRAL_SIGNATURE and len(head) >= CENTRAL.size:
-        name, extra, comment = CENTRAL.unpack_from(head)[12:15]
-        return CENTRAL.size + int(name + extra + comment)
-    if head[:4] == END_SIGNATURE and len(head) >= END.size:
-        return END.size + int(END.unpack_from(head)[-1])
-    if head[:4] == END64_SIGNATURE and len(head) >= END64.size:
-        return END64.size
-    if head[:4] == LOCATOR_SIGNATURE and len(head) >= LOCATOR.size:
-        return LOCATOR.size
+    for signature, layout in _RECORDS:
+        if head[:4] != signature[: len(head)]:
+            continue
+        if len(head) < layout.size:
+            return len(head)  # the file was cut off in a record that tells of members, and holds none
+        fields = layout.unpack_from(head)
+        behind = sum(fields[12:15]) if layout is CENTRAL else fields[-1] if layout is END else 0
+        return layout.size + int(behind)
     if parse_guard(head[: GUARD.size], position) is not None:
         return GUARD.size
     return 0

@@ -15,6 +15,7 @@ from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_
 from zarrstore._keys import check_key, check_prefix
 from zarrstore._requests import (
     ByteRequest,
+    ByteRequestLike,
     OffsetByteRequest,
     RangeByteRequest,
     SuffixByteRequest,
@@ -48,12 +49,22 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from zarr.abc.store import Store as TheirStore
+
+    # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
+    # property `__class__` does that, and nothing of zarr-python's is imported.
+    class _Base(SyncFace, TheirStore):
+        pass
+else:
+    _Base = SyncFace
+
 __all__ = [
     "ABSENT",
     "ANY",
     "CONFLICT",
     "WAIT",
     "ByteRequest",
+    "ByteRequestLike",
     "Capabilities",
     "Condition",
     "Entry",
@@ -72,7 +83,7 @@ __all__ = [
 _RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
 
 
-class Store(SyncFace):
+class Store(_Base):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
 
     A subclass defines the verbs ``_read``, ``_write``, ``_remove`` and ``_scan`` (all with ``def``, or
@@ -101,7 +112,8 @@ class Store(SyncFace):
 
     supports_writes: bool = True
     supports_deletes: bool = True
-    supports_partial_writes: bool = False
+    # zarr-python says that none of its stores has them; some of ours do.
+    supports_partial_writes: bool = False  # type: ignore[assignment]
     supports_listing: bool = True
 
     _read_only: bool
@@ -299,6 +311,9 @@ class Store(SyncFace):
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
 
+    def _lists_now(self) -> bool:
+        return False
+
     # -- views ------------------------------------------------------------------------------------
 
     def sub(self, path: str) -> Store:
@@ -321,7 +336,7 @@ class Store(SyncFace):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def get(self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+    async def get(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Read a value, or part of it.
 
         Parameters
@@ -355,7 +370,7 @@ class Store(SyncFace):
         return None if value is None else wrap(value, prototype)
 
     async def get_partial_values(
-        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
     ) -> builtins.list[Any]:
         """Read many values, or parts of values.
 
@@ -381,7 +396,7 @@ class Store(SyncFace):
     async def get_ranges(
         self,
         key: str,
-        byte_ranges: Sequence[ByteRequest | None],
+        byte_ranges: Sequence[ByteRequestLike | None],
         *,
         prototype: Any = None,
         max_concurrency: int = 10,
@@ -428,7 +443,7 @@ class Store(SyncFace):
             yield [(index, wrap(value, prototype)) for index, value in batch]
 
     async def get_versioned(
-        self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> tuple[Any, str] | None:
         """Read a value together with its version.
 
@@ -682,9 +697,9 @@ class Store(SyncFace):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
 
     def _parse_requests(
-        self, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+        self, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
     ) -> builtins.list[tuple[str, ByteRequest | None]]:
-        requests = []
+        requests: builtins.list[tuple[str, ByteRequest | None]] = []
         for key, byte_range in key_ranges:
             check_key(key, self)
             requests.append((key, None if byte_range is None else as_request(byte_range, self, key)))
@@ -715,7 +730,7 @@ class Store(SyncFace):
         return await _composites.create(verbs, key, pieces, atomic=self.capabilities.atomic_create)
 
     async def _do_get_versioned(
-        self, verbs: Verbs, key: str, prototype: Any, byte_range: ByteRequest | None
+        self, verbs: Verbs, key: str, prototype: Any, byte_range: ByteRequestLike | None
     ) -> tuple[Any, str] | None:
         check_key(key, self)
         self._check_versions(key)
@@ -776,7 +791,7 @@ class Store(SyncFace):
     # -- names that zarr-python calls --------------------------------------------------------------
 
     async def _get_many(
-        self, requests: Iterable[tuple[str, Any, ByteRequest | None]]
+        self, requests: Iterable[tuple[str, Any, ByteRequestLike | None]]
     ) -> AsyncGenerator[tuple[str, Any], None]:
         for key, prototype, byte_range in requests:
             yield key, await self.get(key, prototype, byte_range)
@@ -787,7 +802,7 @@ class Store(SyncFace):
         await asyncio.gather(*(self.set(key, value) for key, value in values))
 
     async def _get_bytes(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str, *, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> bytes:
         value = await self.get(key, prototype, byte_range)
         if value is None:
@@ -795,7 +810,7 @@ class Store(SyncFace):
         return bytes(value.to_bytes())
 
     async def _get_json(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None
+        self, key: str, *, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> Any:
         import json
 

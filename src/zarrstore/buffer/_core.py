@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     import numpy.typing as npt
+    from zarr.core.buffer import Buffer as _Base
+else:
+    # For type checkers ours is one of zarr-python's, whose name is not imported at runtime.
+    _Base = ABC
 
 _BYTE = np.dtype("B")
 
@@ -43,7 +47,7 @@ class ArrayLike(Protocol):
     def __setitem__(self, key: slice, value: Any) -> None: ...
 
 
-class Buffer(ABC):
+class Buffer(_Base):
     """A flat, contiguous block of bytes in the memory of the host or of a device.
 
     Lengths and slices count bytes. Slicing shares memory. zarr-python takes an instance as one of its own.
@@ -119,7 +123,7 @@ class Buffer(ABC):
 
     def as_buffer_like(self) -> memoryview:
         """Return an object with the buffer protocol over the bytes."""
-        return memoryview(self.as_numpy_array())
+        return self.as_numpy_array().data
 
     def to_bytes(self) -> bytes:
         """Return a copy as `bytes`."""
@@ -154,7 +158,7 @@ class Buffer(ABC):
         return f"<{type(self).__module__}.{type(self).__qualname__} of {len(self)} bytes>"
 
     def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self.as_numpy_array())
+        return self.as_numpy_array().data
 
     def __bytes__(self) -> bytes:
         return self.to_bytes()

@@ -13,6 +13,7 @@ from zarrstore.errors import UnsupportedOperationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Self
 
 _PAGE = 1000
 
@@ -47,14 +48,21 @@ class ForeignStore(Store):
         """Whether the adapted store is read-only."""
         return bool(self._store.read_only)
 
-    def with_read_only(self, read_only: bool = False) -> ForeignStore:
+    def with_read_only(self, read_only: bool = False) -> Self:
         """Return an adapter of the adapted store's own read-only, or writable, form."""
-        return type(self)(self._store.with_read_only(read_only))
+        other = super().with_read_only(read_only)
+        other._store = self._store.with_read_only(read_only)
+        return other
 
     async def _open(self) -> None:
-        if not self._store._is_open:
+        await super()._open()
+        if self._store._is_open:
+            return
+        try:
             await self._store._open()
-        self._is_open = True
+        except BaseException:
+            self._is_open = False
+            raise
 
     def close(self) -> None:
         """Close the adapted store."""

@@ -28,6 +28,9 @@ NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 # two copy 7, and more than two get in each other's way.
 _SHARED = 8 << 20
 
+# Values up to this size, in bytes, nearly always come at once.
+_USUAL = 1 << 20
+
 # Seconds to wait for somebody to close a file when there are too many open ones, in steps that double.
 _PATIENCE = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
@@ -98,6 +101,10 @@ def open_cached(path: str) -> int:
 
 def read_into(descriptor: int, memory: Any, start: int) -> int:
     """Fill memory from an offset on; returns how many bytes there were."""
+    if len(memory) <= _USUAL and hasattr(os, "preadv"):
+        done = os.preadv(descriptor, [memory], start)
+        if done == len(memory) or not done:  # what a small read is nearly always
+            return done
     view = memoryview(memory).cast("B")
     size = len(view)
     if size < _SHARED:

@@ -10,7 +10,12 @@ from urllib.parse import unquote, urlsplit
 
 from zarrstore._foreign import is_foreign_path, is_foreign_store
 from zarrstore.abc.store import Store
-from zarrstore.errors import MissingDependencyError, ReadOnlyError, StoreLikeError
+from zarrstore.errors import (
+    MissingDependencyError,
+    ReadOnlyError,
+    StoreLikeError,
+    UnsupportedOperationError,
+)
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import AccessModeLiteral, StorePath
@@ -18,6 +23,8 @@ from zarrstore.storage._wrapper import as_store
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from zarrstore.storage._fsspec import FsspecStore
 
 
 class UniversalPath(Protocol):
@@ -61,6 +68,8 @@ async def make_store(
     store_like : StoreLike or None
         A store is returned as it is, a store path gives its store, None and a dict a `MemoryStore`,
         a path a `LocalStore`, or a `ZipStore` if a zip archive lies there (its first bytes tell).
+        ``PLACE|zip:`` is a zip archive at any path or URL, ``PLACE|zip:a/b`` a directory in it;
+        fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
     mode : str, optional
         ``"r"`` makes the result read-only.
     storage_options : dict, optional
@@ -122,7 +131,7 @@ async def make_store_path(
     backend : {"obstore", "fsspec"}, optional
         What serves a URL, as in `make_store`.
     """
-    store = await make_store(store_like, storage_options=storage_options, backend=backend)
+    store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_foreign_path(store_like) else ""
     return await StorePath.open(store, f"{base}/{path or ''}", mode)
 
@@ -189,13 +198,12 @@ def _from_text(
 ) -> Store:
     if not text:
         raise StoreLikeError("an empty text names no place.", cure="Use '.' for the current folder.")
+    found = _archive_in(text)
+    if found is not None:
+        return _from_archive(*found, mode, options)
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
-        if options:
-            raise StoreLikeError(
-                f"storage_options were given, but {text!r} is a path: nothing would use them.",
-                cure="Drop them, or give a URL.",
-            )
+        _check_unused(options, text)
         return _from_path(_local_path(text) if scheme else text, mode)
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", cure="Choose 'obstore' or 'fsspec'.")
@@ -223,6 +231,73 @@ def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | Non
             f"obstore can't open {_shown(url)!r}.", cure="Check the options, or let fsspec open it."
         ) from error
     return None if theirs is None else ObjectStore(theirs)
+
+
+def _archive_in(text: str) -> tuple[str, str] | None:
+    """Where a text says that a zip archive lies, and which directory in it; None if it says no such thing."""
+    place, mark, inside = text.rpartition("|zip:")
+    if mark:
+        return place, inside
+    head, mark, place = text.partition("::")
+    if mark and (head == "zip" or head.startswith("zip://")):
+        return place, head[len("zip://") :]
+    return None
+
+
+def _from_archive(
+    place: str, inside: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None
+) -> Store:
+    if not place or "|" in inside:
+        raise StoreLikeError(
+            f"{_shown(place or inside)!r} names no archive and directory.",
+            cure="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
+        )
+    from zarrstore.storage._zip import ZipStore
+
+    scheme = _scheme(place)
+    outer = _archive_in(place)
+    store: Store
+    if outer is None and scheme in ("", "file") and "::" not in place:
+        _check_unused(options, place)
+        path = _local_path(place) if scheme else place
+        if mode in (None, "r", "r+"):
+            store = ZipStore(path, read_only=mode != "r+")  # either way it makes no file
+        else:
+            store = ZipStore(path, mode="x" if mode == "w-" and not os.path.exists(path) else "a")
+    else:
+        if mode not in (None, "r"):
+            raise UnsupportedOperationError(
+                f"mode {mode!r} writes, and the archive at {_shown(place)!r} can only be read: "
+                "a zip archive is written in a local file.",
+                cure="Copy it to one, or write to a store of files at that place.",
+            )
+        if outer is not None:
+            within, key = _from_archive(outer[0], "", "r", options), outer[1]
+        else:
+            within, key = _parent_of(place, options)
+        store = ZipStore(StorePath(within, key))
+    inside = inside.strip("/")
+    return store.sub(inside) if inside else store
+
+
+def _parent_of(url: str, options: dict[str, Any] | None) -> tuple[Store, str]:
+    """A store of what lies beside a file at a URL, and the file's key in it."""
+    schemes = _schemes(url)
+    if options and len(schemes) == 1 and set(options) == set(schemes):
+        options = options[schemes[0]]  # as fsspec wants them for a chain, of which one part is ours
+    whole = cast("FsspecStore", _from_url(url, "r", options))
+    parent, _, name = whole.path.rpartition("/")
+    if not name:
+        raise StoreLikeError(f"{_shown(url)!r} names a folder, not a zip archive.")
+    return _fsspec_store()(whole.fs, read_only=True, path=parent), name
+
+
+def _check_unused(options: dict[str, Any] | None, text: str) -> None:
+    if options:
+        raise StoreLikeError(
+            f"storage_options were given, but {text!r} is a path: nothing would use them.",
+            cure="Drop them, or give a URL.",
+        )
 
 
 def _scheme(text: str) -> str:

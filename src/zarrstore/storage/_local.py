@@ -29,8 +29,9 @@ from zarrstore.errors import (
     from_os_error,
 )
 from zarrstore.storage import _files as files
+from zarrstore.storage import _removal as removal
 from zarrstore.storage import _sync as syncing
-from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
+from zarrstore.storage._temporary import claim, is_temporary, make_name
 from zarrstore.storage._walk import Tree
 
 if TYPE_CHECKING:
@@ -42,8 +43,20 @@ _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSY
 
 # Largest value, in bytes, that is read or written in place: copying it takes some 20 µs.
 _IN_PLACE = 128 * 1024
+# How often to try again when others remove what is being written or removed.
+_PATIENCE = 100
 # No file is that large; what some file systems say of a folder is larger still.
 _ENDLESS = 1 << 62
+
+
+# What a store knows of its file system before the first call that may block has looked.
+_UNSURVEYED = {
+    "_surveyed": False,
+    "_in_place": False,
+    "_plainly": False,
+    "_cached_opens": False,
+    "_fails_late": True,
+}
 
 
 class LocalStore(Store):
@@ -86,6 +99,11 @@ class LocalStore(Store):
     )
 
     root: Path
+    _surveyed: bool
+    _in_place: bool  # whether what lies in the page cache may be read on an event loop
+    _plainly: bool  # ... by any read: the file system is memory
+    _cached_opens: bool  # ... only if opening needs no disk either
+    _fails_late: bool  # whether a write may fail as late as at its close
 
     def __init__(
         self,
@@ -114,10 +132,7 @@ class LocalStore(Store):
 
     def _forget_survey(self) -> None:
         """Start with the pool alone; the first call there finds out what the file system allows."""
-        self._surveyed = False
-        self._in_place = False  # whether what lies in the page cache may be read on an event loop
-        self._plainly = False  # ... by any read: the file system is memory
-        self._cached_opens = False  # ... only if opening needs no disk either
+        self.__dict__.update(_UNSURVEYED)
 
     def _survey(self) -> None:
         kind = files.file_system(self._root)
@@ -126,6 +141,7 @@ class LocalStore(Store):
             self._plainly or (bool(files.NOWAIT) and not files.is_distant(kind))
         )
         self._cached_opens = files.CAN_OPEN_CACHED and not self._plainly
+        self._fails_late = not kind or files.is_distant(kind)
         self._surveyed = True
 
     @property
@@ -307,6 +323,16 @@ class LocalStore(Store):
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        for _ in range(_PATIENCE):
+            try:
+                return self._write_once(key, pieces, condition)
+            except FileNotFoundError as error:
+                # Somebody removed the folder, and our temporary file with it, before that got its name.
+                if not isinstance(pieces, (tuple, list)):
+                    raise self._error(error, "write", key) from error  # what is gone can't be had again
+        raise self._unsettled(key)
+
+    def _write_once(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         path = self._target(key)
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
@@ -320,7 +346,7 @@ class LocalStore(Store):
                 files.write_all(descriptor, piece)
             if self.fsync != "none":
                 syncing.sync_file(descriptor, self.fsync)
-            if not self._plainly:
+            if self._fails_late:
                 # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
                 # asks for that while the old value is still in place, and keeps our claim.
                 os.close(os.dup(descriptor))
@@ -333,7 +359,7 @@ class LocalStore(Store):
                 for changed in (folder, *map(os.path.dirname, made)):
                     syncing.FOLDERS.sync(changed)
             return answer
-        except StoreError:
+        except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
@@ -365,7 +391,7 @@ class LocalStore(Store):
 
     def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
         """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
-        for _ in range(100):
+        for _ in range(_PATIENCE):
             try:
                 return files.open_patiently(temporary, files.MAKE)
             except FileNotFoundError:
@@ -373,7 +399,10 @@ class LocalStore(Store):
             except NotADirectoryError:
                 self._check_root()
                 raise self._conflict(key) from None
-        raise BackendError("its folder is removed again and again while it is written.", store=self, key=key)
+        raise self._unsettled(key)
+
+    def _unsettled(self, key: str) -> BackendError:
+        return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
     def _make_folder(self, folder: str, key: str) -> list[str]:
         """Make a folder and those above it; returns the ones that weren't there."""
@@ -386,7 +415,8 @@ class LocalStore(Store):
                 try:
                     os.mkdir(path)
                 except FileExistsError:
-                    if not os.path.isdir(path):
+                    # Asked once, since it may be pruned between two questions: then all is tried again.
+                    if not stat.S_ISDIR(os.stat(path).st_mode):
                         raise
         except FileNotFoundError:
             pass  # somebody pruned an empty parent: the caller tries again
@@ -443,14 +473,8 @@ class LocalStore(Store):
         """Remove a folder that holds no key, where a value is to lie."""
         if os.path.islink(path) or self._tree().has_key(key + "/"):
             raise self._conflict(key)
-        for parent, _, names in os.walk(path, topdown=False):
-            for name in names:
-                if is_temporary(name):
-                    reap(os.path.join(parent, name))
-            try:
-                os.rmdir(parent)
-            except OSError:
-                raise self._conflict(key) from None
+        if not removal.remove_hollow(path):
+            raise self._conflict(key)
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         parts = list(parts)
@@ -487,7 +511,7 @@ class LocalStore(Store):
                 return self._remove_below(key + "/")
             raise self._error(error, "delete", key) from error
         self._sync_name(path)
-        self._prune(os.path.dirname(path))
+        removal.prune(os.path.dirname(path), self._root)
         return None
 
     def _sync_name(self, path: str) -> None:
@@ -495,53 +519,29 @@ class LocalStore(Store):
         if self.fsync == "full":
             syncing.FOLDERS.sync(os.path.dirname(path))
 
-    def _prune(self, folder: str) -> None:
-        """Remove folders that have become empty, from the inside out; never the root."""
-        while len(folder) > len(self._root) and folder.startswith(self._base):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                return
-            folder = os.path.dirname(folder)
-
     def _remove_below(self, prefix: str) -> None:
-        if not prefix:
-            self._remove_all()
-            return
-        path = self._target(prefix[:-1])
-        aside = os.path.join(os.path.dirname(path), make_name())
+        path = self._target(prefix[:-1]) if prefix else self._root
         try:
+            if not prefix:
+                self._refuse_machine()
+                removal.empty_folder(path)
+                return
             if os.path.islink(path):
-                self._remove_inside(os.path.realpath(path))
-                return
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                return
-            # Aside first, so that no reader sees half of it; whoever dies in between leaves litter, not keys.
-            os.rename(path, aside)
+                # Its keys are gone with the link; what it leads to may be others' as well.
+                if os.path.isdir(path):
+                    os.unlink(path)
+            elif stat.S_ISDIR(os.lstat(path).st_mode):
+                removal.remove_folder(path)
             self._sync_name(path)
+        except StoreError:
+            raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return
-            raise self._error(error, "delete", prefix) from error
-        self._remove_tree(aside, prefix)
-        self._prune(os.path.dirname(path))
-
-    def _remove_tree(self, path: str, prefix: str) -> None:
-        descriptor = -1
-        try:
-            descriptor = os.open(path, files.FOLDER)
-            claim(descriptor)
-        except OSError:
-            pass  # not readable: rmtree says why
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
             raise self._error(error, "delete all of", prefix) from error
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+        removal.prune(os.path.dirname(path), self._root)
 
-    def _remove_all(self) -> None:
+    def _refuse_machine(self) -> None:
         if os.path.dirname(self._root) == self._root:
             raise RefusedError(
                 "this store's root is the root of the whole file system: clearing it empties the machine.",
@@ -549,27 +549,6 @@ class LocalStore(Store):
                 cure="Make a store on the folder that you mean.",
             )
         self._check_root()
-        self._remove_inside(self._root)
-
-    def _remove_inside(self, folder: str) -> None:
-        """Remove what lies in a folder, but not the folder; links are removed, not followed."""
-        try:
-            with os.scandir(folder) as found:
-                entries = list(found)
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    self._remove_tree(entry.path, entry.name)
-                else:
-                    try:
-                        os.unlink(entry.path)
-                    except FileNotFoundError:
-                        pass
-        except FileNotFoundError:
-            return
-        except StoreError:
-            raise
-        except OSError as error:
-            raise self._error(error, "delete all of", "") from error
 
     # -- listing ----------------------------------------------------------------------------------
 
@@ -623,8 +602,7 @@ class LocalStore(Store):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         # Another host may have another file system there.
-        state.update(_surveyed=False, _in_place=False, _plainly=False, _cached_opens=False)
-        return state
+        return {**state, **_UNSURVEYED}
 
 
 def _quietly(tidy: Callable[[Any], None], what: Any) -> None:

@@ -10,7 +10,7 @@ from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperati
 if TYPE_CHECKING:
     from typing import Self
 
-    from zarrstore._requests import ByteRequest
+    from zarrstore._requests import ByteRequestLike
     from zarrstore.abc.store import Store
 
 AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
@@ -94,7 +94,7 @@ class StorePath:
             await self.delete_dir()
         return self
 
-    async def get(self, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+    async def get(self, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Read the value at this path.
 
         Parameters
@@ -111,7 +111,7 @@ class StorePath:
         """
         return await self.store.get(self.path, prototype=prototype, byte_range=byte_range)
 
-    async def set(self, value: Any, byte_range: ByteRequest | None = None) -> None:
+    async def set(self, value: Any, byte_range: ByteRequestLike | None = None) -> None:
         """Replace the value at this path.
 
         Parameters
@@ -169,7 +169,7 @@ class StorePath:
         """Whether no key lies below this path."""
         return await self.store.is_empty(self.path)
 
-    def get_sync(self, *, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
+    def get_sync(self, *, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Blocking form of `get`."""
         return self.store.get_sync(self.path, prototype=prototype, byte_range=byte_range)
 

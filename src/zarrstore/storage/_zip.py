@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import zipfile
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from zarrstore._threads import hop
 from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
 from zarrstore._zip._archive import Archive, alive
+from zarrstore._zip._index import pages
 from zarrstore._zip._source import FileSource, ObjectSource, StoreSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self, TypeAlias
 
+    from zarrstore._zip._index import Index
     from zarrstore._zip._reader import View
     from zarrstore._zip._repair import RepairReport
     from zarrstore._zip._source import Source
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 _FSYNC = ("none", "data", "full")
-
-# Pages come out of memory, so the first needn't be a short one.
-_PAGE = 2000
 
 
 class ZipStore(Store):
@@ -141,6 +139,7 @@ class ZipStore(Store):
                 "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
                 f"not {type(path).__name__}"
             )
+        self._check_system()
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -148,6 +147,15 @@ class ZipStore(Store):
         self._options = {"mmap": mmap, "fsync": fsync}
         # A read-only store must not make a new file of an old one, nor any file at all.
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
+
+    def _check_system(self) -> None:
+        """Refuse to write where the system has no call to write at a place, before any file is touched."""
+        if not self.read_only and not hasattr(os, "pwrite"):
+            raise UnsupportedOperationError(
+                "zip archives can't be written on this system, only read.",
+                store=self,
+                cure="Use mode='r', or write to a LocalStore.",
+            )
 
     def _make_archive(self, mode: str) -> Archive:
         origin = self._origin
@@ -207,6 +215,7 @@ class ZipStore(Store):
         if self._origin is not None and not read_only:
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
+        other._check_system()
         other._archive = self._archive
         return other
 
@@ -268,23 +277,23 @@ class ZipStore(Store):
         return [self._read_from(view, key, request, new) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
-        member = self._view().index.find(key)
-        return None if member is None else Entry(key, member.size)
+        size = self._view().index.size(key)
+        return None if size is None else Entry(key, size)
+
+    def _stat_now(self, key: str) -> Any:
+        return WAIT if self._archive.view is None else self._stat(key)
+
+    def _lists_now(self) -> bool:
+        view = self._archive.view
+        return view is not None and view.index.has_tree
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         index = self._view().index
-        paths = iter(index.below(prefix) if deep else index.within(prefix))
-        while page := list(islice(paths, _PAGE)):
-            if not sizes:
-                yield list(map(Entry, page))
-                continue
-            members = [(path, None if path[-1] == "/" else index.find(path)) for path in page]
-            # A key without a member was removed while we looked.
-            yield [
-                Entry(path, None if member is None else member.size)
-                for path, member in members
-                if member is not None or path[-1] == "/"
-            ]
+        for page in index.below(prefix) if deep else pages(index.within(prefix)):
+            yield _entries(page, index, sizes)
+
+    def _names(self, prefix: str) -> Iterator[list[str]]:
+        yield self._view().index.names(prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -307,7 +316,7 @@ class ZipStore(Store):
         if not prefix:
             with _Named(self, "clear", None):
                 self._archive.clear()
-        elif self._view().index.has_below(prefix):
+        elif self._view().index.first_below(prefix) is not None:
             self._check_deletes(prefix)
             with _Named(self, "delete all of", prefix):
                 self._archive.remove_below(prefix)
@@ -353,7 +362,7 @@ class ZipStore(Store):
         path : str or Path
             The archive.
         output : str or Path, optional
-            Where to write the new one instead.
+            Where to write the new one instead; there must be no file yet.
 
         Returns
         -------
@@ -375,6 +384,15 @@ class ZipStore(Store):
         headers of foreign archives are counted by their least size."""
         with _Named(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
+    """Lines of a listing; what was removed while we looked is left out if sizes are wanted."""
+    new = tuple.__new__  # as Entry(...), in half the time
+    if not sizes:
+        return [new(Entry, (path, None, None)) for path in paths]
+    sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
+    return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
 
 
 def _open_source(origin: Any) -> Source:

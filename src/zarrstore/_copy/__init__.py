@@ -17,10 +17,11 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from zarrstore import _threads
+from zarrstore._copy._inbox import Inbox, LoopInbox
+from zarrstore._copy._places import joined, place_of, refuse_overlap
 from zarrstore._foreign import is_foreign_path
 from zarrstore._keys import check_prefix
 from zarrstore._requests import RangeByteRequest
@@ -38,16 +39,13 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._like import make_store_sync
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 
+    from zarrstore._copy._inbox import Tell
     from zarrstore._verbs import Verbs
 
-    # What a worker tells whoever looks on: keys and bytes done, a failure, or (None) that it has ended.
-    Event: TypeAlias = tuple[int, int] | BaseException | None
-    Tell: TypeAlias = Callable[[Event], None]
     # Called with each piece of a value on its way.
     Watch: TypeAlias = Callable[[Any], object]
 
@@ -232,13 +230,13 @@ class _Copy:
         self.opened: list[Store] = []
         try:
             self.source, above = self._open(source, "r")
-            self.prefix = self.source._listed(_joined(above, prefix, self.source))
+            self.prefix = self.source._listed(joined(above, prefix, self.source))
             self.target, above = self._open(target, "a")
-            self.target_prefix = check_prefix(_joined(above, target_prefix, self.target), self.target)
+            self.target_prefix = check_prefix(joined(above, target_prefix, self.target), self.target)
             self.target._is_open = True
             if not dry_run:
                 self.target._check_writable()
-            _refuse_overlap(self.source, self.prefix, self.target, self.target_prefix)
+            refuse_overlap(self.source, self.prefix, self.target, self.target_prefix)
         except BaseException:
             for store in self.opened:
                 store.close()
@@ -393,7 +391,7 @@ class _Copy:
 
     def _refuse_own_keys(self, entries: Iterable[Entry], names: set[str]) -> None:
         """Refuse to overwrite, in one and the same store, what is still to be read."""
-        here, there = _place(self.source, self.prefix), _place(self.target, self.target_prefix)
+        here, there = place_of(self.source, self.prefix), place_of(self.target, self.target_prefix)
         if not here.startswith(there):
             return
         inside = self.target_prefix + here[len(there) :]
@@ -425,7 +423,7 @@ class _Copy:
 
     async def _each(self, entries: Sequence[Entry], concurrency: int, inline: bool) -> None:
         """Move entries, some at once, and look on until the last worker has ended."""
-        inbox = _Inbox() if inline else _LoopInbox()
+        inbox = Inbox() if inline else LoopInbox()
         todo = iter(entries)
 
         async def work() -> None:
@@ -655,71 +653,3 @@ async def _in_place(function: Callable[..., T], *args: Any) -> T:
 
 
 _AGAIN = "Copy again once nobody writes to the source."
-
-
-class _Inbox:
-    """What workers tell the thread that looks on."""
-
-    def __init__(self) -> None:
-        self._events: SimpleQueue[Event] = SimpleQueue()
-        self.put: Tell = self._events.put
-
-    async def get(self) -> Event:
-        return self._events.get()
-
-
-class _LoopInbox:
-    """What workers, in threads or on the loop, tell the task that looks on."""
-
-    def __init__(self) -> None:
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._turns = 0
-
-    def put(self, event: Event) -> None:
-        # From a task of the loop itself too: so events keep their order, and come one turn later.
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-    async def get(self) -> Event:
-        self._turns += 1
-        if not self._turns % 64:
-            await asyncio.sleep(0)  # a queue that is never empty would keep the loop to itself
-        return await self._events.get()
-
-
-# -- places ---------------------------------------------------------------------------------------
-
-
-def _joined(path: str, prefix: str, store: Store) -> str:
-    return f"{path}/{check_prefix(prefix, store)}" if path else prefix
-
-
-def _place(store: Store, prefix: str) -> str:
-    """Where a directory of a store lies, as text that begins another's if it encloses it."""
-    while isinstance(store, WrapperStore) and "_scan" not in _verbs_of(type(store)):
-        store = store._below  # a wrapper that shows the same keys
-    location = store._location
-    for scheme in ("file://", "zip://"):
-        if location.startswith(scheme):
-            path = os.path.join(location.removeprefix(scheme), prefix)
-            return os.path.realpath(path).removesuffix("/") + "/"
-    return f"{location.removesuffix('/')}/{prefix}"
-
-
-def _verbs_of(cls: type) -> set[str]:
-    """What classes between `WrapperStore` and this one define."""
-    return {name for base in cls.__mro__ if base not in WrapperStore.__mro__ for name in vars(base)}
-
-
-def _refuse_overlap(source: Store, prefix: str, target: Store, target_prefix: str) -> None:
-    """Refuse to copy a directory onto itself or into itself."""
-    here, there = _place(source, prefix), _place(target, target_prefix)
-    if there.startswith(here):
-        raise RefusedError(
-            "a copy onto the source itself would do nothing."
-            if there == here
-            else "a copy into the source's own subtree would become part of what is copied.",
-            store=target,
-            key=target_prefix or None,
-            cure="Copy to a place outside of the source.",
-        )
