@@ -417,11 +417,11 @@ async def arrays(bench, folder):
         return array
 
     for where, ours, theirs in (
-        ("local", LocalStore(f"{folder}/ours"), zarr.storage.LocalStore(f"{folder}/zarr")),
+        ("local (tmpfs)", LocalStore(f"{folder}/ours"), zarr.storage.LocalStore(f"{folder}/zarr")),
         ("memory", MemoryStore(), zarr.storage.MemoryStore()),
     ):
         mine, other = make(ours), make(theirs)
-        floors = (1.6, 1.3) if where == "local" else (None, None)
+        floors = (1.6, 1.3) if where.startswith("local") else (None, None)
         await bench.line(
             f"zarr array, 4 KiB chunks, {where}: read",
             {"zarr": lambda other=other: other[:], "zarrstore": lambda mine=mine: mine[:]},
@@ -487,7 +487,7 @@ def main():
             asyncio.run(memory(bench))
         if options.only in ("", "arrays"):
             # zarr-python's arrays block on a loop of their own
-            run = arrays(bench, folder)
+            run = arrays(bench, tmpfs)
             asyncio.run(run)
     missed = [
         name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from zarrstore import _composites, _threads
 from zarrstore._keys import check_key
 from zarrstore._requests import as_request
-from zarrstore._values import as_pieces, parse_parts, wrap
+from zarrstore._values import parse_parts, wrap
 from zarrstore._verbs import ANY, drive, host_memory
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
@@ -44,6 +44,7 @@ class SyncFace:
         @cached_property
         def _plain_loop(self) -> Verbs: ...
 
+        _ready: Callable[[str, Any], tuple[Any, ...]]
         _about: Callable[[ByteRequestError, str | None], ByteRequestError]
         _check_writable: Callable[[], None]
         _do_create: Callable[..., Coroutine[Any, Any, bool]]
@@ -176,10 +177,7 @@ class SyncFace:
             # An override with zarr-python's signature knows no byte_range: it is passed if there is one.
             part = {} if byte_range is None else {"byte_range": byte_range}
             return _threads.run_on_io(self.set(key, value, **part))  # type: ignore[attr-defined, no-any-return]
-        self._check_writable()
-        check_key(key, self)
-        pieces = as_pieces(value, self)
-        self._is_open = True
+        pieces = self._ready(key, value)
         if byte_range is not None:
             self._run("", self._do_patch, [parse_parts(key, byte_range, pieces, self)])
         elif self._direct:

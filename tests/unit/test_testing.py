@@ -114,6 +114,17 @@ def test_a_lost_answer_did_happen_and_a_truncated_read_is_short():
     assert choosy.faults == [("fail", "read", "k")]
 
 
+def test_a_cancelled_write_did_not_happen():
+    inner = MemoryStore({"k": b"old"})
+    store = FaultyStore(inner, FaultPlan(cancel=1))
+    with pytest.raises(asyncio.CancelledError):
+        store.set_sync("k", b"new")
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(store.get("k"))
+    assert bytes(inner.get_sync("k")) == b"old"
+    assert store.faults == [("cancel", "write", "k"), ("cancel", "read", "k")]
+
+
 def test_a_faulty_store_without_faults_keeps_the_contract():
     report = check_store(lambda: FaultyStore(MemoryStore(), FaultPlan(delay=0.05, seconds=0)))
     assert not report.wrong, str(report)

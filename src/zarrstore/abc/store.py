@@ -517,10 +517,7 @@ class Store(_Base):
         byte_range : (int, int), optional
             Overwrite these bytes of an existing value instead, where the store can.
         """
-        self._check_writable()
-        check_key(key, self)
-        pieces = as_pieces(value, self)
-        self._is_open = True
+        pieces = self._ready(key, value)
         if byte_range is not None:
             await self._do_patch(self._plain_loop, [parse_parts(key, byte_range, pieces, self)])
             return
@@ -685,6 +682,14 @@ class Store(_Base):
         error.store = error.store or str(self)
         return error
 
+    def _ready(self, key: str, value: Any) -> tuple[Any, ...]:
+        """Check what is to be written, and where; returns its pieces."""
+        self._check_writable()
+        check_key(key, self)
+        pieces = as_pieces(value, self)
+        self._is_open = True
+        return pieces
+
     def _listed(self, prefix: str) -> str:
         directory = check_prefix(prefix, self)
         if not self.supports_listing:
@@ -723,10 +728,7 @@ class Store(_Base):
         return await _composites.is_empty(verbs, self._listed(prefix))
 
     async def _do_create(self, verbs: Verbs, key: str, value: Any) -> bool:
-        self._check_writable()
-        check_key(key, self)
-        pieces = as_pieces(value, self)
-        self._is_open = True
+        pieces = self._ready(key, value)
         return await _composites.create(verbs, key, pieces, atomic=self.capabilities.atomic_create)
 
     async def _do_get_versioned(

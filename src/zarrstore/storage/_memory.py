@@ -204,7 +204,8 @@ class MemoryStore(Store):
         return _revive, (type(self), data.token, snapshot, state)
 
     def _check_writable(self) -> None:
-        super()._check_writable()
+        if self._read_only:
+            super()._check_writable()
         if self._data.detached:
             raise DetachedError(
                 "this memory store is a copy of another process's: what is written here would be lost.",
@@ -228,13 +229,14 @@ class MemoryStore(Store):
 
     def _kept(self, array: Any) -> Any:
         """Put an array of our own into a buffer that nobody else can write to."""
-        array.flags.writeable = False
+        array.setflags(write=False)
         return _Kept(array)
 
     def _keep(self, pieces: Iterable[Any]) -> Any:
         """Copy pieces into a buffer of our own."""
-        parts = [self._array_of(piece) for piece in pieces]
-        return self._kept(parts[0].copy() if len(parts) == 1 else self._joined(parts))
+        if type(pieces) is tuple and len(pieces) == 1:
+            return self._kept(self._array_of(pieces[0]).copy())
+        return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -272,7 +274,7 @@ class MemoryStore(Store):
                 if now != condition:
                     return CONFLICT
             data.put(key, kept)
-            return data.version(key)
+        return None if condition is ANY else str(kept.version)
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         parts = list(parts)
@@ -365,7 +367,10 @@ class MemoryStore(Store):
         KeyNotFoundError
             If a range is given and the key has no value.
         """
-        await super().set(key, value, byte_range=byte_range)
+        if byte_range is None:
+            await self._plain_loop.write(key, self._ready(key, value), ANY)
+        else:
+            await super().set(key, value, byte_range=byte_range)
 
     set._is_face = True  # type: ignore[attr-defined]
 

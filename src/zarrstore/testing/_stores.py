@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,8 @@ class FaultPlan:
         Chance that a write happens and then raises, as when an answer is lost on its way.
     truncate : float
         Chance that a read is cut short: a store must never do that, and whoever checks must notice.
+    cancel : float
+        Chance that a verb is cancelled before it does anything (``asyncio.CancelledError``).
     delay : float
         Chance that a verb waits first, for ``seconds``.
     seconds : float
@@ -113,6 +116,7 @@ class FaultPlan:
     fail_writes: float = 0.0
     lose_answers: float = 0.0
     truncate: float = 0.0
+    cancel: float = 0.0
     delay: float = 0.0
     seconds: float = 0.001
     transient: bool = True
@@ -166,6 +170,8 @@ class FaultyStore(_AroundVerbs):
         plan = self.plan
         if self._hit(plan.delay, "delay", verb, key):
             await below.sleep(plan.seconds)
+        if self._hit(plan.cancel, "cancel", verb, key):
+            raise asyncio.CancelledError(f"{verb} of {key!r} was cancelled on purpose")
         if self.fail_if is not None and self.fail_if(verb, key):
             self.faults.append(("fail", verb, key))
             raise self._error(verb, key)
