@@ -494,3 +494,18 @@ def test_written_data_is_found_by_fsspec_and_the_reverse(tmp_path):
     assert fs.cat_file(f"{tmp_path}/both/a/k") == b"v"
     fs.pipe_file(f"{tmp_path}/both/b", b"w")
     assert store.get_sync("b").to_bytes() == b"w"
+
+
+@pytest.mark.parametrize(
+    "key", ["NoSuchBucket/zarr.json", "bucket does not exist", "a/range not satisfiable"]
+)
+def test_words_in_a_key_are_no_words_of_the_server(key):
+    """The error of a missing file is its path, which may read like any error there is."""
+    store = FsspecStore.from_url("memory://words")
+    assert store.get_sync(key) is None
+    assert store.get_sync(key, byte_range=RangeByteRequest(5, 9)) is None
+    assert not store.exists_sync(key)
+    store.set_sync(key, b"12")
+    with pytest.raises(ByteRequestError):
+        store.get_sync(key, byte_range=RangeByteRequest(5, 9))
+    store.clear_sync()

@@ -87,15 +87,20 @@ def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -
     return True
 
 
+def _words(link: BaseException) -> str:
+    """Return what the server says in an error: its code, or a text that isn't just the path asked for."""
+    # "No such file" is told by the path alone, and a path may hold any words.
+    return (code(link) or ("" if isinstance(link, _HARMLESS) else str(link))).lower()
+
+
 def _lacks_container(link: BaseException) -> bool:
-    text = f"{code(link)} {link}".lower()
-    return any(words in text for words in _NO_CONTAINER)
+    return any(words in _words(link) for words in _NO_CONTAINER)
 
 
 def is_past_the_end(error: BaseException) -> bool:
     """Whether a server refused a range because it starts past the end of the value."""
     return any(
-        status(link) == 416 or code(link) == "InvalidRange" or "not satisfiable" in str(link).lower()
+        status(link) == 416 or code(link) == "InvalidRange" or "not satisfiable" in _words(link)
         for link in chain(error)
     )
 
