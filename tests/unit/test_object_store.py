@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from obstore.store import HTTPStore, LocalStore, MemoryStore, S3Store
 
-from zarrstore import ObjectStore, errors
+from zarrstore import ObjectStore, RangeByteRequest, errors
 from zarrstore.storage import make_store_sync
 
 NOWHERE = "http://127.0.0.1:9"
@@ -108,3 +108,14 @@ def test_in_a_forked_child(who, said):
         timeout=60,
     )
     assert told.stdout.splitlines() == [said] * 2
+
+
+@pytest.mark.parametrize(
+    "key", ["NoSuchBucket/zarr.json", "bucket does not exist", "a/invalid range", "timed out"]
+)
+def test_words_in_a_key_are_no_words_of_the_server(key):
+    """obstore's errors quote the key, which may read like any error there is."""
+    store = ObjectStore(MemoryStore())
+    assert store.get_sync(key) is None
+    assert store.get_sync(key, byte_range=RangeByteRequest(5, 9)) is None
+    assert not store.exists_sync(key)

@@ -167,8 +167,8 @@ class ObjectStore(Store):
         failure.__cause__ = errors.without_secrets(error)
         return failure
 
-    def _is_absent(self, error: Exception) -> bool:
-        return isinstance(error, FileNotFoundError) and not errors.lacks_container(error)
+    def _is_absent(self, error: Exception, key: str | None) -> bool:
+        return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -194,9 +194,9 @@ class ObjectStore(Store):
             start, stop = answer.range
             value = memoryview(await answer.buffer_async())
         except Exception as error:
-            if self._is_absent(error):
+            if self._is_absent(error, key):
                 return None
-            if request is not None and (errors.is_past_the_end(error) or errors.is_unsupported(error)):
+            if request is not None and (errors.is_past_the_end(error, key) or errors.is_unsupported(error)):
                 return await self._explained(key, request, error)
             raise self._failed(error, "read", key) from error.__cause__
         self._proven = True
@@ -244,7 +244,7 @@ class ObjectStore(Store):
         try:
             meta = await obstore.head_async(store, key)
         except Exception as error:
-            if not self._is_absent(error):
+            if not self._is_absent(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
             return None if self._proven else await self._look_twice(key)
         self._proven = True
@@ -255,7 +255,7 @@ class ObjectStore(Store):
         try:
             meta = (await obstore.get_async(self._alive(), key)).meta
         except Exception as error:
-            if not self._is_absent(error):
+            if not self._is_absent(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
             self._proven = True
             return None
@@ -276,7 +276,7 @@ class ObjectStore(Store):
         except (AlreadyExistsError, PreconditionError):
             return CONFLICT
         except Exception as error:
-            if isinstance(mode, dict) and self._is_absent(error):
+            if isinstance(mode, dict) and self._is_absent(error, key):
                 return CONFLICT
             raise self._failed(error, "write", key) from error.__cause__
         self._proven = True
@@ -286,7 +286,7 @@ class ObjectStore(Store):
         try:
             await finished(obstore.copy_async(self._alive(), source, target))
         except Exception as error:
-            if self._is_absent(error):
+            if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
             raise self._failed(error, "copy", source) from error.__cause__
 
@@ -304,7 +304,7 @@ class ObjectStore(Store):
         try:
             await finished(obstore.delete_async(self._alive(), paths))
         except Exception as error:
-            if not self._is_absent(error):
+            if not self._is_absent(error, key):
                 raise self._failed(error, "delete", key) from error.__cause__
             if not isinstance(paths, str):
                 # Some stop at the first that isn't there.
@@ -326,7 +326,7 @@ class ObjectStore(Store):
                 return
             level = await obstore.list_with_delimiter_async(store, prefix or None)
         except Exception as error:
-            if self._is_absent(error):
+            if self._is_absent(error, prefix):
                 return
             raise self._unlisted(error, prefix) from error.__cause__
         self._proven = True

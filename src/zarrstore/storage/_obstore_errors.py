@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from zarrstore.errors import (
     AccessDeniedError,
@@ -35,14 +36,14 @@ def status(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def lacks_container(error: BaseException) -> bool:
+def lacks_container(error: BaseException, key: str | None) -> bool:
     """Whether the bucket or container itself isn't there."""
-    return _says(error, _NO_CONTAINER)
+    return _says(error, _NO_CONTAINER, key)
 
 
-def is_past_the_end(error: BaseException) -> bool:
+def is_past_the_end(error: BaseException, key: str | None) -> bool:
     """Whether a range was refused because it starts past the end of the value."""
-    return status(error) == 416 or _says(error, _PAST)
+    return status(error) == 416 or _says(error, _PAST, key)
 
 
 def is_unsupported(error: BaseException) -> bool:
@@ -50,8 +51,13 @@ def is_unsupported(error: BaseException) -> bool:
     return isinstance(error, NotImplementedError) or type(error).__name__ == "NotSupportedError"
 
 
-def _says(error: BaseException, words: Iterable[str]) -> bool:
-    text = str(error).lower()
+def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
+    """Whether an error's text has any of the words; the key in it may hold any words, so it doesn't count."""
+    text = str(error)
+    if key:
+        for shown in (key, quote(key), quote(key, safe="")):
+            text = text.replace(shown, "")
+    text = text.lower()
     return any(word in text for word in words)
 
 
@@ -65,7 +71,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     key = key or None
     reason = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
     number, kind = status(error), type(error).__name__
-    if lacks_container(error):
+    if lacks_container(error, key):
         return BackendError(
             f"could not {action}: the bucket or container does not exist.",
             store=store,
@@ -79,7 +85,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
             key=key,
             cure="Check the credentials and what they may do; public data often needs skip_signature=True.",
         )
-    if _says(error, _NO_KEY):
+    if _says(error, _NO_KEY, key):
         return InvalidKeyError(
             f"could not {action}: this backend can't hold such a key.",
             store=store,
@@ -88,8 +94,8 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         )
     if is_unsupported(error) or number in (405, 501):
         return UnsupportedOperationError(f"could not {action}: this backend can't.", store=store, key=key)
-    if number is None and _says(error, _CUT_SHORT):
+    if number is None and _says(error, _CUT_SHORT, key):
         return TruncatedError(f"could not {action}: {reason}.", store=store, key=key)
-    if number in _TRANSIENT or (number is None and _says(error, _PASSING)):
+    if number in _TRANSIENT or (number is None and _says(error, _PASSING, key)):
         return TransientError(f"could not {action}: {reason}.", store=store, key=key)
     return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key)
