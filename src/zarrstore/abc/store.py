@@ -5,13 +5,14 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarrstore import _composites, _foreign
 from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
+from zarrstore._items import Items
 from zarrstore._keys import check_key, check_prefix
 from zarrstore._requests import (
     ByteRequest,
@@ -77,6 +78,8 @@ __all__ = [
     "join_pieces",
     "span",
 ]
+
+_keys = partial(map, itemgetter(0))  # of a page of entries
 
 
 # Bound verbs: made anew in each process and for each copy, never pickled, never shared.
@@ -641,14 +644,11 @@ class Store(_Base):
         """
         return await self._do_is_empty(self._loop, prefix)
 
-    async def list(self) -> AsyncIterator[str]:
+    def list(self) -> AsyncIterator[str]:
         """Yield all keys, unordered."""
-        async with aclosing(self._plain_loop.scan(self._listed(""), True, False)) as pages:  # type: ignore[type-var]
-            async for page in pages:
-                for entry in page:
-                    yield entry[0]
+        return Items(lambda: self._plain_loop.scan(self._listed(""), True, False), _keys)
 
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield all keys below a directory, relative to the root, unordered.
 
         Parameters
@@ -656,12 +656,9 @@ class Store(_Base):
         prefix : str
             The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
         """
-        async with aclosing(self._plain_loop.scan(self._listed(prefix), True, False)) as pages:  # type: ignore[type-var]
-            async for page in pages:
-                for entry in page:
-                    yield entry[0]
+        return Items(lambda: self._plain_loop.scan(self._listed(prefix), True, False), _keys)
 
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of keys and directories one level below a directory, once each.
 
         Parameters
@@ -669,10 +666,7 @@ class Store(_Base):
         prefix : str
             The directory.
         """
-        async with aclosing(self._plain_loop.names(self._listed(prefix))) as pages:  # type: ignore[type-var]
-            async for page in pages:
-                for name in page:
-                    yield name
+        return Items(lambda: self._plain_loop.names(self._listed(prefix)))
 
     # -- bodies that both faces share -------------------------------------------------------------
 
