@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from zarrstore import _threads
@@ -114,19 +115,20 @@ class Hopping(_Bound):
         """Answer in place what needs no waiting, and share hops for the rest."""
         store = self.of()
         requests = list(requests)
-        now = store._read_now
         answers: list[Any] = []
         cold: list[int] = []
-        for index, (key, request) in enumerate(requests):
-            value = now(key, request, new)
-            answers.append(value)
-            if value is WAIT:
-                cold.append(index)
-                continue
-            store._turns -= 1 if value is None else 1 + (len(value) >> 13)
-            if store._turns < 0:
-                store._turns = TURNS
-                await asyncio.sleep(0)
+        turns = store._turns
+        with closing(store._read_many_now(requests, new)) as values:
+            for index, value in enumerate(values):
+                answers.append(value)
+                if value is WAIT:
+                    cold.append(index)
+                    continue
+                turns -= 1 if value is None else 1 + (len(value) >> 13)
+                if turns < 0:
+                    turns = store._turns = TURNS
+                    await asyncio.sleep(0)
+        store._turns = turns
         if cold:
             # Several hops, so that a medium which serves many requests at once is asked many at once.
             share = -(-len(cold) // _threads.POOL_SIZE)

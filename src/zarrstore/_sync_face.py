@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from zarrstore import _composites, _threads
 from zarrstore._keys import check_key
 from zarrstore._requests import as_request
-from zarrstore._values import parse_parts, wrap
+from zarrstore._values import parse_parts, wrap, wrap_each
 from zarrstore._verbs import ANY, drive, host_memory
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
@@ -103,7 +103,7 @@ class SyncFace:
             values = self._run("", _composites.read_values, requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
-        return [None if value is None else wrap(value, prototype) for value in values]
+        return wrap_each(values, prototype)
 
     def get_ranges_sync(
         self,

@@ -10,7 +10,7 @@ from zarrstore.buffer import cpu, gpu
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
@@ -72,12 +72,25 @@ def wrap(value: Any, prototype: Any) -> Any:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
     made: Any = cpu.Buffer if prototype is None else prototype.buffer
     if type(value) is np.ndarray:
-        maker = _makers.get(made)
-        if maker is None:
-            # Buffers on a device don't take the host's arrays as they are.
-            maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
-            _makers[made] = maker
-        return maker(value)
+        return (_makers.get(made) or _maker(made))(value)
     if hasattr(value, "__cuda_array_interface__"):
         return made.from_buffer(gpu.Buffer(value))
     return made.from_bytes(value)
+
+
+def wrap_each(values: Iterable[Any], prototype: Any) -> list[Any]:
+    """Put each value into a buffer, as `wrap` does; None stays None."""
+    maker = _maker(cpu.Buffer if prototype is None else prototype.buffer)
+    return [
+        maker(value) if type(value) is np.ndarray else None if value is None else wrap(value, prototype)
+        for value in values
+    ]
+
+
+def _maker(made: Any) -> Callable[[Any], Any]:
+    maker = _makers.get(made)
+    if maker is None:
+        # Buffers on a device don't take the host's arrays as they are.
+        maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
+        _makers[made] = maker
+    return maker

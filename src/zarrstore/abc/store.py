@@ -26,7 +26,7 @@ from zarrstore._requests import (
 )
 from zarrstore._routing import STANDS_FOR, Routed
 from zarrstore._sync_face import SyncFace
-from zarrstore._values import as_pieces, parse_parts, wrap
+from zarrstore._values import as_pieces, parse_parts, wrap, wrap_each
 from zarrstore._verbs import (
     ABSENT,
     ANY,
@@ -46,7 +46,7 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, 
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, MutableMapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -308,6 +308,10 @@ class Store(_Base):
     def _read_now(self, key: str, request: ByteRequest | None, new: Any) -> Any:
         return WAIT
 
+    def _read_many_now(self, requests: Iterable[tuple[str, Any]], new: Any) -> Generator[Any]:
+        for key, request in requests:
+            yield self._read_now(key, request, new)
+
     def _stat_now(self, key: str) -> Any:
         return WAIT
 
@@ -394,7 +398,7 @@ class Store(_Base):
             values = await _composites.read_values(self._loop, requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
-        return [None if value is None else wrap(value, prototype) for value in values]
+        return wrap_each(values, prototype)
 
     async def get_ranges(
         self,

@@ -7,12 +7,9 @@ import errno
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zarrstore import _threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # O_NONBLOCK, since opening a pipe would wait for somebody to write into it.
@@ -53,34 +50,42 @@ def open_patiently(path: str, flags: int, mode: int = 0o666) -> int:
     return os.open(path, flags, mode)
 
 
-def _openat2() -> Callable[[bytes, Any], int] | None:
-    """Find Linux's ``openat2``, of which Python has no binding."""
-    if sys.platform != "linux" or os.uname().machine not in ("x86_64", "aarch64"):
-        return None
-    number, here = 437, -100
-    call = ctypes.PyDLL(None, use_errno=True).syscall
-
-    def openat2(path: bytes, how: Any) -> int:
-        return int(call(number, here, path, how, 24))
-
-    return openat2
-
-
 class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+# Linux's openat2, of which Python has no binding, by its number.
+_OPENAT2 = 437
+_HAS_NUMBER = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
+_call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBER else None
 _RESOLVE_CACHED = 0x20
 _how = _How(READ, 0, _RESOLVE_CACHED)
 _how_cached = ctypes.byref(_how)
-_call_openat2 = _openat2()
+
+HERE = -100  # AT_FDCWD: relative to no open folder
+
+
+def open_cached(path: str, folder: int = HERE) -> int:
+    """Open a file for reading if that needs no disk: -1 if it would, -2 if there is positively none.
+
+    Parameters
+    ----------
+    path : str
+        Which file.
+    folder : int
+        Descriptor of a folder that the path is relative to.
+    """
+    descriptor: int = _call(_OPENAT2, folder, os.fsencode(path), _how_cached, 24)  # type: ignore[misc]
+    if descriptor >= 0:
+        return descriptor
+    return -2 if ctypes.get_errno() == errno.ENOENT else -1
 
 
 def _probe() -> bool:
     """Whether the kernel has ``openat2`` with RESOLVE_CACHED (5.12)."""
-    if _call_openat2 is None:
+    if _call is None:
         return False
-    descriptor = _call_openat2(b"/", _how_cached)
+    descriptor = open_cached("/")
     if descriptor >= 0:
         os.close(descriptor)
         return True
@@ -88,15 +93,6 @@ def _probe() -> bool:
 
 
 CAN_OPEN_CACHED = _probe()
-
-
-def open_cached(path: str) -> int:
-    """Open a file for reading if that needs no disk: -1 if it would, -2 if there is positively none."""
-    assert _call_openat2 is not None
-    descriptor = _call_openat2(os.fsencode(path), _how_cached)
-    if descriptor >= 0:
-        return descriptor
-    return -2 if ctypes.get_errno() == errno.ENOENT else -1
 
 
 def read_into(descriptor: int, memory: Any, start: int) -> int:

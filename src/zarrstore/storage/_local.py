@@ -35,7 +35,7 @@ from zarrstore.storage._temporary import claim, is_temporary, make_name
 from zarrstore.storage._walk import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 # Answers of the system that prove a file's absence.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
@@ -261,6 +261,28 @@ class LocalStore(Store):
                 return None
             except OSError:
                 return WAIT
+        return self._read_hot(descriptor, request, new)
+
+    def _read_many_now(self, requests: Iterable[tuple[str, Any]], new: Any) -> Generator[Any]:
+        """Read many as `_read_now` does, from a folder that is found only once."""
+        root = -1
+        if self._in_place and self._cached_opens and new is host_memory:
+            root = files.open_cached(self._base)
+        if root < 0:
+            yield from super()._read_many_now(requests, new)
+            return
+        try:
+            for key, request in requests:
+                descriptor = files.open_cached(key, root)
+                if descriptor < 0:
+                    yield None if descriptor == -2 else WAIT
+                else:
+                    yield self._read_hot(descriptor, request, new)
+        finally:
+            os.close(root)
+
+    def _read_hot(self, descriptor: int, request: Any, new: Any) -> Any:
+        """Read an open file if the page cache has all that is wanted, and close it."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import cached_property, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, signature
+from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._bindings import Wrapped
@@ -241,7 +241,7 @@ def _watching(name: str, argument: str | None) -> Callable[..., Any]:
 
     batch = argument in ("key_ranges", "key_start_values")
 
-    if isasyncgenfunction(method):
+    if method.__annotations__["return"].startswith("AsyncIterator["):
 
         async def watched(self: LoggingStore[Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             self._count(name)
