@@ -11,9 +11,10 @@ writer. New members go behind the last end record. Each is written in this order
 1. a *guard*, 20 bytes, at what will be the end of the file. It says where the last end record is and
    where the members behind it start, and its checksum covers its own position. As long as members lie
    behind the last end record, the last 20 bytes of the file are a guard: whatever a value holds (another
-   archive's end record, say), the end of the file never is an end record that isn't ours;
+   archive's end record, say), the end of the file never is an end record that isn't ours. It is put some way
+   ahead, so that small members share one, and a hole lies in front of it;
 2. the member's data, behind the room for its header;
-3. its local header, over the start of the previous guard. This commits the member: before it, a
+3. its local header, behind the last member. This commits the member: before it, a
    reader that walks from header to header stops there. A private field at the header's end
    (`_format.MARK`) holds a checksum of the header and of its position, so that no half-written header
    and no copy of one is taken for one.

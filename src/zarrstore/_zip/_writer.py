@@ -55,6 +55,8 @@ _BLOCK = 1 << 20
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 # Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
 GAP = 1 << 11
+# How far ahead of a member the end of the file is moved, so that small members share a guard.
+_AHEAD = 1 << 14
 _MAX_NAME = (1 << 16) - 1
 # End records and the bytes skipped before them, at most, but for a comment.
 _END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
@@ -178,14 +180,19 @@ class Appender:
 
     def _protect(self, position: int) -> None:
         """See to it that a guard ends the file at or behind a position."""
-        place = fit(position, GUARD.size)
-        if place + GUARD.size > self._file_size:
+        if fit(position, GUARD.size) + GUARD.size > self._file_size:
+            place = fit(position + _AHEAD, GUARD.size)
             write_all(self.descriptor, pack_guard(self._guard, place), place)
             self._file_size = place + GUARD.size
 
     def cut_torn(self) -> None:
         """Cut off what a write that failed left behind."""
         if self._is_torn:
+            self.cut()
+
+    def _cut_spare(self) -> None:
+        """Cut off all that lies behind the last whole member and a guard, if anything does."""
+        if self._is_torn or self._file_size > fit(self.stop, GUARD.size) + GUARD.size:
             self.cut()
 
     def cut(self) -> None:
@@ -220,8 +227,7 @@ class Appender:
 
     def finish(self, index: Index) -> None:
         """Write the directory and the end records behind the members."""
-        if self._is_torn:
-            self.cut()
+        self._cut_spare()
         end = self._view.end
         prefix = 0 if end is None else end.prefix
         blocks, count = self._directory(index, prefix)
