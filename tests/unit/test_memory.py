@@ -50,6 +50,25 @@ def test_reads_share_memory_and_copy_nothing():
     assert not first.flags.writeable
 
 
+def test_only_what_nobody_can_change_is_kept_without_a_copy():
+    store = MemoryStore()
+
+    def is_shared(value, own):
+        store.set_sync("k", value)
+        return np.shares_memory(store.get_sync("k").as_numpy_array(), own)
+
+    frozen, changing = bytes(1000), bytearray(1000)
+    of_frozen, of_changing = np.frombuffer(frozen, "B"), np.frombuffer(changing, "B")
+    assert is_shared(frozen, of_frozen)
+    assert is_shared(cpu.Buffer.from_bytes(frozen), of_frozen)
+    assert not is_shared(memoryview(frozen)[:10], of_frozen)  # it would keep all of the rest
+    for value in (changing, memoryview(changing).toreadonly(), cpu.Buffer(of_changing)):
+        assert not is_shared(value, of_changing)
+    seemingly = of_changing.view()
+    seemingly.flags.writeable = False
+    assert not is_shared(cpu.Buffer(seemingly), of_changing)
+
+
 def test_identity_goes_by_the_mapping():
     mapping = {}
     assert MemoryStore(mapping) == MemoryStore(mapping)

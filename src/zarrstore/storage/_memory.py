@@ -233,9 +233,10 @@ class MemoryStore(Store):
         return _Kept(array)
 
     def _keep(self, pieces: Iterable[Any]) -> Any:
-        """Copy pieces into a buffer of our own."""
+        """Put pieces into a buffer of our own: copied, but for what nobody can ever change."""
         if type(pieces) is tuple and len(pieces) == 1:
-            return self._kept(self._array_of(pieces[0]).copy())
+            array = self._array_of(pieces[0])
+            return _Kept(array) if _is_frozen(array) else self._kept(array.copy())
         return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
 
     # -- verbs ------------------------------------------------------------------------------------
@@ -373,6 +374,18 @@ class MemoryStore(Store):
             await super().set(key, value, byte_range=byte_range)
 
     set._is_face = True  # type: ignore[attr-defined]
+
+
+def _is_frozen(array: Any) -> bool:
+    """Whether an array is nearly all of a `bytes` object: what a codec returned, for the most part.
+
+    A view that is merely read-only won't do, since somebody may hold a writable one; and a small part of
+    something large would keep all of that in memory.
+    """
+    owner = getattr(array, "base", None)
+    if type(owner) is memoryview:
+        owner = owner.obj
+    return type(owner) is bytes and len(owner) <= 2 * len(array)
 
 
 def _array(buffer: Any) -> Any:
