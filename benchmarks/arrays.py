@@ -1,0 +1,130 @@
+"""zarr-python's arrays on our stores, on its own, and on one that costs as little as can be.
+
+    python benchmarks/arrays.py [--quick] [--json FILE] [--picture FILE]
+
+Everything runs in turn in one process, several times over; the best time of each counts. Printed are
+microseconds a chunk, how many times as fast as on zarr-python's store of the kind that is, and how many
+times as fast it would be on a store that costs nothing: the rest is zarr-python's own time. Folders and
+archives lie in memory, so that no medium drowns the difference.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import zarr
+import zarr.storage
+from harness import Bench, add_options
+
+from zarrstore.storage import LocalStore, MemoryStore, ZipStore
+
+SHAPE = (2048, 1024)
+DATA = np.random.default_rng(0).integers(0, 1 << 30, SHAPE, dtype="<i4")
+LAYOUTS = {
+    "4 KiB chunks": {"chunks": (1, 1024)},
+    "shards of 64 chunks of 4 KiB": {"chunks": (1, 1024), "shards": (64, 1024)},
+}
+# What the folders' arrays should reach; no other store leaves that much to gain.
+FLOORS = {("local", "read"): 1.6, ("local", "write"): 1.3}
+
+
+class FreeStore(zarr.storage.MemoryStore):
+    """Keeps buffers as they come and gives them back: what is left is the time of everything else."""
+
+    async def get(self, key, prototype=None, byte_range=None):
+        value = self._store_dict.get(key)
+        if value is None or byte_range is None:
+            return value
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key, value, byte_range=None):
+        self._store_dict[key] = value
+
+
+def contestants(kind, folder):
+    """A maker of stores for each contestant, the one that reads what the one that writes has written."""
+    if kind == "memory":
+        kept = {"zarr": zarr.storage.MemoryStore(), "zarrstore": MemoryStore()}
+        makers = {who: lambda mode, store=store: store for who, store in kept.items()}
+    elif kind == "local":
+        makers = {
+            "zarr": lambda mode: zarr.storage.LocalStore(folder / "zarr"),
+            "zarrstore": lambda mode: LocalStore(folder / "ours"),
+        }
+    else:
+
+        def theirs(mode):
+            if mode == "w":
+                (folder / "zarr.zip").unlink(missing_ok=True)
+            return zarr.storage.ZipStore(folder / "zarr.zip", mode=mode)
+
+        makers = {"zarr": theirs, "zarrstore": lambda mode: ZipStore(folder / "ours.zip", mode=mode)}
+    free = FreeStore()
+    return {**makers, "free": lambda mode: free}
+
+
+async def measure(bench, kind, layout, folder):
+    makers = contestants(kind, folder)
+    arrays = {}
+
+    def create(make):
+        store = make("w")
+        array = zarr.create_array(
+            store, shape=SHAPE, dtype="<i4", compressors=None, overwrite=True, **LAYOUTS[layout]
+        )
+        return store, array
+
+    def write(make):
+        store, array = create(make)
+        array[:] = DATA
+        if kind == "zip":
+            store.close()
+
+    def read(array, step):
+        result = array[::step]
+        assert result[-1, -1] == DATA[::step][-1, -1]
+
+    name = f"{kind}, {layout}: "
+    await bench.line(
+        name + "create and write",
+        {who: lambda make=make: write(make) for who, make in makers.items()},
+        per=SHAPE[0], floor=FLOORS.get((kind, "write")) if "shards" not in layout else None,
+    )  # fmt: skip
+    for who, make in makers.items():
+        arrays[who] = zarr.open_array(make("r"), mode="r")
+    await bench.line(
+        name + "read",
+        {who: lambda array=array: read(array, 1) for who, array in arrays.items()},
+        per=SHAPE[0], floor=FLOORS.get((kind, "read")) if "shards" not in layout else None,
+    )  # fmt: skip
+    if "shards" in layout:
+        await bench.line(
+            name + "read every eighth",
+            {who: lambda array=array: read(array, 8) for who, array in arrays.items()},
+            per=SHAPE[0] // 8,
+        )
+    for array in arrays.values():
+        if kind == "zip":
+            array.store.close()
+
+
+def main():
+    options = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0])).parse_args()
+    bench = Bench(3 if options.quick else 9)
+    warnings.simplefilter("ignore")
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:
+        for number, (kind, layout) in enumerate(
+            (kind, layout) for kind in ("local", "memory", "zip") for layout in LAYOUTS
+        ):
+            place = Path(folder) / str(number)
+            place.mkdir()
+            asyncio.run(measure(bench, kind, layout, place))
+    bench.finish(options)
+
+
+if __name__ == "__main__":
+    main()

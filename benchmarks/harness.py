@@ -1,0 +1,154 @@
+"""What the benchmarks share: contestants in turn in one process, best times, ratios and floors, a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sys
+import time
+
+import zarr
+
+
+class Bench:
+    """Runs the contestants of each line in turn, and keeps the best time of each.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each contestant has its turn.
+    """
+
+    def __init__(self, rounds):
+        self.rounds = rounds
+        self.rows = {}
+        self.sizes = {}
+        self.floors = {}
+        print(
+            f"Python {sys.version.split()[0]}, zarr-python {zarr.__version__}, "
+            f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
+        )
+
+    async def line(self, name, contestants, *, per=1, floor=None, size=None):
+        """Time each contestant and print the line.
+
+        Parameters
+        ----------
+        contestants : dict of str to callable
+            What is timed: a coroutine is awaited. A tuple is (prepare, call) or (prepare, call, finish), of
+            which only the call is timed; None is left out. Ratios are those of "zarr" to "zarrstore"; "bare"
+            is the least that can be done, "free" a store that costs as little as can be.
+        per : int
+            Operations in a call.
+        floor : float
+            How many times as fast as zarr-python this should be.
+        size : int
+            Bytes in a call, for a line in gigabytes a second.
+        """
+        contestants = {who: call for who, call in contestants.items() if call is not None}
+        best = dict.fromkeys(contestants, float("inf"))
+        for round_ in range(self.rounds):
+            order = list(contestants)
+            if round_ % 2:
+                order.reverse()
+            for who in order:
+                steps = contestants[who] if isinstance(contestants[who], tuple) else (None, contestants[who])
+                prepare, call, finish = (*steps, None)[:3]
+                if prepare is not None:
+                    prepare()
+                start = time.perf_counter()
+                answer = call()
+                if asyncio.iscoroutine(answer):
+                    await answer
+                best[who] = min(best[who], (time.perf_counter() - start) / per * 1e6)
+                if finish is not None:
+                    finish()
+        self.rows[name] = best
+        self.sizes[name] = size
+        if floor is not None:
+            self.floors[name] = floor
+        self._show(name)
+
+    def ratio(self, name):
+        """How many times as fast as zarr-python we are."""
+        return self.rows[name]["zarr"] / self.rows[name]["zarrstore"]
+
+    def _show(self, name):
+        best, ours = self.rows[name], self.rows[name]["zarrstore"]
+        cells = [f"{who} {self._text(name, value)}" for who, value in best.items()]
+        ratios = []
+        if "zarr" in best:
+            floor = f" (floor {self.floors[name]:g})" if name in self.floors else ""
+            ratios.append(f"{self.ratio(name):.2f} x zarr{floor}")
+        if "tensorstore" in best:
+            ratios.append(f"{best['tensorstore'] / ours:.2f} x tensorstore")
+        if "bare" in best:
+            ratios.append(f"{ours / best['bare']:.2f} of bare")
+        if "free" in best:
+            ratios.append(f"{best['zarr'] / best['free']:.2f} x would be a store that costs nothing")
+        print(f"{name:52} {', '.join(cells):72} {'; '.join(ratios)}", flush=True)
+
+    def _text(self, name, microseconds):
+        if self.sizes[name]:
+            return f"{self.sizes[name] / microseconds / 1e3:.2f} GB/s"
+        return f"{microseconds:.1f} us" if microseconds < 1e4 else f"{microseconds / 1e3:.1f} ms"
+
+    def finish(self, options):
+        """Say which floors were missed; keep and draw what the options ask for."""
+        missed = [name for name, floor in self.floors.items() if self.ratio(name) < floor]
+        print(f"{len(self.floors) - len(missed)} floors reached, {len(missed)} missed")
+        for name in missed:
+            print(f"  {name}: {self.ratio(name):.2f}, not {self.floors[name]:g}")
+        if options.json:
+            options.json.write_text(json.dumps({"us": self.rows, "floors": self.floors}, indent=1))
+        if options.picture:
+            self._draw(options.picture)
+
+    def _draw(self, path):
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        names = [name for name, best in self.rows.items() if "zarr" in best]
+        figure, axis = plt.subplots(figsize=(9, 0.32 * len(names) + 1))
+        bars = axis.barh(names, [self.ratio(name) for name in names], color="#3b7dd8")
+        axis.bar_label(bars, [f"{self.ratio(name):.1f}" for name in names], padding=3)
+        axis.axvline(1, color="black", linewidth=0.8)
+        axis.set_xscale("log")
+        axis.invert_yaxis()
+        axis.set_xlabel(f"times as fast as zarr-python {zarr.__version__}")
+        axis.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def add_options(parser):
+    """Add what every benchmark understands to a parser."""
+    from pathlib import Path
+
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--picture", type=Path, help="draw the ratios there")
+    return parser
+
+
+async def collect(listing):
+    """Count what a listing tells."""
+    count = 0
+    async for _ in listing:
+        count += 1
+    return count
+
+
+async def one_by_one(call, keys):
+    """Await a call for each key, one after another."""
+    for key in keys:
+        await call(key)
+
+
+async def at_once(call, keys):
+    """Await a call for all keys together."""
+    await asyncio.gather(*(call(key) for key in keys))
