@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zarrstore import _composites, _foreign
 from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
 from zarrstore._keys import check_key, check_prefix
+from zarrstore._landing import landing
 from zarrstore._requests import (
     ByteRequest,
     ByteRequestLike,
@@ -364,7 +365,7 @@ class Store(_Base):
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            value = await self._plain_loop.read(key, byte_range, host_memory)
+            value = await landing(self._plain_loop, prototype).read(key, byte_range, host_memory)
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
@@ -388,7 +389,7 @@ class Store(_Base):
         """
         requests = self._parse_requests(key_ranges)
         try:
-            values = await _composites.read_values(self._loop, requests)
+            values = await _composites.read_values(landing(self._loop, prototype), requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
         return [None if value is None else wrap(value, prototype) for value in values]
@@ -432,7 +433,7 @@ class Store(_Base):
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
         async for batch in _composites.read_ranges(
-            self._loop,
+            landing(self._loop, prototype),
             key,
             requests,
             host_memory,
@@ -466,7 +467,7 @@ class Store(_Base):
         UnsupportedOperationError
             If the store has no versions (see `capabilities`).
         """
-        return await self._do_get_versioned(self._loop, key, prototype, byte_range)
+        return await self._do_get_versioned(landing(self._loop, prototype), key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
         """Whether a key has a value; False for directories.
