@@ -15,6 +15,8 @@ import weakref
 
 import numpy as np
 
+from zarrstore.buffer import _staging
+
 COUNT = 2  # devices
 RUBBISH = 0xA5
 
@@ -48,10 +50,11 @@ def _owner(address, size):
     """The array that owns the memory at an address; None if that has been freed."""
     with _lock:
         place = bisect.bisect_right(_addresses, address) - 1
-        owner = _blocks[_addresses[place]]() if place >= 0 else None
-    if owner is None or address + size > owner.ctypes.data + owner.nbytes:
-        return None
-    return owner
+        while place >= 0 and (owner := _blocks[_addresses[place]]()) is None:
+            place -= 1  # something was there, and has been freed
+        if place < 0:
+            return None
+    return owner if address + size <= owner.ctypes.data + owner.nbytes else None
 
 
 class Pinned(np.ndarray):
@@ -290,7 +293,7 @@ def concatenate(arrays):
 
 
 def install(monkeypatch):
-    """Let ``import cupy`` find this."""
+    """Let ``import cupy`` find this, and start with no pinned memory."""
     module = types.ModuleType("cupy")
     for value in (ndarray, empty, asarray, asnumpy, concatenate):
         setattr(module, value.__name__, value)
@@ -313,6 +316,7 @@ def install(monkeypatch):
         runtime=runtime,
     )
     monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(_staging, "_rings", {})
     for noted in (copies, sent, pinned, hazards):
         noted.clear()
     return module
