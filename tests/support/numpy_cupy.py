@@ -192,6 +192,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self.held = held
         self.__cuda_array_interface__ = held.__array_interface__
         self.device = Device()
+        self.stream = get_current_stream()  # not cupy's: whose order the memory obeys
 
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()` explicitly.")
