@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import New, Verbs
 
-# Whether buffers of a class lie in a GPU's memory, for classes as they are met.
-_known: dict[Any, bool] = {cpu.Buffer: False}
+# Classes of buffers in host memory, as they are met: what the most frequent reads ask first, by themselves.
+ON_HOST: set[Any] = {cpu.Buffer}
 
 
 def lands(prototype: Any) -> bool:
     """Whether a prototype names buffers in a GPU's memory."""
-    if prototype is None:
+    if prototype is None or prototype.buffer in ON_HOST:
         return False
-    on_device = _known.get(prototype.buffer)
-    if on_device is None:
-        made = prototype.buffer
-        on_device = issubclass(made, gpu.Buffer) or _foreign.is_gpu_buffer_class(made)
-        _known[made] = on_device
-    return on_device
+    made = prototype.buffer
+    if issubclass(made, gpu.Buffer) or _foreign.is_gpu_buffer_class(made):
+        return True
+    ON_HOST.add(made)
+    return False
 
 
 def landing(verbs: Verbs, prototype: Any) -> Verbs:

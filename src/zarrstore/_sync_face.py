@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from zarrstore import _composites, _threads
 from zarrstore._keys import check_key
-from zarrstore._landing import landing, lands
+from zarrstore._landing import ON_HOST, landing, lands
 from zarrstore._requests import as_request
 from zarrstore._values import parse_parts, wrap
 from zarrstore._verbs import ANY, drive, host_memory
@@ -88,7 +88,7 @@ class SyncFace:
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if lands(prototype):
+            if prototype is not None and prototype.buffer not in ON_HOST and lands(prototype):
                 value = self._run("", _composites.read_value, key, byte_range, prototype=prototype)
             elif self._direct:
                 value = self._read(key, byte_range, host_memory)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zarrstore import _composites, _foreign
 from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
 from zarrstore._keys import check_key, check_prefix
-from zarrstore._landing import landing
+from zarrstore._landing import ON_HOST, landing
 from zarrstore._requests import (
     ByteRequest,
     ByteRequestLike,
@@ -365,7 +365,10 @@ class Store(_Base):
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            value = await landing(self._plain_loop, prototype).read(key, byte_range, host_memory)
+            verbs = self._plain_loop
+            if prototype is not None and prototype.buffer not in ON_HOST:
+                verbs = landing(verbs, prototype)
+            value = await verbs.read(key, byte_range, host_memory)
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
