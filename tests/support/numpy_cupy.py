@@ -89,6 +89,10 @@ class Device:
     def __exit__(self, *args):
         _here.device = self._before.pop()
 
+    def synchronize(self):
+        for stream in list(_streams.values()):
+            stream.synchronize()
+
 
 class Stream:
     def __init__(self, null=False, non_blocking=False, ptds=False, *, ptr=None):
@@ -236,6 +240,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def reshape(self, *shape, order="C"):
         return ndarray(self.held.reshape(*shape, order=order))
 
+    def ravel(self, order="C"):
+        return ndarray(self.held.ravel(order))
+
     def view(self, dtype):
         return ndarray(self.held.view(dtype))
 
@@ -293,9 +300,22 @@ def concatenate(arrays):
     return made
 
 
+class _ForGood:
+    """What pytest's ``monkeypatch`` does, without an end."""
+
+    setattr = staticmethod(setattr)
+    setitem = staticmethod(dict.__setitem__)
+
+
+def install_for_good():
+    """Let ``import cupy`` find this as long as the process lives."""
+    return install(_ForGood)
+
+
 def install(monkeypatch):
     """Let ``import cupy`` find this, and start with no pinned memory."""
     module = types.ModuleType("cupy")
+    module.__version__ = "0"
     for value in (ndarray, empty, asarray, asnumpy, concatenate):
         setattr(module, value.__name__, value)
     module.asanyarray = asarray
@@ -303,6 +323,8 @@ def install(monkeypatch):
     module.frombuffer = lambda value, dtype: asarray(np.frombuffer(value, dtype))
     runtime = types.SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
+        getDeviceProperties=lambda device: {"name": b"a stand-in on NumPy"},
+        runtimeGetVersion=lambda: 0,
         getDevice=_device,
         getDeviceCount=lambda: COUNT,
         memcpyAsync=memcpyAsync,
