@@ -1,7 +1,4 @@
-"""zarr-python's suite and arrays over buffers on a GPU, on a stand-in for cupy on NumPy.
-
-zarr-python looks for cupy when its module of GPU buffers is imported, so the stand-in is put there too.
-"""
+"""zarr-python's suite and arrays over buffers on a GPU, on a stand-in for cupy on NumPy."""
 
 import numpy as np
 import numpy_cupy
@@ -21,10 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 
 @pytest.fixture(autouse=True)
 def cupy(monkeypatch):
-    module = numpy_cupy.install(monkeypatch)
-    monkeypatch.setattr(theirs, "cp", module)
     monkeypatch.setattr(_staging, "BLOCK", 1000)
-    return module
+    return numpy_cupy.install_under_zarr(monkeypatch)
 
 
 class TestGpu(StoreTests[GpuMemoryStore, theirs.Buffer]):

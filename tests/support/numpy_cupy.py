@@ -1,9 +1,9 @@
 """A stand-in for cupy on NumPy, so that control flow can be tested where there is no GPU.
 
-Like cupy it refuses to turn a device's array into a host's by the way: only ``asnumpy`` does. New memory
-is full of rubbish. What is queued on a stream is done as late as CUDA allows: when somebody waits for it; what
-is queued on the null stream is done at once. So whoever forgets to wait finds rubbish, and whoever lets go
-of memory that a copy is still to fill finds that in `hazards`.
+Like cupy it refuses to turn a device's array into a host's by the way: only ``asnumpy`` does. New
+memory is full of rubbish. What is queued on a stream is done as late as CUDA allows: when somebody waits
+for it; what is queued on the null stream is done at once. So whoever forgets to wait finds rubbish, and
+whoever lets go of memory that a copy is still to fill finds that in `hazards`.
 """
 
 import bisect
@@ -310,6 +310,15 @@ class _ForGood:
 def install_for_good():
     """Let ``import cupy`` find this as long as the process lives."""
     return install(_ForGood)
+
+
+def install_under_zarr(monkeypatch):
+    """The same for zarr-python as well, which looks for cupy when it is imported."""
+    import zarr.core.buffer.gpu
+
+    module = install(monkeypatch)
+    monkeypatch.setattr(zarr.core.buffer.gpu, "cp", module)
+    return module
 
 
 def install(monkeypatch):

@@ -75,6 +75,7 @@ __all__ = [
     "SuffixByteRequest",
     "cut",
     "gather_pieces",
+    "host_memory",
     "join_pieces",
     "span",
 ]
