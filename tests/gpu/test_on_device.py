@@ -18,7 +18,7 @@ from zarrstore.errors import ForkError
 from zarrstore.storage import GpuMemoryStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 from zarrstore.testing import StoreContract
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default:::cupy")]
 
 DEVICE = gpu.buffer_prototype
 BLOCK = _staging.BLOCK
