@@ -43,6 +43,10 @@ class Inline(_Bound):
         """Block."""
         time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven, no loop is there to block
 
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Block."""
+        return function(*args)
+
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Call the store's verb."""
         return self.of()._read(key, request, new)
@@ -97,6 +101,10 @@ class Hopping(_Bound):
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
         await asyncio.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Hop."""
+        return await _threads.hop(function, *args, abandon=True)
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Answer in place if that needs no waiting, else hop."""
@@ -273,6 +281,10 @@ class Staying(Inline):
         """Let other tasks run."""
         await asyncio.sleep(seconds)
 
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Hop."""
+        return await _threads.hop(function, *args, abandon=True)
+
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Call the store's verb."""
         store = self.of()
@@ -302,6 +314,10 @@ class Awaiting(_Bound):
     async def sleep(self, seconds: float) -> None:
         """Let other tasks run."""
         await asyncio.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Hop."""
+        return await _threads.hop(function, *args, abandon=True)
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Await the store's verb."""
@@ -364,6 +380,10 @@ class Wrapped(Verbs):
     async def sleep(self, seconds: float) -> None:
         """Wait as the wrapped store does."""
         await self.below.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call as the wrapped store does."""
+        return await self.below.call(function, *args)
 
     # The four that must be there; `wrap_class` gives every wrapper class its own.
     def read(self, key: str, request: Any, new: New) -> Any:

@@ -112,8 +112,13 @@ async def read_ranges(
         yield batch
 
 
+async def read_value(verbs: Verbs, key: str, request: ByteRequest | None) -> Any:
+    """Read one value."""
+    return await verbs.read(key, request, host_memory)
+
+
 async def read_values(verbs: Verbs, requests: list[tuple[str, ByteRequest | None]]) -> list[Any]:
-    """Read many (key, request) pairs into host memory."""
+    """Read many (key, request) pairs."""
     return await verbs.read_many(requests, host_memory)
 
 

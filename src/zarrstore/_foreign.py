@@ -52,6 +52,12 @@ def is_foreign_path(value: object) -> bool:
     return theirs is not None and isinstance(value, theirs)
 
 
+def is_gpu_buffer_class(kind: type) -> bool:
+    """Whether a class is zarr-python's of buffers in a GPU's memory, or derives from that."""
+    theirs = getattr(sys.modules.get("zarr.core.buffer.gpu"), "Buffer", None)
+    return theirs is not None and issubclass(kind, theirs)
+
+
 def is_buffer(value: object) -> bool:
     """Whether value behaves as a buffer of ours or of zarr-python's."""
     return hasattr(value, "as_numpy_array") and hasattr(value, "as_array_like")

@@ -18,6 +18,8 @@ from zarrstore.buffer import cpu, default_buffer_prototype
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from zarrstore._verbs import T
+
 # Which verbs a public method stands for; those made of these get their defaults back.
 STANDS_FOR: dict[str, tuple[str, ...]] = {
     "get": ("read", "read_many", "read_versioned", "patch"),
@@ -71,6 +73,10 @@ class Routed(Verbs):
     async def sleep(self, seconds: float) -> None:
         """Wait as the store does."""
         await self.plain.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call as the store does."""
+        return await self.plain.call(function, *args)
 
     async def read(self, key: str, request: Any, new: Any) -> Any:
         """Ask ``get`` if it is overridden."""

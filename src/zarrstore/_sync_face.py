@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from zarrstore import _composites, _threads
 from zarrstore._keys import check_key
+from zarrstore._landing import ON_HOST, landing, lands
 from zarrstore._requests import as_request
 from zarrstore._values import parse_parts, wrap, wrap_each
 from zarrstore._verbs import ANY, drive, host_memory
@@ -64,14 +65,19 @@ class SyncFace:
         _size: Callable[..., int]
         _do_get_versioned: Callable[..., Coroutine[Any, Any, Any]]
 
-    def _run(self, name: str, body: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Run a body that takes verbs first; an awaited method that a subclass overrides is asked instead."""
+    def _run(
+        self, name: str, body: Callable[..., Coroutine[Any, Any, T]], *args: Any, prototype: Any = None
+    ) -> T:
+        """Run a body that takes verbs first; an awaited method that a subclass overrides is asked instead.
+
+        The verbs read into the memory that ``prototype`` names.
+        """
         if name in self._overridden:
             answer: T = _threads.run_on_io(getattr(self, name)(*args))
             return answer
         if self._blocks:
-            return drive(body(self._inline, *args))
-        return _threads.run_on_io(body(self._loop, *args))
+            return drive(body(landing(self._inline, prototype), *args))
+        return _threads.run_on_io(body(landing(self._loop, prototype), *args))
 
     def get_sync(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Blocking form of `get`."""
@@ -82,7 +88,9 @@ class SyncFace:
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if self._direct:
+            if prototype is not None and prototype.buffer not in ON_HOST and lands(prototype):
+                value = self._run("", _composites.read_value, key, byte_range, prototype=prototype)
+            elif self._direct:
                 value = self._read(key, byte_range, host_memory)
             elif self._blocks:
                 value = drive(self._plain_inline.read(key, byte_range, host_memory))
@@ -100,7 +108,7 @@ class SyncFace:
             return _threads.run_on_io(self.get_partial_values(prototype, key_ranges))  # type: ignore[attr-defined]
         requests = self._parse_requests(key_ranges)
         try:
-            values = self._run("", _composites.read_values, requests)
+            values = self._run("", _composites.read_values, requests, prototype=prototype)
         except ByteRequestError as error:
             raise self._about(error, None) from None
         return wrap_each(values, prototype)
@@ -144,14 +152,14 @@ class SyncFace:
                 return [pair async for batch in batches for pair in batch]
 
             return _threads.run_on_io(ask())
-        return self._run("", collect)
+        return self._run("", collect, prototype=prototype)
 
     def get_versioned_sync(
         self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
     ) -> tuple[Any, str] | None:
         """Blocking form of `get_versioned`."""
         found: tuple[Any, str] | None = self._run(
-            "get_versioned", self._do_get_versioned, key, prototype, byte_range
+            "get_versioned", self._do_get_versioned, key, prototype, byte_range, prototype=prototype
         )
         return found
 

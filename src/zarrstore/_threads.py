@@ -161,10 +161,11 @@ class _Pool:
             self._grow(min(2 * count, self._size))
         return True
 
-    def spread(self) -> None:
-        """Have a second thread, for work that two share."""
-        if len(self._threads) < 2 <= self._size:
-            self._grow(2)
+    def spread(self, count: int) -> None:
+        """Have so many threads, as far as may be, for work that they share."""
+        count = min(count, self._size)
+        if len(self._threads) < count:
+            self._grow(count)
 
     def _grow(self, count: int) -> bool:
         with self._lock:
@@ -245,11 +246,18 @@ async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> 
         raise
 
 
-def share(function: Callable[[], T]) -> Callable[[], T]:
+def share(function: Callable[[], T], *, among: int = 2) -> Callable[[], T]:
     """Offer a part of one's own work to the pool; returns what gives its result.
 
     If no thread has taken it up by the time that the result is wanted, the caller does it itself: so
     threads of the pool may share work too, and none ever waits for a thread that isn't there.
+
+    Parameters
+    ----------
+    function : callable
+        The part.
+    among : int
+        How many threads are to have a part of the whole.
     """
     ended = threading.Event()
 
@@ -260,7 +268,7 @@ def share(function: Callable[[], T]) -> Callable[[], T]:
     job = _Job(function, (), Notice(), None)  # type: ignore[arg-type]
     if not _pool.submit(job):
         return function
-    _pool.spread()
+    _pool.spread(among)
 
     def result() -> T:
         if job.withdraw():

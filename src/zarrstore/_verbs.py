@@ -4,8 +4,8 @@ A store defines, as plain functions if it blocks or as coroutines if it awaits:
 
 =====================================  ==============================================================
 ``_read(key, request, new)``           the bytes that the request selects, or None for a proven
-                                       absence; ``new(n)`` gives n bytes of memory to fill, which a
-                                       store that owns its memory may ignore
+                                       absence; ``new(n)`` gives n bytes of host memory to fill, which
+                                       a store that owns its memory may ignore; see `host_memory`
 ``_write(key, pieces, condition)``     replace the value by the concatenated pieces in one step;
                                        returns its version (or None) or `CONFLICT`
 ``_remove(key, condition)``            remove the key; no error if it isn't there; None or `CONFLICT`
@@ -174,6 +174,10 @@ class Verbs(ABC):
     async def sleep(self, seconds: float) -> None:
         """Wait, as one waits in this world."""
 
+    @abstractmethod
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Make a blocking call that has no effect but its result, as one makes them in this world."""
+
     # What follows are the defaults of the optional verbs: loops over the ones above.
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
@@ -280,5 +284,10 @@ def patched(key: str, value: Any, parts: Iterable[tuple[int, Any]]) -> bytearray
 
 
 def host_memory(size: int) -> Any:
-    """Give ``size`` bytes of the host's memory: the ``new`` that is used where nobody asks otherwise."""
+    """Give ``size`` bytes of the host's memory: the ``new`` that is used where nobody asks otherwise.
+
+    Where values are wanted in a GPU's memory, ``new`` is a `zarrstore.buffer._staging.Staging`. It gives
+    host memory just so, and what a verb answers is copied to the device. Beyond that it has ``fill``:
+    a verb that can read by blocks may answer with what that gives, and so save a copy.
+    """
     return np.empty(size, np.uint8)

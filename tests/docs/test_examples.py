@@ -38,7 +38,7 @@ def pages_with(language):
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "gpu.md":
-        numpy_cupy.install(monkeypatch)  # few machines have the real one
+        numpy_cupy.install_under_zarr(monkeypatch)  # few machines have the real one
     module = ModuleType("example")  # a real one, so that its classes can be pickled
     monkeypatch.setitem(sys.modules, "example", module)
     namespace = module.__dict__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from zarrstore._requests import span
-from zarrstore._verbs import WAIT
+from zarrstore._verbs import WAIT, host_memory
 from zarrstore._zip._codecs import unpack
 from zarrstore._zip._format import (
     ENCRYPTED,
@@ -35,7 +35,7 @@ from zarrstore._zip._format import (
     parse_local,
 )
 from zarrstore._zip._index import Directory, Index
-from zarrstore._zip._source import FetchedSource
+from zarrstore._zip._source import FetchedSource, FileSource
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,
@@ -46,7 +46,7 @@ from zarrstore.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zarrstore._zip._source import FileSource, Source, StoreSource
+    from zarrstore._zip._source import Source, StoreSource
 
 # An end record may be followed by a comment of 64 KiB less one byte.
 _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
@@ -118,7 +118,7 @@ class View:
             whole = stop - start == member.size
             if not verify:
                 return self._data(member, key, start, stop, new)
-            value = self._data(member, key, 0, member.size, new)
+            value = self._data(member, key, 0, member.size, host_memory)
             _check_crc(value, member)
             return value if whole else value[start:stop]
         if member.flags & ENCRYPTED:
@@ -200,8 +200,17 @@ class View:
             return self.mapped[first + start : first + stop]
         if new is None or size <= self.source.at_once:
             return _whole(self.source.read(first + start, size), size)
-        memory = new(size)
-        if self.source.read_into(first + start, memory) != size:
+        source, begin = self.source, first + start
+        if isinstance(source, FileSource) and hasattr(new, "fill"):
+            memory, count = new.fill(
+                size,
+                lambda memory, at: source.read_into(begin + at, memory),
+                (source.descriptor, begin),
+            )
+        else:
+            memory = new(size)
+            count = source.read_into(begin, memory)
+        if count != size:
             raise _cut_off()
         return memory
 

@@ -14,6 +14,7 @@ from zarrstore import _composites, _foreign
 from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
 from zarrstore._items import Items
 from zarrstore._keys import check_key, check_prefix
+from zarrstore._landing import ON_HOST, landing
 from zarrstore._requests import (
     ByteRequest,
     ByteRequestLike,
@@ -75,6 +76,7 @@ __all__ = [
     "SuffixByteRequest",
     "cut",
     "gather_pieces",
+    "host_memory",
     "join_pieces",
     "span",
 ]
@@ -371,7 +373,10 @@ class Store(_Base):
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            value = await self._plain_loop.read(key, byte_range, host_memory)
+            verbs = self._plain_loop
+            if prototype is not None and prototype.buffer not in ON_HOST:
+                verbs = landing(verbs, prototype)
+            value = await verbs.read(key, byte_range, host_memory)
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
@@ -395,7 +400,7 @@ class Store(_Base):
         """
         requests = self._parse_requests(key_ranges)
         try:
-            values = await _composites.read_values(self._loop, requests)
+            values = await _composites.read_values(landing(self._loop, prototype), requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
         return wrap_each(values, prototype)
@@ -439,7 +444,7 @@ class Store(_Base):
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
         async for batch in _composites.read_ranges(
-            self._loop,
+            landing(self._loop, prototype),
             key,
             requests,
             host_memory,
@@ -473,7 +478,7 @@ class Store(_Base):
         UnsupportedOperationError
             If the store has no versions (see `capabilities`).
         """
-        return await self._do_get_versioned(self._loop, key, prototype, byte_range)
+        return await self._do_get_versioned(landing(self._loop, prototype), key, prototype, byte_range)
 
     async def exists(self, key: str) -> bool:
         """Whether a key has a value; False for directories.

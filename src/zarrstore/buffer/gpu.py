@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from zarrstore.buffer import _core, _nd
-from zarrstore.errors import MissingDependencyError
+from zarrstore.buffer._cupy import cupy, is_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,28 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
-
-
-def cupy() -> Any:
-    """Return the package cupy.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it isn't installed.
-    """
-    try:
-        import cupy
-    except ImportError as error:
-        raise MissingDependencyError(
-            "buffers on a GPU need the package cupy.", cure="pip install 'zarrstore[gpu]'"
-        ) from error
-    return cupy
-
-
-def is_on_device(array: object) -> bool:
-    """Whether an array lies in a GPU's memory."""
-    return hasattr(array, "__cuda_array_interface__")
 
 
 def device_array(value: Any) -> Any:

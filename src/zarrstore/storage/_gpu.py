@@ -7,19 +7,42 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zarrstore._foreign import is_buffer
 from zarrstore._requests import span
 from zarrstore.buffer import gpu
+from zarrstore.buffer._cupy import cupy, is_on_device
 from zarrstore.storage._memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
     from typing import Self
 
+    import numpy as np
+    import numpy.typing as npt
+
 
 class _Kept(gpu.Buffer):
-    """A value that the store keeps, and its version."""
+    """A value that the store keeps, its version, and the event of its having been written.
 
-    __slots__ = ("version",)
+    It was written on one stream and may be read on another: that one waits for the event then.
+    """
+
+    __slots__ = ("version", "written")
 
     version: int
+
+    def __init__(self, array_like: Any) -> None:
+        super().__init__(array_like)
+        cuda = cupy().cuda
+        self.written = cuda.Event(disable_timing=True)
+        self.written.record(cuda.get_current_stream())
+
+    def as_array_like(self) -> Any:
+        """Return the underlying array; what the caller's stream does next comes after its writing."""
+        cupy().cuda.get_current_stream().wait_event(self.written)
+        return self._data
+
+    def as_numpy_array(self) -> npt.NDArray[np.uint8]:
+        """Return a copy in the host's memory."""
+        self.as_array_like()
+        return super().as_numpy_array()
 
 
 class GpuMemoryStore(MemoryStore):
@@ -45,6 +68,8 @@ class GpuMemoryStore(MemoryStore):
     Notes
     -----
     CuPy knows no read-only arrays, so mind that what is read without a copy is the store's own memory.
+    It is in order on the stream that is current where it is read: what that does with it comes after
+    what wrote it, on whichever stream.
     """
 
     _scheme: ClassVar[str] = "gpumemory"
@@ -53,9 +78,9 @@ class GpuMemoryStore(MemoryStore):
     def __init__(
         self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
     ) -> None:
-        gpu.cupy()
+        cupy()
         for key, value in (store_dict or {}).items():
-            if not is_buffer(value) or not gpu.is_on_device(value.as_array_like()):
+            if not is_buffer(value) or not is_on_device(value.as_array_like()):
                 raise TypeError(
                     f"a GpuMemoryStore's values are buffers on a GPU, not {type(value).__name__} "
                     f"(key {key!r}); GpuMemoryStore.from_dict copies others there"
@@ -100,13 +125,13 @@ class GpuMemoryStore(MemoryStore):
     _read_now = _read
 
     def _array_of(self, piece: Any) -> Any:
-        return gpu.device_array(piece if gpu.is_on_device(piece) else super()._array_of(piece))
+        return gpu.device_array(piece if is_on_device(piece) else super()._array_of(piece))
 
     def _new(self, size: int) -> Any:
-        return gpu.cupy().empty(size, "B")
+        return cupy().empty(size, "B")
 
     def _joined(self, arrays: Iterable[Any]) -> Any:
-        return gpu.cupy().concatenate([self._new(0), *arrays])
+        return cupy().concatenate([self._new(0), *arrays])
 
     def _kept(self, array: Any) -> Any:
         return _Kept(array)

@@ -223,8 +223,15 @@ class LocalStore(Store):
                 return None
             if self.mmap and new is host_memory and start < stop:
                 return self._map(descriptor, start, stop)
-            memory = new(stop - start)
-            done = files.read_into(descriptor, memory, start)
+            if new is host_memory or not hasattr(new, "fill"):
+                memory = new(stop - start)
+                done = files.read_into(descriptor, memory, start)
+            else:
+                memory, done = new.fill(
+                    stop - start,
+                    lambda memory, at: files.read_into(descriptor, memory, start + at),
+                    (descriptor, start),
+                )
             if done < stop - start:
                 raise TruncatedError(
                     f"the file ended after {start + done} bytes; it had {size} when it was opened.",

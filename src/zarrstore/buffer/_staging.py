@@ -1,0 +1,255 @@
+"""Bytes on their way into a GPU's memory: read into a ring of pinned blocks, copied out of it meanwhile.
+
+Only from pinned memory (which the system never moves) does a device fetch bytes by itself, at the full
+speed of its bus. There are a few blocks a device, which all reads share. A block is filled by a read,
+sent off on a stream of its own, and free again when an event says that the copy is done; meanwhile
+the next block is being filled. So a thread holds one block at a time and waits for no other thread while it
+does, and what memory this takes is bounded.
+
+Order: a copy into new memory begins after the work that was queued on the reader's current stream when
+the memory was allocated, since that work may still use what lay there before. And a value is
+handed over when its last copy is done, so that every stream, thread and library may use it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zarrstore._threads import share
+from zarrstore.buffer import _direct
+from zarrstore.buffer._cupy import cupy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # Fills host memory with the bytes of a value from an offset on; returns how many there were.
+    Read = Callable[[Any, int], int]
+
+# Size of a block in bytes: large beside what it takes to start a copy, small beside a large value.
+BLOCK = 4 << 20
+# How many threads read one large value: one copies some 10 GB/s out of the page cache, a bus takes 25 to 60.
+READERS = min(8, os.cpu_count() or 1)
+# How many blocks a device's ring has at most: for each reader one to fill and one that is under way.
+BLOCKS = 2 * READERS
+
+
+class _Block:
+    """Pinned memory, and a stream that takes what is in it to the device."""
+
+    __slots__ = ("copied", "host", "pinned", "stream")
+
+    def __init__(self) -> None:
+        cuda = cupy().cuda
+        self.pinned = cuda.alloc_pinned_memory(BLOCK)
+        self.host = np.frombuffer(self.pinned, np.uint8, BLOCK)
+        self.stream = cuda.Stream(non_blocking=True)
+        self.copied: Any = None
+
+    def send(self, address: int, size: int, after: Any) -> Any:
+        """Begin to copy ``size`` bytes to an address on the device; returns the event of its end."""
+        cuda = cupy().cuda
+        self.stream.wait_event(after)
+        cuda.runtime.memcpyAsync(
+            address, self.pinned.ptr, size, cuda.runtime.memcpyHostToDevice, self.stream.ptr
+        )
+        self.copied = _mark(self.stream)
+        return self.copied
+
+
+def _mark(stream: Any) -> Any:
+    """Record an event on a stream; whoever waits for it sleeps instead of spinning."""
+    event = cupy().cuda.Event(block=True, disable_timing=True)
+    event.record(stream)
+    return event
+
+
+class _Ring:
+    """The blocks of one device. They are made when they are first needed, and kept."""
+
+    def __init__(self) -> None:
+        self._free: deque[_Block] = deque()  # the one whose copy began first stands first
+        self._made = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> _Block:
+        """Return a block to be filled, by the calling thread alone; waits until there is one."""
+        block: _Block | None
+        with self._changed:
+            while True:
+                full = self._made >= BLOCKS
+                if self._free and (full or self._free[0].copied is None or self._free[0].copied.done):
+                    block = self._free.popleft()
+                    break
+                if not full:
+                    self._made += 1
+                    block = None
+                    break
+                self._changed.wait()
+        if block is None:
+            return self._make()
+        try:
+            if block.copied is not None:
+                block.copied.synchronize()
+        except BaseException:
+            self.give(block)
+            raise
+        return block
+
+    def _make(self) -> _Block:
+        try:
+            return _Block()
+        except BaseException:
+            with self._changed:
+                self._made -= 1
+                self._changed.notify()
+            raise
+
+    def give(self, block: _Block) -> None:
+        """Return a block, whose copy may be under way."""
+        with self._changed:
+            self._free.append(block)
+            self._changed.notify()
+
+
+_rings: dict[int, _Ring] = {}
+_rings_lock = threading.Lock()
+
+
+def _ring(device: int) -> _Ring:
+    with _rings_lock:
+        return _rings.setdefault(device, _Ring())
+
+
+class Staging:
+    """What gives a read verb memory on the device, and on the stream, that are current in the calling thread.
+
+    Called with a size it gives host memory, as every allocator does, and `put` takes to the device what was
+    read there. A verb that can read by blocks uses `fill` instead, which saves one copy.
+    """
+
+    __slots__ = ("device", "stream")
+
+    def __init__(self) -> None:
+        cuda = cupy().cuda
+        self.device: int = cuda.runtime.getDevice()
+        stream = cuda.get_current_stream()
+        # "The calling thread's default stream" means another one in other threads. CUDA's legacy default
+        # stream, the null stream, waits for those of all threads.
+        self.stream = cuda.Stream.null if stream.ptr == cuda.Stream.ptds.ptr else stream
+
+    def __call__(self, size: int) -> Any:
+        """Give ``size`` bytes of host memory."""
+        return np.empty(size, np.uint8)
+
+    def fill(self, size: int, read: Read, file: tuple[int, int] | None = None) -> tuple[Any, int]:
+        """Read a value into memory on the device.
+
+        Parameters
+        ----------
+        size : int
+            The value's size in bytes.
+        read : callable
+            ``read(memory, at)`` fills host memory with the value's bytes from ``at`` on and returns how
+            many there were. It may be called by several threads at once.
+        file : (int, int), optional
+            Descriptor and offset, if the value's bytes lie as they are in an open file: the device may
+            fetch them itself then.
+
+        Returns
+        -------
+        array : cupy.ndarray
+            The bytes.
+        count : int
+            How many bytes there were; fewer than ``size`` if a read fell short.
+        """
+        module = cupy()
+        with module.cuda.Device(self.device):
+            with self.stream:
+                array = module.empty(size, np.uint8)
+            if not size:
+                return array, 0
+            idle = _mark(self.stream)
+            if file is not None and _direct.read(array, *file, after=idle):
+                return array, size
+            return array, _Flight(self.device, array, size, read, idle).run()
+
+    def put(self, value: Any) -> Any:
+        """Return a copy, on the device, of something bytes-like in host memory."""
+        host = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
+
+        def read(memory: Any, at: int) -> int:
+            memory[:] = host[at : at + len(memory)]
+            return len(memory)
+
+        return self.fill(host.size, read)[0]
+
+
+class _Flight:
+    """One value on its way, carried block by block by several threads."""
+
+    __slots__ = ("address", "copies", "device", "ends", "idle", "read", "size", "starts")
+
+    def __init__(self, device: int, array: Any, size: int, read: Read, idle: Any) -> None:
+        self.device = device
+        self.address: int = array.data.ptr
+        self.size = size
+        self.read = read
+        self.idle = idle
+        self.starts = deque(range(0, size, BLOCK))  # of the blocks that nobody has taken up yet
+        self.copies: deque[Any] = deque()
+        self.ends: deque[int] = deque()  # where reads fell short
+
+    def run(self) -> int:
+        """Carry everything; returns how many bytes there were.
+
+        However this ends, no copy is under way any more, for the memory may be used anew then.
+        """
+        count = min(READERS, len(self.starts))
+        helpers = [share(self.carry, among=count) for _ in range(count - 1)]
+        errors = []
+        for work in (self.carry, *helpers):
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
+        for copied in self.copies:
+            copied.synchronize()
+        try:
+            if errors:
+                raise errors[0]
+        finally:
+            errors.clear()  # an error, its traceback and this frame would form a cycle
+        return min(self.ends, default=self.size)
+
+    def carry(self) -> None:
+        """Take up one block after another until none is left."""
+        ring = _ring(self.device)
+        try:
+            with cupy().cuda.Device(self.device):
+                while self.starts:
+                    try:
+                        start = self.starts.popleft()
+                    except IndexError:  # another thread was quicker
+                        return
+                    block = ring.take()
+                    try:
+                        self._fill(block, start)
+                    finally:
+                        ring.give(block)
+        except BaseException:
+            self.starts.clear()
+            raise
+
+    def _fill(self, block: _Block, start: int) -> None:
+        memory = block.host[: self.size - start]
+        count = self.read(memory, start)
+        if count:
+            self.copies.append(block.send(self.address + start, count, self.idle))
+        if count < len(memory):
+            self.ends.append(start + count)
+            self.starts.clear()
