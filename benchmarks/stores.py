@@ -1,6 +1,6 @@
 """Our local and memory stores beside zarr-python's, tensorstore's, obstore's and bare system calls.
 
-    python benchmarks/stores.py [--quick] [--json FILE] [--picture FILE]
+    python benchmarks/stores.py [--quick] [--only PART] [--json FILE] [--picture FILE]
 
 Everything runs in turn in one process, on the same data, several times over; the best time of each
 counts. Printed are microseconds an operation (or gigabytes a second), how many times faster than
@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import shutil
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -23,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import zarr
 import zarr.storage
+from harness import Bench, add_options, at_once, collect, one_by_one
 from zarr.core.buffer import cpu, default_buffer_prototype
 
 from zarrstore import _threads
@@ -43,59 +40,6 @@ try:
     from obstore.store import LocalStore as ObstoreLocal
 except ImportError:
     obstore = None
-
-
-class Bench:
-    """Runs the contestants of each line in turn, and keeps the best time of each."""
-
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
-        self.rows: dict[str, dict[str, float]] = {}
-        self.units: dict[str, str] = {}
-        self.floors: dict[str, float] = {}
-
-    async def line(self, name, contestants, *, per=1, floor=None, unit="us"):
-        """Time each contestant; a coroutine function is awaited, a plain function called."""
-        best = dict.fromkeys(contestants, float("inf"))
-        for round_ in range(self.rounds):
-            order = list(contestants)
-            if round_ % 2:
-                order.reverse()
-            for who in order:
-                prepare, call = (
-                    contestants[who] if isinstance(contestants[who], tuple) else (None, contestants[who])
-                )
-                if prepare is not None:
-                    prepare()
-                start = time.perf_counter()
-                answer = call()
-                if asyncio.iscoroutine(answer):
-                    await answer
-                best[who] = min(best[who], (time.perf_counter() - start) / per * 1e6)
-        self.rows[name] = best
-        self.units[name] = unit
-        if floor is not None:
-            self.floors[name] = floor
-        self.show(name)
-
-    def show(self, name):
-        best = self.rows[name]
-        ours = best["zarrstore"]
-        cells = [f"{who} {self.text(name, value)}" for who, value in best.items()]
-        ratios = []
-        if "zarr" in best:
-            floor = f" (floor {self.floors[name]:g})" if name in self.floors else ""
-            ratios.append(f"{best['zarr'] / ours:.1f} x zarr{floor}")
-        if "tensorstore" in best:
-            ratios.append(f"{best['tensorstore'] / ours:.2f} x tensorstore")
-        if "bare" in best:
-            ratios.append(f"{ours / best['bare']:.2f} of bare")
-        print(f"{name:44} {', '.join(cells):70} {'; '.join(ratios)}", flush=True)
-
-    def text(self, name, microseconds):
-        if self.units[name] == "us":
-            return f"{microseconds:.1f}"
-        return f"{64 * 1.048576 / microseconds:.2f} GB/s"
 
 
 def bare_read(path):
@@ -128,22 +72,6 @@ def bare_size(root):
     for entry in os.scandir(root):
         total += bare_size(entry.path) if entry.is_dir() else entry.stat().st_size
     return total
-
-
-async def one_by_one(call, keys):
-    for key in keys:
-        await call(key)
-
-
-async def at_once(call, keys):
-    await asyncio.gather(*(call(key) for key in keys))
-
-
-async def collect(listing):
-    count = 0
-    async for _ in listing:
-        count += 1
-    return count
 
 
 async def local(bench, folder, tmpfs):
@@ -218,7 +146,7 @@ async def local(bench, folder, tmpfs):
             tensorstore=(lambda: tensor.read("large").result()) if tensor else None,
             copy=lambda: np.copyto(target, source),
         ),
-        floor=2.5, unit="GB/s",
+        floor=2.5, size=64 << 20,
     )  # fmt: skip
     ours.delete_sync("large")
     await writing(bench, tmpfs, "tmpfs")
@@ -405,71 +333,12 @@ async def memory(bench):
     )
 
 
-async def arrays(bench, folder):
-    shape, chunks = (2000, 1024), (1, 1024)
-    data = np.random.default_rng(0).integers(0, 1 << 30, shape, dtype="<i4")
-
-    def make(store):
-        array = zarr.create_array(
-            store, shape=shape, chunks=chunks, dtype="<i4", compressors=None, overwrite=True
-        )
-        array[:] = data
-        return array
-
-    for where, ours, theirs in (
-        ("local (tmpfs)", LocalStore(f"{folder}/ours"), zarr.storage.LocalStore(f"{folder}/zarr")),
-        ("memory", MemoryStore(), zarr.storage.MemoryStore()),
-    ):
-        mine, other = make(ours), make(theirs)
-        floors = (1.6, 1.3) if where.startswith("local") else (None, None)
-        await bench.line(
-            f"zarr array, 4 KiB chunks, {where}: read",
-            {"zarr": lambda other=other: other[:], "zarrstore": lambda mine=mine: mine[:]},
-            per=2000, floor=floors[0],
-        )  # fmt: skip
-        await bench.line(
-            f"zarr array, 4 KiB chunks, {where}: write",
-            {
-                "zarr": lambda other=other: other.__setitem__(slice(None), data),
-                "zarrstore": lambda mine=mine: mine.__setitem__(slice(None), data),
-            },
-            per=2000, floor=floors[1],
-        )  # fmt: skip
-
-
-def picture(bench, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = [name for name, best in bench.rows.items() if "zarr" in best]
-    ratios = [bench.rows[name]["zarr"] / bench.rows[name]["zarrstore"] for name in names]
-    figure, axis = plt.subplots(figsize=(9, 0.32 * len(names) + 1))
-    bars = axis.barh(names, ratios, color="#3b7dd8")
-    axis.bar_label(bars, [f"{ratio:.1f}" for ratio in ratios], padding=3)
-    axis.axvline(1, color="black", linewidth=0.8)
-    axis.set_xscale("log")
-    axis.invert_yaxis()
-    axis.set_xlabel(f"times as fast as zarr-python {zarr.__version__}")
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", type=Path, help="keep the figures there")
-    parser.add_argument("--picture", type=Path, help="draw them there")
-    parser.add_argument("--only", default="", help="local, sync, memory, arrays, or crowd (a million files)")
+    parser = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    parser.add_argument("--only", default="", help="local, sync, memory, or crowd (a million files)")
     options = parser.parse_args()
     bench = Bench(3 if options.quick else 9)
     shm = Path("/dev/shm")
-    print(
-        f"Python {sys.version.split()[0]}, zarr-python {zarr.__version__}, "
-        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    )
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as tmpfs,
@@ -485,23 +354,7 @@ def main():
                 asyncio.run(crowd(bench, Path(folder) / str(count), count))
         if options.only in ("", "memory"):
             asyncio.run(memory(bench))
-        if options.only in ("", "arrays"):
-            # zarr-python's arrays block on a loop of their own
-            run = arrays(bench, tmpfs)
-            asyncio.run(run)
-    missed = [
-        name
-        for name, floor in bench.floors.items()
-        if bench.rows[name]["zarr"] / bench.rows[name]["zarrstore"] < floor
-    ]
-    print(
-        f"{len(bench.floors) - len(missed)} floors reached, {len(missed)} missed"
-        + "".join(f"\n  {m}" for m in missed)
-    )
-    if options.json:
-        options.json.write_text(json.dumps({"us": bench.rows, "floors": bench.floors}, indent=1))
-    if options.picture:
-        picture(bench, options.picture)
+    bench.finish(options)
 
 
 if __name__ == "__main__":
