@@ -93,7 +93,7 @@ def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
 class Hopping(_Bound):
     """Blocking verbs for an event loop: what can't block is called in place, the rest hops to the pool.
 
-    A run of calls in place yields to the loop once in 64 small ones, so that other tasks go on.
+    A run of calls in place yields to the loop once in 32 small ones, so that other tasks go on.
     """
 
     __slots__ = ()

@@ -238,7 +238,7 @@ class Verbs(ABC):
 
 
 # How many small calls in place a loop bears before other tasks get their turn.
-TURNS = 64
+TURNS = 32
 
 REQUIRED = ("read", "write", "remove", "scan")
 OPTIONAL = ("read_many", "read_versioned", "stat", "names", "patch", "remove_many", "remove_below", "copy")

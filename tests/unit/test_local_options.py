@@ -1,6 +1,7 @@
 """The local store's options: fsync, mmap, links; large, cold and half-cached values; no stalls."""
 
 import asyncio
+import gc
 import os
 import pickle
 import shutil
@@ -273,42 +274,53 @@ def test_links_that_leave_the_root_are_refused_on_request(tmp_path):
 # -- no stalls ------------------------------------------------------------------------------------
 
 
-def test_no_call_holds_the_loop(store):
+@pytest.mark.parametrize("megabytes", [1, 256])
+def test_no_call_holds_the_loop(store, megabytes):
     """What the loop's thread does between two turns of an idle task, beside calls of every kind.
 
     Counted in its own processor time, so that neither other processes nor other threads' turns at
-    the interpreter count; `test_cold_values_are_not_read_on_the_loop` is about waiting.
+    the interpreter count; `test_cold_values_are_not_read_on_the_loop` is about waiting. A page fault
+    or a collection of garbage may come in between, but not in every attempt.
     """
-    store.set_sync("small/0", LARGE[:4096])
-    store.set_sync("large", LARGE)
-    for i in range(300):
-        store.set_sync(f"many/{i}", b"1")
-    gaps = []
+    value = bytes(megabytes << 20)
+    keys = [f"many/{i}" for i in range(300)]
 
-    async def watch():
-        last = time.thread_time()
-        while True:
-            await asyncio.sleep(0)
-            now = time.thread_time()
-            gaps.append(now - last)
-            last = now
+    async def attempt():
+        gaps = []
 
-    async def main():
-        await store.get("small/0")
+        async def watch():
+            last = time.thread_time()
+            while True:
+                await asyncio.sleep(0)
+                now = time.thread_time()
+                gaps.append(now - last)
+                last = now
+
         watcher = asyncio.ensure_future(watch())
-        for _ in range(200):
-            await store.get("small/0")
-        await store.get("large")
-        await store.set("large", LARGE)
-        await store.get_partial_values(None, [(f"many/{i}", None) for i in range(300)])
-        assert len([key async for key in store.list()]) == 302
-        await store.getsize_prefix("many")
+        await store.set("large", value)
+        for first in range(0, 300, 20):  # a few at a time: the loop begins all of a gather in one turn
+            await asyncio.gather(*(store.set(key, b"1") for key in keys[first : first + 20]))
+        for key in keys:
+            assert await store.get(key) is not None
+        got = await store.get("large")  # kept until the watching ends: freeing it takes its time, too
+        assert len(got) == len(value)
+        assert None not in await store.get_partial_values(None, [(key, None) for key in keys])
+        assert len([key async for key in store.list()]) == 301
+        assert await store.getsize_prefix("many") == 300
         await store.delete_dir("many")
         watcher.cancel()
+        assert len(gaps) > 20
+        return max(gaps)
 
-    asyncio.run(main())
-    assert len(gaps) > 100
-    assert sorted(gaps)[-3] < 0.002
+    store.exists_sync("any")
+    gc.disable()
+    try:
+        longest = [asyncio.run(attempt())]
+        while min(longest) >= 500e-6 and len(longest) < 20:
+            longest.append(asyncio.run(attempt()))
+    finally:
+        gc.enable()
+    assert min(longest) < 500e-6, longest
 
 
 def test_cold_values_are_not_read_on_the_loop(store, monkeypatch):
