@@ -21,7 +21,7 @@ MUTATIONS = [
     ("abc/store.py", "        self._check_writable()\n        directory", "        directory", "memory"),
     ("_verbs.py", "if start > size:", "if False:", "local"),
     ("storage/_memory.py", "            del folder.folders[name]", "            pass", "memory"),
-    ("storage/_memory.py", "pieces[0]).copy())", "pieces[0]))", "memory"),
+    ("storage/_memory.py", "self._kept(array.copy())", "self._kept(array)", "memory"),
     ("storage/_memory.py", "self.clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
