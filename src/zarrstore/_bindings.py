@@ -163,7 +163,7 @@ class Hopping(_Bound):
                     store._turns = TURNS
                     await asyncio.sleep(0)
                 return answer
-        return await _threads.hop(store._write, key, pieces, condition)
+        return await _threads.hop(store._write_staged, key, pieces, condition)
 
     async def stat(self, key: str) -> Entry | None:
         """Answer in place if that needs no waiting, else hop."""

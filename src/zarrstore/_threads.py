@@ -33,6 +33,15 @@ _WATCH = 0.002
 _SLOW = 0.00015
 
 
+class Later:
+    """What a call in the pool returns that wants to go on behind those that are waiting: the rest of it."""
+
+    __slots__ = ("rest",)
+
+    def __init__(self, rest: Callable[[], Any]) -> None:
+        self.rest = rest
+
+
 class _Job:
     """One call on its way through the pool and back."""
 
@@ -59,7 +68,13 @@ class _Job:
                 return
             self.state = _RUNNING
         try:
-            self.result = self.function(*self.args)
+            result = self.function(*self.args)
+            if type(result) is Later:
+                self.function, self.args = result.rest, ()
+                if _pool.submit(self):
+                    return
+                result = result.rest()
+            self.result = result
         except BaseException as error:
             self.error = error
         self.mailbox.post(self)
@@ -222,7 +237,7 @@ async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> 
     Parameters
     ----------
     function : callable
-        Called with ``args`` in a thread of the pool.
+        Called with ``args`` in a thread of the pool. It may return `Later`.
     abandon : bool
         What cancellation does to a call that has begun: wait for its end (False, the default) or
         leave it behind, for calls that have no effect on anything.

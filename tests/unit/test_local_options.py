@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from zarrstore.errors import RefusedError
+from zarrstore.errors import BackendError, RefusedError
 from zarrstore.storage import LocalStore, _files, _sync
 
 LARGE = np.random.default_rng(1).integers(0, 256, 20_000_003, dtype="B")
@@ -213,6 +213,72 @@ def test_whoever_asks_during_a_sync_waits_for_the_next(monkeypatch):
     assert log == ["begin", "end", "begin", "end"]
     assert not folders._gathering
     assert not folders._running
+
+
+def test_a_sync_serves_all_tickets_that_were_taken_before_it_began(monkeypatch):
+    synced = []
+    monkeypatch.setattr(_sync, "sync_folder", synced.append)
+    folders = _sync.FolderSync()
+    tickets = [folders.ticket() for _ in range(3)]
+    for ticket in tickets:
+        folders.sync("d", ticket)
+    assert synced == ["d"]
+    folders.sync("e", tickets[0])
+    folders.sync("d", folders.ticket())
+    assert synced == ["d", "e", "d"]
+    folders.sync("d")
+    assert synced == ["d", "e", "d", "d"]
+
+
+def test_a_sync_that_failed_serves_nobody_later(monkeypatch):
+    def fail(folder):
+        raise OSError(5, "Input/output error")
+
+    folders = _sync.FolderSync()
+    ticket = folders.ticket()
+    for _ in range(2):
+        monkeypatch.setattr(_sync, "sync_folder", fail)
+        with pytest.raises(OSError, match="Input"):
+            folders.sync("d", ticket)
+
+
+def test_few_folder_syncs_for_many_writes_at_once(store, monkeypatch):
+    store = LocalStore(store.root, fsync="full")
+    store.set_sync("c/first", b"")
+    synced, real = [], _sync.sync_folder
+
+    def watched(folder):
+        synced.append(folder)
+        real(folder)
+
+    monkeypatch.setattr(_sync, "sync_folder", watched)
+
+    async def main():
+        await asyncio.gather(*(store.set(f"c/{i}", b"x") for i in range(200)))
+
+    asyncio.run(main())
+    assert 1 <= len(synced) <= 20
+    assert set(synced) == {str(store.root / "c")}
+
+    def fail(folder):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(_sync, "sync_folder", fail)
+    for call in (lambda: asyncio.run(store.set("c/1", b"y")), lambda: store.set_sync("c/1", b"y")):
+        with pytest.raises(BackendError, match="c/1"):
+            call()
+
+
+def test_a_subclass_that_writes_otherwise_is_asked(store):
+    class Loud(LocalStore):
+        def _write(self, key, pieces, condition):
+            return super()._write(key, [b"<", *pieces, b">"], condition)
+
+    loud = Loud(store.root, fsync="full")
+    asyncio.run(loud.set("k", b"v"))
+    assert store.get_sync("k").to_bytes() == b"<v>"
+    loud.set_sync("k", b"w")
+    assert store.get_sync("k").to_bytes() == b"<w>"
 
 
 def test_a_failed_sync_fails_all_who_share_it(monkeypatch):

@@ -203,3 +203,49 @@ def test_context_is_the_callers_on_the_loop():
         assert variable.get() == 5
 
     asyncio.run(main())
+
+
+def test_the_rest_of_a_call_comes_behind_those_that_wait():
+    done, begun = [], threading.Event()
+
+    def first():
+        begun.wait(5)
+        return _threads.Later(lambda: done.append("rest") or "answer")
+
+    async def main():
+        one = asyncio.ensure_future(_threads.hop(first))
+        await asyncio.sleep(0)
+        others = [asyncio.ensure_future(_threads.hop(done.append, number)) for number in range(3)]
+        await asyncio.sleep(0)
+        begun.set()
+        answers = await asyncio.gather(one, *others)
+        assert answers == ["answer", None, None, None]
+
+        def fail():
+            raise ValueError("at the end")
+
+        with pytest.raises(ValueError, match="at the end"):
+            await _threads.hop(lambda: _threads.Later(fail))
+
+    asyncio.run(main())
+    assert sorted(map(str, done)) == ["0", "1", "2", "rest"]
+    assert done.index("rest") > 0
+
+
+def test_cancellation_waits_for_the_rest_of_a_call():
+    done, go = [], threading.Event()
+
+    def rest():
+        go.wait(5)
+        done.append("rest")
+
+    async def main():
+        task = asyncio.ensure_future(_threads.hop(lambda: _threads.Later(rest)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        threading.Timer(0.05, go.set).start()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == ["rest"]
+
+    asyncio.run(main())

@@ -317,6 +317,10 @@ class Store(_Base):
     def _stat_now(self, key: str) -> Any:
         return WAIT
 
+    def _write_staged(self, key: str, pieces: Any, condition: Any) -> Any:
+        """Write, as a call in the pool: it may return the rest of its work."""
+        return self._write(key, pieces, condition)
+
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
         return WAIT
 

@@ -7,12 +7,14 @@ import mmap as memory_maps
 import os
 import shutil
 import stat
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from zarrstore._requests import span
+from zarrstore._threads import Later
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, WAIT, Capabilities, Entry, check_parts, host_memory
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
@@ -350,6 +352,14 @@ class LocalStore(Store):
     # -- writing ----------------------------------------------------------------------------------
 
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        answer = self._begin_write(key, pieces, condition)
+        return answer.rest() if type(answer) is Later else answer
+
+    def _write_staged(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        own = type(self)._write is LocalStore._write  # a subclass's must not be gone around
+        return (self._begin_write if own else self._write)(key, pieces, condition)
+
+    def _begin_write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         for _ in range(_PATIENCE):
@@ -384,10 +394,11 @@ class LocalStore(Store):
             else:
                 answer = self._publish(temporary, path, key)
                 named = True
-            if self.fsync == "full":
-                for changed in (folder, *map(os.path.dirname, made)):
-                    syncing.FOLDERS.sync(changed)
-            return answer
+            if self.fsync != "full":
+                return answer
+            # When many are written at once, the folder is synced for all of them at the end.
+            changed = (folder, *map(os.path.dirname, made))
+            return Later(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
@@ -398,6 +409,16 @@ class LocalStore(Store):
                 _quietly(os.close, descriptor)
             if not named:
                 _quietly(os.unlink, temporary)
+
+    def _sync_names(self, folders: Iterable[str], ticket: int, key: str, answer: Any) -> Any:
+        try:
+            for folder in folders:
+                syncing.FOLDERS.sync(folder, ticket)
+        except FileNotFoundError:
+            pass  # removed meanwhile, and the value with it
+        except OSError as error:
+            raise self._error(error, "write", key) from error
+        return answer
 
     def _target(self, key: str) -> str:
         if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):

@@ -9,6 +9,9 @@ from zarrstore.storage._files import FOLDER
 
 MODES = ("none", "data", "full")
 
+# Of how many folders the last sync is remembered; one that is forgotten is synced once more than needed.
+_REMEMBERED = 1000
+
 
 class _Round:
     """One sync of a folder, and those who wait for it."""
@@ -22,17 +25,33 @@ class FolderSync:
     """Syncs folders; whoever asks while a sync of the same folder runs shares the next one.
 
     A sync that began before a rename needn't have seen it; one that begins after it has. So each
-    caller waits for a sync that began after its own call, and of those there is one at a time.
+    caller waits for a sync that began after it took its ticket, and of those there is one at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._begun = 0  # how many syncs have begun, of any folder
+        self._last: dict[str, int] = {}  # number of the last one that ended well, by folder
         self._gathering: dict[str, _Round] = {}
         self._running: dict[str, _Round] = {}
 
-    def sync(self, folder: str) -> None:
-        """Return once a sync of the folder that began after this call has ended."""
+    def ticket(self) -> int:
+        """Return what tells syncs that begin from now on from earlier ones."""
+        return self._begun
+
+    def sync(self, folder: str, ticket: int | None = None) -> None:
+        """Return once a sync of the folder that began after the ticket was taken has ended.
+
+        Parameters
+        ----------
+        folder : str
+            Its path.
+        ticket : int, optional
+            From `ticket`; this very moment by default.
+        """
         with self._lock:
+            if ticket is not None and self._last.get(folder, -1) >= ticket:
+                return
             mine = self._gathering.get(folder)
             if mine is not None:
                 ahead = None
@@ -50,11 +69,18 @@ class FolderSync:
         with self._lock:
             del self._gathering[folder]  # who comes from here on may have come too late for this one
             self._running[folder] = mine
+            number, self._begun = self._begun, self._begun + 1
         try:
             sync_folder(folder)
         except BaseException as error:
             mine.error = error if isinstance(error, OSError) else OSError("the sync was interrupted")
             raise
+        else:
+            with self._lock:
+                self._last.pop(folder, None)
+                self._last[folder] = number
+                if len(self._last) > _REMEMBERED:
+                    del self._last[next(iter(self._last))]
         finally:
             with self._lock:
                 del self._running[folder]
