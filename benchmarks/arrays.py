@@ -1,6 +1,6 @@
 """zarr-python's arrays on our stores, on its own, and on one that costs as little as can be.
 
-    python benchmarks/arrays.py [--quick] [--json FILE] [--picture FILE]
+    python benchmarks/arrays.py [--quick] [--only KIND] [--json FILE] [--picture FILE]
 
 Everything runs in turn in one process, several times over; the best time of each counts. Printed are
 microseconds a chunk, how many times as fast as on zarr-python's store of the kind that is, and how many
@@ -10,6 +10,7 @@ archives lie in memory, so that no medium drowns the difference.
 
 import argparse
 import asyncio
+import itertools
 import tempfile
 import warnings
 from pathlib import Path
@@ -112,14 +113,15 @@ async def measure(bench, kind, layout, folder):
 
 
 def main():
-    options = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0])).parse_args()
+    parser = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    parser.add_argument("--only", default="", help="local, memory or zip")
+    options = parser.parse_args()
     bench = Bench(3 if options.quick else 9)
     warnings.simplefilter("ignore")
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:
-        for number, (kind, layout) in enumerate(
-            (kind, layout) for kind in ("local", "memory", "zip") for layout in LAYOUTS
-        ):
+        kinds = (options.only,) if options.only else ("local", "memory", "zip")
+        for number, (kind, layout) in enumerate(itertools.product(kinds, LAYOUTS)):
             place = Path(folder) / str(number)
             place.mkdir()
             asyncio.run(measure(bench, kind, layout, place))

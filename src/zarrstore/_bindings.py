@@ -163,6 +163,8 @@ class Hopping(_Bound):
                     store._turns = TURNS
                     await asyncio.sleep(0)
                 return answer
+            if hasattr(store, "_write_many"):
+                return await _threads.hop_together(store._write_many, key, pieces, condition)
         return await _threads.hop(store._write_staged, key, pieces, condition)
 
     async def stat(self, key: str) -> Entry | None:

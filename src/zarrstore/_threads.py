@@ -100,12 +100,55 @@ class _Job:
         self.error = self.result = None
 
 
+class _Batch:
+    """Items for one function, which is called with as many as there are whenever it is free."""
+
+    __slots__ = ("function", "jobs", "others")
+
+    def __init__(self, function: Callable[[list[Any]], list[Any]], others: dict[Any, _Batch]) -> None:
+        self.function = function
+        self.others = others
+        self.jobs: list[_Job] = []
+
+    def add(self, job: _Job) -> bool:
+        """Take up an item; whether somebody has to run the batch."""
+        with _state_lock:
+            self.jobs.append(job)
+            if self.function in self.others:
+                return False
+            self.others[self.function] = self
+            return True
+
+    def run(self) -> None:
+        while jobs := self._take():
+            try:
+                answers = self.function([job.args for job in jobs])
+            except BaseException as error:
+                answers = [error] * len(jobs)
+            for job, answer in zip(jobs, answers, strict=True):
+                if isinstance(answer, BaseException):
+                    job.error = answer
+                else:
+                    job.result = answer
+                job.mailbox.post(job)
+
+    def _take(self) -> list[_Job]:
+        with _state_lock:
+            jobs, self.jobs = [job for job in self.jobs if job.state is not _WITHDRAWN], []
+            for job in jobs:
+                job.state = _RUNNING
+            if not jobs:
+                del self.others[self.function]
+            return jobs
+
+
 class _Mailbox:
     """Finished jobs of one event loop, delivered many at a wake-up."""
 
-    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken")
+    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.batches: dict[Any, _Batch] = {}
         self._loop = loop
         self._finished: deque[_Job] = deque()
         self._lock = threading.Lock()
@@ -153,13 +196,13 @@ class _Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Batch | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._taken = 0  # grows without a lock: a hint, not a count
         self._looked = 0
 
-    def submit(self, job: _Job) -> bool:
+    def submit(self, job: _Job | _Batch) -> bool:
         """Queue a job; False if there is no thread and none can be started."""
         if not self._threads and not self._grow(1):
             return False
@@ -257,6 +300,36 @@ async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> 
         return await job.future  # type: ignore[no-any-return]
     except asyncio.CancelledError:
         if not job.withdraw() and not abandon:
+            await _settle(job, loop)
+        raise
+
+
+async def hop_together(function: Callable[[list[Any]], list[Any]], *args: Any) -> Any:
+    """Have a blocking call made in the pool for some arguments, and for those of other tasks with them.
+
+    What comes while the function is at work waits, and is its next list.
+
+    Parameters
+    ----------
+    function : callable
+        Called with a list of tuples of arguments; returns an answer for each, or an exception to raise.
+
+    Returns
+    -------
+    object
+        Its answer for these arguments.
+    """
+    loop = asyncio.get_running_loop()
+    mailbox = _mailbox(loop)
+    job = _Job(function, args, mailbox, loop.create_future())
+    batch = mailbox.batches.get(function) or _Batch(function, mailbox.batches)
+    if batch.add(job) and not _pool.submit(batch):
+        batch.run()
+    mailbox.watch()
+    try:
+        return await job.future
+    except asyncio.CancelledError:
+        if not job.withdraw():
             await _settle(job, loop)
         raise
 

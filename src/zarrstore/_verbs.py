@@ -19,6 +19,8 @@ and may define these, which otherwise are loops over the ones above:
 ``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WAIT`;
                                        ``_stat_now`` and ``_write_now`` likewise, and ``_read_many_now``,
                                        which yields an answer for each ``(key, request)``
+``_write_many(writes)``                write for each ``(key, pieces, condition)``; returns the answers, and
+                                       exceptions in the place of those that failed
 ``_write_staged(key, pieces, ...)``    as ``_write``, but may return `zarrstore._threads.Later`: what is
                                        left to do when others have had their turn
 ``_lists_now()``                       whether ``_scan`` and ``_names`` need no waiting at present

@@ -249,3 +249,62 @@ def test_cancellation_waits_for_the_rest_of_a_call():
         assert done == ["rest"]
 
     asyncio.run(main())
+
+
+def test_calls_made_together_share_one_call():
+    lists, busy = [], threading.Event()
+
+    def double(items):
+        busy.wait(5)
+        lists.append([number for (number,) in items])
+        return [ValueError("three") if number == 3 else 2 * number for (number,) in items]
+
+    async def main():
+        tasks = [asyncio.ensure_future(_threads.hop_together(double, number)) for number in range(5)]
+        await asyncio.sleep(0.05)
+        tasks.append(asyncio.ensure_future(_threads.hop_together(double, 5)))
+        tasks.append(asyncio.ensure_future(_threads.hop_together(double, 6)))
+        await asyncio.sleep(0)
+        tasks[-1].cancel()  # it waits for the others' end, and hasn't begun
+        await asyncio.sleep(0)
+        busy.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert answers[:3] == [0, 2, 4]
+        assert isinstance(answers[3], ValueError)
+        assert answers[4:6] == [8, 10]
+        assert isinstance(answers[6], asyncio.CancelledError)
+
+        def fail(items):
+            raise KeyError("all")
+
+        answers = await asyncio.gather(
+            *(_threads.hop_together(fail, number) for number in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [KeyError] * 3
+        assert await _threads.hop_together(double, 7) == 14
+
+    asyncio.run(main())
+    assert sorted(number for numbers in lists for number in numbers) == [0, 1, 2, 3, 4, 5, 7]
+    assert len(lists) <= 5
+
+
+def test_cancellation_waits_for_a_call_made_together():
+    done, begun, go = [], threading.Event(), threading.Event()
+
+    def slow(items):
+        begun.set()
+        go.wait(5)
+        done.append(len(items))
+        return [None] * len(items)
+
+    async def main():
+        task = asyncio.ensure_future(_threads.hop_together(slow, 1))
+        await asyncio.sleep(0)
+        begun.wait(5)
+        task.cancel()
+        threading.Timer(0.05, go.set).start()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == [1]
+
+    asyncio.run(main())

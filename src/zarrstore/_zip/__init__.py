@@ -19,6 +19,10 @@ writer. New members go behind the last end record. Each is written in this order
    (`_format.MARK`) holds a checksum of the header and of its position, so that no half-written header
    and no copy of one is taken for one.
 
+Small values that are set at the same time are written together: first all of them, with room for their
+headers, then the same once more with the headers in it. Wherever the second write ends before its time,
+the members up to there are whole. So each batch takes two writes, and two syncs where syncs are asked for.
+
 A new archive starts with some free bytes, which a copy of a member fills when it is closed for the first
 time (`_writer.Appender.fill_gap` says why).
 

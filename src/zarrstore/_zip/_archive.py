@@ -12,11 +12,13 @@ import os
 import stat
 import threading
 import uuid
+from copy import copy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
-from zarrstore._verbs import ABSENT, CONFLICT
+from zarrstore._verbs import ABSENT, CONFLICT, WAIT
 from zarrstore._zip import _writer
+from zarrstore._zip._format import STORED
 from zarrstore._zip._index import Index
 from zarrstore._zip._reader import View, open_view
 from zarrstore._zip._source import FileSource
@@ -45,6 +47,9 @@ _BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
 DEAD_SHARE = 0.5
 DEAD_BYTES = 1 << 16
+
+# How many small values are written at once, at most.
+_RUN = 64
 
 # How much of an archive that isn't a file is read first: its end, and with luck its whole directory.
 _TAIL = 1 << 20
@@ -101,6 +106,7 @@ class Archive:
         self._open_source = open_source
         self._lock = threading.RLock()
         self._writer: _writer.Appender | None = None
+        self.lies_in_memory: bool | None = None  # whoever writes first looks where the file is
         _archives.add(self)
         alive[self.token] = self
 
@@ -320,15 +326,65 @@ class Archive:
 
     def put(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         """Store a value; returns `CONFLICT` if it was to be new and isn't."""
+        (answer,) = self.put_many([(key, pieces, condition)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def put_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        """Store a small value as `put` does if nothing has to be waited for, else return `WAIT`."""
+        if not self.lies_in_memory or (self.compression, self.fsync) != (STORED, "none"):
+            return WAIT
+        if not self._lock.acquire(blocking=False):
+            return WAIT
+        try:
+            writer = self._writer
+            if writer is None or writer.pid != os.getpid() or not writer.is_small(key, pieces):
+                return WAIT
+            return self.put(key, pieces, condition)
+        finally:
+            self._lock.release()
+
+    def put_many(self, writes: list[tuple[str, Iterable[Any], Any]]) -> list[Any]:
+        """Store values as `put` does, runs of small ones together; an error stands for one that failed."""
+        answers: list[Any] = [None] * len(writes)
+        run: dict[str, int] = {}  # places of the small ones that come next, by key
         with self._lock:
             writer, view = self._begin()
-            index = view.index
-            if condition is ABSENT and key in index.rows:
-                return CONFLICT
+            for place, (key, pieces, condition) in enumerate(writes):
+                small = writer.is_small(key, pieces)
+                if run and (not small or key in run or len(run) >= _RUN):
+                    self._put_run(writer, view, writes, run, answers)
+                if condition is ABSENT and key in view.index.rows:
+                    answers[place] = CONFLICT
+                elif small:
+                    run[key] = place
+                else:
+                    try:
+                        with _Cutting(writer):
+                            member = writer.put(key, pieces, self.compression)
+                        view.index.put(key, member)
+                    except Exception as error:
+                        answers[place] = error
+            if run:
+                self._put_run(writer, view, writes, run, answers)
+        return answers
+
+    def _put_run(
+        self, writer: _writer.Appender, view: View, writes: Any, run: dict[str, int], answers: list[Any]
+    ) -> None:
+        """Store the small values of a run, which begins anew."""
+        try:
             with _Cutting(writer):
-                member = writer.put(key, pieces, self.compression)
-            index.put(key, member)
-            return None
+                members = writer.put_small(
+                    [(key, writes[place][1]) for key, place in run.items()], self.compression
+                )
+            for key, member in zip(run, members, strict=True):
+                view.index.put(key, member)
+        except Exception as error:
+            for place in run.values():
+                answers[place] = copy(error)
+        run.clear()
 
     def remove(self, key: str) -> None:
         """Remove a key that is there."""

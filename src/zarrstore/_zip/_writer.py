@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 # Values are packed and summed in blocks of this size: what is in the cache is written from there.
 _BLOCK = 1 << 20
+# Values of at most so many bytes are written several at once.
+SMALL = 1 << 16
 # A packed value may be larger than it was, by less than this share and number of bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 # Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
@@ -99,8 +101,50 @@ class Appender:
 
     # -- members ----------------------------------------------------------------------------------
 
+    def is_small(self, key: str, pieces: Iterable[Any]) -> bool:
+        """Whether `put_small` may have a value."""
+        if not self._zip64 or not isinstance(pieces, (tuple, list)) or len(key) > _MAX_NAME // 4:
+            return False
+        return sum(map(len, pieces)) <= SMALL
+
+    def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
+        """Append small values; when this returns all of them are committed.
+
+        First they are written with room for their headers, then once more with the headers in it: wherever
+        that ends before its time, the members up to there are whole, and the rest isn't there.
+        """
+        if self._is_torn:
+            self.cut()
+        self._is_torn = True
+        position = header_end = self.stop
+        bare: list[bytes] = []
+        whole: list[bytes] = []
+        members = []
+        for key, pieces in values:
+            name = key.encode()
+            engine = packer(method)
+            size = crc = 0
+            packed = []
+            for piece in pieces:
+                crc = crc32(piece, crc)
+                size += len(piece)
+                packed.append(piece if engine is None else engine.compress(piece))
+            if engine is not None:
+                packed.append(engine.flush())
+            header_end = position + local_size(name, zip64=False)
+            stop = header_end + sum(map(len, packed))
+            member = _member(position, header_end, stop, size, crc, method, name)
+            bare += bytes(header_end - position), *packed
+            whole += pack_local(name, member, VALUE, zip64=False), *packed
+            members.append(member)
+            position = stop
+        self._protect(position)
+        write_all(self.descriptor, b"".join(bare), self.stop)
+        self._commit(b"".join(whole)[: header_end - self.stop], position)
+        return members
+
     def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
-        """Append a value; when this returns it is committed.
+        """Append a value of any size; when this returns it is committed.
 
         Raises
         ------
@@ -134,8 +178,7 @@ class Appender:
                     raise _too_large(key)
         if engine is not None:
             position = self._write(position, engine.flush())
-        flags = (0 if name.isascii() else UTF8) | (LZMA_END_MARK if method == LZMA else 0)
-        member = Member(self.stop, position - first, size, crc, method, flags, first, -1, pack_time())
+        member = _member(self.stop, first, position, size, crc, method, name)
         self._protect(position)
         self._commit(pack_local(name, member, VALUE, zip64=long), position)
         return member
@@ -293,6 +336,11 @@ class Appender:
         appended = sorted(index.appended(), key=lambda pair: pair[1].offset)
         blocks += [pack_central(key.encode(), member, member.offset - prefix) for key, member in appended]
         return blocks, count + len(appended)
+
+
+def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
+    flags = (0 if name.isascii() else UTF8) | (LZMA_END_MARK if method == LZMA else 0)
+    return Member(offset, stop - start, size, crc, method, flags, start, -1, pack_time())
 
 
 def write_end(

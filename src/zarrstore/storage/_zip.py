@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
@@ -15,12 +16,12 @@ from zarrstore._zip._index import pages
 from zarrstore._zip._source import FileSource, ObjectSource, StoreSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
-from zarrstore.storage._files import file_system
+from zarrstore.storage._files import file_system, is_memory
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._temporary import make_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self, TypeAlias
 
     from zarrstore._zip._index import Index
@@ -264,7 +265,7 @@ class ZipStore(Store):
     def _settle_in_place(self, source: FileSource) -> bool:
         """Where reads without waiting are refused: read plainly in memory, else never in place."""
         source.now_flags = 0
-        source.in_place = file_system(str(self.path)) in ("tmpfs", "ramfs")
+        source.in_place = is_memory(file_system(str(self.path)))
         return source.in_place
 
     def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
@@ -302,6 +303,31 @@ class ZipStore(Store):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         with _Named(self, "write", key):
             return self._archive.put(key, pieces, condition)
+
+    def _write_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        if condition not in (ANY, ABSENT) or type(self)._write is not ZipStore._write:
+            return WAIT
+        with _Named(self, "write", key):
+            return self._archive.put_now(key, pieces, condition)
+
+    def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
+        if type(self)._write is not ZipStore._write or any(write[2] not in (ANY, ABSENT) for write in writes):
+            return [_attempt(self._write, *write) for write in writes]
+        archive = self._archive
+        try:
+            if archive.lies_in_memory is None:
+                archive.lies_in_memory = is_memory(file_system(str(self.path)))
+            answers = archive.put_many(writes)
+        except Exception as error:
+            answers = [copy(error) for _ in writes]
+        return [
+            _attempt(self._fail, key, answer) if isinstance(answer, Exception) else answer
+            for (key, _, _), answer in zip(writes, answers, strict=True)
+        ]
+
+    def _fail(self, key: str, error: Exception) -> None:
+        with _Named(self, "write", key):
+            raise error
 
     def _remove(self, key: str, condition: Any = ANY) -> Any:
         if condition is not ANY:
@@ -384,6 +410,14 @@ class ZipStore(Store):
         headers of foreign archives are counted by their least size."""
         with _Named(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _attempt(call: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns, or raises."""
+    try:
+        return call(*args)
+    except Exception as error:
+        return error
 
 
 def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
