@@ -1,4 +1,4 @@
-"""Many requests at once, for stores that await: how many, and what becomes of those that nobody awaits."""
+"""Many requests at once, for stores that await, and what becomes of those that nobody awaits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
 T = TypeVar("T")
-
-# How many requests of one call may be under way at once.
-CONCURRENCY = 32
 
 
 async def finished(awaitable: Awaitable[T]) -> T:
@@ -31,20 +28,12 @@ async def finished(awaitable: Awaitable[T]) -> T:
 
 
 async def gather(coroutines: list[Coroutine[object, object, T]]) -> list[T]:
-    """Await coroutines, some at a time; the first failure stops those that haven't begun."""
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def gated(coroutine: Coroutine[object, object, T]) -> T:
-        async with gate:
-            return await coroutine
-
-    tasks = [asyncio.ensure_future(gated(coroutine)) for coroutine in coroutines]
+    """Await coroutines side by side; the first failure stops the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for coroutine in coroutines:
-            coroutine.close()  # those that never began
         raise
