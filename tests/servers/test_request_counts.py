@@ -39,7 +39,9 @@ def test_single_calls(store_and_count):
     assert count(lambda: store.get_sync("missing")) == (1, None)
     assert count(lambda: store.exists_sync("k")) == (1, True)
     assert count(lambda: store.getsize_sync("k")) == (1, 10)
-    assert count(lambda: store.create_sync("k", b"")) == (1, False)
+    # Below s3fs lost requests are repeated, whatever one says, so it is asked whose the value is.
+    whose = isinstance(store, FsspecStore)
+    assert count(lambda: store.create_sync("k", b"")) == (1 + whose, False)
     assert count(lambda: store.create_sync("new", b"")) == (1, True)
     assert count(lambda: store.delete_sync("k")) == (1, None)
     # The same again: nothing was answered from memory.

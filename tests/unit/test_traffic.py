@@ -202,7 +202,7 @@ def test_again_by_the_policy_or_not_at_all():
 
 
 class Value:
-    """A value on a server: what is read is what was there when the request was sent, however late it comes."""
+    """A value on a server: a read gives what was there when it was sent, however late it comes."""
 
     def __init__(self):
         self.value = 0

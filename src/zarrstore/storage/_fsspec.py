@@ -518,15 +518,16 @@ class FsspecStore(Store):
             return await self._put(key, value)
         path = self._path(key)
         token = os.urandom(16).hex()
-        # A client that tries again by itself doesn't tell.
-        tries = 1 if self._s3 and not self._files.quiet else 0
+        # aiohttp sends a request again by itself whose connection was lost, and doesn't tell. So on S3, where
+        # a value can say whose it is, it is always asked.
+        tries = 1 if self._s3 else 0
 
         async def attempt() -> Any:
             nonlocal tries
             tries += 1
             if await self._create_once(path, key, value, token):
                 return None
-            # The first attempt may have made it, and its answer been lost.
+            # An attempt before this one may have made it, and its answer been lost.
             return None if tries > 1 and await self._is_ours(path, key, value, token) else CONFLICT
 
         return await self._traffic.again(attempt)
