@@ -447,7 +447,7 @@ class FsspecStore(Store):
             size = info.get("size")
             if size is None:
                 size = len(await self._files.ask("cat_file", path))
-            return Entry(key, size)
+            return Entry(key, size, info.get("ETag") if self._s3 else None)
         except Exception as error:
             if self._is_unseen(error):
                 self._proven = True
@@ -703,11 +703,13 @@ class FsspecStore(Store):
 
     async def _page(self, prefix: str, deep: bool, token: str | None) -> tuple[list[Entry], str | None]:
         try:
-            return await self._files.own(s3.page, self._prefix, prefix, deep, token)
+            found = await self._files.own(s3.page, self._prefix, prefix, deep, token)
         except Exception as error:
             if self._is_absent(error):
                 return [], None
             raise self._failed(error, "list", prefix) from error
+        self._proven = True
+        return found
 
     def _lists(self, name: str) -> bool:
         return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
