@@ -65,6 +65,8 @@ def test_many_keys(store_and_count):
     assert count(lambda: store.getsize_prefix_sync("a")) == (1, 2000)
     assert count(lambda: store.is_empty_sync("a")) == (1, False)
     assert count(lambda: store.is_empty_sync("b")) == (1, True)
+    # The server may be asked for one key only; what isn't a key of ours is no key.
+    assert count(lambda: store.sub("a").is_empty_sync("")) == (1, False)
     made, listed = count(lambda: sorted(store.list_prefix_sync("a")))
     assert (made, listed) == (1, sorted(keys))
     made, names = count(lambda: sorted(store.list_dir_sync("a")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
+from contextlib import aclosing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -53,7 +54,7 @@ from zarrstore.storage._temporary import is_temporary, make_name
 from zarrstore.storage._traffic import CONCURRENCY, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from zarrstore._requests import ByteRequest
 
@@ -195,7 +196,6 @@ class FsspecStore(Store):
         upath: Any,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
-        **options: Any,
     ) -> FsspecStore:
         """Make a store whose root is a universal path.
 
@@ -207,12 +207,8 @@ class FsspecStore(Store):
             Whether to refuse every call that changes something.
         allowed_exceptions : tuple of exception types
             What the file system may raise for a value that is missing.
-        **options
-            Passed to the constructor: ``retry``, ``concurrency`` and the like.
         """
-        return cls(
-            as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions, **options
-        )
+        return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
 
     @classmethod
     def from_mapper(
@@ -220,7 +216,6 @@ class FsspecStore(Store):
         fs_map: Any,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
-        **options: Any,
     ) -> FsspecStore:
         """Make a store whose root is that of one of fsspec's mappings.
 
@@ -232,10 +227,8 @@ class FsspecStore(Store):
             Whether to refuse every call that changes something.
         allowed_exceptions : tuple of exception types
             What the file system may raise for a value that is missing.
-        **options
-            Passed to the constructor: ``retry``, ``concurrency`` and the like.
         """
-        return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions, **options)
+        return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
 
     @classmethod
     def from_url(
@@ -244,7 +237,12 @@ class FsspecStore(Store):
         storage_options: dict[str, Any] | None = None,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
-        **options: Any,
+        *,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
     ) -> FsspecStore:
         """Make a store whose root is a URL of any of fsspec's protocols, or a chain of them.
 
@@ -258,11 +256,21 @@ class FsspecStore(Store):
             Whether to refuse every call that changes something.
         allowed_exceptions : tuple of exception types
             What the file system may raise for a value that is missing.
-        **options
-            Passed to the constructor: ``retry``, ``concurrency`` and the like.
+        missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
+            As the class takes them.
         """
         fs, path = url_to_fs(url, **(storage_options or {}))
-        return cls(as_awaiting(fs), read_only, path, allowed_exceptions, **options)
+        return cls(
+            as_awaiting(fs),
+            read_only,
+            path,
+            allowed_exceptions,
+            missing_on=missing_on,
+            retry=retry,
+            concurrency=concurrency,
+            max_gap_bytes=max_gap_bytes,
+            max_coalesced_bytes=max_coalesced_bytes,
+        )
 
     # -- identity ---------------------------------------------------------------------------------
 
@@ -606,7 +614,7 @@ class FsspecStore(Store):
         await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
 
     async def _delete_all(self, paths: list[str]) -> None:
-        batches = [paths[first : first + s3.BATCH] for first in range(0, len(paths), s3.BATCH)]
+        batches = [paths[first : first + s3.PAGE] for first in range(0, len(paths), s3.PAGE)]
         await gather([self._traffic.again(partial(self._delete_batch, batch)) for batch in batches])
 
     async def _delete_batch(self, paths: list[str]) -> None:
@@ -667,7 +675,7 @@ class FsspecStore(Store):
 
     # -- listing ----------------------------------------------------------------------------------
 
-    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
         if self._s3 and self._base:
             async for found in self._pages(prefix, deep):
                 yield [e for e in found if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
@@ -701,9 +709,26 @@ class FsspecStore(Store):
             if token is None:
                 return
 
-    async def _page(self, prefix: str, deep: bool, token: str | None) -> tuple[list[Entry], str | None]:
+    async def _is_empty(self, prefix: str) -> bool:
+        if self._s3 and self._base:
+            ask = partial(self._page, prefix, True, None, 2)
+            page, _ = await self._files.run(self._traffic.again(ask))
+            if not page:
+                return True
+            if any(entry.key.startswith(prefix) and is_key(entry.key) for entry in page):
+                return False
+            # What lies there first is no key of ours: somebody's mark of a folder, say.
+        async with aclosing(self._scan(prefix, True, False)) as pages:
+            async for page in pages:
+                if page:
+                    return False
+        return True
+
+    async def _page(
+        self, prefix: str, deep: bool, token: str | None, most: int = s3.PAGE
+    ) -> tuple[list[Entry], str | None]:
         try:
-            found = await self._files.own(s3.page, self._prefix, prefix, deep, token)
+            found = await self._files.own(s3.page, self._prefix, prefix, deep, token, most)
         except Exception as error:
             if self._is_absent(error):
                 return [], None

@@ -11,7 +11,7 @@ from typing import Any
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
 
-BATCH = 1000  # what S3 takes in a bulk delete
+PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
 # Under this name, in a value's metadata, a conditional write leaves word of itself.
 TOKEN = "zarrstorewrite"
 # More connections than botocore's ten: how many are used is for the store to say.
@@ -57,14 +57,14 @@ async def was_written(fs: Any, path: str, token: str) -> bool:
 
 
 async def page(
-    fs: Any, root: str, prefix: str, deep: bool, token: str | None
+    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int = PAGE
 ) -> tuple[list[Entry], str | None]:
     """List a page of what lies below a directory, and what the next page is asked for by.
 
     Whatever is there is told; keys are relative to the root.
     """
     bucket, _, above = (root + prefix).partition("/")
-    wanted = {"Bucket": bucket, "Prefix": above}
+    wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most}
     if not deep:
         wanted["Delimiter"] = "/"
     if token is not None:
@@ -77,7 +77,7 @@ async def page(
 
 
 async def remove(fs: Any, paths: list[str], store: object) -> None:
-    """Remove up to `BATCH` values by one request."""
+    """Remove up to `PAGE` values by one request."""
     parts = [fs.split_path(path) for path in paths]
     wanted = {"Objects": [{"Key": key} for _, key, _ in parts], "Quiet": True}
     answer = await fs._call_s3("delete_objects", fs.req_kw, Bucket=parts[0][0], Delete=wanted)

@@ -416,19 +416,30 @@ class ObjectStore(Store):
 
     # -- listing ----------------------------------------------------------------------------------
 
+    async def _is_empty(self, prefix: str) -> bool:
+        async def look() -> bool:
+            # The server may send a page; it is made into one entry after the other.
+            async with aclosing(self._pages(prefix, True, 1)) as pages:
+                async for page in pages:
+                    if page:
+                        return False
+            return True
+
+        return await self._traffic.again(look)
+
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         told = listed(self._traffic.retry, lambda: self._pages(prefix, deep), asyncio.sleep)
         async with aclosing(told) as pages:
             async for page in pages:
                 yield page
 
-    async def _pages(self, prefix: str, deep: bool) -> AsyncGenerator[list[Entry], None]:
+    async def _pages(self, prefix: str, deep: bool, size: int = _PAGE) -> AsyncGenerator[list[Entry], None]:
         self._alive()
         # By the user's own store: obstore tells no page's name, so only its client can ask for one again.
         store = self.store
         try:
             if deep:
-                async for page in obstore.list(store, prefix or None, chunk_size=_PAGE):
+                async for page in obstore.list(store, prefix or None, chunk_size=size):
                     yield self._entries(page, prefix)
                 return
             ask = partial(obstore.list_with_delimiter_async, store, prefix or None)

@@ -86,6 +86,9 @@ class RetryStore(WrapperStore[Any]):
             async for page in pages:
                 yield page
 
+    async def _is_empty(self, below: Verbs, prefix: str) -> bool:
+        return await self._call(below, prefix, lambda: below.is_empty(prefix))
+
     async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
         # Pieces are wanted again for a second attempt, so those that come one by one are gathered.
         pieces = [piece async for piece in pieces] if hasattr(pieces, "__aiter__") else list(pieces)

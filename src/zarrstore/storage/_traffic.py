@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # How many requests of one store may be under way at once.
-CONCURRENCY = 32
+CONCURRENCY = 64
 
 _LEFT = object()
 
@@ -35,20 +35,24 @@ class _Gate:
     where the server bears it.
     """
 
-    __slots__ = ("_allowed", "_busy", "_era", "_most", "_waiting")
+    __slots__ = ("_allowed", "_busy", "_most", "_waiting", "era")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._allowed = float(most)
         self._busy = 0
         # Halvings so far. What was sent before one says nothing about the number that it left.
-        self._era = 0
+        self.era = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def enter(self) -> int:
+    def enter(self) -> bool:
+        """Pass if there is a place; who isn't let in waits for his turn, which is his place then."""
         if self._busy < self._allowed and not self._waiting:
             self._busy += 1
-            return self._era
+            return True
+        return False
+
+    async def turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -57,7 +61,6 @@ class _Gate:
             if turn.done() and not turn.cancelled():
                 self.leave()  # the place was given, and isn't wanted any more
             raise
-        return self._era
 
     def leave(self) -> None:
         self._busy -= 1
@@ -72,8 +75,8 @@ class _Gate:
             self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
     def blame(self, era: int) -> None:
-        if era == self._era:
-            self._era += 1
+        if era == self.era:
+            self.era += 1
             self._allowed = max(1.0, self._allowed / 2)
 
 
@@ -150,20 +153,24 @@ class Traffic:
 
     async def ask(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes nothing; cancelled, it is left behind."""
-        return await self._pass(lambda: self._in_time(send))
+        return await self._pass(send, self._in_time)
 
     async def change(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes something; once sent it is waited for, cancelled or not."""
         try:
-            return await self._pass(lambda: finished(self._in_time(send)))
+            return await self._pass(send, self._finished)
         finally:
             _Writes.last = object()
 
-    async def _pass(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _pass(
+        self, send: Callable[[], Awaitable[T]], how: Callable[[Callable[[], Awaitable[T]]], Awaitable[T]]
+    ) -> T:
         gate = self._lane().gate
-        era = await gate.enter()
+        if not gate.enter():
+            await gate.turn()
+        era = gate.era
         try:
-            answer = await send()
+            answer = await how(send)
         except Exception as error:
             if self._is_slow_down(error):
                 gate.blame(era)
@@ -175,10 +182,11 @@ class Traffic:
             gate.leave()
 
     async def _in_time(self, send: Callable[[], Awaitable[T]]) -> T:
-        if self._timeout is None:
-            return await send()
         async with asyncio.timeout(self._timeout):
             return await send()
+
+    def _finished(self, send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        return finished(send(), self._timeout)
 
     async def shared(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """Make a read, or wait for an equal one under way since the last change was acknowledged.
