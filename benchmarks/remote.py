@@ -191,6 +191,9 @@ async def measure(server, proxy, url, rounds):
             counts = await counted(name, behind[kind], plants, proxy)
             times = await timed(name, direct[kind], plants, rounds)
             rows.append(show(kind, name, times, counts, demands.get(name, (None, 1))))
+    for theirs, _ in (*behind.values(), *direct.values()):
+        if isinstance(theirs, zarr.storage.FsspecStore):
+            await (await theirs.fs.set_session()).close()
     return rows
 
 

@@ -151,7 +151,7 @@ class ObjectStore(Store):
             retry = None
         # Its own retries would make ten of one, and hide from us that the server is busy.
         self._quiet = retry is not None and not told and type(store).__name__ in _CLIENTS
-        self._traffic = Traffic(retry, concurrency, errors.is_slow_down)
+        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not self._quiet)
         self._limits = max_gap_bytes, max_coalesced_bytes
         # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = self._http or self._in_memory
@@ -195,6 +195,10 @@ class ObjectStore(Store):
         if not self._quiet:
             return self.store
         args, options = self.store.__getnewargs_ex__()
+        retry = self._traffic.retry
+        if retry is not None and retry.timeout is not None:
+            own = {"timeout": timedelta(seconds=retry.timeout)}
+            options["client_options"] = own | (options.get("client_options") or {})
         return type(self.store)(*args, **options, retry_config={"max_retries": 0})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -227,7 +231,8 @@ class ObjectStore(Store):
     # -- reading ----------------------------------------------------------------------------------
 
     async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        found = await self._read_versioned(key, request, new)
+        again = self._traffic.again
+        found = await self._traffic.shared((key, request), lambda: again(lambda: self._fetch(key, request)))
         return found and found[0]
 
     async def _read_versioned(self, key: str, request: ByteRequest | None, new: Any) -> Any:

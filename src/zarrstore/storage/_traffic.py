@@ -10,14 +10,14 @@ from weakref import WeakKeyDictionary
 from zarrstore.storage._concurrent import finished
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable
 
     from zarrstore._retry import RetryPolicy
 
 T = TypeVar("T")
 
-# How many requests of one store may be under way at once.
-CONCURRENCY = 64
+# How many requests of one store may be under way at once. Servers bear hundreds, and say when it's too many.
+CONCURRENCY = 256
 
 _LEFT = object()
 
@@ -113,7 +113,7 @@ class Traffic:
     is_slow_down : callable
         Whether an error of the client's says that the server wants fewer requests.
     timed : bool
-        Whether requests can be cut off: a thread can't.
+        Whether the policy's time is kept here: a thread can't be cut off, and some clients keep it.
     """
 
     def __init__(
@@ -145,15 +145,15 @@ class Traffic:
             lane = self._lanes[loop] = _Lane(self.concurrency)
         return lane
 
-    async def again(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, which tells its failures as our errors, as often as the policy says."""
-        if self.retry is None:
-            return await call()
-        return await self.retry.call(call, asyncio.sleep)
+    # Plain functions that return what is to be awaited: each coroutine more costs every request some time.
 
-    async def ask(self, send: Callable[[], Awaitable[T]]) -> T:
+    def again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """Make a call, which tells its failures as our errors, as often as the policy says."""
+        return call() if self.retry is None else self.retry.call(call, asyncio.sleep)
+
+    def ask(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Make a request that changes nothing; cancelled, it is left behind."""
-        return await self._pass(send, self._in_time)
+        return self._pass(send, None if self._timeout is None else self._in_time)
 
     async def change(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes something; once sent it is waited for, cancelled or not."""
@@ -163,14 +163,16 @@ class Traffic:
             _Writes.last = object()
 
     async def _pass(
-        self, send: Callable[[], Awaitable[T]], how: Callable[[Callable[[], Awaitable[T]]], Awaitable[T]]
+        self,
+        send: Callable[[], Awaitable[T]],
+        how: Callable[[Callable[[], Awaitable[T]]], Awaitable[T]] | None,
     ) -> T:
         gate = self._lane().gate
         if not gate.enter():
             await gate.turn()
         era = gate.era
         try:
-            answer = await how(send)
+            answer = await (send() if how is None else how(send))
         except Exception as error:
             if self._is_slow_down(error):
                 gate.blame(era)
