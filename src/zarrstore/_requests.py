@@ -105,7 +105,7 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
         except AttributeError:
             continue
         for number in numbers:
-            if isinstance(number, bool) or not hasattr(number, "__index__"):
+            if type(number) is not int and (isinstance(number, bool) or not hasattr(number, "__index__")):
                 raise ByteRequestError(f"{value!r} needs whole numbers of bytes.", store=store, key=key)
             if number < 0:
                 raise ByteRequestError(
@@ -200,6 +200,8 @@ def coalesce(
         Each request to send, and for each input that it serves ``(index, start, stop)``: where
         that input's bytes lie in the answer; ``stop`` is -1 for an answer that is taken whole.
     """
+    if len(requests) == 1:
+        return [(requests[0], [(0, 0, -1)])]
     plan: list[tuple[ByteRequest | None, list[tuple[int, int, int]]]] = []
     ranges: list[tuple[int, RangeByteRequest]] = []
     for index, request in enumerate(requests):

@@ -141,6 +141,10 @@ class Routed(Verbs):
         """List names by the scan if a listing is overridden."""
         return Verbs.names(self, prefix) if self._changed("scan") else self.plain.names(prefix)
 
+    async def is_empty(self, prefix: str) -> bool:
+        """Look by the scan if a listing is overridden."""
+        return await (Verbs.is_empty(self, prefix) if self._changed("scan") else self.plain.is_empty(prefix))
+
     async def read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
         """Loop over reads if they are changed."""
         return await (

@@ -16,7 +16,8 @@ class Proxy:
 
     ``plan(method, target)`` returns what to do with a request: None to pass it on, a status to answer
     instead, "reset" to drop the connection before it is passed on, "lose" to pass it on and drop the
-    answer, "truncate" to cut the answer's body short, or "delay" to wait a moment first.
+    answer, "truncate" to cut the answer's body short, "delay" (or a float, in seconds) to wait a moment
+    first, "late" to wait before the answer is given back, or "stall" to never answer.
     """
 
     def __init__(self, target):
@@ -54,8 +55,11 @@ class Proxy:
                     continue
                 if act == "reset":
                     return
-                if act == "delay":
-                    await asyncio.sleep(0.05)
+                if act == "stall":
+                    await reader.read()  # until the client gives up
+                    return
+                if act == "delay" or isinstance(act, float):
+                    await asyncio.sleep(0.05 if act == "delay" else act)
                 if upstream is None:
                     upstream = await asyncio.open_connection(*self._server, limit=1 << 26)
                 upstream[1].write(head + body)
@@ -63,6 +67,8 @@ class Proxy:
                 answer, payload = await _answer(method, upstream[0])
                 if act == "lose":
                     return
+                if act == "late":
+                    await asyncio.sleep(0.02)
                 if act == "truncate" and len(payload) > 1 and b"chunked" not in answer.lower():
                     writer.write(answer + payload[: len(payload) // 2])
                     await writer.drain()

@@ -38,7 +38,7 @@ def server(folder):
 
 @pytest.fixture
 def store(server):
-    return FsspecStore.from_url(server[0] + "/data")
+    return FsspecStore.from_url(server[0] + "/data", retry=None)
 
 
 def test_values_are_read(store, server):
@@ -121,7 +121,7 @@ def test_failures_are_never_missing_data(store, server, status, kind):
 
 def test_server_that_is_gone(folder):
     with serve(folder) as (url, _):
-        store = FsspecStore.from_url(url + "/data")
+        store = FsspecStore.from_url(url + "/data", retry=None)
     for call in (store.get_sync, store.exists_sync, lambda key: list(store.list_sync())):
         with pytest.raises(BackendError):
             call("a/k")

@@ -42,7 +42,9 @@ def plan():
 
 @pytest.fixture
 def store(bucket, plan):
-    return FsspecStore(BucketFileSystem(asynchronous=True, plan=plan, secret="hush"), path="b/root")
+    return FsspecStore(
+        BucketFileSystem(asynchronous=True, plan=plan, secret="hush"), path="b/root", retry=None
+    )
 
 
 async def _collect(listing):

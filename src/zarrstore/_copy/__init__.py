@@ -53,7 +53,7 @@ T = TypeVar("T")
 IfExists = Literal["raise", "skip", "replace"]
 
 # Larger values are moved in pieces of this size, in bytes.
-PIECE = 16 << 20
+PIECE = 8 << 20
 # How many threads a copy begins with; every _LOOK seconds they are doubled if a value has taken one of
 # them longer than _SLOW seconds on average: then it is the medium that they wait for.
 _THREADS = 2
@@ -582,11 +582,20 @@ class _Copy:
                 return
             before = await verbs.stat(key)
             self._check_same(store, entry, before)
+            assert before is not None
+            # Where each piece can tell the version it is of, none of another one gets in.
+            tells = before.version is not None and store.capabilities.versions
             for start in range(0, size, PIECE):
                 if self.stopped:
                     raise _Stopped
                 end = min(start + PIECE, size)
-                value = await verbs.read(key, RangeByteRequest(start, end), host_memory)
+                part = RangeByteRequest(start, end)
+                if tells:
+                    value, version = await verbs.read_versioned(key, part, host_memory) or (None, None)
+                    if value is not None:
+                        self._check_same(store, before, Entry(key, size, version))
+                else:
+                    value = await verbs.read(key, part, host_memory)
                 if value is None or len(value) != end - start:
                     self._check_same(store, entry, await verbs.stat(key))
                     raise TruncatedError(
@@ -597,7 +606,7 @@ class _Copy:
                     )
                 watch(value)
                 yield value
-            self._check_same(store, before or entry, await verbs.stat(key))
+            self._check_same(store, before, await verbs.stat(key))
         except ByteRequestError as error:
             raise ChangedError(
                 "the value became shorter while it was read.", store=store, key=key, cure=_AGAIN

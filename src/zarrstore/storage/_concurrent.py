@@ -1,4 +1,4 @@
-"""Many requests at once, for stores that await: how many, and what becomes of those that nobody awaits."""
+"""Many requests at once, for stores that await, and what becomes of those that nobody awaits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How many requests of one call may be under way at once.
-CONCURRENCY = 32
 
+async def finished(awaitable: Awaitable[T], timeout: float | None = None) -> T:
+    """Await a request to its end even if cancelled: once sent, it may yet take effect.
 
-async def finished(awaitable: Awaitable[T]) -> T:
-    """Await a request to its end even if cancelled: once sent, it may yet take effect."""
+    Raises
+    ------
+    TimeoutError
+        If it takes longer than ``timeout`` seconds; then it is cut off.
+    """
+    # A future stays what it is; a task is made of a coroutine only.
     task = asyncio.ensure_future(awaitable)
+    alarm = None if timeout is None else task.get_loop().call_later(timeout, task.cancel)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        if alarm is not None and task.cancelled():
+            raise TimeoutError(f"no answer within {timeout} seconds") from None
         while not task.done():
             try:
                 await asyncio.wait([task])
@@ -28,23 +35,18 @@ async def finished(awaitable: Awaitable[T]) -> T:
         if not task.cancelled():
             task.exception()  # looked at, so that nobody is told about an error nobody waits for
         raise
+    finally:
+        if alarm is not None:
+            alarm.cancel()
 
 
 async def gather(coroutines: list[Coroutine[object, object, T]]) -> list[T]:
-    """Await coroutines, some at a time; the first failure stops those that haven't begun."""
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def gated(coroutine: Coroutine[object, object, T]) -> T:
-        async with gate:
-            return await coroutine
-
-    tasks = [asyncio.ensure_future(gated(coroutine)) for coroutine in coroutines]
+    """Await coroutines side by side; the first failure stops the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for coroutine in coroutines:
-            coroutine.close()  # those that never began
         raise

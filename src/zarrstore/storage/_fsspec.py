@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from functools import cached_property
+from contextlib import aclosing
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from zarrstore._keys import is_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
+from zarrstore._retry import DEFAULT, RetryPolicy
 from zarrstore._verbs import (
     ABSENT,
     ANY,
@@ -35,7 +37,7 @@ from zarrstore.errors import (
 from zarrstore.storage import _fsspec_errors as errors
 from zarrstore.storage import _fsspec_http as http
 from zarrstore.storage import _fsspec_s3 as s3
-from zarrstore.storage._concurrent import CONCURRENCY, gather
+from zarrstore.storage._concurrent import gather
 from zarrstore.storage._fsspec_calls import (
     Calls,
     LocalFileSystem,
@@ -46,12 +48,13 @@ from zarrstore.storage._fsspec_calls import (
     url_to_fs,
 )
 from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._grouped import read_grouped
+from zarrstore.storage._grouped import MAX_COALESCED, MAX_GAP, read_grouped
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._temporary import is_temporary, make_name
+from zarrstore.storage._traffic import CONCURRENCY, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from zarrstore._requests import ByteRequest
 
@@ -61,6 +64,8 @@ _CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
 _RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 # Protocols whose root holds nothing but what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
+# Protocols whose clients try again by themselves and can't be told not to.
+_PATIENT = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
 _PAGE = 1000
 
 
@@ -89,6 +94,17 @@ class FsspecStore(Store):
     allowed_exceptions : tuple of exception types
         What a file system may raise for a value that is missing. An exception that hides another
         reason (a missing bucket, a refused request) raises all the same.
+    missing_on : iterable of int
+        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
+        ``{403}`` for a bucket that one may read and not list, which says so of what isn't there.
+    retry : RetryPolicy or None
+        When a request that failed is made again. None leaves that to the client of the file system, and
+        so does the default where that client tries again by itself and can't be told not to.
+    concurrency : int
+        How many requests may be under way at once; fewer are while the server asks to slow down.
+    max_gap_bytes, max_coalesced_bytes : int
+        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
+        between them, up to this size in bytes.
 
     Raises
     ------
@@ -123,6 +139,12 @@ class FsspecStore(Store):
         read_only: bool = False,
         path: str = "/",
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+        *,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
     ) -> None:
         super().__init__(read_only=read_only)
         if not getattr(fs, "async_impl", False):
@@ -130,7 +152,6 @@ class FsspecStore(Store):
                 f"Filesystem needs to support async operations, {type(fs).__name__} doesn't. "
                 "FsspecStore.from_url and from_upath wrap it so that it does."
             )
-        self._files = Calls(fs)
         inside = blocking_inside(fs) or fs
         scheme, mark, _ = path.partition("://")
         if mark and "://" not in inside._strip_protocol(path):
@@ -151,6 +172,13 @@ class FsspecStore(Store):
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
         self._s3 = s3.serves(fs)
+        self.missing_on = frozenset(missing_on)
+        blocks = blocking_inside(fs) is not None
+        if retry is DEFAULT and (s3.retries(fs) if self._s3 else self._protocol in _PATIENT):
+            retry = None
+        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not blocks)
+        self._files = Calls(fs, self._traffic, quiet=self._s3 and retry is not None and not s3.retries(fs))
+        self._limits = max_gap_bytes, max_coalesced_bytes
         # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = False
         # Settled here, so that a relative path doesn't follow os.chdir about.
@@ -209,6 +237,12 @@ class FsspecStore(Store):
         storage_options: dict[str, Any] | None = None,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+        *,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
     ) -> FsspecStore:
         """Make a store whose root is a URL of any of fsspec's protocols, or a chain of them.
 
@@ -222,9 +256,21 @@ class FsspecStore(Store):
             Whether to refuse every call that changes something.
         allowed_exceptions : tuple of exception types
             What the file system may raise for a value that is missing.
+        missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
+            As the class takes them.
         """
         fs, path = url_to_fs(url, **(storage_options or {}))
-        return cls(as_awaiting(fs), read_only, path, allowed_exceptions)
+        return cls(
+            as_awaiting(fs),
+            read_only,
+            path,
+            allowed_exceptions,
+            missing_on=missing_on,
+            retry=retry,
+            concurrency=concurrency,
+            max_gap_bytes=max_gap_bytes,
+            max_coalesced_bytes=max_coalesced_bytes,
+        )
 
     # -- identity ---------------------------------------------------------------------------------
 
@@ -324,19 +370,28 @@ class FsspecStore(Store):
     def _is_absent(self, error: Exception) -> bool:
         return errors.proves_absence(error, self.allowed_exceptions)
 
+    def _is_unseen(self, error: Exception) -> bool:
+        """Whether a value that is read or looked up counts as missing."""
+        return self._is_absent(error) or errors.is_answered(error, self.missing_on)
+
     # -- reading ----------------------------------------------------------------------------------
 
     async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        return await self._files.run(self._fetch(key, request))
+        return await self._files.run(self._read_there(key, request))
 
     async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
-        return await self._files.run(read_grouped(requests, self._fetch))
+        return await self._files.run(read_grouped(requests, self._read_there, *self._limits))
+
+    async def _read_there(self, key: str, request: ByteRequest | None) -> Any:
+        """Read where the file system lives."""
+        again = self._traffic.again
+        return await self._traffic.shared((key, request), lambda: again(lambda: self._fetch(key, request)))
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)
         try:
             if self._http and not self._files.blocks:
-                return await http.fetch(self._files.living, path, request)
+                return await self._files.own(http.fetch, path, request)
             if request is None:
                 # s3fs would ask for the size first, to read large values in several parts.
                 alone = {"max_concurrency": 1} if self._s3 else {}
@@ -358,7 +413,7 @@ class FsspecStore(Store):
         except ByteRequestError:
             raise
         except Exception as error:
-            if self._is_absent(error):
+            if self._is_unseen(error):
                 return None
             if request is None or not errors.is_past_the_end(error):
                 raise self._failed(error, "read", key) from error
@@ -384,13 +439,13 @@ class FsspecStore(Store):
         )
 
     async def _stat(self, key: str) -> Entry | None:
-        return await self._files.run(self._look(key))
+        return await self._files.run(self._traffic.again(lambda: self._look(key)))
 
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
             if self._s3 and self._proven:
-                return Entry(key, await s3.size(self._files.living, path))
+                return Entry(key, *await self._files.own(s3.look, path))
             info = await self._info(path)
             self._proven = True
             if info["type"] == "directory":
@@ -400,9 +455,9 @@ class FsspecStore(Store):
             size = info.get("size")
             if size is None:
                 size = len(await self._files.ask("cat_file", path))
-            return Entry(key, size)
+            return Entry(key, size, info.get("ETag") if self._s3 else None)
         except Exception as error:
-            if self._is_absent(error):
+            if self._is_unseen(error):
                 self._proven = True
                 return None
             raise self._failed(error, "look up", key) from error
@@ -423,21 +478,20 @@ class FsspecStore(Store):
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
-        return await self._files.run(self._put(key, value, condition))
+        put = self._create if condition is ABSENT else self._put
+        return await self._files.run(put(key, value))
 
-    async def _put(self, key: str, value: bytes, condition: Any) -> Any:
+    async def _put(self, key: str, value: bytes) -> None:
+        await self._traffic.again(lambda: self._put_once(key, value))
+
+    async def _put_once(self, key: str, value: bytes) -> None:
         path = self._path(key)
-        if condition is ABSENT:
-            if self._creates:
-                return await self._create(path, key, value)
-            if await self._look(key) is not None:
-                return CONFLICT
         if self._files.blocks:
             await self._clear_way(path, key)
         for _ in range(3):
             try:
                 await self._replace(path, value)
-                return None
+                return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
@@ -465,26 +519,47 @@ class FsspecStore(Store):
                 pass
             raise
 
-    async def _create(self, path: str, key: str, value: bytes) -> Any:
-        # A client that lost its connection sends the create again, and is told of the value that its own
-        # first attempt left. On S3 the value says whose it is.
+    async def _create(self, key: str, value: bytes) -> Any:
+        if not self._creates:
+            if await self._traffic.again(lambda: self._look(key)) is not None:
+                return CONFLICT
+            return await self._put(key, value)
+        path = self._path(key)
         token = os.urandom(16).hex()
+        # aiohttp sends a request again by itself whose connection was lost, and doesn't tell. So on S3, where
+        # a value can say whose it is, it is always asked.
+        tries = 1 if self._s3 else 0
+
+        async def attempt() -> Any:
+            nonlocal tries
+            tries += 1
+            if await self._create_once(path, key, value, token):
+                return None
+            # An attempt before this one may have made it, and its answer been lost.
+            return None if tries > 1 and await self._is_ours(path, key, value, token) else CONFLICT
+
+        return await self._traffic.again(attempt)
+
+    async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
         marked = {"Metadata": {s3.TOKEN: token}} if self._s3 else {}
         for _ in range(5):
             try:
                 await self._files.change("pipe_file", path, value, mode="create", **marked)
-                return None
+                return True
             except Exception as error:
                 if errors.is_taken(error):
-                    return None if self._s3 and await self._is_ours(path, token, key) else CONFLICT
+                    return False
                 failure = error
                 if not errors.is_contended(error):
                     break
         raise self._failed(failure, "create", key) from failure
 
-    async def _is_ours(self, path: str, token: str, key: str) -> bool:
+    async def _is_ours(self, path: str, key: str, value: bytes, token: str) -> bool:
+        """Whether what is there is what a create of ours put there: by its token, else by its bytes."""
         try:
-            return await s3.was_written(self._files.living, path, token)
+            if self._s3:
+                return await self._files.own(s3.was_written, path, token)
+            return bytes(await self._files.ask("cat_file", path)) == value
         except Exception as error:
             if self._is_absent(error):
                 return False
@@ -539,12 +614,19 @@ class FsspecStore(Store):
         await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
 
     async def _delete_all(self, paths: list[str]) -> None:
+        batches = [paths[first : first + s3.PAGE] for first in range(0, len(paths), s3.PAGE)]
+        await gather([self._traffic.again(partial(self._delete_batch, batch)) for batch in batches])
+
+    async def _delete_batch(self, paths: list[str]) -> None:
         try:
-            await s3.remove(self._files.living, paths, self)
+            await self._files.own_change(s3.remove, paths, self)
         except Exception as error:
             raise self._failed(error, "delete", "") from error
 
     async def _delete(self, path: str, key: str) -> None:
+        await self._traffic.again(lambda: self._delete_once(path, key))
+
+    async def _delete_once(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
         try:
             await self._files.change("rm_file", path)
@@ -572,7 +654,7 @@ class FsspecStore(Store):
         folders = [directory] if prefix else []
         pending = [directory]
         while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), CONCURRENCY))]
+            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
             for level in await gather([self._level(path) for path in batch]):
                 below = [child.path for child in level if child.is_directory]
                 pending += below
@@ -593,15 +675,15 @@ class FsspecStore(Store):
 
     # -- listing ----------------------------------------------------------------------------------
 
-    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
         if self._s3 and self._base:
-            async for entries in self._pages(prefix, deep):
-                yield [e for e in entries if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
+            async for found in self._pages(prefix, deep):
+                yield [e for e in found if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
             return
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
         while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), CONCURRENCY))]
+            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
             levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
@@ -618,21 +700,41 @@ class FsspecStore(Store):
                 yield page[first : first + _PAGE]
 
     async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Page by page, on the thread where the file system lives, what an S3 server lists."""
-        pages = s3.pages(self._files.living, self._prefix, prefix, deep)
+        """Page by page what an S3 server lists."""
+        token: str | None = None
+        while True:
+            ask = partial(self._page, prefix, deep, token)
+            page, token = await self._files.run(self._traffic.again(ask))
+            yield page
+            if token is None:
+                return
+
+    async def _is_empty(self, prefix: str) -> bool:
+        if self._s3 and self._base:
+            ask = partial(self._page, prefix, True, None, 2)
+            page, _ = await self._files.run(self._traffic.again(ask))
+            if not page:
+                return True
+            if any(entry.key.startswith(prefix) and is_key(entry.key) for entry in page):
+                return False
+            # What lies there first is no key of ours: somebody's mark of a folder, say.
+        async with aclosing(self._scan(prefix, True, False)) as pages:
+            async for page in pages:
+                if page:
+                    return False
+        return True
+
+    async def _page(
+        self, prefix: str, deep: bool, token: str | None, most: int = s3.PAGE
+    ) -> tuple[list[Entry], str | None]:
         try:
-            while True:
-                try:
-                    page = await self._files.run(_next(pages))
-                except Exception as error:
-                    if self._is_absent(error):
-                        return
-                    raise self._failed(error, "list", prefix) from error
-                if page is None:
-                    return
-                yield page
-        finally:
-            await self._files.run(pages.aclose())  # type: ignore[attr-defined]
+            found = await self._files.own(s3.page, self._prefix, prefix, deep, token, most)
+        except Exception as error:
+            if self._is_absent(error):
+                return [], None
+            raise self._failed(error, "list", prefix) from error
+        self._proven = True
+        return found
 
     def _lists(self, name: str) -> bool:
         return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
@@ -650,8 +752,10 @@ class FsspecStore(Store):
 
     async def _level(self, directory: str) -> list[_Child]:
         """What lies one level below a directory; nothing if it isn't there."""
-        if self._http:
-            return await self._linked(directory)
+        ask = self._linked if self._http else self._listed_level
+        return await self._traffic.again(lambda: ask(directory))
+
+    async def _listed_level(self, directory: str) -> list[_Child]:
         try:
             self._forget(directory)
             infos = await self._files.ask("ls", directory, detail=True)
@@ -725,10 +829,6 @@ class FsspecStore(Store):
                 continue
             found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
         return list(found.values())
-
-
-async def _next(pages: AsyncIterator[list[Entry]]) -> list[Entry] | None:
-    return await anext(pages, None)
 
 
 def _without_secrets(path: str) -> str:

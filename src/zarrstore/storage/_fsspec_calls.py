@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from zarrstore import _threads
 from zarrstore.errors import MissingDependencyError
-from zarrstore.storage._concurrent import finished
+from zarrstore.storage import _fsspec_s3 as s3
 
 try:
     from fsspec import AbstractFileSystem
@@ -37,7 +37,9 @@ except ImportError:  # before fsspec 2024.12
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from zarrstore.storage._traffic import Traffic
 
 __all__ = [
     "Calls",
@@ -142,16 +144,22 @@ class Calls:
     ----------
     fs : AsyncFileSystem
         The user's; pickled by itself, while what is made of it here never is.
+    traffic : Traffic
+        What every call has to pass.
+    quiet : bool
+        Whether the client itself is to try nothing again.
     """
 
-    def __init__(self, fs: Any) -> None:
+    def __init__(self, fs: Any, traffic: Traffic, *, quiet: bool) -> None:
         self.fs = fs
+        self.traffic = traffic
+        self.quiet = quiet
         self.blocks = blocking_inside(fs) is not None
         self._pid = 0
         self._living: Any = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.fs,)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pid": 0, "_living": None}
 
     @property
     def living(self) -> Any:
@@ -169,12 +177,18 @@ class Calls:
             # In a child its connections are the parent's: pickle is how fsspec connects anew.
             return inside if self._living is None else pickle.loads(pickle.dumps(inside))
         if not self.fs.cachable:
-            return _resettled(self.fs, _threads.io_loop())
-        key = type(self.fs), hash(self.fs)
+            return self._settled()
+        key = type(self.fs), hash(self.fs), self.quiet
         with _copies_lock:
             copy = _copies.get(key)
             if copy is None:
-                copy = _copies[key] = _resettled(self.fs, _threads.io_loop())
+                copy = _copies[key] = self._settled()
+        return copy
+
+    def _settled(self) -> Any:
+        copy = _resettled(self.fs, _threads.io_loop())
+        if s3.serves(copy):
+            s3.settle(copy, quiet=self.quiet)
         return copy
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -186,11 +200,21 @@ class Calls:
     async def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Make a call that changes nothing; cancelled, it may be left behind."""
         if self.blocks:
-            return await _threads.hop(partial(getattr(self.living, name), *args, **kwargs), abandon=True)
-        return await getattr(self.living, "_" + name)(*args, **kwargs)
+            call = partial(getattr(self.living, name), *args, **kwargs)
+            return await self.traffic.ask(lambda: _threads.hop(call, abandon=True))
+        return await self.traffic.ask(partial(getattr(self.living, "_" + name), *args, **kwargs))
 
     async def change(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Make a call that changes something; cancelled, it is waited for."""
         if self.blocks:
-            return await _threads.hop(partial(getattr(self.living, name), *args, **kwargs))
-        return await finished(getattr(self.living, "_" + name)(*args, **kwargs))
+            call = partial(getattr(self.living, name), *args, **kwargs)
+            return await self.traffic.change(lambda: _threads.hop(call))
+        return await self.traffic.change(partial(getattr(self.living, "_" + name), *args, **kwargs))
+
+    async def own(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Make a call of ours with the file system, which changes nothing."""
+        return await self.traffic.ask(partial(call, self.living, *args))
+
+    async def own_change(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Make a call of ours with the file system, which changes something."""
+        return await self.traffic.change(partial(call, self.living, *args))

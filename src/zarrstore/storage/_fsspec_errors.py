@@ -38,6 +38,15 @@ _CONNECTION = frozenset(
     ("HTTPClientError", "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectionError")
 )
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# Refused as who one is, and not for what is asked: that says nothing about a key.
+_UNKNOWN_CALLER = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -95,6 +104,16 @@ def _words(link: BaseException) -> str:
 
 def _lacks_container(link: BaseException) -> bool:
     return any(words in _words(link) for words in _NO_CONTAINER)
+
+
+def is_answered(error: BaseException, numbers: frozenset[int]) -> bool:
+    """Whether a server answered one of these statuses, and not because it doesn't know the caller."""
+    return any(status(link) in numbers and code(link) not in _UNKNOWN_CALLER for link in chain(error))
+
+
+def is_slow_down(error: BaseException) -> bool:
+    """Whether a server wants fewer requests."""
+    return any(status(link) in (429, 503) or code(link) == "SlowDown" for link in chain(error))
 
 
 def is_past_the_end(error: BaseException) -> bool:

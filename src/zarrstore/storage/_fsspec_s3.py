@@ -6,19 +6,16 @@ they read, and leave out what a bulk delete failed to remove. These are the requ
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
-from zarrstore.storage._concurrent import finished, gather
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-_PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
-# Under this name, in a value's metadata, a create leaves word of itself.
-TOKEN = "zarrstore-create"
+PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
+# Under this name, in a value's metadata, a conditional write leaves word of itself.
+TOKEN = "zarrstorewrite"
+# More connections than botocore's ten: how many are used is for the store to say.
+_CONNECTIONS = 256
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 
@@ -26,16 +23,30 @@ def serves(fs: Any) -> bool:
     """Whether a file system is s3fs's (of one that keeps versions the listings are of another kind)."""
     return (
         any(cls.__module__.partition(".")[0] == "s3fs" for cls in type(fs).__mro__)
-        and all(hasattr(fs, name) for name in ("_iterdir", "_call_s3"))
+        and all(hasattr(fs, name) for name in ("_call_s3", "split_path"))
         and not fs.version_aware
     )
 
 
-async def size(fs: Any, path: str) -> int:
-    """Size of a value by one HEAD request."""
+def retries(fs: Any) -> bool:
+    """Whether the user has said himself how often the client is to try again."""
+    return "retries" in fs.config_kwargs or fs.retries != type(fs).retries
+
+
+def settle(fs: Any, *, quiet: bool) -> None:
+    """Prepare our copy of a file system; ``quiet`` if it is to try nothing again by itself."""
+    fs.config_kwargs = {"max_pool_connections": _CONNECTIONS, **fs.config_kwargs}
+    if quiet:
+        # It would repeat a request 25 times, and nobody would be told that the server is busy.
+        fs.retries = 1
+        fs.config_kwargs["retries"] = {"max_attempts": 0}
+
+
+async def look(fs: Any, path: str) -> tuple[int, str | None]:
+    """Size and version of a value by one HEAD request."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
-    return int(answer["ContentLength"])
+    return int(answer["ContentLength"]), answer.get("ETag")
 
 
 async def was_written(fs: Any, path: str, token: str) -> bool:
@@ -45,36 +56,31 @@ async def was_written(fs: Any, path: str, token: str) -> bool:
     return bool(answer.get("Metadata", {}).get(TOKEN) == token)
 
 
-async def pages(fs: Any, root: str, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-    """List below a directory, a request a page, whatever is there: keys are relative to the root."""
+async def page(
+    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int = PAGE
+) -> tuple[list[Entry], str | None]:
+    """List a page of what lies below a directory, and what the next page is asked for by.
+
+    Whatever is there is told; keys are relative to the root.
+    """
     bucket, _, above = (root + prefix).partition("/")
-    skip = len(root)
-    page: list[Entry] = []
-    listing = fs._iterdir(bucket, delimiter="" if deep else "/", prefix=above)
-    async with aclosing(listing):
-        async for info in listing:
-            name = info["name"][skip:]
-            if info["type"] == "directory":
-                page.append(Entry(name.rstrip("/") + "/"))
-            else:
-                page.append(Entry(name, info["size"]))
-            if len(page) == _PAGE:
-                yield page
-                page = []
-    if page:
-        yield page
+    wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most}
+    if not deep:
+        wanted["Delimiter"] = "/"
+    if token is not None:
+        wanted["ContinuationToken"] = token
+    answer = await fs._call_s3("list_objects_v2", fs.req_kw, **wanted)
+    skip = len(root) - len(bucket) - 1
+    entries = [Entry(found["Key"][skip:], found["Size"]) for found in answer.get("Contents", ())]
+    entries += [Entry(found["Prefix"][skip:]) for found in answer.get("CommonPrefixes", ())]
+    return entries, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
 
 async def remove(fs: Any, paths: list[str], store: object) -> None:
-    """Remove many values, 1,000 a request."""
-    batches = [paths[first : first + _PAGE] for first in range(0, len(paths), _PAGE)]
-    await finished(gather([_remove_batch(fs, batch, store) for batch in batches]))
-
-
-async def _remove_batch(fs: Any, paths: list[str], store: object) -> None:
+    """Remove up to `PAGE` values by one request."""
     parts = [fs.split_path(path) for path in paths]
     wanted = {"Objects": [{"Key": key} for _, key, _ in parts], "Quiet": True}
-    answer = await fs._call_s3("delete_objects", Bucket=parts[0][0], Delete=wanted)
+    answer = await fs._call_s3("delete_objects", fs.req_kw, Bucket=parts[0][0], Delete=wanted)
     for failure in answer.get("Errors", ()):
         code = failure.get("Code", "")
         if code in ("NoSuchKey", ""):

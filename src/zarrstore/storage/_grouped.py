@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from zarrstore._requests import coalesce, cut_member
 from zarrstore.errors import ByteRequestError
 from zarrstore.storage._concurrent import gather
@@ -22,41 +24,40 @@ MAX_COALESCED = 16 << 20
 async def read_grouped(
     requests: Iterable[tuple[str, ByteRequest | None]],
     read: Callable[[str, ByteRequest | None], Awaitable[Any]],
-    max_gap_bytes: int = MAX_GAP,
-    max_coalesced_bytes: int = MAX_COALESCED,
+    max_gap_bytes: int,
+    max_coalesced_bytes: int,
 ) -> list[Any]:
-    """Answer many reads in the order asked; equal ones share one request."""
+    """Answer many reads in the order asked. ``read`` is left to share one request among equal ones."""
     asked = list(requests)
-    by_key: dict[str, dict[ByteRequest | None, list[int]]] = {}
-    for index, (key, request) in enumerate(asked):
-        by_key.setdefault(key, {}).setdefault(request, []).append(index)
+    by_key: dict[str, list[int]] = {}
+    for index, (key, _) in enumerate(asked):
+        by_key.setdefault(key, []).append(index)
     answers: list[Any] = [None] * len(asked)
 
     async def serve(
-        key: str,
-        wanted: list[ByteRequest | None],
-        merged: ByteRequest | None,
-        members: list[tuple[int, int, int]],
+        key: str, indexes: list[int], merged: ByteRequest | None, members: list[tuple[int, int, int]]
     ) -> None:
         answer = await read(key, merged)
         if answer is None:
             return
+        if len(members) == 1:
+            answers[indexes[members[0][0]]] = answer
+            return
         base = getattr(merged, "start", 0)
+        answer = np.frombuffer(answer, np.uint8)  # whose parts are buffers' arrays as they are
         for member, start, stop in members:
-            request = wanted[member]
+            index = indexes[member]
             try:
-                part = cut_member(answer, start, stop, request, base)
+                answers[index] = cut_member(answer, start, stop, asked[index][1], base)
             except ByteRequestError as error:
                 error.key = key
                 raise
-            for index in by_key[key][request]:
-                answers[index] = part
 
     plans = []
-    for key, group in by_key.items():
-        wanted = list(group)
+    for key, indexes in by_key.items():
+        wanted = [asked[index][1] for index in indexes]
         plans += [
-            serve(key, wanted, merged, members)
+            serve(key, indexes, merged, members)
             for merged, members in coalesce(wanted, max_gap_bytes, max_coalesced_bytes)
         ]
     await gather(plans)

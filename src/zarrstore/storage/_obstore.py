@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._keys import is_key
 from zarrstore._requests import span
+from zarrstore._retry import DEFAULT, RetryPolicy, listed
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
@@ -23,9 +25,10 @@ from zarrstore.errors import (
     UnsupportedOperationError,
 )
 from zarrstore.storage import _obstore_errors as errors
-from zarrstore.storage._concurrent import finished, gather
-from zarrstore.storage._grouped import read_grouped
+from zarrstore.storage._concurrent import gather
+from zarrstore.storage._grouped import MAX_COALESCED, MAX_GAP, read_grouped
 from zarrstore.storage._local import LocalStore
+from zarrstore.storage._traffic import CONCURRENCY, Traffic
 
 try:
     import obstore
@@ -36,12 +39,17 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import Verbs
 
 _PAGE = 1000
+# Stores whose clients try again by themselves.
+_CLIENTS = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
+# Stores that keep metadata with a value. Under this name a conditional write leaves word of itself there.
+_MARKING = _CLIENTS - {"HTTPStore"}
+_TOKEN = "zarrstorewrite"
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s\"]*@|\?[^\s\")]*")
 
 
@@ -80,6 +88,18 @@ class ObjectStore(Store):
         with is this store's root.
     read_only : bool
         Whether to refuse every call that changes something.
+    missing_on : iterable of int
+        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
+        ``{403}`` for a bucket that one may read and not list, which says so of what isn't there.
+    retry : RetryPolicy or None
+        When a request that failed is made again. None leaves that to obstore, and so does the default
+        where the store was made with a ``retry_config``.
+    concurrency : int
+        How many requests may be under way at once on an event loop; fewer are while the server asks to
+        slow down.
+    max_gap_bytes, max_coalesced_bytes : int
+        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
+        between them, up to this size in bytes.
 
     Raises
     ------
@@ -104,7 +124,17 @@ class ObjectStore(Store):
 
     store: Any
 
-    def __init__(self, store: Any, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        store: Any,
+        *,
+        read_only: bool = False,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
+    ) -> None:
         if not any(cls.__module__.partition(".")[0] == "obstore" for cls in type(store).__mro__):
             raise TypeError(f"expected ObjectStore class, got {store!r}")
         super().__init__(read_only=read_only)
@@ -114,6 +144,15 @@ class ObjectStore(Store):
         self._local = LocalStore(getattr(store, "prefix", None) or "/") if "LocalStore" in names else None
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
+        self._marks = not names.isdisjoint(_MARKING)
+        self.missing_on = frozenset(missing_on)
+        told = getattr(store, "retry_config", None) is not None
+        if retry is DEFAULT and told:
+            retry = None
+        # Its own retries would make ten of one, and hide from us that the server is busy.
+        self._quiet = retry is not None and not told and type(store).__name__ in _CLIENTS
+        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not self._quiet)
+        self._limits = max_gap_bytes, max_coalesced_bytes
         # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = self._http or self._in_memory
 
@@ -150,6 +189,21 @@ class ObjectStore(Store):
 
     # -- calls ------------------------------------------------------------------------------------
 
+    @cached_property
+    def _client(self) -> Any:
+        """The store that requests are made of: one like the user's, that tries nothing again by itself."""
+        if not self._quiet:
+            return self.store
+        args, options = self.store.__getnewargs_ex__()
+        retry = self._traffic.retry
+        if retry is not None and retry.timeout is not None:
+            own = {"timeout": timedelta(seconds=retry.timeout)}
+            options["client_options"] = own | (options.get("client_options") or {})
+        return type(self.store)(*args, **options, retry_config={"max_retries": 0})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_client"}
+
     def _alive(self) -> Any:
         """Return obstore's store, unless a call of it would wait for threads that a fork left behind."""
         if _Runtime.dead:
@@ -160,7 +214,7 @@ class ObjectStore(Store):
                 "multiprocessing.set_start_method('forkserver').",
             )
         _Runtime.used = True
-        return self.store
+        return self._client
 
     def _failed(self, error: Exception, action: str, key: str | None) -> StoreError:
         failure = errors.translated(error, action, self, key)
@@ -170,31 +224,41 @@ class ObjectStore(Store):
     def _is_absent(self, error: Exception, key: str | None) -> bool:
         return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
 
+    def _is_unseen(self, error: Exception, key: str) -> bool:
+        """Whether a value that is read or looked up counts as missing."""
+        return self._is_absent(error, key) or errors.is_answered(error, self.missing_on)
+
     # -- reading ----------------------------------------------------------------------------------
 
     async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        found = await self._fetch(key, request)
+        again = self._traffic.again
+        found = await self._traffic.shared((key, request), lambda: again(lambda: self._fetch(key, request)))
         return found and found[0]
 
     async def _read_versioned(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        return await self._fetch(key, request)
+        again = self._traffic.again
+        return await self._traffic.shared((key, request), lambda: again(lambda: self._fetch(key, request)))
 
     async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
-        return await read_grouped(requests, lambda key, request: self._read(key, request, new))
+        return await read_grouped(requests, lambda key, request: self._read(key, request, new), *self._limits)
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> tuple[Any, str | None] | None:
         """Read bytes and their version in one request, holding what arrived against what was asked."""
         store = self._alive()
         options: Any = None if request is None else {"range": _range_of(request)}
         if options and options["range"] in ((0, 0), {"suffix": 0}):
-            return await self._nothing(key, request)
-        try:
+            return await self._nothing(key)
+
+        async def arrive() -> tuple[Any, Any]:
             answer = await obstore.get_async(store, key, options=options)
+            return answer, await answer.buffer_async()
+
+        try:
+            answer, value = await self._traffic.ask(arrive)
             meta = answer.meta
             start, stop = answer.range
-            value = memoryview(await answer.buffer_async())
         except Exception as error:
-            if self._is_absent(error, key):
+            if self._is_unseen(error, key):
                 return None
             if request is not None and (errors.is_past_the_end(error, key) or errors.is_unsupported(error)):
                 return await self._explained(key, request, error)
@@ -208,18 +272,18 @@ class ObjectStore(Store):
                 store=self,
                 key=key,
             )
-        return value, meta["e_tag"]
+        return memoryview(value), meta["e_tag"]
 
-    async def _nothing(self, key: str, request: ByteRequest | None) -> tuple[Any, str | None] | None:
+    async def _nothing(self, key: str) -> tuple[Any, str | None] | None:
         """Answer a lenient request for no bytes at all: only whether there is such a value matters."""
-        entry = await self._stat(key)
+        entry = await self._look(key)
         return entry and (b"", entry.version)
 
     async def _explained(
         self, key: str, request: ByteRequest, error: Exception
     ) -> tuple[Any, str | None] | None:
         """Say of a range that was refused why, or read it in the way that the server understands."""
-        entry = await self._stat(key)
+        entry = await self._look(key)
         if entry is None:
             return None
         start, stop = span(request, entry.size or 0)
@@ -228,7 +292,8 @@ class ObjectStore(Store):
         if not errors.is_unsupported(error):
             raise self._failed(error, "read", key)
         try:
-            value = await obstore.get_range_async(self._alive(), key, start=start, end=stop)
+            ask = partial(obstore.get_range_async, self._alive(), key, start=start, end=stop)
+            value = await self._traffic.ask(ask)
         except Exception as failure:
             raise self._failed(failure, "read", key) from None
         if len(value) != stop - start:
@@ -240,11 +305,13 @@ class ObjectStore(Store):
         return memoryview(value), entry.version
 
     async def _stat(self, key: str) -> Entry | None:
-        store = self._alive()
+        return await self._traffic.again(lambda: self._look(key))
+
+    async def _look(self, key: str) -> Entry | None:
         try:
-            meta = await obstore.head_async(store, key)
+            meta = await self._traffic.ask(partial(obstore.head_async, self._alive(), key))
         except Exception as error:
-            if not self._is_absent(error, key):
+            if not self._is_unseen(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
             return None if self._proven else await self._look_twice(key)
         self._proven = True
@@ -253,9 +320,9 @@ class ObjectStore(Store):
     async def _look_twice(self, key: str) -> Entry | None:
         """Ask for a value that HEAD didn't find: this answer has words, which tell key from bucket."""
         try:
-            meta = (await obstore.get_async(self._alive(), key)).meta
+            meta = (await self._traffic.ask(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:
-            if not self._is_absent(error, key):
+            if not self._is_unseen(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
             self._proven = True
             return None
@@ -264,15 +331,31 @@ class ObjectStore(Store):
     # -- writing ----------------------------------------------------------------------------------
 
     async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
-        store = self._alive()
         mode: Any = {ANY: "overwrite", ABSENT: "create"}.get(condition) or {"e_tag": condition}
         single = not hasattr(pieces, "__aiter__") and len(pieces := tuple(pieces)) == 1
         # obstore's memory would go on looking at the caller's.
         value = pieces[0] if single and not self._in_memory else await gather_pieces(pieces)
+        if mode == "overwrite":
+            return await self._traffic.again(lambda: self._put(key, value, mode, None))
+        token = os.urandom(16).hex()
+        # A client that tries again by itself doesn't tell.
+        tries = 1 if self._marks and not self._quiet else 0
+
+        async def attempt() -> Any:
+            nonlocal tries
+            tries += 1
+            answer = await self._put(key, value, mode, {_TOKEN: token} if self._marks else None)
+            # An attempt before this one may have done it, and its answer been lost.
+            return await self._own(key, value, token) if answer is CONFLICT and tries > 1 else answer
+
+        return await self._traffic.again(attempt)
+
+    async def _put(self, key: str, value: Any, mode: Any, attributes: Any) -> Any:
+        # One request, whatever the size: what is sent in parts can have no condition.
+        parts = None if mode == "overwrite" else False
+        send = partial(obstore.put_async, self._alive(), key, value, mode=mode, use_multipart=parts)
         try:
-            # One request, whatever the size: what is sent in parts can have no condition.
-            parts = None if mode == "overwrite" else False
-            answer = await finished(obstore.put_async(store, key, value, mode=mode, use_multipart=parts))
+            answer = await self._traffic.change(partial(send, attributes=attributes))
         except (AlreadyExistsError, PreconditionError):
             return CONFLICT
         except Exception as error:
@@ -282,9 +365,26 @@ class ObjectStore(Store):
         self._proven = True
         return answer["e_tag"]
 
-    async def _copy(self, source: str, target: str) -> None:
+    async def _own(self, key: str, value: Any, token: str) -> Any:
+        """Return the version of what is there if an attempt of ours put it there, else `CONFLICT`."""
+        if not self._marks:
+            found = await self._fetch(key, None)
+            return found[1] if found is not None and found[0] == memoryview(value) else CONFLICT
+        look = partial(obstore.get_async, self._alive(), key, options={"head": True})
         try:
-            await finished(obstore.copy_async(self._alive(), source, target))
+            answer = await self._traffic.ask(look)
+        except Exception as error:
+            if self._is_absent(error, key):
+                return CONFLICT
+            raise self._failed(error, "write", key) from error.__cause__
+        return answer.meta["e_tag"] if answer.attributes.get(_TOKEN) == token else CONFLICT
+
+    async def _copy(self, source: str, target: str) -> None:
+        await self._traffic.again(lambda: self._copy_once(source, target))
+
+    async def _copy_once(self, source: str, target: str) -> None:
+        try:
+            await self._traffic.change(partial(obstore.copy_async, self._alive(), source, target))
         except Exception as error:
             if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
@@ -293,16 +393,25 @@ class ObjectStore(Store):
     # -- removing ---------------------------------------------------------------------------------
 
     async def _remove(self, key: str, condition: Any = ANY) -> Any:
-        if condition is not ANY:
-            entry = await self._stat(key)
-            if entry is None or entry.version != condition:
-                return CONFLICT
+        if condition is ANY:
+            await self._traffic.again(lambda: self._delete(key, key))
+            return None
+        entry = await self._stat(key)
+        if entry is None or entry.version != condition:
+            return CONFLICT
+        # Once only: a second attempt might remove what somebody wrote after the first.
         await self._delete(key, key)
         return None
 
+    async def _remove_many(self, keys: Iterable[str]) -> None:
+        paths = list(keys)
+        batches = [paths[first : first + _PAGE] for first in range(0, len(paths), _PAGE)]
+        again = self._traffic.again
+        await gather([again(partial(self._delete, batch, None)) for batch in batches])
+
     async def _delete(self, paths: Any, key: str | None) -> None:
         try:
-            await finished(obstore.delete_async(self._alive(), paths))
+            await self._traffic.change(partial(obstore.delete_async, self._alive(), paths))
         except Exception as error:
             if not self._is_absent(error, key):
                 raise self._failed(error, "delete", key) from error.__cause__
@@ -310,21 +419,36 @@ class ObjectStore(Store):
                 # Some stop at the first that isn't there.
                 await gather([self._delete(path, path) for path in paths])
 
-    async def _remove_many(self, keys: Iterable[str]) -> None:
-        # obstore puts as many into a request as the server takes: 1,000 for S3.
-        if paths := list(keys):
-            await self._delete(paths, None)
-
     # -- listing ----------------------------------------------------------------------------------
 
+    async def _is_empty(self, prefix: str) -> bool:
+        async def look() -> bool:
+            # The server may send a page; it is made into one entry after the other.
+            async with aclosing(self._pages(prefix, True, 1)) as pages:
+                async for page in pages:
+                    if page:
+                        return False
+            return True
+
+        return await self._traffic.again(look)
+
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        store = self._alive()
+        told = listed(self._traffic.retry, lambda: self._pages(prefix, deep), asyncio.sleep)
+        async with aclosing(told) as pages:
+            async for page in pages:
+                yield page
+
+    async def _pages(self, prefix: str, deep: bool, size: int = _PAGE) -> AsyncGenerator[list[Entry], None]:
+        self._alive()
+        # By the user's own store: obstore tells no page's name, so only its client can ask for one again.
+        store = self.store
         try:
             if deep:
-                async for page in obstore.list(store, prefix or None, chunk_size=_PAGE):
+                async for page in obstore.list(store, prefix or None, chunk_size=size):
                     yield self._entries(page, prefix)
                 return
-            level = await obstore.list_with_delimiter_async(store, prefix or None)
+            ask = partial(obstore.list_with_delimiter_async, store, prefix or None)
+            level = await self._traffic.ask(ask)
         except Exception as error:
             if self._is_absent(error, prefix):
                 return

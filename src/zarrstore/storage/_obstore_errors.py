@@ -27,6 +27,14 @@ _PAST = ("invalid range", "range was invalid", "invalidrange", "starttoolarge")
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
 _PASSING = ("http error", "error sending request", "timed out", "connection", "request or response body")
+# Refused as who one is, and not for what is asked: that says nothing about a key.
+_UNKNOWN_CALLER = (
+    "<Code>ExpiredToken",
+    "<Code>InvalidAccessKeyId",
+    "<Code>InvalidToken",
+    "<Code>RequestTimeTooSkewed",
+    "<Code>SignatureDoesNotMatch",
+)
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -34,6 +42,17 @@ def status(error: BaseException) -> int | None:
     """Return the status that a server answered, where one did."""
     found = _STATUS.search(str(error))
     return int(found[1]) if found else None
+
+
+def is_answered(error: BaseException, numbers: frozenset[int]) -> bool:
+    """Whether a server answered one of these statuses, and not because it doesn't know the caller."""
+    number = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}.get(type(error).__name__)
+    return (number or status(error)) in numbers and not any(words in str(error) for words in _UNKNOWN_CALLER)
+
+
+def is_slow_down(error: BaseException) -> bool:
+    """Whether a server wants fewer requests."""
+    return status(error) in (429, 503) or "<Code>SlowDown" in str(error)
 
 
 def lacks_container(error: BaseException, key: str | None) -> bool:
@@ -96,6 +115,10 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         return UnsupportedOperationError(f"could not {action}: this backend can't.", store=store, key=key)
     if number is None and _says(error, _CUT_SHORT, key):
         return TruncatedError(f"could not {action}: {reason}.", store=store, key=key)
-    if number in _TRANSIENT or (number is None and _says(error, _PASSING, key)):
+    if (
+        number in _TRANSIENT
+        or isinstance(error, TimeoutError)
+        or (number is None and _says(error, _PASSING, key))
+    ):
         return TransientError(f"could not {action}: {reason}.", store=store, key=key)
     return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key)

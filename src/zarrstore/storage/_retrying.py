@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from zarrstore._retry import RetryPolicy
+from zarrstore._retry import RetryPolicy, listed
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, host_memory
+from zarrstore.errors import TransientError
 from zarrstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from zarrstore._verbs import Entry, Verbs
+
+T = TypeVar("T")
 
 
 class RetryStore(WrapperStore[Any]):
@@ -31,16 +36,34 @@ class RetryStore(WrapperStore[Any]):
     that were to be written, the create counts as done. A write on the condition of a version is treated
     likewise; a removal on that condition is never made again.
 
-    Pages of a listing that have been handed on are not asked for again: a listing that fails midway starts
-    over, leaving out what it told before.
+    A listing that fails midway starts over and goes on where it had come to, if what it told before
+    hasn't changed meanwhile.
+
+    `FsspecStore` and `ObjectStore` keep to a policy by themselves.
     """
 
     def __init__(self, store: Any, policy: RetryPolicy | None = None) -> None:
         super().__init__(store)
         self.policy = policy or RetryPolicy()
 
+    async def _call(self, below: Verbs, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call of one value again and again, each time within the policy's time if it awaits."""
+        if self._blocks or self.policy.timeout is None:
+            return await self.policy.call(call, below.sleep)
+
+        async def in_time() -> T:
+            try:
+                async with asyncio.timeout(self.policy.timeout):
+                    return await call()
+            except TimeoutError as error:
+                raise TransientError(
+                    f"nothing was answered within {self.policy.timeout} seconds.", store=self, key=key
+                ) from error
+
+        return await self.policy.call(in_time, below.sleep)
+
     async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await self.policy.call(lambda: below.read(key, request, new), below.sleep)
+        return await self._call(below, key, lambda: below.read(key, request, new))
 
     async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
         asked = list(requests)
@@ -52,31 +75,25 @@ class RetryStore(WrapperStore[Any]):
             return [await self._read(below, key, request, new) for key, request in asked]
 
     async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await self.policy.call(lambda: below.read_versioned(key, request, new), below.sleep)
+        return await self._call(below, key, lambda: below.read_versioned(key, request, new))
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:
-        return await self.policy.call(lambda: below.stat(key), below.sleep)
+        return await self._call(below, key, lambda: below.stat(key))
 
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        attempt, told = 1, set[str]()
-        while True:
-            try:
-                async for page in below.scan(prefix, deep, sizes):
-                    fresh = [entry for entry in page if entry.key not in told] if told else page
-                    told.update(entry.key for entry in fresh)
-                    yield fresh
-                return
-            except self.policy.errors:
-                if attempt >= self.policy.attempts:
-                    raise
-                await below.sleep(self.policy.wait(attempt))
-                attempt += 1
+        told = listed(self.policy, lambda: below.scan(prefix, deep, sizes), below.sleep)
+        async with aclosing(told) as pages:
+            async for page in pages:
+                yield page
+
+    async def _is_empty(self, below: Verbs, prefix: str) -> bool:
+        return await self._call(below, prefix, lambda: below.is_empty(prefix))
 
     async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
         # Pieces are wanted again for a second attempt, so those that come one by one are gathered.
         pieces = [piece async for piece in pieces] if hasattr(pieces, "__aiter__") else list(pieces)
         if condition is ANY:
-            return await self.policy.call(lambda: below.write(key, pieces, ANY), below.sleep)
+            return await self._call(below, key, lambda: below.write(key, pieces, ANY))
         tried = False
 
         async def attempt() -> Any:
@@ -87,7 +104,7 @@ class RetryStore(WrapperStore[Any]):
                 return await self._own(below, key, pieces, condition)
             return answer
 
-        return await self.policy.call(attempt, below.sleep)
+        return await self._call(below, key, attempt)
 
     async def _own(self, below: Verbs, key: str, pieces: list[Any], condition: Any) -> Any:
         """Whether what stands in the way of a second attempt is what the first one wrote."""
@@ -102,7 +119,7 @@ class RetryStore(WrapperStore[Any]):
         if condition is not ANY:
             # A second attempt couldn't tell its own removal from another's.
             return await below.remove(key, condition)
-        return await self.policy.call(lambda: below.remove(key, ANY), below.sleep)
+        return await self._call(below, key, lambda: below.remove(key, ANY))
 
     async def _remove_many(self, below: Verbs, keys: Iterable[str]) -> None:
         wanted = list(keys)

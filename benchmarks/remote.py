@@ -1,0 +1,219 @@
+"""Our remote stores beside zarr-python's, on an S3 server that this program starts on the loopback.
+
+    python benchmarks/remote.py [--quick] [--json FILE]
+
+Everything runs in turn in one process, on the same data, several times over; the best time of each
+counts. Requests are counted in a pass of their own, by a proxy in front of the server, and times are
+taken in another without it. Printed are milliseconds a call, how many times faster than zarr-python's
+store over the same client that is, and the requests that each sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import obstore
+import zarr
+import zarr.storage
+from obstore.store import S3Store
+from s3fs import S3FileSystem
+from zarr.abc.store import RangeByteRequest
+from zarr.core.buffer import cpu, default_buffer_prototype
+from zarr.storage._common import make_store as their_make_store
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
+from object_servers import BUCKET, KEY, SECRET, S3Server, seaweed_s3
+from proxy import proxied
+
+import zarrstore
+
+SMALL = os.urandom(4096)
+PROTOTYPE = default_buffer_prototype()
+BUFFER = cpu.Buffer.from_bytes(SMALL)
+KEYS = [f"many/c/{number // 20}/{number % 20}" for number in range(400)]
+URL_KEYS = [f"url/{number}" for number in range(1000)]
+DOOMED = [f"doomed/{number // 100}/{number % 100}" for number in range(1000)]
+WIDE = os.urandom(300 * 4096)
+RANGES = [("wide", RangeByteRequest(4096 * number, 4096 * number + 256)) for number in range(300)]
+
+# What each line must show: requests at most, and how many times faster than zarr-python's.
+FEW = {"getsize_prefix": (1, 1), "is_empty": (1, 1)}
+URL_LINE = "get, 1,000 at once"
+DEMANDS = {
+    "FsspecStore": {**FEW, "300 near ranges": (8, 20), "delete_dir of 1,000": (4, 1)},
+    "ObjectStore": {**FEW, "300 near ranges": (8, 1), "delete_dir of 1,000": (4, 10)},
+    "s3:// URL": {URL_LINE: (None, 3)},
+}
+
+
+def stores(server):
+    """Pairs of zarr-python's store and ours over the same client, and of what opens a URL by default."""
+    options = server.fsspec_options()
+    theirs = S3Store(BUCKET, prefix="data", **server.obstore_options())
+
+    def fs():
+        return S3FileSystem(asynchronous=True, skip_instance_cache=True, **options)
+
+    return {
+        "FsspecStore": (
+            zarr.storage.FsspecStore(fs(), path=f"{BUCKET}/data"),
+            zarrstore.FsspecStore(fs(), path=f"{BUCKET}/data"),
+        ),
+        "ObjectStore": (zarr.storage.ObjectStore(theirs), zarrstore.ObjectStore(theirs)),
+    }
+
+
+async def opened(server):
+    """What ``s3://`` opens, with the options that both take."""
+    options = server.fsspec_options()
+    url = f"s3://{BUCKET}/data"
+    return (
+        await their_make_store(url, storage_options=options),
+        await zarrstore.make_store(url, storage_options=options),
+    )
+
+
+async def at_once(call, keys):
+    await asyncio.gather(*(call(key) for key in keys))
+
+
+async def drain(listing):
+    return [key async for key in listing]
+
+
+class Plants:
+    """The data, written beside the stores that are measured."""
+
+    def __init__(self, server):
+        self.store = S3Store(BUCKET, prefix="data", **server.obstore_options())
+
+    async def plant(self, keys):
+        gate = asyncio.Semaphore(32)
+
+        async def put(key):
+            async with gate:
+                await obstore.put_async(self.store, key, SMALL)
+
+        await at_once(put, keys)
+
+
+def lines(store):
+    """What is measured: by name, the call."""
+    return {
+        "get, 400 at once": lambda: at_once(lambda key: store.get(key, PROTOTYPE), KEYS),
+        "get, 40 one by one": lambda: one_by_one(lambda key: store.get(key, PROTOTYPE), KEYS[:40]),
+        "set, 400 at once": lambda: at_once(lambda key: store.set(key, BUFFER), KEYS),
+        "300 near ranges": lambda: store.get_partial_values(PROTOTYPE, RANGES),
+        "list": lambda: drain(store.list_prefix("many/")),
+        "list_dir": lambda: drain(store.list_dir("many/c")),
+        "getsize_prefix": lambda: store.getsize_prefix("many"),
+        "is_empty": lambda: store.is_empty("many"),
+        "delete_dir of 1,000": lambda: store.delete_dir("doomed"),
+        URL_LINE: lambda: at_once(lambda key: store.get(key, PROTOTYPE), URL_KEYS),
+    }
+
+
+async def one_by_one(call, keys):
+    for key in keys:
+        await call(key)
+
+
+async def prepare(name, store, plants):
+    """What a line needs before each call: a warm connection, data to delete, no answers from a cache."""
+    await store.get(KEYS[0], PROTOTYPE)
+    if "delete" in name:
+        await plants.plant(DOOMED)
+    if isinstance(store, zarr.storage.FsspecStore):
+        store.fs.invalidate_cache()
+
+
+async def timed(name, pair, plants, rounds):
+    """Best milliseconds of a call on each of two stores, in turn."""
+    best = [float("inf")] * len(pair)
+    for round_ in range(rounds):
+        order = list(enumerate(pair))
+        for index, store in order if round_ % 2 else reversed(order):
+            call = lines(store)[name]
+            await prepare(name, store, plants)
+            gc.collect()
+            start = time.perf_counter()
+            await call()
+            best[index] = min(best[index], (time.perf_counter() - start) * 1e3)
+    return best
+
+
+async def counted(name, pair, plants, proxy):
+    """Requests of a call on each of two stores."""
+    counts = []
+    for store in pair:
+        call = lines(store)[name]
+        await prepare(name, store, plants)
+        before = len(proxy.requests)
+        await call()
+        counts.append(len(proxy.requests) - before)
+    return counts
+
+
+def show(kind, name, times, counts, demand):
+    ratio = times[0] / times[1]
+    requests, floor = demand
+    judged = [f"{ratio:.1f} x" + (f" (floor {floor})" if floor is not None else "")]
+    judged.append(f"{counts[1]} for {counts[0]} requests" + (f" (at most {requests})" if requests else ""))
+    missed = (floor is not None and ratio < floor) or (requests is not None and counts[1] > requests)
+    print(
+        f"{kind:12} {name:22} zarr {times[0]:9.2f} ms, zarrstore {times[1]:8.2f} ms  "
+        f"{'; '.join(judged)}{'   <- missed' if missed else ''}",
+        flush=True,
+    )
+    return {"store": kind, "line": name, "ms": times, "requests": counts, "floor": floor, "most": requests}
+
+
+async def measure(server, proxy, url, rounds):
+    plants = Plants(server)
+    await plants.plant([*KEYS, *URL_KEYS])
+    await obstore.put_async(plants.store, "wide", WIDE)
+    front = S3Server(url)
+    behind, direct = stores(front), stores(server)
+    behind["s3:// URL"], direct["s3:// URL"] = await opened(front), await opened(server)
+    rows = []
+    for kind, demands in DEMANDS.items():
+        names = [URL_LINE] if kind == "s3:// URL" else [name for name in lines(None) if name != URL_LINE]
+        for name in names:
+            counts = await counted(name, behind[kind], plants, proxy)
+            times = await timed(name, direct[kind], plants, rounds)
+            rows.append(show(kind, name, times, counts, demands.get(name, (None, 1))))
+    for theirs, _ in (*behind.values(), *direct.values()):
+        if isinstance(theirs, zarr.storage.FsspecStore):
+            await (await theirs.fs.set_session()).close()
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two rounds instead of seven")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", KEY)
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", SECRET)
+    print(
+        f"zarr-python {zarr.__version__}, obstore {obstore.__version__}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores"
+    )
+    with seaweed_s3() as server, proxied(server.endpoint) as (proxy, url):
+        rows = asyncio.run(measure(server, proxy, url, 2 if asked.quick else 7))
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

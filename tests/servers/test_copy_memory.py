@@ -1,0 +1,91 @@
+"""What a copy from a server takes of memory: pieces of values, however large these are."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import obstore
+import pytest
+from obstore.store import S3Store
+from s3fs import S3FileSystem
+
+from zarrstore import FsspecStore, LocalStore, ObjectStore, copy_store_sync
+from zarrstore.errors import ChangedError
+
+MIB = 1 << 20
+# In megabytes, as the kernel counts the most that a process ever had.
+MOST = 300
+
+COPY = """
+import json, sys
+from zarrstore import FsspecStore, LocalStore, ObjectStore, copy_store_sync
+
+kind, options, place, folder = json.loads(sys.argv[1])
+if kind == "fsspec":
+    from s3fs import S3FileSystem
+    source = FsspecStore(S3FileSystem(asynchronous=True, **options), path="/".join(place))
+else:
+    from obstore.store import S3Store
+    source = ObjectStore(S3Store(place[0], prefix=place[1], **options))
+report = copy_store_sync(source, LocalStore(folder))
+with open("/proc/self/status") as status:
+    most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps([report.keys, report.bytes, most * 1024 / 1e6]))
+"""
+
+
+def value_of(number, size):
+    return np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8).tobytes()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [256] + [32] * 8,
+        pytest.param([512] + [64] * 16 + [1] * 512, marks=pytest.mark.slow),  # 2 GiB
+    ],
+)
+def test_copying_takes_little_memory(s3_server, s3_place, tmp_path, sizes):
+    bucket, prefix = s3_place
+    source = ObjectStore(S3Store(bucket, prefix=prefix, **s3_server.obstore_options()))
+    for number, size in enumerate(sizes):
+        source.set_sync(f"c/{number}", value_of(number, size * MIB))
+    for kind in ("fsspec", "obstore"):
+        options = s3_server.fsspec_options() if kind == "fsspec" else s3_server.obstore_options()
+        wanted = json.dumps([kind, options, [bucket, prefix], str(tmp_path / kind)])
+        child = subprocess.run(
+            [sys.executable, "-c", COPY, wanted], capture_output=True, text=True, timeout=280, check=False
+        )
+        assert child.returncode == 0, child.stderr
+        keys, copied, most = json.loads(child.stdout)
+        assert (keys, copied) == (len(sizes), sum(sizes) * MIB)
+        assert most < MOST, kind
+        target = LocalStore(tmp_path / kind)
+        for number in (0, 1, len(sizes) - 1):
+            assert target.get_sync(f"c/{number}").to_bytes() == value_of(number, sizes[number] * MIB)
+        target.clear_sync()
+
+
+# Changed there and back: that is seen where each piece comes with its version.
+@pytest.mark.parametrize(("kind", "back"), [("fsspec", False), ("obstore", False), ("obstore", True)])
+def test_pieces_of_two_versions_are_never_joined(s3_server, s3_place, tmp_path, kind, back):
+    bucket, prefix = s3_place
+    theirs = S3Store(bucket, prefix=prefix, **s3_server.obstore_options())
+    if kind == "fsspec":
+        fs = S3FileSystem(asynchronous=True, **s3_server.fsspec_options())
+        source = FsspecStore(fs, path=f"{bucket}/{prefix}")
+    else:
+        source = ObjectStore(theirs)
+    versions = [value_of(number, 40 * MIB) for number in (1, 2)]
+    obstore.put(theirs, "k", versions[0])
+    changes = iter([versions[1], versions[0]] if back else [versions[1]])
+
+    def replace(progress):
+        if 0 < progress.bytes_done < progress.bytes_total and (change := next(changes, None)):
+            obstore.put(theirs, "k", change)
+
+    with pytest.raises(ChangedError) as caught:
+        copy_store_sync(source, LocalStore(tmp_path), progress=replace)
+    assert caught.value.key == "k"
+    assert list(LocalStore(tmp_path).list_sync()) == []
