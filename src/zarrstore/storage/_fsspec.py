@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from contextlib import aclosing
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from zarrstore._keys import is_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
 from zarrstore._retry import DEFAULT, RetryPolicy
 from zarrstore._verbs import (
@@ -24,8 +22,6 @@ from zarrstore._verbs import (
 )
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
-    AccessDeniedError,
-    BackendError,
     ByteRequestError,
     InvalidKeyError,
     KeyConflictError,
@@ -48,37 +44,26 @@ from zarrstore.storage._fsspec_calls import (
     url_to_fs,
 )
 from zarrstore.storage._fsspec_errors import ALLOWED_EXCEPTIONS
+from zarrstore.storage._fsspec_listing import RENAMES, Listing
 from zarrstore.storage._grouped import MAX_COALESCED, MAX_GAP, read_grouped
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._temporary import is_temporary, make_name
 from zarrstore.storage._traffic import CONCURRENCY, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import Iterable
 
     from zarrstore._requests import ByteRequest
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
 _CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
-# Protocols whose `mv` of a file to a name beside it replaces in one step.
-_RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 # Protocols whose root holds nothing but what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
 # Protocols whose clients try again by themselves and can't be told not to.
 _PATIENT = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
-_PAGE = 1000
 
 
-class _Child(NamedTuple):
-    """What lies one level below a directory of a file system."""
-
-    name: str
-    path: str
-    is_directory: bool
-    size: int | None
-
-
-class FsspecStore(Store):
+class FsspecStore(Listing, Store):
     """A store in one of fsspec's file systems.
 
     Parameters
@@ -339,7 +324,7 @@ class FsspecStore(Store):
             return http.join(self._base, key)
         path = self._prefix + key
         inside = blocking_inside(self.fs) or self.fs
-        if self._protocol in _RENAMES and any(map(is_temporary, key.split("/"))):
+        if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are kept for temporary files.",
                 store=self,
@@ -504,7 +489,7 @@ class FsspecStore(Store):
         raise self._failed(missing, "write", key) from missing
 
     async def _replace(self, path: str, value: bytes) -> None:
-        if self._protocol not in _RENAMES:
+        if self._protocol not in RENAMES:
             await self._files.change("pipe_file", path, value)
             return
         # A file that is written in place could be read, or left behind, half done.
@@ -672,163 +657,6 @@ class FsspecStore(Store):
                 pass
             except Exception as error:
                 raise self._failed(error, "remove a folder", key) from error
-
-    # -- listing ----------------------------------------------------------------------------------
-
-    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
-        if self._s3 and self._base:
-            async for found in self._pages(prefix, deep):
-                yield [e for e in found if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
-            return
-        # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
-        pending = [(self._directory(prefix), prefix)]
-        while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
-            levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
-            page: list[Entry] = []
-            for (_, above), level in zip(batch, levels, strict=True):
-                for child in level:
-                    if not self._lists(child.name):
-                        continue
-                    if not child.is_directory:
-                        page.append(Entry(above + child.name, child.size))
-                    elif deep:
-                        pending.append((child.path, f"{above}{child.name}/"))
-                    elif not self._files.blocks or await self._holds_key(child.path):
-                        page.append(Entry(f"{above}{child.name}/"))
-            for first in range(0, len(page), _PAGE):
-                yield page[first : first + _PAGE]
-
-    async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Page by page what an S3 server lists."""
-        token: str | None = None
-        while True:
-            ask = partial(self._page, prefix, deep, token)
-            page, token = await self._files.run(self._traffic.again(ask))
-            yield page
-            if token is None:
-                return
-
-    async def _is_empty(self, prefix: str) -> bool:
-        if self._s3 and self._base:
-            ask = partial(self._page, prefix, True, None, 2)
-            page, _ = await self._files.run(self._traffic.again(ask))
-            if not page:
-                return True
-            if any(entry.key.startswith(prefix) and is_key(entry.key) for entry in page):
-                return False
-            # What lies there first is no key of ours: somebody's mark of a folder, say.
-        async with aclosing(self._scan(prefix, True, False)) as pages:
-            async for page in pages:
-                if page:
-                    return False
-        return True
-
-    async def _page(
-        self, prefix: str, deep: bool, token: str | None, most: int = s3.PAGE
-    ) -> tuple[list[Entry], str | None]:
-        try:
-            found = await self._files.own(s3.page, self._prefix, prefix, deep, token, most)
-        except Exception as error:
-            if self._is_absent(error):
-                return [], None
-            raise self._failed(error, "list", prefix) from error
-        self._proven = True
-        return found
-
-    def _lists(self, name: str) -> bool:
-        return is_key(name) and not (self._protocol in _RENAMES and is_temporary(name))
-
-    async def _holds_key(self, directory: str) -> bool:
-        pending = [directory]
-        while pending:
-            for child in await self._level(pending.pop()):
-                if not self._lists(child.name):
-                    continue
-                if not child.is_directory:
-                    return True
-                pending.append(child.path)
-        return False
-
-    async def _level(self, directory: str) -> list[_Child]:
-        """What lies one level below a directory; nothing if it isn't there."""
-        ask = self._linked if self._http else self._listed_level
-        return await self._traffic.again(lambda: ask(directory))
-
-    async def _listed_level(self, directory: str) -> list[_Child]:
-        try:
-            self._forget(directory)
-            infos = await self._files.ask("ls", directory, detail=True)
-        except Exception as error:
-            if self._is_absent(error):
-                return []
-            raise self._failed(error, "list", self._key_of(directory)) from error
-        start = directory if directory.endswith("/") or not directory else directory + "/"
-        found = []
-        for info in infos:
-            path = info["name"]
-            if path.rstrip("/") == directory.rstrip("/"):
-                continue  # a value: it was listed as if it were a directory
-            if not path.startswith(start):
-                raise BackendError(
-                    f"could not list: {path!r} was named, which doesn't lie there.",
-                    store=self,
-                    key=self._key_of(directory),
-                )
-            if info["type"] not in ("file", "directory"):
-                info = await self._followed(path, info)
-            found.append(
-                _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
-            )
-        return found
-
-    async def _followed(self, path: str, info: dict[str, Any]) -> dict[str, Any]:
-        """What a link leads to; one that leads nowhere is a file that can't be read."""
-        try:
-            return await self._info(path)
-        except Exception as error:
-            if self._is_absent(error):
-                return info
-            raise self._failed(error, "list", self._key_of(path)) from error
-
-    def _key_of(self, path: str) -> str:
-        return path.removeprefix(self._base).strip("/")
-
-    async def _linked(self, directory: str) -> list[_Child]:
-        """What a web server's page for a directory links to, where it makes such pages."""
-        unlisted = UnsupportedOperationError(
-            "this server doesn't list what it has.",
-            store=self,
-            cure="Give the keys, or consolidate the metadata where they are written.",
-        )
-        try:
-            found = await self._links(directory)
-        except AccessDeniedError as error:
-            if directory != self._base:
-                raise
-            raise unlisted from error
-        # A page without links, or none at all, is a directory without keys only where others have pages.
-        if not found and (directory == self._base or not await self._links(self._base)):
-            raise unlisted
-        return found
-
-    async def _links(self, directory: str) -> list[_Child]:
-        start = directory.partition("?")[0].rstrip("/") + "/"
-        try:
-            infos = await self._files.ask("ls", start, detail=True)
-        except Exception as error:
-            if self._is_absent(error):
-                return []
-            raise self._failed(error, "list", self._key_of(directory)) from error
-        found = {}
-        for info in infos:
-            path = info["name"]
-            name = path.removeprefix(start).removeprefix("./")
-            segment = name.rstrip("/")
-            if not path.startswith(start) or "?" in name or "#" in name or "/" in segment or not segment:
-                continue
-            found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
-        return list(found.values())
 
 
 def _without_secrets(path: str) -> str:

@@ -1,0 +1,209 @@
+"""Listing in fsspec's file systems: an S3 server's pages, a web server's links, else level by level."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from zarrstore._keys import is_key
+from zarrstore._verbs import Entry
+from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
+from zarrstore.storage import _fsspec_s3 as s3
+from zarrstore.storage._concurrent import gather
+from zarrstore.storage._temporary import is_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+
+    from zarrstore.storage._fsspec_calls import Calls
+    from zarrstore.storage._traffic import Traffic
+
+# Protocols whose `mv` of a file to a name beside it replaces in one step.
+RENAMES = frozenset(("file", "local", "sftp", "ssh"))
+_PAGE = 1000
+
+
+class _Child(NamedTuple):
+    """What lies one level below a directory of a file system."""
+
+    name: str
+    path: str
+    is_directory: bool
+    size: int | None
+
+
+class Listing:
+    """The listing part of `FsspecStore`."""
+
+    if TYPE_CHECKING:
+        # What the rest of the store has and these verbs use.
+        _files: Calls
+        _traffic: Traffic
+        _base: str
+        _prefix: str
+        _protocol: str
+        _http: bool
+        _s3: bool
+        _proven: bool
+        _directory: Callable[[str], str]
+        _failed: Callable[[Exception, str, str], StoreError]
+        _forget: Callable[[str], None]
+        _info: Callable[[str], Coroutine[Any, Any, dict[str, Any]]]
+        _is_absent: Callable[[Exception], bool]
+
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
+        if self._s3 and self._base:
+            async for found in self._pages(prefix, deep):
+                yield [e for e in found if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
+            return
+        # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
+        pending = [(self._directory(prefix), prefix)]
+        while pending:
+            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
+            levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
+            page: list[Entry] = []
+            for (_, above), level in zip(batch, levels, strict=True):
+                for child in level:
+                    if not self._lists(child.name):
+                        continue
+                    if not child.is_directory:
+                        page.append(Entry(above + child.name, child.size))
+                    elif deep:
+                        pending.append((child.path, f"{above}{child.name}/"))
+                    elif not self._files.blocks or await self._holds_key(child.path):
+                        page.append(Entry(f"{above}{child.name}/"))
+            for first in range(0, len(page), _PAGE):
+                yield page[first : first + _PAGE]
+
+    async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
+        """Page by page what an S3 server lists."""
+        token: str | None = None
+        while True:
+            ask = partial(self._page, prefix, deep, token)
+            page, token = await self._files.run(self._traffic.again(ask))
+            yield page
+            if token is None:
+                return
+
+    async def _is_empty(self, prefix: str) -> bool:
+        if self._s3 and self._base:
+            ask = partial(self._page, prefix, True, None, 2)
+            page, _ = await self._files.run(self._traffic.again(ask))
+            if not page:
+                return True
+            if any(entry.key.startswith(prefix) and is_key(entry.key) for entry in page):
+                return False
+            # What lies there first is no key of ours: somebody's mark of a folder, say.
+        async with aclosing(self._scan(prefix, True, False)) as pages:
+            async for page in pages:
+                if page:
+                    return False
+        return True
+
+    async def _page(
+        self, prefix: str, deep: bool, token: str | None, most: int = s3.PAGE
+    ) -> tuple[list[Entry], str | None]:
+        try:
+            found = await self._files.own(s3.page, self._prefix, prefix, deep, token, most)
+        except Exception as error:
+            if self._is_absent(error):
+                return [], None
+            raise self._failed(error, "list", prefix) from error
+        self._proven = True
+        return found
+
+    def _lists(self, name: str) -> bool:
+        return is_key(name) and not (self._protocol in RENAMES and is_temporary(name))
+
+    async def _holds_key(self, directory: str) -> bool:
+        pending = [directory]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not self._lists(child.name):
+                    continue
+                if not child.is_directory:
+                    return True
+                pending.append(child.path)
+        return False
+
+    async def _level(self, directory: str) -> list[_Child]:
+        """What lies one level below a directory; nothing if it isn't there."""
+        ask = self._linked if self._http else self._listed_level
+        return await self._traffic.again(lambda: ask(directory))
+
+    async def _listed_level(self, directory: str) -> list[_Child]:
+        try:
+            self._forget(directory)
+            infos = await self._files.ask("ls", directory, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        start = directory if directory.endswith("/") or not directory else directory + "/"
+        found = []
+        for info in infos:
+            path = info["name"]
+            if path.rstrip("/") == directory.rstrip("/"):
+                continue  # a value: it was listed as if it were a directory
+            if not path.startswith(start):
+                raise BackendError(
+                    f"could not list: {path!r} was named, which doesn't lie there.",
+                    store=self,
+                    key=self._key_of(directory),
+                )
+            if info["type"] not in ("file", "directory"):
+                info = await self._followed(path, info)
+            found.append(
+                _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
+            )
+        return found
+
+    async def _followed(self, path: str, info: dict[str, Any]) -> dict[str, Any]:
+        """What a link leads to; one that leads nowhere is a file that can't be read."""
+        try:
+            return await self._info(path)
+        except Exception as error:
+            if self._is_absent(error):
+                return info
+            raise self._failed(error, "list", self._key_of(path)) from error
+
+    def _key_of(self, path: str) -> str:
+        return path.removeprefix(self._base).strip("/")
+
+    async def _linked(self, directory: str) -> list[_Child]:
+        """What a web server's page for a directory links to, where it makes such pages."""
+        unlisted = UnsupportedOperationError(
+            "this server doesn't list what it has.",
+            store=self,
+            cure="Give the keys, or consolidate the metadata where they are written.",
+        )
+        try:
+            found = await self._links(directory)
+        except AccessDeniedError as error:
+            if directory != self._base:
+                raise
+            raise unlisted from error
+        # A page without links, or none at all, is a directory without keys only where others have pages.
+        if not found and (directory == self._base or not await self._links(self._base)):
+            raise unlisted
+        return found
+
+    async def _links(self, directory: str) -> list[_Child]:
+        start = directory.partition("?")[0].rstrip("/") + "/"
+        try:
+            infos = await self._files.ask("ls", start, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        found = {}
+        for info in infos:
+            path = info["name"]
+            name = path.removeprefix(start).removeprefix("./")
+            segment = name.rstrip("/")
+            if not path.startswith(start) or "?" in name or "#" in name or "/" in segment or not segment:
+                continue
+            found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
+        return list(found.values())
