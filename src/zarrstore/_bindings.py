@@ -425,3 +425,4 @@ class Gated(Wrapped):
     read_versioned = _passed("read_versioned")
     stat = _passed("stat")
     names = _passed("names")
+    is_empty = _passed("is_empty")

@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from zarrstore._verbs import Entry, Verbs
 
 
-async def is_empty(verbs: Verbs, prefix: str) -> bool:
-    """Whether no key lies below a directory; stops at the first."""
-    async with aclosing(verbs.scan(prefix, True, False)) as pages:  # type: ignore[type-var]
-        async for page in pages:
-            if page:
-                return False
-    return True
-
-
 async def size_below(verbs: Verbs, prefix: str) -> int:
     """Sum of the sizes in bytes of all values below a directory."""
     total = 0

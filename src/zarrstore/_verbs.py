@@ -23,6 +23,7 @@ and may define these, which otherwise are loops over the ones above:
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None
 ``_names(prefix)``                     pages of names one level below a directory, once each
+``_is_empty(prefix)``                  whether no key lies below a directory
 ``_patch(key, parts)``                 overwrite ``(start, bytes)`` parts inside an existing value
 ``_remove_many(keys)``                 remove many keys
 ``_remove_below(prefix)``              remove all that lies below a directory, keys or not
@@ -207,6 +208,14 @@ class Verbs(ABC):
                 yield [name for name in names if name not in seen] if seen else list(names)
                 seen.update(names)
 
+    async def is_empty(self, prefix: str) -> bool:
+        """Whether no key lies below a directory; stops at the first."""
+        async with aclosing(self.scan(prefix, True, False)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                if page:
+                    return False
+        return True
+
     async def patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         """Overwrite parts of a value."""
         value = await self.read(key, None, host_memory)
@@ -236,7 +245,10 @@ class Verbs(ABC):
 TURNS = 64
 
 REQUIRED = ("read", "write", "remove", "scan")
-OPTIONAL = ("read_many", "read_versioned", "stat", "names", "patch", "remove_many", "remove_below", "copy")
+OPTIONAL = (
+    "read_many", "read_versioned", "stat", "names", "is_empty",
+    "patch", "remove_many", "remove_below", "copy",
+)  # fmt: skip
 NAMES = (*REQUIRED, *OPTIONAL)
 
 # Which verbs a default is made of: whoever changes one of those gets the default back, unless it
@@ -249,6 +261,7 @@ MADE_OF: dict[str, tuple[str, ...]] = {
     "remove_below": ("remove", "remove_many", "scan"),
     "copy": ("read", "write"),
     "names": ("scan",),
+    "is_empty": ("scan",),
 }
 
 

@@ -1,9 +1,13 @@
 """Servers that the tests here talk to: started once a test process, when first asked for."""
 
 import itertools
+import os
 
 import pytest
-from object_servers import BUCKET, seaweed_s3
+from object_servers import BUCKET, azurite, fake_gcs, seaweed_s3
+
+# Before anybody imports gcsfs: else it asks a gRPC service, which no such server has, for a minute.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 _numbers = itertools.count()
 
@@ -11,6 +15,18 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def s3_server():
     with seaweed_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azure_server():
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server():
+    with fake_gcs() as server:
         yield server
 
 

@@ -725,7 +725,7 @@ class Store(_Base):
         return await _composites.size_below(verbs, self._listed(prefix))
 
     async def _do_is_empty(self, verbs: Verbs, prefix: str) -> bool:
-        return await _composites.is_empty(verbs, self._listed(prefix))
+        return await verbs.is_empty(self._listed(prefix))
 
     async def _do_create(self, verbs: Verbs, key: str, value: Any) -> bool:
         pieces = self._ready(key, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
+from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -34,8 +35,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage import _fsspec_errors as errors
 from zarrstore.storage import _fsspec_http as http
-from zarrstore.storage import _fsspec_s3 as s3
-from zarrstore.storage._concurrent import CONCURRENCY, gather
+from zarrstore.storage._concurrent import CONCURRENCY, finished, gather
 from zarrstore.storage._fsspec_calls import (
     Calls,
     LocalFileSystem,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from zarrstore._requests import ByteRequest
+    from zarrstore.storage._fsspec_direct import Direct
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
 _CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
@@ -150,8 +151,7 @@ class FsspecStore(Store):
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        self._s3 = s3.serves(fs)
-        # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
+        # Whether the bucket has answered: not every answer says whether key or bucket is missing.
         self._proven = False
         # Settled here, so that a relative path doesn't follow os.chdir about.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
@@ -254,6 +254,10 @@ class FsspecStore(Store):
         )
 
     @property
+    def _kind(self) -> Direct | None:
+        return self._files.direct
+
+    @property
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
@@ -324,6 +328,26 @@ class FsspecStore(Store):
     def _is_absent(self, error: Exception) -> bool:
         return errors.proves_absence(error, self.allowed_exceptions)
 
+    async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
+        """Whether a value is missing; raises if it is the bucket."""
+        if not self._is_absent(error):
+            return False
+        if not errors.names_key(error):
+            await self._prove(action, key)
+        self._proven = True
+        return True
+
+    async def _prove(self, action: str, key: str) -> None:
+        """Raise if the bucket isn't there; whether it is gets asked once, by listing one key."""
+        if self._kind is None or self._proven or not self._base:
+            return
+        try:
+            async for _ in self._kind.pages(self._files.living, self._prefix, "", True, 1):
+                break
+        except Exception as error:
+            raise self._failed(error, action, key) from error
+        self._proven = True
+
     # -- reading ----------------------------------------------------------------------------------
 
     async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
@@ -338,19 +362,17 @@ class FsspecStore(Store):
             if self._http and not self._files.blocks:
                 return await http.fetch(self._files.living, path, request)
             if request is None:
-                # s3fs would ask for the size first, to read large values in several parts.
-                alone = {"max_concurrency": 1} if self._s3 else {}
-                return await self._files.ask("cat_file", path, **alone)
+                return await self._part(path)
             if isinstance(request, RangeByteRequest) and request.start < request.end:
-                value = await self._files.ask("cat_file", path, start=request.start, end=request.end)
+                value = await self._part(path, request.start, request.end)
                 if len(value) == request.end - request.start:
                     return value
             elif isinstance(request, OffsetByteRequest):
-                value = await self._files.ask("cat_file", path, start=request.offset)
+                value = await self._part(path, request.offset)
                 if value:
                     return value
             elif getattr(request, "suffix", 0):
-                value = await self._files.ask("cat_file", path, start=-request.suffix)  # type: ignore[union-attr]
+                value = await self._part(path, -request.suffix)  # type: ignore[union-attr]
                 if len(value) == request.suffix:  # type: ignore[union-attr]
                     return value
             else:
@@ -358,12 +380,17 @@ class FsspecStore(Store):
         except ByteRequestError:
             raise
         except Exception as error:
-            if self._is_absent(error):
+            if await self._proves_missing(error, "read", key):
                 return None
             if request is None or not errors.is_past_the_end(error):
                 raise self._failed(error, "read", key) from error
             value = b""
         return await self._explained(key, request, value)
+
+    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Any:
+        if self._kind is not None:
+            return await self._kind.fetch(self._files.living, path, start, end)
+        return await self._files.ask("cat_file", path, start=start, end=end)
 
     async def _explained(self, key: str, request: ByteRequest, value: Any) -> Any:
         """Hold an answer of another length than was asked for against the value's size."""
@@ -389,10 +416,9 @@ class FsspecStore(Store):
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
-            if self._s3 and self._proven:
-                return Entry(key, await s3.size(self._files.living, path))
+            if self._kind is not None:
+                return Entry(key, await self._kind.size(self._files.living, path))
             info = await self._info(path)
-            self._proven = True
             if info["type"] == "directory":
                 return None
             if self._http and http.is_directory(path, info.get("url", path)):
@@ -402,8 +428,7 @@ class FsspecStore(Store):
                 size = len(await self._files.ask("cat_file", path))
             return Entry(key, size)
         except Exception as error:
-            if self._is_absent(error):
-                self._proven = True
+            if await self._proves_missing(error, "look up", key):
                 return None
             raise self._failed(error, "look up", key) from error
 
@@ -467,16 +492,18 @@ class FsspecStore(Store):
 
     async def _create(self, path: str, key: str, value: bytes) -> Any:
         # A client that lost its connection sends the create again, and is told of the value that its own
-        # first attempt left. On S3 the value says whose it is.
+        # first attempt left. So the value says whose it is, where it is known how.
         token = os.urandom(16).hex()
-        marked = {"Metadata": {s3.TOKEN: token}} if self._s3 else {}
         for _ in range(5):
             try:
-                await self._files.change("pipe_file", path, value, mode="create", **marked)
+                if self._kind is not None:
+                    await finished(self._kind.create(self._files.living, path, value, token))
+                else:
+                    await self._files.change("pipe_file", path, value, mode="create")
                 return None
             except Exception as error:
                 if errors.is_taken(error):
-                    return None if self._s3 and await self._is_ours(path, token, key) else CONFLICT
+                    return None if await self._is_ours(path, token, key) else CONFLICT
                 failure = error
                 if not errors.is_contended(error):
                     break
@@ -484,7 +511,7 @@ class FsspecStore(Store):
 
     async def _is_ours(self, path: str, token: str, key: str) -> bool:
         try:
-            return await s3.was_written(self._files.living, path, token)
+            return self._kind is not None and await self._kind.was_written(self._files.living, path, token)
         except Exception as error:
             if self._is_absent(error):
                 return False
@@ -533,14 +560,15 @@ class FsspecStore(Store):
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
         paths = {key: self._path(key) for key in keys}
-        if self._s3:
-            await self._files.run(self._delete_all(list(paths.values())))
+        if self._kind is not None:
+            await self._files.run(self._delete_all(self._kind, list(paths.values())))
             return
         await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
 
-    async def _delete_all(self, paths: list[str]) -> None:
+    async def _delete_all(self, module: Direct, paths: list[str]) -> None:
+        await self._prove("delete", "")
         try:
-            await s3.remove(self._files.living, paths, self)
+            await module.remove(self._files.living, paths, self)
         except Exception as error:
             raise self._failed(error, "delete", "") from error
 
@@ -549,7 +577,7 @@ class FsspecStore(Store):
         try:
             await self._files.change("rm_file", path)
         except Exception as error:
-            if not self._is_absent(error):
+            if not await self._proves_missing(error, "delete", key):
                 raise self._failed(error, "delete", key) from error
 
     async def _remove_below(self, prefix: str) -> None:
@@ -559,12 +587,11 @@ class FsspecStore(Store):
                 store=self,
                 cure="Make a store on the folder, or on the bucket, that you mean.",
             )
-        if self._s3:
-            async for page in self._pages(prefix, True):
+        if self._kind is not None:
+            async for page in self._pages(self._kind, prefix, True):
                 # All that the server lists, keys of ours or not, but nothing above.
-                await self._files.run(
-                    self._delete_all([self._prefix + e.key for e in page if e.key.startswith(prefix)])
-                )
+                paths = [self._prefix + e.key for e in page if e.key.startswith(prefix)]
+                await self._files.run(self._delete_all(self._kind, paths))
             return
         await self._files.run(self._delete_below(self._directory(prefix), prefix))
 
@@ -594,9 +621,9 @@ class FsspecStore(Store):
     # -- listing ----------------------------------------------------------------------------------
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        if self._s3 and self._base:
-            async for entries in self._pages(prefix, deep):
-                yield [e for e in entries if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
+        if self._kind is not None and self._base:
+            async for entries in self._pages(self._kind, prefix, deep):
+                yield [entry for entry in entries if _is_listed(entry, prefix, deep)]
             return
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
@@ -617,9 +644,26 @@ class FsspecStore(Store):
             for first in range(0, len(page), _PAGE):
                 yield page[first : first + _PAGE]
 
-    async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Page by page, on the thread where the file system lives, what an S3 server lists."""
-        pages = s3.pages(self._files.living, self._prefix, prefix, deep)
+    async def _is_empty(self, prefix: str) -> bool:
+        if self._kind is not None and self._base:
+            async with aclosing(self._pages(self._kind, prefix, True, 1)) as pages:  # type: ignore[type-var]
+                async for page in pages:
+                    if any(_is_listed(entry, prefix, True) for entry in page):
+                        return False
+                    break  # something that is no key comes first
+                else:
+                    return True
+        async with aclosing(self._scan(prefix, True, False)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                if page:
+                    return False
+        return True
+
+    async def _pages(
+        self, module: Direct, prefix: str, deep: bool, most: int | None = None
+    ) -> AsyncIterator[list[Entry]]:
+        """Page by page, on the thread where the file system lives, what a server lists."""
+        pages = module.pages(self._files.living, self._prefix, prefix, deep, most)
         try:
             while True:
                 try:
@@ -628,6 +672,7 @@ class FsspecStore(Store):
                     if self._is_absent(error):
                         return
                     raise self._failed(error, "list", prefix) from error
+                self._proven = True
                 if page is None:
                     return
                 yield page
@@ -725,6 +770,15 @@ class FsspecStore(Store):
                 continue
             found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
         return list(found.values())
+
+
+def _is_listed(entry: Entry, prefix: str, deep: bool) -> bool:
+    """Whether what a server lists is a key of ours below a directory, or one of its directories."""
+    if not entry.key.startswith(prefix):
+        return False
+    if entry.size is None:
+        return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
+    return is_key(entry.key)
 
 
 async def _next(pages: AsyncIterator[list[Entry]]) -> list[Entry] | None:

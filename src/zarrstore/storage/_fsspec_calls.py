@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from zarrstore import _threads
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._concurrent import finished
+from zarrstore.storage._fsspec_direct import find
 
 try:
     from fsspec import AbstractFileSystem
@@ -147,6 +148,7 @@ class Calls:
     def __init__(self, fs: Any) -> None:
         self.fs = fs
         self.blocks = blocking_inside(fs) is not None
+        self.direct = find(fs)
         self._pid = 0
         self._living: Any = None
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
 # Under this name, in a value's metadata, a create leaves word of itself.
-TOKEN = "zarrstore-create"
+_TOKEN = "zarrstore-create"
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 
@@ -38,19 +38,32 @@ async def size(fs: Any, path: str) -> int:
     return int(answer["ContentLength"])
 
 
+async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+    """Read by one GET request; s3fs would ask for the size first, to read large values in several parts."""
+    alone = {"max_concurrency": 1} if start is None and end is None else {}
+    return await fs._cat_file(path, start=start, end=end, **alone)
+
+
+async def create(fs: Any, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with word of who wrote it."""
+    await fs._pipe_file(path, value, mode="create", Metadata={_TOKEN: token})
+
+
 async def was_written(fs: Any, path: str, token: str) -> bool:
     """Whether a value is the one that a create of ours put there: it carries the token."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
-    return bool(answer.get("Metadata", {}).get(TOKEN) == token)
+    return bool(answer.get("Metadata", {}).get(_TOKEN) == token)
 
 
-async def pages(fs: Any, root: str, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
+async def pages(
+    fs: Any, root: str, prefix: str, deep: bool, most: int | None = None
+) -> AsyncIterator[list[Entry]]:
     """List below a directory, a request a page, whatever is there: keys are relative to the root."""
     bucket, _, above = (root + prefix).partition("/")
     skip = len(root)
     page: list[Entry] = []
-    listing = fs._iterdir(bucket, delimiter="" if deep else "/", prefix=above)
+    listing = fs._iterdir(bucket, max_items=most, delimiter="" if deep else "/", prefix=above)
     async with aclosing(listing):
         async for info in listing:
             name = info["name"][skip:]

@@ -98,6 +98,9 @@ class SubStore(WrapperStore[T_Store]):
     async def _remove_below(self, below: Verbs, prefix: str) -> None:
         await below.remove_below(self._prefix + prefix)
 
+    async def _is_empty(self, below: Verbs, prefix: str) -> bool:
+        return await below.is_empty(self._prefix + prefix)
+
     def _names(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
         return below.names(self._prefix + prefix)
 

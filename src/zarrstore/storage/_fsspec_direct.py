@@ -1,0 +1,52 @@
+"""What `FsspecStore` asks of an object store's file system directly, for few requests and plain answers.
+
+Their public calls answer from a cache, look twice at what is missing, list level by level and delete
+one by one. For those that are known here the requests are made by the file system's own connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zarrstore.storage import _fsspec_azure, _fsspec_gcs, _fsspec_s3
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zarrstore._verbs import Entry
+
+
+class Direct(Protocol):
+    """A module about one kind of object store; paths are ``bucket/key``, errors those of its client."""
+
+    def serves(self, fs: Any) -> bool:
+        """Whether a file system is one of this kind."""
+
+    async def fetch(self, fs: Any, path: str, start: int | None, end: int | None) -> Any:
+        """Read a value, or part of it, as ``_cat_file`` does."""
+
+    async def size(self, fs: Any, path: str) -> int:
+        """Size of a value in bytes."""
+
+    async def create(self, fs: Any, path: str, value: bytes, token: str) -> None:
+        """Write a value that isn't there, in one step; it carries the token."""
+
+    async def was_written(self, fs: Any, path: str, token: str) -> bool:
+        """Whether a value carries this token."""
+
+    def pages(
+        self, fs: Any, root: str, prefix: str, deep: bool, most: int | None = None
+    ) -> AsyncIterator[list[Entry]]:
+        """List what lies below ``root + prefix``, a request a page; keys are relative to the root.
+
+        All of it, keys of ours or not; what has no size is no value. ``most`` is how much a page need hold.
+        """
+
+    async def remove(self, fs: Any, paths: list[str], store: object) -> None:
+        """Remove many values of one bucket by few requests; those that aren't there don't count."""
+
+
+def find(fs: Any) -> Direct | None:
+    """Return the module that knows a file system, if any does."""
+    modules: tuple[Direct, ...] = (_fsspec_s3, _fsspec_azure, _fsspec_gcs)
+    return next((module for module in modules if module.serves(fs)), None)
