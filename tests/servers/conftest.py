@@ -31,6 +31,11 @@ def gcs_server():
 
 
 @pytest.fixture
-def s3_place():
-    """A bucket's name and a prefix in it that no other test uses."""
+def place():
+    """A bucket's name, on each server, and a prefix in it that no other test uses."""
     return BUCKET, f"t{next(_numbers)}"
+
+
+@pytest.fixture
+def s3_place(place):
+    return place

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from zarrstore._keys import is_key
+from zarrstore._keys import check_azure_key, is_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
 from zarrstore._verbs import (
     ABSENT,
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec_direct import Direct
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
-_CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
+_AZURE = frozenset(("abfs", "abfss", "az"))
+_CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
 # Protocols whose `mv` of a file to a name beside it replaces in one step.
 _RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 # Protocols whose root holds nothing but what the user put there.
@@ -295,6 +296,8 @@ class FsspecStore(Store):
         """Where a key lies in the file system; keys that would end up elsewhere are refused."""
         if self._http:
             return http.join(self._base, key)
+        if self._protocol in _AZURE:
+            check_azure_key(key, self)
         path = self._prefix + key
         inside = blocking_inside(self.fs) or self.fs
         if self._protocol in _RENAMES and any(map(is_temporary, key.split("/"))):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._keys import is_key
+from zarrstore._keys import check_azure_key, is_key
 from zarrstore._requests import span
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore.abc.store import Store
@@ -114,6 +114,7 @@ class ObjectStore(Store):
         self._local = LocalStore(getattr(store, "prefix", None) or "/") if "LocalStore" in names else None
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
+        self._azure = "AzureStore" in names
         # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = self._http or self._in_memory
 
@@ -167,6 +168,10 @@ class ObjectStore(Store):
         failure.__cause__ = errors.without_secrets(error)
         return failure
 
+    def _check(self, key: str) -> None:
+        if self._azure:
+            check_azure_key(key, self)
+
     def _is_absent(self, error: Exception, key: str | None) -> bool:
         return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
 
@@ -184,6 +189,7 @@ class ObjectStore(Store):
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> tuple[Any, str | None] | None:
         """Read bytes and their version in one request, holding what arrived against what was asked."""
+        self._check(key)
         store = self._alive()
         options: Any = None if request is None else {"range": _range_of(request)}
         if options and options["range"] in ((0, 0), {"suffix": 0}):
@@ -240,6 +246,7 @@ class ObjectStore(Store):
         return memoryview(value), entry.version
 
     async def _stat(self, key: str) -> Entry | None:
+        self._check(key)
         store = self._alive()
         try:
             meta = await obstore.head_async(store, key)
@@ -264,6 +271,7 @@ class ObjectStore(Store):
     # -- writing ----------------------------------------------------------------------------------
 
     async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+        self._check(key)
         store = self._alive()
         mode: Any = {ANY: "overwrite", ABSENT: "create"}.get(condition) or {"e_tag": condition}
         single = not hasattr(pieces, "__aiter__") and len(pieces := tuple(pieces)) == 1
@@ -283,6 +291,8 @@ class ObjectStore(Store):
         return answer["e_tag"]
 
     async def _copy(self, source: str, target: str) -> None:
+        self._check(source)
+        self._check(target)
         try:
             await finished(obstore.copy_async(self._alive(), source, target))
         except Exception as error:
@@ -293,6 +303,7 @@ class ObjectStore(Store):
     # -- removing ---------------------------------------------------------------------------------
 
     async def _remove(self, key: str, condition: Any = ANY) -> Any:
+        self._check(key)
         if condition is not ANY:
             entry = await self._stat(key)
             if entry is None or entry.version != condition:
@@ -313,6 +324,8 @@ class ObjectStore(Store):
     async def _remove_many(self, keys: Iterable[str]) -> None:
         # obstore puts as many into a request as the server takes: 1,000 for S3.
         if paths := list(keys):
+            for path in paths:
+                self._check(path)
             await self._delete(paths, None)
 
     # -- listing ----------------------------------------------------------------------------------
