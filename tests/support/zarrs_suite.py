@@ -58,3 +58,33 @@ class ObstoreSuite(_Suite):
 
     def test_store_repr(self, store):
         assert repr(store) == f"ObjectStore('object_store://{store.store}')"
+
+
+# What of the suite only reads: the rest writes through the store itself.
+READS = (
+    "test_store_type",
+    "test_store_eq",
+    "test_get",
+    "test_get_not_open",
+    "test_get_raises",
+    "test_get_many",
+    "test_getsize",
+    "test_getsize_raises",
+    "test_get_partial_values",
+    "test_get_sync",
+    "test_get_sync_missing",
+)
+
+
+class ReadSuite:
+    """The reading tests, on ``store_kwargs`` of a subclass, whose ``writer`` writes in the same place."""
+
+    buffer_cls = cpu.Buffer
+    _require_get_sync = staticmethod(lambda store: store)
+
+    async def set(self, store, key, value):
+        await self.writer.set(key, value)
+
+    for _name in ("store", "store_not_open", "open_kwargs", *READS):
+        locals()[_name] = vars(StoreTests)[_name]
+    del _name

@@ -262,6 +262,8 @@ class FsspecStore(Store):
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
+        if self._protocol in _AZURE and self._kind is not None:
+            return True
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
     @cached_property
@@ -362,7 +364,7 @@ class FsspecStore(Store):
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)
         try:
-            if self._http and not self._files.blocks:
+            if self._http and not self._files.blocks and not _is_void(request):
                 return await http.fetch(self._files.living, path, request)
             if request is None:
                 return await self._part(path)
@@ -745,16 +747,22 @@ class FsspecStore(Store):
             store=self,
             cure="Give the keys, or consolidate the metadata where they are written.",
         )
+        refusal = None
         try:
-            found = await self._links(directory)
+            if found := await self._links(directory):
+                return found
         except AccessDeniedError as error:
-            if directory != self._base:
-                raise
-            raise unlisted from error
+            refusal = error
         # A page without links, or none at all, is a directory without keys only where others have pages.
-        if not found and (directory == self._base or not await self._links(self._base)):
-            raise unlisted
-        return found
+        try:
+            lists = directory != self._base and bool(await self._links(self._base))
+        except AccessDeniedError:
+            lists = False
+        if not lists:
+            raise unlisted from refusal
+        if refusal is not None:
+            raise refusal
+        return []
 
     async def _links(self, directory: str) -> list[_Child]:
         start = directory.partition("?")[0].rstrip("/") + "/"
@@ -773,6 +781,13 @@ class FsspecStore(Store):
                 continue
             found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
         return list(found.values())
+
+
+def _is_void(request: ByteRequest | None) -> bool:
+    """Whether a request, a lenient one of others, asks for no byte at all: HTTP has no way to say that."""
+    if isinstance(request, RangeByteRequest):
+        return request.end <= request.start
+    return getattr(request, "suffix", None) == 0
 
 
 def _is_listed(entry: Entry, prefix: str, deep: bool) -> bool:
