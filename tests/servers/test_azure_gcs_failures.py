@@ -72,12 +72,11 @@ def test_a_missing_key_is_none_before_anything_was_written(make, place):
     assert list(make(*place).list_sync()) == []
 
 
-@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_refusal_is_never_missing_data(make, place, request, call, status):
+def test_a_refusal_is_never_missing_data(make, place, request, call):
     real = request.getfixturevalue(make.server)
     with proxied(real.endpoint) as (proxy, url):
-        proxy.plan = lambda method, target: status
+        proxy.plan = lambda method, target: 403
         store = make(*place, type(real)(url))
         with pytest.raises(errors.AccessDeniedError) as caught:
             CALLS[call](store)
@@ -106,17 +105,16 @@ def test_a_blob_that_marks_a_folder_is_no_value(azure_server, place, mark):
         for name in ("a", "a/empty"):
             blob = client.get_blob_client(container, f"{prefix}/{name}")
             blob.upload_blob(b"", metadata={mark: "true"})
-    assert store.is_empty_sync()
-    store.set_sync("a/k", b"v")
-    assert store.get_sync("a") is None
-    assert not store.exists_sync("a")
-    assert list(store.list_sync()) == ["a/k"]
-    assert list(store.list_dir_sync("")) == ["a"]
-    assert list(store.list_dir_sync("a")) == ["k"]
-    store.clear_sync()
-    assert fs.asynchronous
-    with client:
-        assert list(client.get_container_client(container).list_blob_names(name_starts_with=prefix)) == []
+        assert store.is_empty_sync()
+        store.set_sync("a/k", b"v")
+        assert store.get_sync("a") is None
+        assert not store.exists_sync("a")
+        assert list(store.list_sync()) == ["a/k"]
+        assert list(store.list_dir_sync("")) == ["a"]
+        assert list(store.list_dir_sync("a")) == ["k"]
+        store.clear_sync()
+        left = client.get_container_client(container).list_blob_names(name_starts_with=f"{prefix}/")
+        assert list(left) == []
 
 
 @pytest.mark.parametrize("key", ["a\\b", "a.", "a./b", "..."])

@@ -472,12 +472,19 @@ class FsspecStore(Store):
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
                 if not self._files.blocks:
-                    raise self._failed(error, "write", key) from error
+                    raise self._failed_to_write(error, "write", key) from error
                 missing = error
                 await self._make_folder(path, key)
             except Exception as error:
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
+
+    def _failed_to_write(self, error: Exception, action: str, key: str) -> StoreError:
+        if self._kind is not None and self._is_absent(error):
+            return errors.no_container(
+                action, self, key
+            )  # nothing else can be lacking where there are no folders
+        return self._failed(error, action, key)
 
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in _RENAMES:
@@ -512,7 +519,7 @@ class FsspecStore(Store):
                 failure = error
                 if not errors.is_contended(error):
                     break
-        raise self._failed(failure, "create", key) from failure
+        raise self._failed_to_write(failure, "create", key) from failure
 
     async def _is_ours(self, path: str, token: str, key: str) -> bool:
         try:
