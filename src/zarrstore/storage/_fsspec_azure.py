@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _BATCH = 256  # what Azure takes in a bulk delete
-# Metadata names have to be identifiers here.
-_TOKEN = "zarrstore_create"
+_TOKEN = "zarrstorewrite"  # metadata names have to be identifiers here
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
 

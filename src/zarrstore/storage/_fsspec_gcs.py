@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _BATCH = 100  # what Google takes in a bulk delete
-_TOKEN = "zarrstore-create"
+_TOKEN = "zarrstorewrite"
 _LISTED = "items(name,size),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
