@@ -52,6 +52,17 @@ def check_key(key: str, store: object) -> None:
         )
 
 
+def check_azure_key(key: str, store: object) -> None:
+    """Refuse keys that Azure alters: a backslash becomes a slash, a dot that ends a segment is dropped."""
+    if "\\" in key or key[-1] == "." or "./" in key:
+        raise InvalidKeyError(
+            "Azure would store such a key under another name.",
+            store=store,
+            key=key,
+            cure="Choose a name without a backslash, and without a dot at the end of a segment.",
+        )
+
+
 def check_prefix(prefix: str, store: object) -> str:
     """Return the prefix as ``""`` (the root) or with exactly one trailing slash.
 

@@ -1,9 +1,13 @@
 """Servers that the tests here talk to: started once a test process, when first asked for."""
 
 import itertools
+import os
 
 import pytest
-from object_servers import BUCKET, seaweed_s3
+from object_servers import BUCKET, azurite, fake_gcs, seaweed_s3
+
+# Before anybody imports gcsfs: else it asks a gRPC service, which no such server has, for a minute.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 _numbers = itertools.count()
 
@@ -14,7 +18,24 @@ def s3_server():
         yield server
 
 
+@pytest.fixture(scope="session")
+def azure_server():
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server():
+    with fake_gcs() as server:
+        yield server
+
+
 @pytest.fixture
-def s3_place():
-    """A bucket's name and a prefix in it that no other test uses."""
+def place():
+    """A bucket's name, on each server, and a prefix in it that no other test uses."""
     return BUCKET, f"t{next(_numbers)}"
+
+
+@pytest.fixture
+def s3_place(place):
+    return place

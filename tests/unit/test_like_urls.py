@@ -256,6 +256,8 @@ S3 = {"key": "me", "secret": "HUSH", "client_kwargs": {"region_name": "us-east-1
 def bare_environment(monkeypatch):
     for name in ("PROFILE", "REGION", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "ENDPOINT_URL"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
+    for name in ("ACCOUNT_NAME", "ACCOUNT_KEY", "SAS_TOKEN", "CONNECTION_STRING"):
+        monkeypatch.delenv(f"AZURE_STORAGE_{name}", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +277,40 @@ def test_obstore_is_preferred_where_it_does_the_job(bare_environment, options, k
     assert type(store) is kind
     assert "HUSH" not in repr(store)
     assert type(make_store_sync("s3://bucket/a", storage_options=options, backend="fsspec")) is FsspecStore
+
+
+AZURE = {"account_name": "acc", "account_key": "SFVTSA=="}
+TOLD = (
+    "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=SFVTSA==;BlobEndpoint=http://127.0.0.1:9/acc;"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "kind"),
+    [
+        ("az://c/a", AZURE, ObjectStore),
+        ("abfs://c/a", {"connection_string": TOLD}, ObjectStore),
+        ("az://c/a", {"connection_string": TOLD, "use_listings_cache": False}, ObjectStore),
+        ("az://c/a", {"account_name": "acc", "sas_token": "sv=1&sig=HUSH"}, ObjectStore),
+        ("az://c/a", {"account_name": "acc", "anon": True}, ObjectStore),
+        ("az://c/a", {**AZURE, "account_host": "acc.blob.core.example.org"}, ObjectStore),
+        ("abfss://c@acc.dfs.core.windows.net/a", AZURE, FsspecStore),
+        ("az://c/a", {**AZURE, "version_aware": True}, FsspecStore),
+        ("gs://b/a", {"token": "anon"}, ObjectStore),
+        ("gs://b/a", {"token": "anon", "endpoint_url": "http://127.0.0.1:9"}, FsspecStore),
+    ],
+)
+def test_obstore_serves_azure_and_public_google(bare_environment, url, options, kind):
+    store = make_store_sync(url, storage_options=options)
+    assert type(store) is kind
+    assert "HUSH" not in repr(store)
+    assert "SFVTSA" not in repr(store)
+
+
+def test_azures_credentials_may_be_in_the_environment(bare_environment, monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "acc")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "SFVTSA==")
+    assert type(make_store_sync("az://c/a")) is ObjectStore
 
 
 def test_the_backend_can_be_chosen(bare_environment, place):

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from zarrstore._keys import check_azure_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
 from zarrstore._retry import DEFAULT, RetryPolicy
 from zarrstore._verbs import (
@@ -54,9 +55,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zarrstore._requests import ByteRequest
+    from zarrstore.storage._fsspec_direct import Direct
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
-_CREATES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"))
+_AZURE = frozenset(("abfs", "abfss", "az"))
+_CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
 # Protocols whose root holds nothing but what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
 # Protocols whose clients try again by themselves and can't be told not to.
@@ -156,15 +159,15 @@ class FsspecStore(Listing, Store):
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        self._s3 = s3.serves(fs)
         self.missing_on = frozenset(missing_on)
         blocks = blocking_inside(fs) is not None
-        if retry is DEFAULT and (s3.retries(fs) if self._s3 else self._protocol in _PATIENT):
+        is_s3 = s3.serves(fs)
+        if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _PATIENT):
             retry = None
         self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not blocks)
-        self._files = Calls(fs, self._traffic, quiet=self._s3 and retry is not None and not s3.retries(fs))
+        self._files = Calls(fs, self._traffic, quiet=is_s3 and retry is not None and not s3.retries(fs))
         self._limits = max_gap_bytes, max_coalesced_bytes
-        # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
+        # Whether the bucket has answered: not every answer says whether key or bucket is missing.
         self._proven = False
         # Settled here, so that a relative path doesn't follow os.chdir about.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
@@ -285,9 +288,15 @@ class FsspecStore(Listing, Store):
         )
 
     @property
+    def _kind(self) -> Direct | None:
+        return self._files.direct
+
+    @property
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
+        if self._protocol in _AZURE and self._kind is not None:
+            return True
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
     @cached_property
@@ -322,6 +331,8 @@ class FsspecStore(Listing, Store):
         """Where a key lies in the file system; keys that would end up elsewhere are refused."""
         if self._http:
             return http.join(self._base, key)
+        if self._protocol in _AZURE:
+            check_azure_key(key, self)
         path = self._prefix + key
         inside = blocking_inside(self.fs) or self.fs
         if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
@@ -355,9 +366,29 @@ class FsspecStore(Listing, Store):
     def _is_absent(self, error: Exception) -> bool:
         return errors.proves_absence(error, self.allowed_exceptions)
 
-    def _is_unseen(self, error: Exception) -> bool:
+    async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
         """Whether a value that is read or looked up counts as missing."""
-        return self._is_absent(error) or errors.is_answered(error, self.missing_on)
+        return errors.is_answered(error, self.missing_on) or await self._proves_missing(error, action, key)
+
+    async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
+        """Whether a value is missing; raises if it is the bucket."""
+        if not self._is_absent(error):
+            return False
+        if not errors.names_key(error):
+            await self._prove(action, key)
+        self._proven = True
+        return True
+
+    async def _prove(self, action: str, key: str) -> None:
+        """Raise if the bucket isn't there; whether it is gets asked once, by listing one key."""
+        if self._kind is None or self._proven or not self._base:
+            return
+        try:
+            await self._files.own(self._kind.page, self._prefix, "", True, None, 1)
+        except Exception as error:
+            if not errors.is_answered(error, self.missing_on):
+                raise self._failed(error, action, key) from error
+        self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -375,22 +406,20 @@ class FsspecStore(Listing, Store):
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)
         try:
-            if self._http and not self._files.blocks:
+            if self._http and not self._files.blocks and not _is_void(request):
                 return await self._files.own(http.fetch, path, request)
             if request is None:
-                # s3fs would ask for the size first, to read large values in several parts.
-                alone = {"max_concurrency": 1} if self._s3 else {}
-                return await self._files.ask("cat_file", path, **alone)
+                return await self._part(path)
             if isinstance(request, RangeByteRequest) and request.start < request.end:
-                value = await self._files.ask("cat_file", path, start=request.start, end=request.end)
+                value = await self._part(path, request.start, request.end)
                 if len(value) == request.end - request.start:
                     return value
             elif isinstance(request, OffsetByteRequest):
-                value = await self._files.ask("cat_file", path, start=request.offset)
+                value = await self._part(path, request.offset)
                 if value:
                     return value
             elif getattr(request, "suffix", 0):
-                value = await self._files.ask("cat_file", path, start=-request.suffix)  # type: ignore[union-attr]
+                value = await self._part(path, -request.suffix)  # type: ignore[union-attr]
                 if len(value) == request.suffix:  # type: ignore[union-attr]
                     return value
             else:
@@ -398,12 +427,17 @@ class FsspecStore(Listing, Store):
         except ByteRequestError:
             raise
         except Exception as error:
-            if self._is_unseen(error):
+            if await self._is_unseen(error, "read", key):
                 return None
             if request is None or not errors.is_past_the_end(error):
                 raise self._failed(error, "read", key) from error
             value = b""
         return await self._explained(key, request, value)
+
+    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Any:
+        if self._kind is not None:
+            return await self._files.own(self._kind.fetch, path, start, end)
+        return await self._files.ask("cat_file", path, start=start, end=end)
 
     async def _explained(self, key: str, request: ByteRequest, value: Any) -> Any:
         """Hold an answer of another length than was asked for against the value's size."""
@@ -429,10 +463,9 @@ class FsspecStore(Listing, Store):
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
-            if self._s3 and self._proven:
-                return Entry(key, *await self._files.own(s3.look, path))
+            if self._kind is not None:
+                return Entry(key, *await self._files.own(self._kind.look, path))
             info = await self._info(path)
-            self._proven = True
             if info["type"] == "directory":
                 return None
             if self._http and http.is_directory(path, info.get("url", path)):
@@ -440,10 +473,9 @@ class FsspecStore(Listing, Store):
             size = info.get("size")
             if size is None:
                 size = len(await self._files.ask("cat_file", path))
-            return Entry(key, size, info.get("ETag") if self._s3 else None)
+            return Entry(key, size)
         except Exception as error:
-            if self._is_unseen(error):
-                self._proven = True
+            if await self._is_unseen(error, "look up", key):
                 return None
             raise self._failed(error, "look up", key) from error
 
@@ -481,12 +513,18 @@ class FsspecStore(Listing, Store):
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
                 if not self._files.blocks:
-                    raise self._failed(error, "write", key) from error
+                    raise self._failed_to_write(error, "write", key) from error
                 missing = error
                 await self._make_folder(path, key)
             except Exception as error:
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
+
+    def _failed_to_write(self, error: Exception, action: str, key: str) -> StoreError:
+        if self._kind is not None and self._is_absent(error):
+            # Nothing else can be lacking where there are no folders.
+            return errors.no_container(action, self, key)
+        return self._failed(error, action, key)
 
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in RENAMES:
@@ -511,9 +549,9 @@ class FsspecStore(Listing, Store):
             return await self._put(key, value)
         path = self._path(key)
         token = os.urandom(16).hex()
-        # aiohttp sends a request again by itself whose connection was lost, and doesn't tell. So on S3, where
-        # a value can say whose it is, it is always asked.
-        tries = 1 if self._s3 else 0
+        # Clients send a request again by themselves whose connection was lost, and don't tell. So where a
+        # value can say whose it is, it is always asked.
+        tries = 0 if self._kind is None else 1
 
         async def attempt() -> Any:
             nonlocal tries
@@ -526,10 +564,12 @@ class FsspecStore(Listing, Store):
         return await self._traffic.again(attempt)
 
     async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
-        marked = {"Metadata": {s3.TOKEN: token}} if self._s3 else {}
         for _ in range(5):
             try:
-                await self._files.change("pipe_file", path, value, mode="create", **marked)
+                if self._kind is not None:
+                    await self._files.own_change(self._kind.create, path, value, token)
+                else:
+                    await self._files.change("pipe_file", path, value, mode="create")
                 return True
             except Exception as error:
                 if errors.is_taken(error):
@@ -537,13 +577,13 @@ class FsspecStore(Listing, Store):
                 failure = error
                 if not errors.is_contended(error):
                     break
-        raise self._failed(failure, "create", key) from failure
+        raise self._failed_to_write(failure, "create", key) from failure
 
     async def _is_ours(self, path: str, key: str, value: bytes, token: str) -> bool:
         """Whether what is there is what a create of ours put there: by its token, else by its bytes."""
         try:
-            if self._s3:
-                return await self._files.own(s3.was_written, path, token)
+            if self._kind is not None:
+                return await self._files.own(self._kind.was_written, path, token)
             return bytes(await self._files.ask("cat_file", path)) == value
         except Exception as error:
             if self._is_absent(error):
@@ -593,18 +633,19 @@ class FsspecStore(Listing, Store):
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
         paths = {key: self._path(key) for key in keys}
-        if self._s3:
-            await self._files.run(self._delete_all(list(paths.values())))
+        if self._kind is not None:
+            await self._files.run(self._delete_all(self._kind, list(paths.values())))
             return
         await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
 
-    async def _delete_all(self, paths: list[str]) -> None:
-        batches = [paths[first : first + s3.PAGE] for first in range(0, len(paths), s3.PAGE)]
-        await gather([self._traffic.again(partial(self._delete_batch, batch)) for batch in batches])
+    async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
+        await self._prove("delete", "")
+        batches = [paths[first : first + kind.BATCH] for first in range(0, len(paths), kind.BATCH)]
+        await gather([self._traffic.again(partial(self._delete_batch, kind, batch)) for batch in batches])
 
-    async def _delete_batch(self, paths: list[str]) -> None:
+    async def _delete_batch(self, kind: Direct, paths: list[str]) -> None:
         try:
-            await self._files.own_change(s3.remove, paths, self)
+            await self._files.own_change(kind.remove, paths, self)
         except Exception as error:
             raise self._failed(error, "delete", "") from error
 
@@ -616,7 +657,7 @@ class FsspecStore(Listing, Store):
         try:
             await self._files.change("rm_file", path)
         except Exception as error:
-            if not self._is_absent(error):
+            if not await self._proves_missing(error, "delete", key):
                 raise self._failed(error, "delete", key) from error
 
     async def _remove_below(self, prefix: str) -> None:
@@ -626,12 +667,11 @@ class FsspecStore(Listing, Store):
                 store=self,
                 cure="Make a store on the folder, or on the bucket, that you mean.",
             )
-        if self._s3:
-            async for page in self._pages(prefix, True):
+        if self._kind is not None:
+            async for page in self._pages(self._kind, prefix, True):
                 # All that the server lists, keys of ours or not, but nothing above.
-                await self._files.run(
-                    self._delete_all([self._prefix + e.key for e in page if e.key.startswith(prefix)])
-                )
+                paths = [self._prefix + e.key for e in page if e.key.startswith(prefix)]
+                await self._files.run(self._delete_all(self._kind, paths))
             return
         await self._files.run(self._delete_below(self._directory(prefix), prefix))
 
@@ -657,6 +697,13 @@ class FsspecStore(Listing, Store):
                 pass
             except Exception as error:
                 raise self._failed(error, "remove a folder", key) from error
+
+
+def _is_void(request: ByteRequest | None) -> bool:
+    """Whether a request, a lenient one of others, asks for no byte at all: HTTP has no way to say that."""
+    if isinstance(request, RangeByteRequest):
+        return request.end <= request.start
+    return getattr(request, "suffix", None) == 0
 
 
 def _without_secrets(path: str) -> str:

@@ -13,15 +13,16 @@ import pickle
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from zarrstore import _threads
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage import _fsspec_s3 as s3
+from zarrstore.storage._fsspec_direct import find
 
 try:
     from fsspec import AbstractFileSystem
-    from fsspec.asyn import AsyncFileSystem
+    from fsspec.asyn import AsyncFileSystem, sync
     from fsspec.core import url_to_fs
     from fsspec.dircache import DirCache
     from fsspec.implementations.local import LocalFileSystem
@@ -66,8 +67,21 @@ _inherited: list[Any] = []
 def _after_fork() -> None:
     global _copies, _copies_lock
     _inherited.append(list(_copies.values()))
+    _release(forked=True)
     _copies = WeakValueDictionary()
     _copies_lock = threading.Lock()
+
+
+def _release(*, forked: bool = False) -> None:
+    """Drop what file systems left to be done at exit that would fail, or wait for a thread that isn't there.
+
+    adlfs wants to be closed on its event loop then. One made to be asynchronous has none, and in a child
+    the parent's doesn't run.
+    """
+    for finalizer in list(getattr(finalize, "_registry", ())):
+        known = finalizer.peek()
+        if known and known[1] is sync and (forked or known[2][0] is None):
+            finalizer.detach()
 
 
 if hasattr(os, "register_at_fork"):
@@ -155,11 +169,16 @@ class Calls:
         self.traffic = traffic
         self.quiet = quiet
         self.blocks = blocking_inside(fs) is not None
+        self.direct = find(fs)
+        _release()
         self._pid = 0
         self._living: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pid": 0, "_living": None}
+        return {**self.__dict__, "direct": None, "_pid": 0, "_living": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, direct=find(state["fs"]))
 
     @property
     def living(self) -> Any:

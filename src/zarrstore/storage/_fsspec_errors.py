@@ -31,6 +31,8 @@ ALLOWED_EXCEPTIONS: tuple[type[Exception], ...] = (
 
 _GONE = (404, 410)
 _HARMLESS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, LookupError)
+# The words by which a server says that a key is missing in a bucket that is there.
+_NO_KEY = frozenset(("NoSuchKey", "BlobNotFound"))
 _NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
 # What botocore and aiohttp raise when a connection fails, which derives from no built-in error.
@@ -69,7 +71,8 @@ def status(error: BaseException) -> int | None:
     if isinstance(response, dict):
         number = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return number if isinstance(number, int) else None
-    return None
+    # gcsfs has no class for this one.
+    return 403 if type(error) is OSError and str(error).startswith("Forbidden: ") else None
 
 
 def code(error: BaseException) -> str:
@@ -77,7 +80,8 @@ def code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))
-    return str(getattr(error, "error_code", "") or "")
+    word = getattr(error, "error_code", "") or ""
+    return str(getattr(word, "value", word))
 
 
 def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -> bool:
@@ -94,6 +98,11 @@ def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -
             continue
         return isinstance(translated(error, "read", None, None), allowed)
     return True
+
+
+def names_key(error: BaseException) -> bool:
+    """Whether the server says that it is the key which is missing: so the bucket is there."""
+    return any(code(link) in _NO_KEY for link in chain(error))
 
 
 def _words(link: BaseException) -> str:
@@ -134,6 +143,26 @@ def is_contended(error: BaseException) -> bool:
     return any(code(link) == "ConditionalRequestConflict" for link in chain(error))
 
 
+def no_container(action: str, store: object, key: str | None) -> BackendError:
+    """Make the error for a bucket or container that isn't there."""
+    return BackendError(
+        f"could not {action}: the bucket or container does not exist.",
+        store=store,
+        key=key,
+        cure="Create it, or check its name and region.",
+    )
+
+
+def refused(status: int, code: str, store: object, key: str) -> BackendError:
+    """Make the error for one of many deletes that a server refused."""
+    kind = BackendError
+    if status in (401, 403):
+        kind = AccessDeniedError
+    elif status in _TRANSIENT:
+        kind = TransientError
+    return kind(f"could not delete: {status} {code}".rstrip() + ".", store=store, key=key)
+
+
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
     """Translate an error of a file system; the caller chains it with ``raise ... from error``."""
     if isinstance(error, StoreError):
@@ -144,12 +173,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     for link in chain(error):
         number = status(link)
         if _lacks_container(link):
-            return BackendError(
-                f"could not {action}: the bucket or container does not exist.",
-                store=store,
-                key=key or None,
-                cure="Create it, or check its name and region.",
-            )
+            return no_container(action, store, key or None)
         if number in (401, 403) or (isinstance(link, PermissionError) and number is None):
             return AccessDeniedError(
                 f"could not {action}: {reason}.",

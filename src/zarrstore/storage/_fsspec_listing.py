@@ -1,4 +1,4 @@
-"""Listing in fsspec's file systems: an S3 server's pages, a web server's links, else level by level."""
+"""Listing in fsspec's file systems: an object store's pages, a web server's links, else level by level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from urllib.parse import unquote
 from zarrstore._keys import is_key
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
-from zarrstore.storage import _fsspec_s3 as s3
 from zarrstore.storage._concurrent import gather
 from zarrstore.storage._temporary import is_temporary
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
     from zarrstore.storage._fsspec_calls import Calls
+    from zarrstore.storage._fsspec_direct import Direct
     from zarrstore.storage._traffic import Traffic
 
 # Protocols whose `mv` of a file to a name beside it replaces in one step.
@@ -45,7 +45,6 @@ class Listing:
         _prefix: str
         _protocol: str
         _http: bool
-        _s3: bool
         _proven: bool
         _directory: Callable[[str], str]
         _failed: Callable[[Exception, str, str], StoreError]
@@ -53,10 +52,13 @@ class Listing:
         _info: Callable[[str], Coroutine[Any, Any, dict[str, Any]]]
         _is_absent: Callable[[Exception], bool]
 
+        @property
+        def _kind(self) -> Direct | None: ...
+
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
-        if self._s3 and self._base:
-            async for found in self._pages(prefix, deep):
-                yield [e for e in found if e.key.startswith(prefix) and is_key(e.key.removesuffix("/"))]
+        if self._kind is not None and self._base:
+            async for found in self._pages(self._kind, prefix, deep):
+                yield [entry for entry in found if _is_listed(entry, prefix, deep)]
             return
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
@@ -77,24 +79,24 @@ class Listing:
             for first in range(0, len(page), _PAGE):
                 yield page[first : first + _PAGE]
 
-    async def _pages(self, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Page by page what an S3 server lists."""
+    async def _pages(self, kind: Direct, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
+        """Page by page what a server lists."""
         token: str | None = None
         while True:
-            ask = partial(self._page, prefix, deep, token)
+            ask = partial(self._page, kind, prefix, deep, token)
             page, token = await self._files.run(self._traffic.again(ask))
             yield page
             if token is None:
                 return
 
     async def _is_empty(self, prefix: str) -> bool:
-        if self._s3 and self._base:
-            ask = partial(self._page, prefix, True, None, 2)
-            page, _ = await self._files.run(self._traffic.again(ask))
-            if not page:
-                return True
-            if any(entry.key.startswith(prefix) and is_key(entry.key) for entry in page):
+        if self._kind is not None and self._base:
+            ask = partial(self._page, self._kind, prefix, True, None, 2)
+            page, more = await self._files.run(self._traffic.again(ask))
+            if any(_is_listed(entry, prefix, True) for entry in page):
                 return False
+            if more is None:
+                return True
             # What lies there first is no key of ours: somebody's mark of a folder, say.
         async with aclosing(self._scan(prefix, True, False)) as pages:
             async for page in pages:
@@ -103,10 +105,10 @@ class Listing:
         return True
 
     async def _page(
-        self, prefix: str, deep: bool, token: str | None, most: int = s3.PAGE
+        self, kind: Direct, prefix: str, deep: bool, token: str | None, most: int | None = None
     ) -> tuple[list[Entry], str | None]:
         try:
-            found = await self._files.own(s3.page, self._prefix, prefix, deep, token, most)
+            found = await self._files.own(kind.page, self._prefix, prefix, deep, token, most)
         except Exception as error:
             if self._is_absent(error):
                 return [], None
@@ -179,16 +181,22 @@ class Listing:
             store=self,
             cure="Give the keys, or consolidate the metadata where they are written.",
         )
+        refusal = None
         try:
-            found = await self._links(directory)
+            if found := await self._links(directory):
+                return found
         except AccessDeniedError as error:
-            if directory != self._base:
-                raise
-            raise unlisted from error
+            refusal = error
         # A page without links, or none at all, is a directory without keys only where others have pages.
-        if not found and (directory == self._base or not await self._links(self._base)):
-            raise unlisted
-        return found
+        try:
+            lists = directory != self._base and bool(await self._links(self._base))
+        except AccessDeniedError:
+            lists = False
+        if not lists:
+            raise unlisted from refusal
+        if refusal is not None:
+            raise refusal
+        return []
 
     async def _links(self, directory: str) -> list[_Child]:
         start = directory.partition("?")[0].rstrip("/") + "/"
@@ -207,3 +215,12 @@ class Listing:
                 continue
             found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
         return list(found.values())
+
+
+def _is_listed(entry: Entry, prefix: str, deep: bool) -> bool:
+    """Whether what a server lists is a key of ours below a directory, or one of its directories."""
+    if not entry.key.startswith(prefix):
+        return False
+    if entry.size is None:
+        return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
+    return is_key(entry.key)

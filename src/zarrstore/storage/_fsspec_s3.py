@@ -11,9 +11,9 @@ from typing import Any
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
 
-PAGE = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
+BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
 # Under this name, in a value's metadata, a conditional write leaves word of itself.
-TOKEN = "zarrstorewrite"
+_TOKEN = "zarrstorewrite"
 # More connections than botocore's ten: how many are used is for the store to say.
 _CONNECTIONS = 256
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
@@ -49,22 +49,33 @@ async def look(fs: Any, path: str) -> tuple[int, str | None]:
     return int(answer["ContentLength"]), answer.get("ETag")
 
 
+async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+    """Read by one GET request; s3fs would ask for the size first, to read large values in several parts."""
+    alone = {"max_concurrency": 1} if start is None and end is None else {}
+    return await fs._cat_file(path, start=start, end=end, **alone)
+
+
+async def create(fs: Any, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with word of who wrote it."""
+    await fs._pipe_file(path, value, mode="create", Metadata={_TOKEN: token})
+
+
 async def was_written(fs: Any, path: str, token: str) -> bool:
     """Whether a value is the one that a create of ours put there: it carries the token."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
-    return bool(answer.get("Metadata", {}).get(TOKEN) == token)
+    return bool(answer.get("Metadata", {}).get(_TOKEN) == token)
 
 
 async def page(
-    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int = PAGE
+    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
     """List a page of what lies below a directory, and what the next page is asked for by.
 
     Whatever is there is told; keys are relative to the root.
     """
     bucket, _, above = (root + prefix).partition("/")
-    wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most}
+    wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most or BATCH}
     if not deep:
         wanted["Delimiter"] = "/"
     if token is not None:
@@ -77,7 +88,7 @@ async def page(
 
 
 async def remove(fs: Any, paths: list[str], store: object) -> None:
-    """Remove up to `PAGE` values by one request."""
+    """Remove up to `BATCH` values by one request."""
     parts = [fs.split_path(path) for path in paths]
     wanted = {"Objects": [{"Key": key} for _, key, _ in parts], "Quiet": True}
     answer = await fs._call_s3("delete_objects", fs.req_kw, Bucket=parts[0][0], Delete=wanted)

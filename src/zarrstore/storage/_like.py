@@ -76,8 +76,9 @@ async def make_store(
         Options for the file system behind a URL.
     backend : {"obstore", "fsspec"}, optional
         What serves a URL. By default obstore where it is installed and does the job as well, which is
-        S3 with a region or an endpoint, credentials that are given, in the environment or not needed,
-        and options that it has too; else fsspec. ``"obstore"`` takes obstore's own options as well.
+        S3 (with a region or an endpoint) and Azure with credentials that are given, in the environment
+        or not needed, public data of GCS (``token="anon"``), and options that it has too; else fsspec.
+        ``"obstore"`` takes obstore's own options as well.
 
     Raises
     ------

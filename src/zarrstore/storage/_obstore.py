@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._keys import is_key
+from zarrstore._keys import check_azure_key, is_key
 from zarrstore._requests import span
 from zarrstore._retry import DEFAULT, RetryPolicy, listed
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
@@ -144,6 +144,7 @@ class ObjectStore(Store):
         self._local = LocalStore(getattr(store, "prefix", None) or "/") if "LocalStore" in names else None
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
+        self._azure = "AzureStore" in names
         self._marks = not names.isdisjoint(_MARKING)
         self.missing_on = frozenset(missing_on)
         told = getattr(store, "retry_config", None) is not None
@@ -221,6 +222,10 @@ class ObjectStore(Store):
         failure.__cause__ = errors.without_secrets(error)
         return failure
 
+    def _check(self, key: str) -> None:
+        if self._azure:
+            check_azure_key(key, self)
+
     def _is_absent(self, error: Exception, key: str | None) -> bool:
         return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
 
@@ -244,6 +249,7 @@ class ObjectStore(Store):
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> tuple[Any, str | None] | None:
         """Read bytes and their version in one request, holding what arrived against what was asked."""
+        self._check(key)
         store = self._alive()
         options: Any = None if request is None else {"range": _range_of(request)}
         if options and options["range"] in ((0, 0), {"suffix": 0}):
@@ -308,6 +314,7 @@ class ObjectStore(Store):
         return await self._traffic.again(lambda: self._look(key))
 
     async def _look(self, key: str) -> Entry | None:
+        self._check(key)
         try:
             meta = await self._traffic.ask(partial(obstore.head_async, self._alive(), key))
         except Exception as error:
@@ -331,6 +338,7 @@ class ObjectStore(Store):
     # -- writing ----------------------------------------------------------------------------------
 
     async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+        self._check(key)
         mode: Any = {ANY: "overwrite", ABSENT: "create"}.get(condition) or {"e_tag": condition}
         single = not hasattr(pieces, "__aiter__") and len(pieces := tuple(pieces)) == 1
         # obstore's memory would go on looking at the caller's.
@@ -380,6 +388,8 @@ class ObjectStore(Store):
         return answer.meta["e_tag"] if answer.attributes.get(_TOKEN) == token else CONFLICT
 
     async def _copy(self, source: str, target: str) -> None:
+        self._check(source)
+        self._check(target)
         await self._traffic.again(lambda: self._copy_once(source, target))
 
     async def _copy_once(self, source: str, target: str) -> None:
@@ -393,6 +403,7 @@ class ObjectStore(Store):
     # -- removing ---------------------------------------------------------------------------------
 
     async def _remove(self, key: str, condition: Any = ANY) -> Any:
+        self._check(key)
         if condition is ANY:
             await self._traffic.again(lambda: self._delete(key, key))
             return None
@@ -405,6 +416,8 @@ class ObjectStore(Store):
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
         paths = list(keys)
+        for path in paths:
+            self._check(path)
         batches = [paths[first : first + _PAGE] for first in range(0, len(paths), _PAGE)]
         again = self._traffic.again
         await gather([again(partial(self._delete, batch, None)) for batch in batches])

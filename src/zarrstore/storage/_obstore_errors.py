@@ -23,7 +23,10 @@ _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _QUERY = re.compile(r"\?[^\s\"',)]*")
 _NO_CONTAINER = ("nosuchbucket", "containernotfound", "container does not exist", "bucket does not exist")
 # A past range is no failure of the server's: each of obstore's stores says it in its own words.
-_PAST = ("invalid range", "range was invalid", "invalidrange", "starttoolarge")
+# (The last is a server's that answers for a part of an empty value, "bytes 0--1/0".)
+_PAST = (
+    "invalid range", "range was invalid", "invalidrange", "starttoolarge", "parse value for content_range",
+)  # fmt: skip
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
 _PASSING = ("http error", "error sending request", "timed out", "connection", "request or response body")

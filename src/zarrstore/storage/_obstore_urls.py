@@ -8,10 +8,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The schemes that obstore is preferred for, given what `_s3_options` looks for.
+# The schemes that obstore is preferred for, given what the functions below look for.
 _S3 = ("s3", "s3a")
+_AZURE = ("az", "abfs", "abfss")
+_GCS = ("gs", "gcs")
 _SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
 _CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
+_MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is to run, which is nothing to obstore
+_AZURE_SAME = {
+    "account_name": "account_name",
+    "account_key": "account_key",
+    "sas_token": "sas_key",
+    "client_id": "client_id",
+    "client_secret": "client_secret",
+    "tenant_id": "tenant_id",
+}
+_AZURE_STRING = {
+    "AccountName": "account_name",
+    "AccountKey": "account_key",
+    "SharedAccessSignature": "sas_key",
+    "BlobEndpoint": "endpoint",
+}
 
 
 def installed() -> bool:
@@ -37,12 +54,22 @@ def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
     """
     from obstore.store import from_url
 
-    scheme = url.partition("://")[0]
-    found = _s3_options(options or {}, os.environ, sure=sure) if scheme in _S3 else None
+    scheme, _, place = url.partition("://")
+    found = None
+    if scheme in _S3:
+        found = _s3_options(options or {}, os.environ, sure=sure)
+    elif scheme in _AZURE and "@" not in place.partition("/")[0]:
+        found = _azure_options(options or {}, os.environ)
+        url = f"az://{place}"
+    elif scheme in _GCS:
+        found = _gcs_options(options or {})
+        url = f"gs://{place}"
     if found is None:
         if not sure:
             return None
         found = dict(options or {})
+        if scheme == "http":
+            found["client_options"] = {**found.get("client_options", {}), "allow_http": True}
     return from_url(url, **found)
 
 
@@ -64,7 +91,7 @@ def _s3_options(
             made["endpoint"] = value
         elif name == "client_kwargs" and set(value) <= _CLIENT.keys():
             made.update({_CLIENT[inner]: given for inner, given in value.items()})
-        elif name not in ("asynchronous", "use_listings_cache"):
+        elif name not in _MANNER:
             return None
     made = {name: value for name, value in made.items() if value is not None}
     if not made.get("skip_signature"):
@@ -88,3 +115,46 @@ def _s3_options(
         if str(made["endpoint"]).startswith("http://"):
             made["client_options"] = {"allow_http": True}
     return made
+
+
+def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """Say adlfs's options as obstore takes them; None if some have no counterpart, or something is lacking.
+
+    adlfs tries all of Azure's ways to find credentials: where none are given, adlfs it is.
+    """
+    given = dict(options)
+    for name in ("connection_string", *_AZURE_SAME):
+        found = environ.get(f"AZURE_STORAGE_{name.upper()}")
+        if found and given.get(name) is None:
+            given[name] = found
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None or name in _MANNER or name == "connection_string":
+            continue
+        if name in _AZURE_SAME:
+            made[_AZURE_SAME[name]] = value
+        elif name == "anon":
+            made.update({"skip_signature": True} if value else {})
+        elif name == "account_host":
+            made["endpoint"] = f"https://{value}"
+        else:
+            return None
+    if given.get("connection_string"):
+        # For adlfs, too, it goes before all else.
+        told = dict(part.split("=", 1) for part in given["connection_string"].split(";") if "=" in part)
+        made = {_AZURE_STRING[name]: value for name, value in told.items() if name in _AZURE_STRING}
+    known = any(name in made for name in ("account_key", "sas_key", "skip_signature")) or (
+        {"client_id", "client_secret", "tenant_id"} <= made.keys()
+    )
+    if not known or "account_name" not in made:
+        return None
+    if str(made.get("endpoint")).startswith("http://"):
+        made["client_options"] = {"allow_http": True}
+    return made
+
+
+def _gcs_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say gcsfs's options for public data as obstore takes them; anything else is gcsfs's."""
+    if set(options) <= {"token", "project", *_MANNER} and options.get("token") == "anon":
+        return {"skip_signature": True}
+    return None

@@ -98,8 +98,11 @@ async def key_is_no_pattern(ask: Asker, argument: str) -> None:
     """No character of a key is a wildcard."""
     for key in ("a1", "a", "b", "c1"):
         await ask.set(key, VALUE)
-    await ask.call("delete", argument)
-    await ask.call("delete_dir", argument)
+    for method in ("delete", "delete_dir"):
+        try:
+            await ask.call(method, argument)
+        except ValueError as error:  # no key of this backend's at all
+            assert type(error).__name__ == "InvalidKeyError", repr(error)
     assert sorted(await ask.names("list")) == ["a", "a1", "b", "c1"]
 
 
@@ -162,7 +165,7 @@ async def _plant(ask: Asker) -> None:
         await ask.set(key, value)
 
 
-@question("write list", [(repr(prefix), prefix) for prefix in _BELOW])
+@question("seed list", [(repr(prefix), prefix) for prefix in _BELOW])
 async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
     """A prefix finds what lies below it, not what merely starts like it; all methods agree."""
     await _plant(ask)
@@ -172,7 +175,7 @@ async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
     assert await ask.call("getsize_prefix", argument) == sum(len(_TREE[key]) for key in expected)
 
 
-@question("write list", [(repr(prefix), prefix) for prefix in _INSIDE])
+@question("seed list", [(repr(prefix), prefix) for prefix in _INSIDE])
 async def directory_lists(ask: Asker, argument: str) -> None:
     """A directory gives relative names of keys and directories, once each."""
     await _plant(ask)
@@ -227,7 +230,7 @@ async def emptied_directory_is_gone(ask: Asker) -> None:
     assert await ask.get("a") == VALUE
 
 
-@question("write list")
+@question("seed list")
 async def many_keys_listed(ask: Asker) -> None:
     """Listings longer than a page give every key once."""
     keys = {f"d{i % 7}/k{i}" for i in range(300)}
@@ -239,7 +242,7 @@ async def many_keys_listed(ask: Asker) -> None:
     assert len(await ask.names("list_dir", "d3")) == len([key for key in keys if key.startswith("d3/")])
 
 
-@question("write list")
+@question("seed list")
 async def listing_abandoned(ask: Asker) -> None:
     """A listing may be left after its first key."""
     for i in range(50):
@@ -279,7 +282,7 @@ async def listing_while_changing(ask: Asker) -> None:
 
 
 @question(
-    "write", [(key, key) for key in ("d", "d/e", "missing", "d/missing", "k/child", "k/child/deep", "D/e/x")]
+    "seed", [(key, key) for key in ("d", "d/e", "missing", "d/missing", "k/child", "k/child/deep", "D/e/x")]
 )
 async def no_such_value(ask: Asker, argument: str) -> None:
     """A directory, a key below a value and a key that isn't there have no value."""

@@ -87,7 +87,7 @@ def _label(case: Any) -> str:
     return repr(shown).replace("ByteRequest", "") if type(shown) is not object else "object"
 
 
-@question("write", _cases(_GOOD))
+@question("seed", _cases(_GOOD))
 async def range_selects(ask: Asker, argument: Any) -> None:
     """A lawful range gives exactly its bytes."""
     way, (request, expected) = argument
@@ -95,7 +95,7 @@ async def range_selects(ask: Asker, argument: Any) -> None:
     assert await way(ask, "k", request) == expected
 
 
-@question("write", _cases(_WRONG))
+@question("seed", _cases(_WRONG))
 async def range_wrong_by_itself(ask: Asker, argument: Any) -> None:
     """What is wrong by itself raises, whether the key is there or not."""
     way, request = argument
@@ -104,7 +104,7 @@ async def range_wrong_by_itself(ask: Asker, argument: Any) -> None:
     await raises(ValueError, way(ask, "missing", request))
 
 
-@question("write", _cases(_NO_REQUEST))
+@question("seed", _cases(_NO_REQUEST))
 async def range_is_no_request(ask: Asker, argument: Any) -> None:
     """What is no byte request raises."""
     way, request = argument
@@ -112,7 +112,7 @@ async def range_is_no_request(ask: Asker, argument: Any) -> None:
     await raises((ValueError, TypeError), way(ask, "k", request))
 
 
-@question("write", _cases(_PAST))
+@question("seed", _cases(_PAST))
 async def range_past_the_end(ask: Asker, argument: Any) -> None:
     """A start at or past the end raises once the size is known; a missing key is missing."""
     way, request = argument
@@ -124,7 +124,7 @@ async def range_past_the_end(ask: Asker, argument: Any) -> None:
         assert await way(ask, "missing", request) is None
 
 
-@question("write ours", _cases(_LENIENT))
+@question("seed ours", _cases(_LENIENT))
 async def range_of_others_slices(ask: Asker, argument: Any) -> None:
     """Requests of other libraries, known by their fields, slice."""
     way, (request, expected) = argument
@@ -135,7 +135,7 @@ async def range_of_others_slices(ask: Asker, argument: Any) -> None:
 
 
 @question(
-    "write ours",
+    "seed ours",
     _cases([SimpleNamespace(start=-1, end=3), SimpleNamespace(offset=-1), SimpleNamespace(suffix=-1)]),
 )
 async def range_of_others_negative(ask: Asker, argument: Any) -> None:
@@ -145,7 +145,7 @@ async def range_of_others_negative(ask: Asker, argument: Any) -> None:
     await raises(ValueError, way(ask, "k", request))
 
 
-@question("write", _cases([None, Suffix(1), Suffix(100)]))
+@question("seed", _cases([None, Suffix(1), Suffix(100)]))
 async def range_of_an_empty_value(ask: Asker, argument: Any) -> None:
     """The whole and any suffix of an empty value are empty."""
     way, request = argument
@@ -153,7 +153,7 @@ async def range_of_an_empty_value(ask: Asker, argument: Any) -> None:
     assert await way(ask, "k", request) == b""
 
 
-@question("write", _cases([Range(0, 1), Range(0, 5), Offset(0), Range(3, 5)]))
+@question("seed", _cases([Range(0, 1), Range(0, 5), Offset(0), Range(3, 5)]))
 async def range_outside_an_empty_value(ask: Asker, argument: Any) -> None:
     """An empty value has no byte to start at."""
     way, request = argument
@@ -161,7 +161,7 @@ async def range_outside_an_empty_value(ask: Asker, argument: Any) -> None:
     await raises(ValueError, way(ask, "k", request))
 
 
-@question("write")
+@question("seed")
 async def ranges_coalesced(ask: Asker) -> None:
     """Ranges come back right whatever their order, overlap and limits."""
     data = bytes(range(256)) * 40
@@ -175,13 +175,13 @@ async def ranges_coalesced(ask: Asker) -> None:
     assert await ask.get_ranges("k", []) == []
 
 
-@question("write")
+@question("seed")
 async def ranges_of_a_missing_key(ask: Asker) -> None:
     """A missing key is an error of get_ranges: its callers count on every answer."""
     await raises(FileNotFoundError, ask.get_ranges("missing", [Range(0, 3), Range(5, 6)]))
 
 
-@question("write")
+@question("seed")
 async def many_values(ask: Asker) -> None:
     """Answers come in the order asked; a key may occur many times and be missing."""
     for i in range(20):

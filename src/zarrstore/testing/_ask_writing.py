@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zarrstore.testing._asker import Asker
 
 
-@question("write", [("empty", 0), ("one", 1), ("page", 4096), ("odd", 4097), ("large", 3_000_001)])
+@question("seed", [("empty", 0), ("one", 1), ("page", 4096), ("odd", 4097), ("large", 3_000_001)])
 async def value_round_trip(ask: Asker, argument: int) -> None:
     """Values of any length come back whole."""
     data = (bytes(range(251)) * (argument // 251 + 1))[:argument]
@@ -23,7 +23,7 @@ async def value_round_trip(ask: Asker, argument: int) -> None:
         assert await ask.get("a/k", Range(argument - 5, argument + 5)) == data[-5:]
 
 
-@question("write")
+@question("seed")
 async def value_replaced(ask: Asker) -> None:
     """A shorter, a longer and an empty value replace the one before."""
     for data in (b"12345", b"1", b"123456789", b"", b"x"):

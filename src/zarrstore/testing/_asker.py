@@ -24,10 +24,13 @@ class Asker:
         Ours, or one of zarr-python's (which has the awaited face only).
     face : {"await", "block"}
         Which face to ask.
+    writer : Store, optional
+        What values are written through, of which the store gives only a view; the store itself by default.
     """
 
-    def __init__(self, store: Any, face: str = "await") -> None:
+    def __init__(self, store: Any, face: str = "await", writer: Any = None) -> None:
         self.store = store
+        self.writer = writer
         self.ours = isinstance(store, Store)
         self.face = face
 
@@ -43,7 +46,7 @@ class Asker:
 
     def with_store(self, store: Any) -> Asker:
         """Return an asker of the same kind for another store."""
-        return Asker(store, self.face)
+        return Asker(store, self.face, self.writer)
 
     def value(self, data: Any) -> Any:
         """Put bytes into what the store takes."""
@@ -92,7 +95,10 @@ class Asker:
 
     async def set(self, key: Any, data: Any) -> None:
         """Write a value."""
-        await self._call("set", key, self.value(data))
+        if self.writer is not None:
+            await self.writer.set(key, data)
+        else:
+            await self._call("set", key, self.value(data))
 
     async def set_if_not_exists(self, key: Any, data: Any) -> None:
         """Write a value unless there is one."""

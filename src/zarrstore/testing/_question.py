@@ -28,7 +28,8 @@ class Question:
         Awaited with an `Asker` on a fresh store; any error that it lets out is a wrong answer.
     needs : str
         What a store must offer for the question to make sense, separated by spaces: ``read``,
-        ``write``, ``delete``, ``list``, ``ours`` (more than zarr-python's interface).
+        ``seed`` (values to read, however they came there), ``write``, ``delete``, ``list``, ``ours``
+        (more than zarr-python's interface).
     """
 
     name: str

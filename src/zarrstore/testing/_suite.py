@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FACES = ("await", "block")
 
 
-def applies(question: Question, store: Any) -> bool:
+def applies(question: Question, store: Any, writer: Any = None) -> bool:
     """Whether a question makes sense for a store.
 
     Parameters
@@ -26,18 +26,22 @@ def applies(question: Question, store: Any) -> bool:
         The question.
     store : Store
         The store; what it declares (``supports_writes`` and so on) decides.
+    writer : Store, optional
+        As for `ask`.
     """
     asker = Asker(store)
     needs = question.needs.split()
+    writable = store.supports_writes and not store.read_only
     return (
         ("ours" not in needs or asker.ours)
-        and ("write" not in needs or (store.supports_writes and not store.read_only))
+        and ("write" not in needs or writable)
+        and ("seed" not in needs or writable or writer is not None)
         and ("delete" not in needs or store.supports_deletes)
         and ("list" not in needs or store.supports_listing)
     )
 
 
-def ask(question: Question, store: Any, face: str = "await") -> None:
+def ask(question: Question, store: Any, face: str = "await", writer: Any = None) -> None:
     """Put one question to a store.
 
     Parameters
@@ -48,13 +52,15 @@ def ask(question: Question, store: Any, face: str = "await") -> None:
         A fresh, empty store.
     face : {"await", "block"}
         Which face of it to ask.
+    writer : Store, optional
+        Another store in the same place: what is only read through ``store`` is written through this one.
 
     Raises
     ------
     AssertionError
         If the answer is wrong.
     """
-    asyncio.run(question.ask(Asker(store, face)))
+    asyncio.run(question.ask(Asker(store, face, writer)))
 
 
 @dataclass
@@ -117,10 +123,12 @@ class StoreContract:
     """A pytest class: subclass it, define the fixture ``store``, and each question is a test.
 
     ``store`` gives a fresh, empty store. ``faces`` and ``questions`` may be narrowed in the subclass.
+    For a store that is only read, its fixture sets ``self.writer`` to a store that writes in the same place.
     """
 
     faces: tuple[str, ...] = FACES
     questions: tuple[Question, ...] = QUESTIONS
+    writer: Any = None
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Make a test of each question and face."""
@@ -132,11 +140,11 @@ class StoreContract:
 
     def test_contract(self, store: Any, question: Question, face: str) -> None:
         """The store answers the question as the contract says."""
-        if not applies(question, store):
+        if not applies(question, store, self.writer):
             import pytest
 
             pytest.skip(f"needs {question.needs}; the store declares that it lacks some of that")
-        ask(question, store, face)
+        ask(question, store, face, self.writer)
 
 
 def _plain(text: str) -> str:
