@@ -5,7 +5,8 @@
 Everything runs in turn in one process, on the same data, several times over; the best time of each
 counts. Requests are counted in a pass of their own, by a proxy in front of the server, and times are
 taken in another without it. Printed are milliseconds a call, how many times faster than zarr-python's
-store over the same client that is, and the requests that each sends.
+store over the same client that is, and the requests that each sends. Lines that end in "far" are taken
+through the proxy, which holds each request back for 30 ms.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ RANGES = [("wide", RangeByteRequest(4096 * number, 4096 * number + 256)) for num
 # What each line must show: requests at most, and how many times faster than zarr-python's.
 FEW = {"getsize_prefix": (1, 1), "is_empty": (1, 1)}
 URL_LINE = "get, 1,000 at once"
+# Lines that are measured once more with so many seconds before each request is passed on.
+DISTANCE = 0.03
+FAR = ("get, 40 one by one", "300 near ranges", "getsize_prefix", "is_empty", "delete_dir of 1,000")
 DEMANDS = {
     "FsspecStore": {**FEW, "300 near ranges": (8, 20), "delete_dir of 1,000": (4, 1)},
     "ObjectStore": {**FEW, "300 near ranges": (8, 1), "delete_dir of 1,000": (4, 10)},
@@ -170,7 +174,7 @@ def show(kind, name, times, counts, demand):
     judged.append(f"{counts[1]} for {counts[0]} requests" + (f" (at most {requests})" if requests else ""))
     missed = (floor is not None and ratio < floor) or (requests is not None and counts[1] > requests)
     print(
-        f"{kind:12} {name:22} zarr {times[0]:9.2f} ms, zarrstore {times[1]:8.2f} ms  "
+        f"{kind:12} {name:26} zarr {times[0]:9.2f} ms, zarrstore {times[1]:8.2f} ms  "
         f"{'; '.join(judged)}{'   <- missed' if missed else ''}",
         flush=True,
     )
@@ -184,13 +188,21 @@ async def measure(server, proxy, url, rounds):
     front = S3Server(url)
     behind, direct = stores(front), stores(server)
     behind["s3:// URL"], direct["s3:// URL"] = await opened(front), await opened(server)
-    rows = []
+    rows, counts_of = [], {}
     for kind, demands in DEMANDS.items():
         names = [URL_LINE] if kind == "s3:// URL" else [name for name in lines(None) if name != URL_LINE]
         for name in names:
-            counts = await counted(name, behind[kind], plants, proxy)
+            counts = counts_of[kind, name] = await counted(name, behind[kind], plants, proxy)
             times = await timed(name, direct[kind], plants, rounds)
             rows.append(show(kind, name, times, counts, demands.get(name, (None, 1))))
+    # A server at the other end of the loopback answers at once, as hardly any other does.
+    proxy.plan = lambda method, target: DISTANCE
+    for kind in ("FsspecStore", "ObjectStore"):
+        for name in FAR:
+            times = await timed(name, behind[kind], plants, min(rounds, 3))
+            far = f"{name}, far"
+            rows.append(show(kind, far, times, counts_of[kind, name], (None, None)))
+    proxy.plan = None
     for theirs, _ in (*behind.values(), *direct.values()):
         if isinstance(theirs, zarr.storage.FsspecStore):
             await (await theirs.fs.set_session()).close()

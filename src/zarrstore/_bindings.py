@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from zarrstore import _threads
+from zarrstore._concurrent import gather
 from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, TURNS, WAIT, Entry, Verbs, drive, host_memory
 
 if TYPE_CHECKING:
@@ -327,14 +328,7 @@ class Awaiting(_Bound):
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Await all reads at once."""
-        tasks = [asyncio.ensure_future(self.read(key, request, new)) for key, request in requests]
-        try:
-            return await asyncio.gather(*tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+        return await gather([self.read(key, request, new) for key, request in requests])
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Await the store's verb."""

@@ -11,13 +11,12 @@ Deviations, each forced:
 import asyncio
 
 import pytest
-from hypothesis import HealthCheck, assume, settings
 from hypothesis.stateful import run_state_machine_as_test
 from zarr.core.buffer import cpu
-from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine
+from zarr.testing.stateful import ZarrStoreStateMachine
 from zarr.testing.store import StoreTests
+from zarrs_machines import SETTINGS, NoClashes, hierarchy
 
-from zarrstore.errors import KeyConflictError
 from zarrstore.storage import LocalStore, MemoryStore, WrapperStore
 
 pytestmark = [
@@ -109,43 +108,6 @@ class TestWrapper(_Suite, StoreTests[Wrapped, cpu.Buffer]):
 
 # -- state machines -------------------------------------------------------------------------------
 
-_SETTINGS = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def _hierarchy(make):
-    class Machine(ZarrHierarchyStateMachine):
-        def __init__(self):
-            super().__init__(make())
-
-    return Machine
-
-
-class _NoClashes(ZarrStoreStateMachine):
-    """Passes over examples that want a value and a folder of one name."""
-
-    @property
-    def store(self):
-        return self._store
-
-    @store.setter
-    def store(self, store):
-        self._store = store
-        real = store.set
-
-        def set_(key, data):
-            try:
-                return real(key, data)
-            except KeyConflictError:
-                assume(False)
-
-        store.set = set_
-
 
 @pytest.fixture
 def make_local(tmp_path_factory):
@@ -154,15 +116,15 @@ def make_local(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["memory", "local"])
 def test_hierarchy_machine(kind, make_local):
-    run_state_machine_as_test(_hierarchy(MemoryStore if kind == "memory" else make_local), settings=_SETTINGS)
+    run_state_machine_as_test(hierarchy(MemoryStore if kind == "memory" else make_local), settings=SETTINGS)
 
 
 def test_key_machine_on_memory():
-    run_state_machine_as_test(lambda: ZarrStoreStateMachine(MemoryStore()), settings=_SETTINGS)
+    run_state_machine_as_test(lambda: ZarrStoreStateMachine(MemoryStore()), settings=SETTINGS)
 
 
 def test_key_machine_on_local(make_local):
-    run_state_machine_as_test(lambda: _NoClashes(make_local()), settings=_SETTINGS)
+    run_state_machine_as_test(lambda: NoClashes(make_local()), settings=SETTINGS)
 
 
 def test_its_wrapper_and_ours_nest(tmp_path):

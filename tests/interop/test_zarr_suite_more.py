@@ -13,15 +13,13 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from hypothesis import HealthCheck, assume, settings
 from hypothesis.stateful import run_state_machine_as_test
 from zarr.core.buffer import cpu
 from zarr.storage import LocalStore as TheirLocalStore
 from zarr.storage import MemoryStore as TheirMemoryStore
-from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine
 from zarr.testing.store import StoreTests
+from zarrs_machines import SETTINGS, NoClashes, hierarchy
 
-from zarrstore.errors import KeyConflictError
 from zarrstore.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore
 from zarrstore.storage._adapter import ForeignStore
 
@@ -151,14 +149,6 @@ class TestForeign(_InFolder, StoreTests[Foreign, cpu.Buffer]):
 
 # -- state machines -------------------------------------------------------------------------------
 
-_SETTINGS = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-
 _MAKERS = {
     "foreign": lambda place: WrapperStore(TheirMemoryStore()),
     "fsspec-local": lambda place: FsspecStore.from_url(f"file://{place}"),
@@ -175,33 +165,8 @@ def make(request, tmp_path_factory):
 
 
 def test_hierarchy_machine(make):
-    class Machine(ZarrHierarchyStateMachine):
-        def __init__(self):
-            super().__init__(make())
-
-    run_state_machine_as_test(Machine, settings=_SETTINGS)
-
-
-class _NoClashes(ZarrStoreStateMachine):
-    """Passes over examples that want a value and a folder of one name."""
-
-    @property
-    def store(self):
-        return self._store
-
-    @store.setter
-    def store(self, store):
-        self._store = store
-        real = store.set
-
-        def set_(key, data):
-            try:
-                return real(key, data)
-            except KeyConflictError:
-                assume(False)
-
-        store.set = set_
+    run_state_machine_as_test(hierarchy(make), settings=SETTINGS)
 
 
 def test_key_machine(make):
-    run_state_machine_as_test(lambda: _NoClashes(make()), settings=_SETTINGS)
+    run_state_machine_as_test(lambda: NoClashes(make()), settings=SETTINGS)

@@ -1,4 +1,4 @@
-"""zarr-python's suite for stores, as far as it is the same for all of ours in object stores."""
+"""zarr-python's suites for stores, as far as they are the same for several of ours."""
 
 import asyncio
 

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from zarrstore._concurrent import gather
 from zarrstore._keys import check_azure_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
 from zarrstore._retry import DEFAULT, RetryPolicy
@@ -34,7 +35,6 @@ from zarrstore.errors import (
 from zarrstore.storage import _fsspec_errors as errors
 from zarrstore.storage import _fsspec_http as http
 from zarrstore.storage import _fsspec_s3 as s3
-from zarrstore.storage._concurrent import gather
 from zarrstore.storage._fsspec_calls import (
     Calls,
     LocalFileSystem,

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+from zarrstore._concurrent import gather
 from zarrstore._keys import is_key
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
-from zarrstore.storage._concurrent import gather
 from zarrstore.storage._temporary import is_temporary
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zarrstore._concurrent import gather
 from zarrstore._requests import coalesce, cut_member
 from zarrstore.errors import ByteRequestError
-from zarrstore.storage._concurrent import gather
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

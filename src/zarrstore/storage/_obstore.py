@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from zarrstore._concurrent import gather
 from zarrstore._keys import check_azure_key, is_key
 from zarrstore._requests import span
 from zarrstore._retry import DEFAULT, RetryPolicy, listed
@@ -25,7 +26,6 @@ from zarrstore.errors import (
     UnsupportedOperationError,
 )
 from zarrstore.storage import _obstore_errors as errors
-from zarrstore.storage._concurrent import gather
 from zarrstore.storage._grouped import MAX_COALESCED, MAX_GAP, read_grouped
 from zarrstore.storage._local import LocalStore
 from zarrstore.storage._traffic import CONCURRENCY, Traffic

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from zarrstore.storage._concurrent import finished
+from zarrstore._concurrent import finished
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable

@@ -1,0 +1,45 @@
+"""zarr-python's state machines for stores, as all of ours run them."""
+
+from hypothesis import HealthCheck, assume, settings
+from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine
+
+from zarrstore.errors import KeyConflictError
+
+SETTINGS = settings(
+    max_examples=40,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def hierarchy(make):
+    """A machine for a new store each."""
+
+    class Machine(ZarrHierarchyStateMachine):
+        def __init__(self):
+            super().__init__(make())
+
+    return Machine
+
+
+class NoClashes(ZarrStoreStateMachine):
+    """Passes over examples that want a value and a folder of one name."""
+
+    @property
+    def store(self):
+        return self._store
+
+    @store.setter
+    def store(self, store):
+        self._store = store
+        real = store.set
+
+        def set_(key, data):
+            try:
+                return real(key, data)
+            except KeyConflictError:
+                assume(False)
+
+        store.set = set_
