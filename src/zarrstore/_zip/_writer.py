@@ -116,9 +116,10 @@ class Appender:
         if self._is_torn:
             self.cut()
         self._is_torn = True
-        position = header_end = self.stop
+        position = self.stop
         bare: list[bytes] = []
-        whole: list[bytes] = []
+        whole: list[bytes] = []  # up to the last header
+        data: list[bytes] = []
         members = []
         for key, pieces in values:
             name = key.encode()
@@ -135,12 +136,12 @@ class Appender:
             stop = header_end + sum(map(len, packed))
             member = _member(position, header_end, stop, size, crc, method, name)
             bare += bytes(header_end - position), *packed
-            whole += pack_local(name, member, VALUE, zip64=False), *packed
+            whole += *data, pack_local(name, member, VALUE, zip64=False)
             members.append(member)
-            position = stop
+            position, data = stop, packed
         self._protect(position)
         write_all(self.descriptor, b"".join(bare), self.stop)
-        self._commit(b"".join(whole)[: header_end - self.stop], position)
+        self._commit(b"".join(whole), position)
         return members
 
     def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
