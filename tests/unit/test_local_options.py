@@ -345,9 +345,10 @@ def test_no_call_holds_the_loop(store, megabytes):
     """What the loop's thread does between two turns of an idle task, beside calls of every kind.
 
     Counted in its own processor time, so that neither other processes nor other threads' turns at
-    the interpreter count; `test_cold_values_are_not_read_on_the_loop` is about waiting. A page fault
-    or a collection of garbage may come in between, but not in every attempt.
+    the interpreter count; `test_cold_values_are_not_read_on_the_loop` is about waiting. On a machine with
+    nothing else to do it is less than 500 µs. Page faults may come in between, but not in every attempt.
     """
+    limit = 2e-3  # two cores that run many tests at once are several times slower
     value = bytes(megabytes << 20)
     keys = [f"many/{i}" for i in range(300)]
 
@@ -382,11 +383,47 @@ def test_no_call_holds_the_loop(store, megabytes):
     gc.disable()
     try:
         longest = [asyncio.run(attempt())]
-        while min(longest) >= 500e-6 and len(longest) < 20:
+        while min(longest) >= limit and len(longest) < 20:
             longest.append(asyncio.run(attempt()))
     finally:
         gc.enable()
-    assert min(longest) < 500e-6, longest
+    assert min(longest) < limit, longest
+
+
+@pytest.mark.skipif(not _files.NOWAIT, reason="needs Linux, to read in place what is in the page cache")
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_run_of_reads_in_place_lets_others_go_on(store, monkeypatch, batch):
+    """Another task has its turn after 32 small reads, one by one as well as in a batch."""
+    keys = [f"k/{i}" for i in range(500)]
+    for key in keys:
+        store.set_sync(key, bytes(4096))
+    real, counts = os.preadv, [0]
+
+    def counted(*args):
+        counts[-1] += 1
+        return real(*args)
+
+    async def watch():
+        while True:
+            await asyncio.sleep(0)
+            counts.append(0)
+
+    async def main():
+        assert len(await store.get("k/0")) == 4096
+        watcher = asyncio.ensure_future(watch())
+        await asyncio.sleep(0)  # it has begun
+        monkeypatch.setattr(os, "preadv", counted)
+        if batch:
+            assert None not in await store.get_partial_values(None, [(key, None) for key in keys])
+        else:
+            for key in keys:
+                assert len(await store.get(key)) == 4096
+        monkeypatch.undo()
+        watcher.cancel()
+
+    asyncio.run(main())
+    assert sum(counts) == 500
+    assert max(counts) <= 33
 
 
 def test_cold_values_are_not_read_on_the_loop(store, monkeypatch):
