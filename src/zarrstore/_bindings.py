@@ -34,6 +34,16 @@ class _Bound(Verbs):
     def __init__(self, store: Any) -> None:
         self.of: Callable[[], Any] = weakref.ref(store)
 
+    # As on an event loop; `Inline` has its own.
+
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Hop."""
+        return await _threads.hop(function, *args, abandon=True)
+
 
 class Inline(_Bound):
     """Blocking verbs, called where we are."""
@@ -98,14 +108,6 @@ class Hopping(_Bound):
     """
 
     __slots__ = ()
-
-    async def sleep(self, seconds: float) -> None:
-        """Let other tasks run."""
-        await asyncio.sleep(seconds)
-
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Hop."""
-        return await _threads.hop(function, *args, abandon=True)
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Answer in place if that needs no waiting, else hop."""
@@ -280,13 +282,8 @@ class Staying(Inline):
 
     __slots__ = ()
 
-    async def sleep(self, seconds: float) -> None:
-        """Let other tasks run."""
-        await asyncio.sleep(seconds)
-
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Hop."""
-        return await _threads.hop(function, *args, abandon=True)
+    sleep = _Bound.sleep
+    call = _Bound.call
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Call the store's verb."""
@@ -313,14 +310,6 @@ class Awaiting(_Bound):
     """Verbs that are coroutines already."""
 
     __slots__ = ()
-
-    async def sleep(self, seconds: float) -> None:
-        """Let other tasks run."""
-        await asyncio.sleep(seconds)
-
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Hop."""
-        return await _threads.hop(function, *args, abandon=True)
 
     async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
         """Await the store's verb."""

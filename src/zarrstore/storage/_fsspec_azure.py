@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from zarrstore._verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec_errors import no_container, refused
+from zarrstore.storage._traffic import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BATCH = 256  # what Azure takes in a bulk delete
-_TOKEN = "zarrstorewrite"  # metadata names have to be identifiers here
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
 
@@ -107,7 +107,7 @@ async def create(fs: Any, path: str, value: bytes, token: str) -> None:
             await blob.upload_blob(
                 value,
                 overwrite=False,
-                metadata={"is_directory": "false", _TOKEN: token},
+                metadata={"is_directory": "false", TOKEN: token},
                 max_concurrency=fs.max_concurrency or 1,
                 **fs._timeout_kwargs,
             )
@@ -119,7 +119,7 @@ async def was_written(fs: Any, path: str, token: str) -> bool:
     """Whether a value is the one that a create of ours put there."""
     async with _blob(fs, path) as blob:
         metadata = (await _properties(blob, path)).metadata
-    return bool((metadata or {}).get(_TOKEN) == token)
+    return bool((metadata or {}).get(TOKEN) == token)
 
 
 async def page(

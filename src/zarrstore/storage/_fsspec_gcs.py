@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 from zarrstore._verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec_errors import no_container, refused
+from zarrstore.storage._traffic import TOKEN
 
 BATCH = 100  # what Google takes in a bulk delete
-_TOKEN = "zarrstorewrite"
 _LISTED = "items(name,size),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
@@ -45,12 +45,12 @@ async def look(fs: Any, path: str) -> tuple[int, str | None]:
 
 async def create(fs: Any, path: str, value: bytes, token: str) -> None:
     """Write a value that isn't there, with word of who wrote it."""
-    await fs._pipe_file(path, value, mode="create", metadata={_TOKEN: token})
+    await fs._pipe_file(path, value, mode="create", metadata={TOKEN: token})
 
 
 async def was_written(fs: Any, path: str, token: str) -> bool:
     """Whether a value is the one that a create of ours put there."""
-    return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(_TOKEN) == token)
+    return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(TOKEN) == token)
 
 
 async def page(

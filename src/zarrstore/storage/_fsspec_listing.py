@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from zarrstore._concurrent import gather
 from zarrstore._keys import is_key
-from zarrstore._verbs import Entry
+from zarrstore._verbs import Entry, Verbs
 from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
 from zarrstore.storage._temporary import is_temporary
 
@@ -55,6 +54,9 @@ class Listing:
         @property
         def _kind(self) -> Direct | None: ...
 
+        @cached_property
+        def _plain_loop(self) -> Verbs: ...
+
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
         if self._kind is not None and self._base:
             async for found in self._pages(self._kind, prefix, deep):
@@ -98,11 +100,7 @@ class Listing:
             if more is None:
                 return True
             # What lies there first is no key of ours: somebody's mark of a folder, say.
-        async with aclosing(self._scan(prefix, True, False)) as pages:
-            async for page in pages:
-                if page:
-                    return False
-        return True
+        return await Verbs.is_empty(self._plain_loop, prefix)
 
     async def _page(
         self, kind: Direct, prefix: str, deep: bool, token: str | None, most: int | None = None

@@ -10,10 +10,9 @@ from typing import Any
 
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
+from zarrstore.storage._traffic import TOKEN
 
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
-# Under this name, in a value's metadata, a conditional write leaves word of itself.
-_TOKEN = "zarrstorewrite"
 # More connections than botocore's ten: how many are used is for the store to say.
 _CONNECTIONS = 256
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
@@ -57,14 +56,14 @@ async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
 
 async def create(fs: Any, path: str, value: bytes, token: str) -> None:
     """Write a value that isn't there, with word of who wrote it."""
-    await fs._pipe_file(path, value, mode="create", Metadata={_TOKEN: token})
+    await fs._pipe_file(path, value, mode="create", Metadata={TOKEN: token})
 
 
 async def was_written(fs: Any, path: str, token: str) -> bool:
     """Whether a value is the one that a create of ours put there: it carries the token."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
-    return bool(answer.get("Metadata", {}).get(_TOKEN) == token)
+    return bool(answer.get("Metadata", {}).get(TOKEN) == token)
 
 
 async def page(

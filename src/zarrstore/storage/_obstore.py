@@ -28,7 +28,7 @@ from zarrstore.errors import (
 from zarrstore.storage import _obstore_errors as errors
 from zarrstore.storage._grouped import MAX_COALESCED, MAX_GAP, read_grouped
 from zarrstore.storage._local import LocalStore
-from zarrstore.storage._traffic import CONCURRENCY, Traffic
+from zarrstore.storage._traffic import CONCURRENCY, TOKEN, Traffic
 
 try:
     import obstore
@@ -49,7 +49,6 @@ _PAGE = 1000
 _CLIENTS = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores that keep metadata with a value. Under this name a conditional write leaves word of itself there.
 _MARKING = _CLIENTS - {"HTTPStore"}
-_TOKEN = "zarrstorewrite"
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s\"]*@|\?[^\s\")]*")
 
 
@@ -352,7 +351,7 @@ class ObjectStore(Store):
         async def attempt() -> Any:
             nonlocal tries
             tries += 1
-            answer = await self._put(key, value, mode, {_TOKEN: token} if self._marks else None)
+            answer = await self._put(key, value, mode, {TOKEN: token} if self._marks else None)
             # An attempt before this one may have done it, and its answer been lost.
             return await self._own(key, value, token) if answer is CONFLICT and tries > 1 else answer
 
@@ -385,7 +384,7 @@ class ObjectStore(Store):
             if self._is_absent(error, key):
                 return CONFLICT
             raise self._failed(error, "write", key) from error.__cause__
-        return answer.meta["e_tag"] if answer.attributes.get(_TOKEN) == token else CONFLICT
+        return answer.meta["e_tag"] if answer.attributes.get(TOKEN) == token else CONFLICT
 
     async def _copy(self, source: str, target: str) -> None:
         self._check(source)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Under this name, in a value's metadata, a conditional write leaves word of itself: an identifier, as Azure
+# wants, and lower case, as others make it.
+TOKEN = "zarrstorewrite"
 # How many requests of one store may be under way at once. Servers bear hundreds, and say when it's too many.
 CONCURRENCY = 256
 
