@@ -25,6 +25,7 @@ from pathlib import Path
 import obstore
 import zarr
 import zarr.storage
+from harness import at_once, collect, one_by_one
 from obstore.store import S3Store
 from s3fs import S3FileSystem
 from zarr.abc.store import RangeByteRequest
@@ -86,14 +87,6 @@ async def opened(server):
     )
 
 
-async def at_once(call, keys):
-    await asyncio.gather(*(call(key) for key in keys))
-
-
-async def drain(listing):
-    return [key async for key in listing]
-
-
 class Plants:
     """The data, written beside the stores that are measured."""
 
@@ -117,18 +110,13 @@ def lines(store):
         "get, 40 one by one": lambda: one_by_one(lambda key: store.get(key, PROTOTYPE), KEYS[:40]),
         "set, 400 at once": lambda: at_once(lambda key: store.set(key, BUFFER), KEYS),
         "300 near ranges": lambda: store.get_partial_values(PROTOTYPE, RANGES),
-        "list": lambda: drain(store.list_prefix("many/")),
-        "list_dir": lambda: drain(store.list_dir("many/c")),
+        "list": lambda: collect(store.list_prefix("many/")),
+        "list_dir": lambda: collect(store.list_dir("many/c")),
         "getsize_prefix": lambda: store.getsize_prefix("many"),
         "is_empty": lambda: store.is_empty("many"),
         "delete_dir of 1,000": lambda: store.delete_dir("doomed"),
         URL_LINE: lambda: at_once(lambda key: store.get(key, PROTOTYPE), URL_KEYS),
     }
-
-
-async def one_by_one(call, keys):
-    for key in keys:
-        await call(key)
 
 
 async def prepare(name, store, plants):
