@@ -126,6 +126,8 @@ class Hopping(_Bound):
         """Answer in place what needs no waiting, and share hops for the rest."""
         store = self.of()
         requests = list(requests)
+        if store._reads_together(len(requests), new):
+            return await _threads.hop(store._read_many, requests, new, abandon=True)
         answers: list[Any] = []
         cold: list[int] = []
         turns = store._turns

@@ -25,6 +25,8 @@ and may define these, which otherwise are loops over the ones above:
                                        left to do when others have had their turn
 ``_lists_now()``                       whether ``_scan`` and ``_names`` need no waiting at present
 ``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
+``_reads_together(count, new)``        whether so many reads had better be one call of ``_read_many`` in the
+                                       pool, even where ``_read_now`` could answer them
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None
 ``_names(prefix)``                     pages of names one level below a directory, once each

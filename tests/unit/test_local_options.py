@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from zarrstore.errors import BackendError, RefusedError
-from zarrstore.storage import LocalStore, _files, _sync
+from zarrstore.storage import LocalStore, _files, _ring, _sync
 
 LARGE = np.random.default_rng(1).integers(0, 256, 20_000_003, dtype="B")
 
@@ -393,7 +393,8 @@ def test_no_call_holds_the_loop(store, megabytes):
 @pytest.mark.skipif(not _files.NOWAIT, reason="needs Linux, to read in place what is in the page cache")
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_run_of_reads_in_place_lets_others_go_on(store, monkeypatch, batch):
-    """Another task has its turn after 32 small reads, one by one as well as in a batch."""
+    """Another task has its turn after 32 small reads, one by one as well as in a batch without a ring."""
+    monkeypatch.setattr(_ring, "_refused", True)
     keys = [f"k/{i}" for i in range(500)]
     for key in keys:
         store.set_sync(key, bytes(4096))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -83,6 +84,8 @@ __all__ = [
 
 _keys = partial(map, itemgetter(0))  # of a page of entries
 
+# Of a long list of reads so many are checked, or put into buffers, before other tasks get their turn.
+_STRIDE = 512
 
 # Bound verbs: made anew in each process and for each copy, never pickled, never shared.
 _RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
@@ -314,6 +317,9 @@ class Store(_Base):
         for key, request in requests:
             yield self._read_now(key, request, new)
 
+    def _reads_together(self, count: int, new: Any) -> bool:
+        return False
+
     def _stat_now(self, key: str) -> Any:
         return WAIT
 
@@ -402,12 +408,23 @@ class Store(_Base):
         list of Buffer or None
             In the order asked; None for a missing key.
         """
-        requests = self._parse_requests(key_ranges)
+        verbs = landing(self._loop, prototype)
+        requests: builtins.list[tuple[str, ByteRequest | None]] = []
+        asked = iter(key_ranges)
+        while part := self._parse_requests(islice(asked, _STRIDE)):
+            requests += part
+            if len(part) == _STRIDE:
+                await verbs.sleep(0)
         try:
-            values = await _composites.read_values(landing(self._loop, prototype), requests)
+            values = await _composites.read_values(verbs, requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
-        return wrap_each(values, prototype)
+        buffers: builtins.list[Any] = []
+        while True:
+            buffers += wrap_each(values[len(buffers) : len(buffers) + _STRIDE], prototype)
+            if len(buffers) == len(values):
+                return buffers
+            await verbs.sleep(0)
 
     async def get_ranges(
         self,
