@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import Condition, New, T
 
+# Optional verbs that answer with pages.
+_LISTINGS = ("_names", "_keys")
+
 
 class _Bound(Verbs):
     """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it.
@@ -84,11 +87,11 @@ class Inline(_Bound):
         async def verb(self: Inline, *args: Any) -> Any:
             return getattr(self.of(), attribute)(*args)
 
-        return Inline._names if attribute == "_names" else verb
+        async def listing(self: Inline, prefix: str) -> AsyncIterator[list[str]]:
+            for page in getattr(self.of(), attribute)(prefix):
+                yield page
 
-    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
-        for page in self.of()._names(prefix):
-            yield page
+        return listing if attribute in _LISTINGS else verb
 
 
 def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
@@ -206,16 +209,14 @@ class Hopping(_Bound):
         async def verb(self: Hopping, *args: Any) -> Any:
             return await _threads.hop(getattr(self.of(), attribute), *args, abandon=idle)
 
-        own: dict[str, Callable[..., Any]] = {
-            "_read_many": Hopping.read_many,
-            "_stat": Hopping.stat,
-            "_names": Hopping._names,
-        }
-        return own.get(attribute, verb)
+        def listing(self: Hopping, prefix: str) -> AsyncIterator[list[str]]:
+            store = self.of()
+            return _paged(store, getattr(store, attribute), prefix)
 
-    def _names(self, prefix: str) -> AsyncIterator[list[str]]:
-        store = self.of()
-        return _paged(store, store._names, prefix)
+        if attribute in _LISTINGS:
+            return listing
+        own: dict[str, Callable[..., Any]] = {"_read_many": Hopping.read_many, "_stat": Hopping.stat}
+        return own.get(attribute, verb)
 
 
 def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
@@ -341,10 +342,10 @@ class Awaiting(_Bound):
         async def verb(self: Awaiting, *args: Any) -> Any:
             return await getattr(self.of(), attribute)(*args)
 
-        def names(self: Awaiting, prefix: str) -> Any:
-            return self.of()._names(prefix)
+        def listing(self: Awaiting, prefix: str) -> Any:
+            return getattr(self.of(), attribute)(prefix)
 
-        return names if attribute == "_names" else verb
+        return listing if attribute in _LISTINGS else verb
 
 
 def bind_class(binding: Any, store_class: type) -> Any:
@@ -434,4 +435,5 @@ class Gated(Wrapped):
     read_versioned = _passed("read_versioned")
     stat = _passed("stat")
     names = _passed("names")
+    keys = _passed("keys")
     is_empty = _passed("is_empty")

@@ -6,7 +6,6 @@ to awaited ones they run on an event loop.
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._requests import coalesce, cut_member
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from zarrstore._requests import ByteRequest
-    from zarrstore._verbs import Entry, Verbs
+    from zarrstore._verbs import Verbs
 
 
 async def size_below(verbs: Verbs, prefix: str) -> int:
@@ -30,30 +29,6 @@ async def size_below(verbs: Verbs, prefix: str) -> int:
                 size = (await verbs.stat(entry.key) or entry).size or 0
             total += size
     return total
-
-
-async def keys_below(verbs: Verbs, prefix: str) -> AsyncIterator[str]:
-    """All keys below a directory, as they come."""
-    async with aclosing(verbs.scan(prefix, True, False)) as pages:  # type: ignore[type-var]
-        async for page in pages:
-            for entry in page:
-                yield entry.key
-
-
-async def entries_below(verbs: Verbs, prefix: str) -> AsyncIterator[Entry]:
-    """All entries below a directory, with sizes, as they come."""
-    async with aclosing(verbs.scan(prefix, True, True)) as pages:  # type: ignore[type-var]
-        async for page in pages:
-            for entry in page:
-                yield entry
-
-
-async def names_in(verbs: Verbs, prefix: str) -> AsyncIterator[str]:
-    """Names of keys and directories one level below a directory, once each."""
-    async with aclosing(verbs.names(prefix)) as pages:  # type: ignore[type-var]
-        async for page in pages:
-            for name in page:
-                yield name
 
 
 async def create(verbs: Verbs, key: str, pieces: Any, *, atomic: bool) -> bool:

@@ -21,18 +21,13 @@ class Items(Generic[T]):
     ----------
     pages : callable
         Starts the listing; called with the first step, as a generator's body is.
-    items : callable, optional
-        What to give out of a page; the page itself by default.
     """
 
-    __slots__ = ("_items", "_page", "_pages", "_start")
+    __slots__ = ("_page", "_pages", "_start")
 
-    def __init__(
-        self, pages: Callable[[], AsyncIterator[Any]], items: Callable[[Any], Iterable[T]] = iter
-    ) -> None:
+    def __init__(self, pages: Callable[[], AsyncIterator[Iterable[T]]]) -> None:
         self._start = pages
-        self._items = items
-        self._pages: AsyncIterator[Any] | None = None
+        self._pages: AsyncIterator[Iterable[T]] | None = None
         self._page: Iterator[T] = iter(())
 
     def __aiter__(self) -> Items[T]:
@@ -44,7 +39,7 @@ class Items(Generic[T]):
         if self._pages is None:
             self._pages = self._start()
         while True:
-            self._page = iter(self._items(await self._pages.__anext__()))
+            self._page = iter(await self._pages.__anext__())
             for item in self._page:
                 return item
 

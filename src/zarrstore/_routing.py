@@ -141,6 +141,10 @@ class Routed(Verbs):
         """List names by the scan if a listing is overridden."""
         return Verbs.names(self, prefix) if self._changed("scan") else self.plain.names(prefix)
 
+    def keys(self, prefix: str) -> AsyncIterator[list[str]]:
+        """List keys by the scan if a listing is overridden."""
+        return Verbs.keys(self, prefix) if self._changed("scan") else self.plain.keys(prefix)
+
     async def is_empty(self, prefix: str) -> bool:
         """Look by the scan if a listing is overridden."""
         return await (Verbs.is_empty(self, prefix) if self._changed("scan") else self.plain.is_empty(prefix))

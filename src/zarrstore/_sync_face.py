@@ -248,17 +248,17 @@ class SyncFace:
 
     def list_sync(self) -> Iterator[str]:
         """Blocking form of `list`: an iterator that lists as it is consumed."""
-        return self._iterate(_composites.keys_below, "")
+        return self._iterate(lambda verbs, directory: verbs.keys(directory), "")
 
     def list_prefix_sync(self, prefix: str) -> Iterator[str]:
         """Blocking form of `list_prefix`: an iterator that lists as it is consumed."""
-        return self._iterate(_composites.keys_below, prefix)
+        return self._iterate(lambda verbs, directory: verbs.keys(directory), prefix)
 
     def list_dir_sync(self, prefix: str) -> Iterator[str]:
         """Blocking form of `list_dir`: an iterator that lists as it is consumed."""
-        return self._iterate(_composites.names_in, prefix)
+        return self._iterate(lambda verbs, directory: verbs.names(directory), prefix)
 
-    def _iterate(self, listing: Callable[[Verbs, str], AsyncIterator[T]], prefix: str) -> Iterator[T]:
+    def _iterate(self, listing: Callable[[Verbs, str], AsyncIterator[list[T]]], prefix: str) -> Iterator[T]:
         directory = self._listed(prefix)
         verbs = self._inline if self._blocks else self._loop
         run = drive if self._blocks else _threads.run_on_io
@@ -280,17 +280,15 @@ class SyncFace:
         return json.loads(self._get_bytes_sync(key, prototype=prototype, byte_range=byte_range))
 
 
-def _pull(store: object, listing: AsyncIterator[T], run: Callable[..., Any]) -> Iterator[T]:
-    """Iterate over an async listing of a store from blocking code; leaving early closes it."""
+def _pull(store: object, pages: AsyncIterator[list[T]], run: Callable[..., Any]) -> Iterator[T]:
+    """Iterate over a store's listing in pages from blocking code; leaving early closes it."""
     try:
-        while True:
-            try:
-                yield run(_next(listing))
-            except StopAsyncIteration:
-                return
+        while (page := run(_next(pages))) is not None:
+            yield from page
     finally:
-        run(listing.aclose())  # type: ignore[attr-defined]
+        if (close := getattr(pages, "aclose", None)) is not None:
+            run(close())
 
 
-async def _next(listing: AsyncIterator[T]) -> T:
-    return await listing.__anext__()
+async def _next(pages: AsyncIterator[list[T]]) -> list[T] | None:
+    return await anext(pages, None)

@@ -90,7 +90,30 @@ def wrap_each(values: Iterable[Any], prototype: Any) -> list[Any]:
 def _maker(made: Any) -> Callable[[Any], Any]:
     maker = _makers.get(made)
     if maker is None:
-        # Buffers on a device don't take the host's arrays as they are.
-        maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
+        if made.__module__ == "zarr.core.buffer.cpu":
+            maker = _unchecked(made)
+        else:
+            # Buffers on a device don't take the host's arrays as they are.
+            maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
         _makers[made] = maker
     return maker
+
+
+def _unchecked(made: Any) -> Callable[[Any], Any]:
+    """Make a maker of zarr-python's buffers that spares each array the checks that verbs' answers pass.
+
+    Those take 0.3 µs, a tenth of a small read. Should a buffer be more than its array one day, the checks
+    come back by themselves.
+    """
+    sample = np.empty(1, np.uint8)
+    state = vars(made(sample))
+    if state.pop("_data", None) is not sample or state:
+        return made  # type: ignore[no-any-return]
+    new = object.__new__
+
+    def make(array: Any) -> Any:
+        buffer = new(made)
+        buffer._data = array
+        return buffer
+
+    return make

@@ -7,13 +7,13 @@ import pytest
 from zarrstore._items import Items
 
 
-def collected(pages, **options):
+def collected(pages):
     async def source():
         for page in pages:
             yield page
 
     async def run():
-        return [item async for item in Items(source, **options)]
+        return [item async for item in Items(source)]
 
     return asyncio.run(run())
 
@@ -21,10 +21,6 @@ def collected(pages, **options):
 @pytest.mark.parametrize("pages", [[], [[]], [[1]], [[], [1, 2], [], [], [3], []]])
 def test_pages_are_told_in_order_and_empty_ones_passed_over(pages):
     assert collected(pages) == [item for page in pages for item in page]
-
-
-def test_what_to_tell_of_a_page_can_be_chosen():
-    assert collected([["ab", "cd"]], items=lambda page: [text[0] for text in page]) == ["a", "c"]
 
 
 def test_nothing_starts_before_the_first_step_and_the_end_stays_the_end():

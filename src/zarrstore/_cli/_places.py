@@ -38,10 +38,9 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
     than an empty store.
     """
     empty = True
-    for page in store._iterate(partial(_pages, deep, sizes), prefix):
-        for entry in page:
-            empty = False
-            yield entry
+    for entry in store._iterate(partial(_pages, deep, sizes), prefix):
+        empty = False
+        yield entry
     if empty:
         raise KeyNotFoundError(
             "no key lies here.", store=store, key=prefix or None, cure="Is the URL spelt right?"

@@ -6,6 +6,7 @@ behind it lie. Its reads share nothing but those, so threads and forked children
 
 from __future__ import annotations
 
+import os
 from copy import copy
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -58,6 +59,8 @@ _IN_PLACE = 1 << 17
 # A header is read with this many bytes of extra fields, which nearly always is enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
+# Looked up once: it is called for nearly every read. Windows has none, and reads in other ways.
+_preadv: Any = getattr(os, "preadv", None)
 
 
 class View:
@@ -88,6 +91,7 @@ class View:
         self.size = size
         # All of the source, when it is mapped into memory: reads are slices of it then.
         self.mapped: Any = None
+        self._file = source if isinstance(source, FileSource) and _preadv is not None else None
 
     @property
     def is_closed(self) -> bool:
@@ -149,6 +153,40 @@ class View:
         view = copy(self)
         view.source = FetchedSource(source, parts)
         return view
+
+    def read_plain(self, key: str, wait: bool) -> Any:
+        """Read a whole member of an archive in a file as nearly all are read: by one call.
+
+        Parameters
+        ----------
+        key : str
+            Which one.
+        wait : bool
+            Whether it may wait for the medium.
+
+        Returns
+        -------
+        array, None or WAIT
+            None if there is no such member; `WAIT` if that call alone doesn't do, as for what is
+            compressed, or large, or read for the first time.
+        """
+        index = self.index
+        row = index.rows.get(key)
+        if row is None:
+            return None
+        file = self._file
+        if type(row) is not int or file is None or self.mapped is not None or not (wait or file.in_place):
+            return WAIT
+        directory: Any = index.directory
+        start, size = directory.starts[row], directory.sizes[row]
+        if not start or not directory.plain[row] or not 0 < size <= _IN_PLACE:
+            return WAIT
+        memory = host_memory(size)
+        try:
+            count = _preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
+        except OSError:
+            return WAIT
+        return memory if count == size else WAIT
 
     def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
         """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""

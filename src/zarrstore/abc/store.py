@@ -5,10 +5,9 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from itertools import islice
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarrstore import _composites, _foreign
@@ -82,8 +81,6 @@ __all__ = [
     "span",
 ]
 
-_keys = partial(map, itemgetter(0))  # of a page of entries
-
 # Of a long list of reads so many are checked, or put into buffers, before other tasks get their turn.
 _STRIDE = 512
 
@@ -115,7 +112,8 @@ class Store(_Base):
     _never_blocks: ClassVar[bool] = False
     # The classes that bind them to the calling thread and to an event loop.
     _bindings: ClassVar[tuple[Any, Any]]
-    # Calls in place that an event loop still bears before other tasks get their turn.
+    # Calls in place that an event loop bears before other tasks get their turn, and how many it still does.
+    _allowance: ClassVar[int] = TURNS
     _turns: int = TURNS
 
     supports_writes: bool = True
@@ -308,6 +306,11 @@ class Store(_Base):
         # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
         return self._blocks
 
+    async def _give_turn(self) -> None:
+        """Let other tasks run, after as many calls in place as an event loop bears."""
+        self._turns = self._allowance
+        await self._plain_loop.sleep(0)
+
     # What the verbs of these names would answer if that needs no waiting.
 
     def _read_now(self, key: str, request: ByteRequest | None, new: Any) -> Any:
@@ -383,10 +386,17 @@ class Store(_Base):
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            verbs = self._plain_loop
             if prototype is not None and prototype.buffer not in ON_HOST:
-                verbs = landing(verbs, prototype)
-            value = await verbs.read(key, byte_range, host_memory)
+                value = await landing(self._plain_loop, prototype).read(key, byte_range, host_memory)
+            else:
+                # As the bound verb would, but a coroutine less for each value that is at hand.
+                value = self._read_now(key, byte_range, host_memory)
+                if value is WAIT:
+                    value = await self._plain_loop.read(key, byte_range, host_memory)
+                else:
+                    self._turns -= 1 if value is None else 1 + (len(value) >> 13)
+                    if self._turns < 0:
+                        await self._give_turn()
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
@@ -676,7 +686,7 @@ class Store(_Base):
 
     def list(self) -> AsyncIterator[str]:
         """Yield all keys, unordered."""
-        return Items(lambda: self._plain_loop.scan(self._listed(""), True, False), _keys)
+        return Items(lambda: self._plain_loop.keys(self._listed("")))
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield all keys below a directory, relative to the root, unordered.
@@ -686,7 +696,7 @@ class Store(_Base):
         prefix : str
             The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
         """
-        return Items(lambda: self._plain_loop.scan(self._listed(prefix), True, False), _keys)
+        return Items(lambda: self._plain_loop.keys(self._listed(prefix)))
 
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of keys and directories one level below a directory, once each.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -341,6 +342,13 @@ class MemoryStore(Store):
             known = set(keys)
             keys += [name for name in folders if name not in known]
         yield keys
+
+    def _keys(self, prefix: str) -> Iterator[list[str]]:
+        keys = self._data.below(prefix)
+        page = list(islice(keys, _FIRST_PAGE))
+        while page:
+            yield page
+            page = list(islice(keys, _PAGE))
 
     def _copy(self, source: str, target: str) -> None:
         value = self._read(source, None, None)

@@ -104,6 +104,12 @@ class SubStore(WrapperStore[T_Store]):
     def _names(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
         return below.names(self._prefix + prefix)
 
+    async def _keys(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
+        skip = len(self._prefix)
+        async with aclosing(below.keys(self._prefix + prefix)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                yield [key[skip:] for key in page]
+
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         skip = len(self._prefix)
         async with aclosing(below.scan(self._prefix + prefix, deep, sizes)) as pages:  # type: ignore[type-var]

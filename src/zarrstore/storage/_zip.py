@@ -239,7 +239,12 @@ class ZipStore(Store):
     # -- reading ----------------------------------------------------------------------------------
 
     def _read(self, key: str, request: Any, new: Any) -> Any:
-        return self._read_from(self._view(), key, request, new)
+        view = self._view()
+        if request is None and new is host_memory and not self._verify:
+            value = view.read_plain(key, True)
+            if value is not WAIT:
+                return value
+        return self._read_from(view, key, request, new)
 
     def _read_from(self, view: View, key: str, request: Any, new: Any) -> Any:
         member = view.index.find(key)
@@ -252,10 +257,14 @@ class ZipStore(Store):
         view = self._archive.view
         if view is None:
             return WAIT
+        if request is None and new is host_memory and not self._verify:
+            value = view.read_plain(key, False)
+            if value is not WAIT:
+                return value
+        source = view.source
         member = view.index.find(key)
         if member is None:
             return None
-        source = view.source
         if self._verify or new is not host_memory or not isinstance(source, FileSource):
             return WAIT
         if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
@@ -295,6 +304,9 @@ class ZipStore(Store):
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
         yield self._view().index.names(prefix)
+
+    def _keys(self, prefix: str) -> Iterator[list[str]]:
+        return self._view().index.below(prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
