@@ -7,18 +7,15 @@ The directory's numbers stay in numpy arrays, a few tens of bytes a member; keys
 from __future__ import annotations
 
 import threading
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from zarrstore._keys import is_key
+from zarrstore._tree import Tree
 from zarrstore._zip._format import CENTRAL, ENCRYPTED, FULL32, STORED, UTF8, Member, find_extra
 from zarrstore.errors import CorruptError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _RECORD = np.dtype(
     [
@@ -56,9 +53,6 @@ _MEMBER = np.dtype(
     align=True,  # else Python's memory views can't read it
 )
 _UNICODE_PATH = 0x7075
-
-# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
-PAGE = 1000
 
 
 class Directory:
@@ -253,7 +247,7 @@ class Index:
         self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
         self.lock = threading.RLock()
         self._row: Any = None if directory is None else directory.members.item
-        self._tree: dict[str, dict[str, None]] | None = None
+        self._tree: Tree | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -278,14 +272,14 @@ class Index:
         """Let a key mean a member."""
         with self.lock:
             if self._tree is not None and key not in self.rows:
-                self._graft(self._tree, key)
+                _graft(self._tree, key)
             self.rows[key] = member
 
     def drop(self, key: str) -> None:
         """Forget a key."""
         with self.lock:
             if self.rows.pop(key, None) is not None and self._tree is not None:
-                self._prune(self._tree, key)
+                self._tree.discard(key)
 
     def drop_below(self, prefix: str) -> None:
         """Forget all below a directory, names that are no keys included."""
@@ -299,106 +293,18 @@ class Index:
         """Whether a listing needs no more than to look."""
         return self._tree is not None
 
-    def first_below(self, prefix: str) -> str | None:
-        """Return a key below a directory, or None; even a long directory costs no copy of it."""
-        tree = self.tree()
-        while True:
-            found = list(islice(tree.get(prefix, ()), 1))  # a single step, so that threads may change it
-            if not found:
-                return None
-            prefix += found[0]
-            if prefix[-1] != "/":
-                return prefix
-
-    def tree(self) -> dict[str, dict[str, None]]:
-        """Return the names one level below each directory, built by the first listing.
-
-        A directory's name ends in ``/`` here. A listing costs no text then, which for a directory of a
-        thousand names is a third of its time.
-        """
+    def tree(self) -> Tree:
+        """Return the tree of the keys, built by the first listing."""
         tree = self._tree
         if tree is None:
             with self.lock:
                 tree = self._tree
                 if tree is None:
-                    tree = {}
+                    tree = Tree()
                     for name in self.rows:
-                        self._graft(tree, name)
+                        _graft(tree, name)
                     self._tree = tree
         return tree
-
-    @staticmethod
-    def _graft(tree: dict[str, dict[str, None]], path: str) -> None:
-        cut = path.rfind("/") + 1
-        parent, name = path[:cut], path[cut:]
-        children = tree.get(parent)
-        if children is not None:
-            # A parent that has children is in the grammar, so only the last segment needs a look.
-            if _is_name(name):
-                children[name] = None
-            return
-        if not is_key(path):
-            return
-        while True:
-            children = tree.get(parent)
-            if children is not None:
-                children[name] = None
-                return
-            tree[parent] = {name: None}
-            if not parent:
-                return
-            cut = parent.rfind("/", 0, len(parent) - 1) + 1
-            parent, name = parent[:cut], parent[cut:]
-
-    @staticmethod
-    def _prune(tree: dict[str, dict[str, None]], path: str) -> None:
-        while path:
-            cut = path.rfind("/", 0, len(path) - 1) + 1
-            parent, name = path[:cut], path[cut:]
-            children = tree.get(parent)
-            if children is None or name not in children:
-                return
-            del children[name]
-            if children:
-                return
-            del tree[parent]
-            path = parent
-
-    def within(self, prefix: str) -> list[str]:
-        """Keys and directories one level below a directory; a directory's ends in ``/``."""
-        return [prefix + name for name in list(self.tree().get(prefix, ()))]
-
-    def names(self, prefix: str) -> list[str]:
-        """Names one level below a directory, once each."""
-        names = list(self.tree().get(prefix, ()))
-        # Where there are directories, a key may share a name with one. One step tells if there are any.
-        if "/" in "".join(names):
-            names = list(dict.fromkeys([name.removesuffix("/") for name in names]))
-        return names
-
-    def below(self, prefix: str) -> Iterator[list[str]]:
-        """Pages of all keys below a directory, from a snapshot of each directory on the way."""
-        first = self.first_below(prefix)
-        if first is None:
-            return
-        # Whoever asks only whether there is a key takes no more than this page.
-        yield [first]
-        first_in = first[: first.rfind("/") + 1]
-        tree = self.tree()
-        page: list[str] = []
-        pending = [prefix]
-        while pending:
-            inside = pending.pop()
-            names = list(tree.get(inside, ()))
-            keys = [inside + name for name in names if name[-1] != "/"]
-            if len(keys) < len(names):
-                pending += [inside + name for name in names if name[-1] == "/"]
-            page += keys if inside != first_in else [key for key in keys if key != first]
-            if len(page) >= PAGE:
-                yield from pages(page)
-                page = []
-        if page:
-            yield page
 
     def live_rows(self) -> Any:
         """Which rows of the directory still count, as an array of truth values."""
@@ -415,9 +321,12 @@ class Index:
             return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
 
 
-def pages(paths: list[str]) -> Iterator[list[str]]:
-    """Cut a listing into pages."""
-    return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
+def _graft(tree: Tree, path: str) -> None:
+    """Add a name to a tree if it is a key."""
+    cut = path.rfind("/") + 1
+    # A directory that has names is in the grammar, so only the last segment needs a look.
+    if _is_name(path[cut:]) if path[:cut] in tree else is_key(path):
+        tree.add(path)
 
 
 def _is_name(text: str) -> bool:

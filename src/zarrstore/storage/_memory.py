@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -14,6 +13,7 @@ import numpy as np
 from zarrstore._foreign import is_buffer
 from zarrstore._keys import is_key
 from zarrstore._requests import span
+from zarrstore._tree import Tree, pages
 from zarrstore._values import as_pieces
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts
 from zarrstore.abc.store import Store
@@ -22,11 +22,6 @@ from zarrstore.errors import DetachedError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
-
-# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
-# The first one is small: whoever asks only whether there is a key takes no more.
-_PAGE = 1000
-_FIRST_PAGE = 16
 
 # The data of this process by token, so that a store that is pickled and comes back is itself again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
@@ -40,21 +35,10 @@ class _Kept(cpu.Buffer):
     version: int
 
 
-class _Folder:
-    """What lies one level below a directory: names of keys, and of directories."""
-
-    __slots__ = ("folders", "keys")
-
-    def __init__(self) -> None:
-        self.keys: dict[str, None] = {}
-        self.folders: dict[str, None] = {}
-
-
 class _Data:
     """What stores on the same memory share: a mapping from keys to buffers, a tree of its keys, a lock.
 
-    The tree knows each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key. It is kept only for a
-    mapping of our own: a caller's may change behind our back.
+    The tree is kept only for a mapping of our own: a caller's may change behind our back.
     """
 
     def __init__(
@@ -62,7 +46,7 @@ class _Data:
     ) -> None:
         self.own = mapping is None
         self.values: MutableMapping[str, Any] = {} if mapping is None else mapping
-        self.tree: dict[str, _Folder] = {}
+        self.tree = Tree()
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
@@ -71,47 +55,22 @@ class _Data:
 
     def put(self, key: str, buffer: Any) -> None:
         if self.own and key not in self.values:
-            self._graft(key)
+            self.tree.add(key)
         self.clock += 1
         buffer.version = self.clock
         self.values[key] = buffer
 
     def drop(self, key: str) -> None:
         if self.values.pop(key, None) is not None and self.own:
-            self._prune(key)
+            self.tree.discard(key)
 
-    def _graft(self, key: str) -> None:
-        tree = self.tree
-        cut = key.rfind("/") + 1
-        inside = key[:cut]
-        folder = tree.get(inside)
-        if folder is None:
-            folder = tree[inside] = _Folder()
-            while inside:
-                above = inside.rfind("/", 0, -1) + 1
-                name, inside = inside[above:-1], inside[:above]
-                parent = tree.get(inside)
-                if parent is not None:
-                    parent.folders[name] = None
-                    break
-                parent = tree[inside] = _Folder()
-                parent.folders[name] = None
-        folder.keys[key[cut:]] = None
-
-    def _prune(self, key: str) -> None:
-        tree = self.tree
-        cut = key.rfind("/") + 1
-        inside = key[:cut]
-        folder = tree[inside]
-        del folder.keys[key[cut:]]
-        while not folder.keys and not folder.folders:
-            del tree[inside]
-            if not inside:
-                return
-            above = inside.rfind("/", 0, -1) + 1
-            name, inside = inside[above:-1], inside[:above]
-            folder = tree[inside]
-            del folder.folders[name]
+    def drop_below(self, directory: str) -> None:
+        values = self.values
+        for page in self.below(directory):
+            for key in page:
+                values.pop(key, None)
+        if self.own:
+            self.tree.discard_below(directory)
 
     def version(self, key: str) -> str:
         buffer = self.values[key]
@@ -119,34 +78,22 @@ class _Data:
         number = getattr(buffer, "version", None)
         return f"{id(buffer):x}" if number is None else str(number)
 
-    def below(self, prefix: str) -> Iterator[str]:
-        """All keys below a directory, from a snapshot of each directory."""
-        if not self.own:
-            yield from [key for key in list(self.values) if key.startswith(prefix) and is_key(key)]
-            return
-        pending = [prefix]
-        while pending:
-            inside = pending.pop()
-            folder = self.tree.get(inside)
-            if folder is not None:
-                pending += [f"{inside}{name}/" for name in list(folder.folders)]
-                for name in list(folder.keys):
-                    yield inside + name
-
-    def within(self, prefix: str) -> tuple[list[str], list[str]]:
-        """Names of keys, and of directories, one level below a directory."""
+    def below(self, prefix: str) -> Iterator[list[str]]:
+        """Pages of all keys below a directory."""
         if self.own:
-            folder = self.tree.get(prefix)
-            return ([], []) if folder is None else (list(folder.keys), list(folder.folders))
-        keys: list[str] = []
-        folders: dict[str, None] = {}
-        for key in self.below(prefix):
-            name, inner, _ = key[len(prefix) :].partition("/")
-            if inner:
-                folders[name] = None
-            else:
-                keys.append(name)
-        return keys, list(folders)
+            return self.tree.below(prefix)
+        return pages([key for key in list(self.values) if key.startswith(prefix) and is_key(key)])
+
+    def within(self, prefix: str) -> list[str]:
+        """Names one level below a directory; a directory's ends in ``/``."""
+        if self.own:
+            return self.tree.within(prefix)
+        names: dict[str, None] = {}
+        for page in self.below(prefix):
+            for key in page:
+                name, inner, _ = key[len(prefix) :].partition("/")
+                names[name + inner] = None
+        return list(names)
 
 
 class MemoryStore(Store):
@@ -305,50 +252,31 @@ class MemoryStore(Store):
     def _remove_below(self, prefix: str) -> None:
         data = self._data
         with data.lock:
-            for key in list(data.below(prefix)):
-                data.drop(key)
+            data.drop_below(prefix)
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-        data = self._data
-        if not deep:
-            keys, folders = data.within(prefix)
-            yield [Entry(f"{prefix}{name}/") for name in folders] + [
-                Entry(key, size) for name in keys if (size := self._size_of(key := prefix + name)) is not None
-            ]
-            return
-        page: list[Entry] = []
-        limit = _FIRST_PAGE
-        for key in data.below(prefix):
-            if sizes:
-                buffer = data.values.get(key)
-                if buffer is None:
-                    continue
-                page.append(Entry(key, len(buffer)))
+        for page in self._data.below(prefix) if deep else pages(self._data.within(prefix)):
+            keys = page if deep else [prefix + name for name in page]
+            if sizes or not deep:
+                entries = [(key, None if key[-1] == "/" else self._size_of(key)) for key in keys]
+                # What was removed while we looked is left out.
+                yield [Entry(key, size) for key, size in entries if size is not None or key[-1] == "/"]
             else:
-                page.append(tuple.__new__(Entry, (key, None, None)))
-            if len(page) >= limit:
-                yield page
-                page, limit = [], _PAGE
-        if page:
-            yield page
+                yield [tuple.__new__(Entry, (key, None, None)) for key in keys]
 
     def _size_of(self, key: str) -> int | None:
         buffer = self._data.values.get(key)
         return None if buffer is None else len(buffer)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        keys, folders = self._data.within(prefix)
-        if folders:
-            known = set(keys)
-            keys += [name for name in folders if name not in known]
-        yield keys
+        data = self._data
+        if data.own:
+            yield data.tree.names(prefix)
+        else:
+            yield list(dict.fromkeys([name.removesuffix("/") for name in data.within(prefix)]))
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
-        keys = self._data.below(prefix)
-        page = list(islice(keys, _FIRST_PAGE))
-        while page:
-            yield page
-            page = list(islice(keys, _PAGE))
+        return self._data.below(prefix)
 
     def _copy(self, source: str, target: str) -> None:
         value = self._read(source, None, None)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from zarrstore._threads import hop
+from zarrstore._tree import pages
 from zarrstore._verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
 from zarrstore._zip._archive import Archive, alive
-from zarrstore._zip._index import pages
 from zarrstore._zip._source import FileSource, ObjectSource, StoreSource
 from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
@@ -299,14 +299,19 @@ class ZipStore(Store):
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         index = self._view().index
-        for page in index.below(prefix) if deep else pages(index.within(prefix)):
-            yield _entries(page, index, sizes)
+        tree = index.tree()
+        if deep:
+            for page in tree.below(prefix):
+                yield _entries(page, index, sizes)
+        else:
+            for page in pages(tree.within(prefix)):
+                yield _entries([prefix + name for name in page], index, sizes)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        yield self._view().index.names(prefix)
+        yield self._view().index.tree().names(prefix)
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
-        return self._view().index.below(prefix)
+        return self._view().index.tree().below(prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -354,7 +359,7 @@ class ZipStore(Store):
         if not prefix:
             with _Named(self, "clear", None):
                 self._archive.clear()
-        elif self._view().index.first_below(prefix) is not None:
+        elif self._view().index.tree().first_below(prefix) is not None:
             self._check_deletes(prefix)
             with _Named(self, "delete all of", prefix):
                 self._archive.remove_below(prefix)

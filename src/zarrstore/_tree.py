@@ -1,0 +1,118 @@
+"""Names one level below each directory of a set of keys, so that listings cost what they return."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
+PAGE = 1000
+
+
+class Tree:
+    """Names one level below each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key.
+
+    A directory's name ends in ``/``, so a key and a directory may share one. Names are kept as they are
+    listed, since making text of paths is a third of a listing's time. Whoever changes a tree holds a lock;
+    readers need none: each takes a directory's names in one step.
+    """
+
+    __slots__ = ("_inside",)
+
+    def __init__(self) -> None:
+        self._inside: dict[str, dict[str, None]] = {}
+
+    def __contains__(self, directory: str) -> bool:
+        return directory in self._inside
+
+    def add(self, path: str) -> None:
+        """Add a key, and the directories that lead to it."""
+        inside = self._inside
+        cut = path.rfind("/") + 1
+        while True:
+            parent = path[:cut]
+            names = inside.get(parent)
+            if names is not None:
+                names[path[cut:]] = None
+                return
+            inside[parent] = {path[cut:]: None}
+            if not cut:
+                return
+            path = parent
+            cut = path.rfind("/", 0, cut - 1) + 1
+
+    def discard(self, path: str) -> None:
+        """Remove a key, or an empty directory, and the directories that are empty without it."""
+        inside = self._inside
+        while path:
+            cut = path.rfind("/", 0, len(path) - 1) + 1
+            parent = path[:cut]
+            names = inside.get(parent)
+            if names is None or path[cut:] not in names:
+                return
+            del names[path[cut:]]
+            if names:
+                return
+            del inside[parent]
+            path = parent
+
+    def discard_below(self, directory: str) -> None:
+        """Remove a directory and all below it."""
+        pending = [directory]
+        while pending:
+            inside = pending.pop()
+            names = self._inside.pop(inside, ())
+            pending += [inside + name for name in names if name[-1] == "/"]
+        self.discard(directory)
+
+    def within(self, directory: str) -> list[str]:
+        """Return the names one level below a directory; a directory's ends in ``/``."""
+        return list(self._inside.get(directory, ()))
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names one level below a directory, once each."""
+        names = self.within(directory)
+        # Where there are directories, a key may share a name with one. One step tells if there are any.
+        if "/" in "".join(names):
+            names = list(dict.fromkeys([name.removesuffix("/") for name in names]))
+        return names
+
+    def first_below(self, directory: str) -> str | None:
+        """Return a key below a directory, or None; even a long directory costs no copy of it."""
+        while True:
+            found = list(islice(self._inside.get(directory, ()), 1))
+            if not found:
+                return None
+            directory += found[0]
+            if directory[-1] != "/":
+                return directory
+
+    def below(self, directory: str) -> Iterator[list[str]]:
+        """Yield pages of all keys below a directory, from a snapshot of each directory on the way."""
+        first = self.first_below(directory)
+        if first is None:
+            return
+        yield [first]  # whoever asks only whether there is a key takes no more than this page
+        first_in = first[: first.rfind("/") + 1]
+        page: list[str] = []
+        pending = [directory]
+        while pending:
+            inside = pending.pop()
+            names = self.within(inside)
+            keys = [inside + name for name in names if name[-1] != "/"]
+            if len(keys) < len(names):
+                pending += [inside + name for name in names if name[-1] == "/"]
+            page += keys if inside != first_in else [key for key in keys if key != first]
+            if len(page) >= PAGE:
+                yield from pages(page)
+                page = []
+        if page:
+            yield page
+
+
+def pages(paths: list[str]) -> Iterator[list[str]]:
+    """Cut a listing into pages."""
+    return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
