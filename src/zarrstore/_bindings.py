@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarrstore import _threads
 from zarrstore._concurrent import gather
-from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, TURNS, WAIT, Entry, Verbs, drive, host_memory
+from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, WAIT, Entry, Verbs, drive, host_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -121,7 +121,7 @@ class Hopping(_Bound):
         # A turn is a small read; large ones count for as many as they take the time of.
         store._turns -= 1 if value is None else 1 + (len(value) >> 13)
         if store._turns < 0:
-            store._turns = TURNS
+            store._turns = store._allowance
             await asyncio.sleep(0)
         return value
 
@@ -142,7 +142,7 @@ class Hopping(_Bound):
                     continue
                 turns -= 1 if value is None else 1 + (len(value) >> 13)
                 if turns < 0:
-                    turns = store._turns = TURNS
+                    turns = store._turns = store._allowance
                     await asyncio.sleep(0)
         store._turns = turns
         if cold:
@@ -168,7 +168,7 @@ class Hopping(_Bound):
             if answer is not WAIT:
                 store._turns -= 2
                 if store._turns < 0:
-                    store._turns = TURNS
+                    store._turns = store._allowance
                     await asyncio.sleep(0)
                 return answer
             if hasattr(store, "_write_many"):
@@ -184,7 +184,7 @@ class Hopping(_Bound):
             return entry
         store._turns -= 1
         if store._turns < 0:
-            store._turns = TURNS
+            store._turns = store._allowance
             await asyncio.sleep(0)
         return found  # type: ignore[no-any-return]
 
@@ -249,7 +249,7 @@ async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> 
             # As many lines as a small read takes the time of are a turn.
             store._turns -= 1 + (len(page) >> 4)
             if store._turns < 0:
-                store._turns = TURNS
+                store._turns = store._allowance
                 await asyncio.sleep(0)
         return
     iterator = await _threads.hop(_begin, verb, *args)
@@ -293,7 +293,7 @@ class Staying(Inline):
         store = self.of()
         store._turns -= 1
         if store._turns < 0:
-            store._turns = 4 * TURNS  # a call in memory takes a quarter of a small read's time
+            store._turns = store._allowance
             await asyncio.sleep(0)
         return store._read(key, request, new)
 
@@ -304,7 +304,7 @@ class Staying(Inline):
             pieces = [piece async for piece in pieces]
         store._turns -= 1
         if store._turns < 0:
-            store._turns = 4 * TURNS  # a call in memory takes a quarter of a small read's time
+            store._turns = store._allowance
             await asyncio.sleep(0)
         return store._write(key, pieces, condition)
 

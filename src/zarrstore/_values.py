@@ -22,9 +22,9 @@ def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
         If the value is no buffer and nothing bytes-like.
     """
     try:
-        if getattr(store, "_on_device", False) and hasattr(value, "as_array_like"):
-            return (value.as_array_like(),)  # no detour by the host for what may lie on the device
-        return (value.as_numpy_array(),)
+        if not getattr(store, "_on_device", False):
+            return (value.as_numpy_array(),)
+        return (value.as_array_like(),)  # no detour by the host for what may lie on the device
     except AttributeError:
         pass
     try:
