@@ -118,6 +118,10 @@ def run(store, do):
     do(lambda state: {}, store.clear_sync)
     put("last", nested)
     do(lambda state: state, store.close)
+    do(lambda state: {}, store.clear_sync)
+    for _ in range(2):  # too large for the room in front
+        put("large", nested + rng.randbytes(3000))
+    do(lambda state: state, store.close)
 
 
 @pytest.mark.parametrize(

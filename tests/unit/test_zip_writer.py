@@ -125,6 +125,38 @@ def test_7z_sees_what_was_written_last_though_the_first_member_is_dead(path, tmp
             assert path.read_bytes()[:4] == b"PK\3\4"
 
 
+@needs("7z", "p7zip-full")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dead", [0, 1, 3])
+def test_an_archive_of_large_values_alone_is_not_written_anew_at_close(path, tmp_path, method, dead):
+    """The first value that counts leads the archive, by a header that reaches over what doesn't."""
+    store = ZipStore(path, mode="w", compression=method)
+    wanted = {}
+    for key in [*(f"c/{i}" for i in range(5)), *(f"c/{i}" for i in range(dead))]:
+        wanted[key] = os.urandom(9000)
+        store.set_sync(key, wanted[key])
+    before = os.stat(path).st_ino
+    store.close()
+    assert os.stat(path).st_ino == before
+    assert path.read_bytes()[:4] == b"PK\3\4"
+    assert contents(path) == by_zipfile(path) == by_7z(path, tmp_path / "out") == wanted
+    with ZipStore(path, mode="a") as store:
+        store.set_sync("more", b"more")
+    assert os.stat(path).st_ino == before
+    wanted["more"] = b"more"
+    assert contents(path) == by_zipfile(path) == by_7z(path, tmp_path / "again") == wanted
+    ZipStore.repair(path, output=tmp_path / "repaired.zip")
+    assert contents(tmp_path / "repaired.zip") == wanted
+
+
+@needs("7z", "p7zip-full")
+def test_what_no_header_reaches_is_copied(path, tmp_path):
+    with ZipStore(path, mode="w") as store:
+        for value in (os.urandom(70_000), os.urandom(70_000)):
+            store.set_sync("c/0", value)
+    assert contents(path) == by_zipfile(path) == by_7z(path, tmp_path / "out") == {"c/0": value}
+
+
 @needs("jar", "default-jdk-headless")
 @pytest.mark.parametrize("method", METHODS[:2])
 def test_jar_reads_ours(path, tmp_path, method):

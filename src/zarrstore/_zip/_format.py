@@ -166,7 +166,29 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
     if padding:
         extra += struct.pack("<2H", _PADDING, padding - 4) + bytes(padding - 4)
-    header = LOCAL.pack(
+    head = _pack_header(name, member, len(extra) + MARK.size, zip64=zip64) + name + extra
+    return head + MARK.pack(_MARK_ID, _MARK_SIZE, kind, _mark_crc(head, kind, member.offset))
+
+
+def pack_lead(name: bytes, member: Member) -> bytes | None:
+    """Return the start of a local header that reaches from a member's offset to its data, without a mark.
+
+    The rest of it, up to the data, is an extra field that means nothing, whatever is there. None if that
+    is more than an extra field holds.
+    """
+    zip64 = max(member.size, member.packed) > ZIP64_LIMIT
+    extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
+    room = member.start - member.offset - LOCAL.size - len(name)
+    padding = room - len(extra) - 4
+    if padding < 0 or room > 0xFFFF:
+        return None
+    return (
+        _pack_header(name, member, room, zip64=zip64) + name + extra + struct.pack("<2H", _PADDING, padding)
+    )
+
+
+def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -> bytes:
+    return LOCAL.pack(
         LOCAL_SIGNATURE,
         _version(member.method, zip64=zip64),
         member.flags,
@@ -177,10 +199,8 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
         FULL32 if zip64 else member.packed,
         FULL32 if zip64 else member.size,
         len(name),
-        len(extra) + MARK.size,
+        extra_size,
     )
-    head = header + name + extra
-    return head + MARK.pack(_MARK_ID, _MARK_SIZE, kind, _mark_crc(head, kind, member.offset))
 
 
 def _mark_crc(head: bytes | memoryview, kind: int, offset: int) -> int:

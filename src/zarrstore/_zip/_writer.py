@@ -37,6 +37,7 @@ from zarrstore._zip._format import (
     pack_central,
     pack_end,
     pack_guard,
+    pack_lead,
     pack_local,
     pack_time,
     without_extra,
@@ -288,12 +289,13 @@ class Appender:
         )
 
     def fill_gap(self, index: Index) -> None:
-        """Copy a small member into the room that was kept free in front of a new archive.
+        """Let a member that counts be the first in a new archive, in whose front room was kept free.
 
         7-Zip takes the first header of a file for a member of the archive, and distrusts the directory if
         it isn't in there: it would list what was replaced long ago. What is written first, the metadata of
         the root, is also what is written anew most often. So when the archive is closed for the first time a
-        member from deep within it is put in front.
+        small member from deep within it is copied to the front; where none is small enough, the first one
+        that counts gets a header that reaches from there to its data.
         """
         gap = self.start if self._view.end is None else 0
         best: tuple[int, int, str] | None = None
@@ -302,6 +304,8 @@ class Appender:
             if padding == 0 or padding >= 4:
                 best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))
         if best is None:
+            if gap:
+                self._lead(index)
             return
         key = best[2]
         member = index.rows[key]  # type: ignore[assignment]
@@ -311,6 +315,16 @@ class Appender:
         data = bytes(self._view.source.read(member.start, member.packed))
         write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
         index.put(key, copy)
+
+    def _lead(self, index: Index) -> None:
+        first = min(index.appended(), key=lambda pair: pair[1].offset, default=None)
+        if first is not None:
+            key, member = first
+            member = member._replace(offset=0)
+            header = pack_lead(key.encode(), member)
+            if header is not None:
+                write_all(self.descriptor, header, 0)
+                index.put(key, member)
 
     def leads(self, index: Index) -> bool:
         """Whether the first header in the file is one that counts."""
