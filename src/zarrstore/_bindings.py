@@ -166,7 +166,7 @@ class Hopping(_Bound):
         else:
             answer = store._write_now(key, pieces, condition)
             if answer is not WAIT:
-                store._turns -= 2
+                store._turns -= 2 + (sum(map(len, pieces)) >> 13)
                 if store._turns < 0:
                     store._turns = store._allowance
                     await asyncio.sleep(0)

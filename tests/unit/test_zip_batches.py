@@ -54,7 +54,7 @@ class Watched:
 def test_values_set_at_once_share_their_writes(path, monkeypatch, method, fsync):
     rng = random.Random(3)
     wanted = {f"g/{i}": rng.randbytes(rng.choice((0, 1, 500, 5000))) for i in range(300)}
-    wanted["ünïcode/large"] = rng.randbytes(_writer.SMALL + 1)
+    wanted["ünïcode/large"] = rng.randbytes(_writer._SMALL + 1)
     with ZipStore(path, mode="w", compression=method, fsync=fsync) as store:
         store.set_sync("g/0", b"old")
         watched = Watched()

@@ -338,10 +338,17 @@ class Archive:
         if not self._lock.acquire(blocking=False):
             return WAIT
         try:
-            writer = self._writer
-            if writer is None or writer.pid != os.getpid() or not writer.is_small(key, pieces):
+            writer, view = self._writer, self.view
+            if writer is None or view is None or writer.pid != os.getpid():
                 return WAIT
-            return self.put(key, pieces, condition)
+            if not writer.is_small(key, pieces, alone=True):
+                return WAIT
+            if condition is ABSENT and key in view.index.rows:
+                return CONFLICT
+            with _Cutting(writer):
+                member = writer.put_one(key, pieces)
+            view.index.put(key, member)
+            return None
         finally:
             self._lock.release()
 

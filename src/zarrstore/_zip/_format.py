@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 import struct
 import time
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -136,10 +137,15 @@ def _guard_crc(start: int, back: int, position: int) -> int:
 
 def pack_time() -> int:
     """Return the date and time of now, as the format packs them."""
-    now = time.localtime()
-    year = min(max(now.tm_year, 1980), 2107)
-    date = (year - 1980) << 9 | now.tm_mon << 5 | now.tm_mday
-    return date << 16 | now.tm_hour << 11 | now.tm_min << 5 | min(now.tm_sec, 59) // 2
+    return _packed(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _packed(second: int) -> int:
+    then = time.localtime(second)
+    year = min(max(then.tm_year, 1980), 2107)
+    date = (year - 1980) << 9 | then.tm_mon << 5 | then.tm_mday
+    return date << 16 | then.tm_hour << 11 | then.tm_min << 5 | min(then.tm_sec, 59) // 2
 
 
 def local_size(name: bytes, *, zip64: bool) -> int:
@@ -328,13 +334,13 @@ def pack_central(
     extra, comment, system, attributes, internal
         What an earlier record of this member said.
     """
-    long = [number for number in (member.size, member.packed, offset) if number > ZIP64_LIMIT]
-    if long:
+    numbers = size, packed, place = member.size, member.packed, offset
+    zip64 = max(numbers) > ZIP64_LIMIT
+    if zip64:
+        long = [number for number in numbers if number > ZIP64_LIMIT]
         extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) + extra
-    version = _version(member.method, zip64=bool(long))
-    size, packed, place = (
-        FULL32 if number > ZIP64_LIMIT else number for number in (member.size, member.packed, offset)
-    )
+        size, packed, place = (FULL32 if number > ZIP64_LIMIT else number for number in numbers)
+    version = _version(member.method, zip64=zip64)
     return b"".join(
         (
             CENTRAL.pack(

@@ -53,7 +53,9 @@ if TYPE_CHECKING:
 # Values are packed and summed in blocks of this size: what is in the cache is written from there.
 _BLOCK = 1 << 20
 # Values of at most so many bytes are written several at once.
-SMALL = 1 << 16
+_SMALL = 1 << 16
+# ... and so many in place where the file lies in memory: summing and copying them takes 0.3 ms.
+_IN_PLACE = 3 << 17
 # A packed value may be larger than it was, by less than this share and number of bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 # Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
@@ -102,11 +104,11 @@ class Appender:
 
     # -- members ----------------------------------------------------------------------------------
 
-    def is_small(self, key: str, pieces: Iterable[Any]) -> bool:
-        """Whether `put_small` may have a value."""
+    def is_small(self, key: str, pieces: Iterable[Any], *, alone: bool = False) -> bool:
+        """Whether `put_small` may have a value, or (``alone``) `put_one`."""
         if not self._zip64 or not isinstance(pieces, (tuple, list)) or len(key) > _MAX_NAME // 4:
             return False
-        return sum(map(len, pieces)) <= SMALL
+        return sum(map(len, pieces)) <= (_IN_PLACE if alone else _SMALL)
 
     def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
         """Append small values; when this returns all of them are committed.
@@ -144,6 +146,21 @@ class Appender:
         write_all(self.descriptor, b"".join(bare), self.stop)
         self._commit(b"".join(whole), position)
         return members
+
+    def put_one(self, key: str, pieces: Iterable[Any]) -> Member:
+        """Append a small value as it is: as `put_small` does, in half the time."""
+        name = key.encode()
+        data = next(iter(pieces)) if len(pieces) == 1 else b"".join(pieces)  # type: ignore[arg-type]
+        size = len(data)
+        first = self.stop + local_size(name, zip64=False)
+        member = _member(self.stop, first, first + size, size, crc32(data), STORED, name)
+        if self._is_torn:
+            self.cut()
+        self._is_torn = True
+        self._protect(first + size)
+        write_all(self.descriptor, data, first)
+        self._commit(pack_local(name, member, VALUE, zip64=False), first + size)
+        return member
 
     def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
         """Append a value of any size; when this returns it is committed.
@@ -300,6 +317,8 @@ class Appender:
         gap = self.start if self._view.end is None else 0
         best: tuple[int, int, str] | None = None
         for key, member in index.appended() if gap else ():
+            if member.packed > gap:
+                continue
             padding = gap - local_size(key.encode(), zip64=False) - member.packed
             if padding == 0 or padding >= 4:
                 best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))

@@ -564,7 +564,13 @@ class Store(_Base):
         if byte_range is not None:
             await self._do_patch(self._plain_loop, [parse_parts(key, byte_range, pieces, self)])
             return
-        await self._plain_loop.write(key, pieces, ANY)
+        # As the bound verb would, but a coroutine less where nothing has to be waited for.
+        if self._write_now(key, pieces, ANY) is WAIT:
+            await self._plain_loop.write(key, pieces, ANY)
+        else:
+            self._turns -= 2 + (len(pieces[0]) >> 13)
+            if self._turns < 0:
+                await self._give_turn()
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
         """Store a value unless the key has one.
