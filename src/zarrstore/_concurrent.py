@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Servers take long for a bulk request, since they carry out one part after the other: a few of them
+# side by side take less, as long as each is worth its request.
+_SIDE_BY_SIDE = 3
+_WORTH_A_REQUEST = 100
+
 
 async def finished(awaitable: Awaitable[T], timeout: float | None = None) -> T:
     """Await a request to its end even if cancelled: once sent, it may yet take effect.
@@ -50,3 +55,9 @@ async def gather(coroutines: list[Coroutine[object, object, T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def batches(items: list[T], most: int) -> list[list[T]]:
+    """Cut what a server is to work on into bulk requests, each for so many items at the most."""
+    size = min(most, max(_WORTH_A_REQUEST, -(-len(items) // _SIDE_BY_SIDE)))
+    return [items[first : first + size] for first in range(0, len(items), size)]

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from zarrstore._concurrent import gather
+from zarrstore._concurrent import batches, gather
 from zarrstore._keys import check_azure_key
 from zarrstore._requests import OffsetByteRequest, RangeByteRequest, span
 from zarrstore._retry import DEFAULT, RetryPolicy
@@ -640,8 +640,9 @@ class FsspecStore(Listing, Store):
 
     async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
         await self._prove("delete", "")
-        batches = [paths[first : first + kind.BATCH] for first in range(0, len(paths), kind.BATCH)]
-        await gather([self._traffic.again(partial(self._delete_batch, kind, batch)) for batch in batches])
+        again = self._traffic.again
+        parts = batches(paths, kind.BATCH)
+        await gather([again(partial(self._delete_batch, kind, part)) for part in parts])
 
     async def _delete_batch(self, kind: Direct, paths: list[str]) -> None:
         try:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._concurrent import gather
+from zarrstore._concurrent import batches, gather
 from zarrstore._keys import check_azure_key, is_key
 from zarrstore._requests import span
 from zarrstore._retry import DEFAULT, RetryPolicy, listed
@@ -417,9 +417,8 @@ class ObjectStore(Store):
         paths = list(keys)
         for path in paths:
             self._check(path)
-        batches = [paths[first : first + _PAGE] for first in range(0, len(paths), _PAGE)]
         again = self._traffic.again
-        await gather([again(partial(self._delete, batch, None)) for batch in batches])
+        await gather([again(partial(self._delete, part, None)) for part in batches(paths, _PAGE)])
 
     async def _delete(self, paths: Any, key: str | None) -> None:
         try:
