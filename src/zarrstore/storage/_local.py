@@ -645,6 +645,11 @@ class LocalStore(Store):
             self._check_links(prefix[:-1])
         return self._tree().pages(prefix, deep, sizes)
 
+    def _is_empty(self, prefix: str) -> bool:
+        if not self.follow_symlinks and prefix:
+            self._check_links(prefix[:-1])
+        return not self._tree().has_key(prefix)
+
     # -- moving -----------------------------------------------------------------------------------
 
     async def move(self, dest_root: Path | str) -> None:

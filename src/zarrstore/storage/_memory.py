@@ -287,6 +287,9 @@ class MemoryStore(Store):
         else:
             yield list(dict.fromkeys([name.removesuffix("/") for name in data.within(prefix)]))
 
+    def _is_empty(self, prefix: str) -> bool:
+        return next(self._data.below(prefix), None) is None
+
     def _keys(self, prefix: str) -> Iterator[list[str]]:
         return self._data.below(prefix)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._keys import is_key
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # The first page is small, so that the first key comes at once.
 _FIRST_PAGE = 64
 _PAGE = 1000
+# How many names of a folder to look at for a key, and how many folders.
+_GLANCE = 8
+_DEPTH = 32
 
 _new = tuple.__new__  # an Entry at half the cost
 
@@ -53,7 +57,31 @@ class Tree:
 
     def has_key(self, prefix: str) -> bool:
         """Whether any key lies below a directory."""
-        return any(self._walk(prefix, False))
+        return self._finds_key(prefix) or any(self._walk(prefix, False))
+
+    def _finds_key(self, prefix: str) -> bool:
+        """Whether a key lies where a glance at each folder leads, which is nearly always so.
+
+        In each the first names that come are looked at, and the first folder among them is the next.
+        """
+        for _ in range(_DEPTH):
+            below = ""
+            try:
+                with os.scandir(self._base + prefix) as found:
+                    for item in islice(found, _GLANCE):
+                        if item.is_file():
+                            if self._lists(item.name, item.path):
+                                return True
+                        elif below or not item.is_dir(follow_symlinks=False):
+                            continue
+                        elif self._lists(item.name, item.path):
+                            below = item.name
+            except OSError:
+                return False  # the walk will say what is wrong
+            if not below:
+                return False
+            prefix = f"{prefix}{below}/"
+        return False
 
     def _walk(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
         """Batches of keys; depth first, one open folder at a time, so memory stays flat."""
