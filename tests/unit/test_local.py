@@ -487,3 +487,22 @@ def test_is_temporary_is_exact():
     assert is_temporary(make_name())
     for name in (".zarrstore-", ".zarrstore-123.tmp", "zarrstore-0123456789abcdef.tmp", make_name() + "x"):
         assert not is_temporary(name)
+
+
+def test_a_key_is_found_wherever_it_lies(store):
+    """Behind hollow folders, dead writers' files and links, and deeper than a glance goes."""
+    for number in range(40):
+        (store.root / f"hollow/{number}/inner").mkdir(parents=True)
+    (store.root / "dangling").symlink_to("nowhere")
+    (store.root / "loop").symlink_to(store.root)
+    assert store.is_empty_sync()
+    assert asyncio.run(store.is_empty("hollow"))
+    deep = "hollow/7/inner/" + "/".join("d" * 60) + "/key"
+    store.set_sync(deep, b"")
+    for prefix in ("", "hollow", "hollow/7", "hollow/7/inner/d"):
+        assert not store.is_empty_sync(prefix)
+        assert not asyncio.run(store.is_empty(prefix))
+    assert store.is_empty_sync("hollow/8")
+    assert store.is_empty_sync("none")
+    store.delete_sync(deep)
+    assert store.is_empty_sync()
