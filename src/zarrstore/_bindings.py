@@ -17,7 +17,7 @@ from zarrstore._concurrent import gather
 from zarrstore._verbs import ANY, MADE_OF, NAMES, OPTIONAL, WAIT, Entry, Verbs, drive, host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from zarrstore._requests import ByteRequest
     from zarrstore._verbs import Condition, New, T
@@ -117,13 +117,17 @@ class Hopping(_Bound):
         store = self.of()
         value = store._read_now(key, request, new)
         if value is WAIT:
-            return await _threads.hop(store._read, key, request, new, abandon=True)
+            return await self.read_late(key, request, new)
         # A turn is a small read; large ones count for as many as they take the time of.
         store._turns -= 1 if value is None else 1 + (len(value) >> 13)
         if store._turns < 0:
             store._turns = store._allowance
             await asyncio.sleep(0)
         return value
+
+    def read_late(self, key: str, request: ByteRequest | None, new: New) -> Awaitable[Any]:
+        """Hop."""
+        return _threads.hop(self.of()._read, key, request, new, abandon=True)
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Answer in place what needs no waiting, and share hops for the rest."""

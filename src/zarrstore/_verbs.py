@@ -59,7 +59,7 @@ import numpy as np
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
     from typing import TypeAlias
 
     from zarrstore._requests import ByteRequest
@@ -186,6 +186,10 @@ class Verbs(ABC):
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Make a blocking call that has no effect but its result, as one makes them in this world."""
 
+    def read_late(self, key: str, request: ByteRequest | None, new: New) -> Awaitable[Any]:
+        """Read what the store's ``_read_now`` had no answer for."""
+        return self.read(key, request, new)
+
     # What follows are the defaults of the optional verbs: loops over the ones above.
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
@@ -261,6 +265,9 @@ class Verbs(ABC):
 
 # How many small calls in place a loop bears before other tasks get their turn.
 TURNS = 32
+# Largest value, in bytes, that is read or written in place: copying more would hold up the loop's other
+# tasks. It takes in a shard of 64 chunks of 4 KiB with its index.
+IN_PLACE = 3 << 17
 
 REQUIRED = ("read", "write", "remove", "scan")
 OPTIONAL = (

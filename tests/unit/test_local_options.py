@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from zarrstore._verbs import IN_PLACE
 from zarrstore.errors import BackendError, RefusedError
 from zarrstore.storage import LocalStore, _files, _ring, _sync
 
@@ -27,7 +28,7 @@ def store(tmp_path):
 # -- reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 4096, 128 * 1024, 128 * 1024 + 1, 8 << 20, (8 << 20) + 4097, len(LARGE)])
+@pytest.mark.parametrize("size", [1, 4096, IN_PLACE, IN_PLACE + 1, 8 << 20, (8 << 20) + 4097, len(LARGE)])
 def test_values_of_any_size_by_every_face(store, size):
     value = LARGE[:size]
     store.set_sync("k", value)

@@ -129,6 +129,27 @@ def test_what_is_wrong_is_told_as_for_one(store):
         read_both(store, [*pairs, ("pipe", None)])
 
 
+def test_a_pipe_that_is_held_open_is_told_too(store, monkeypatch):
+    """Reading it would wait for ever: the ring is left, and what it couldn't read is looked at by itself."""
+    values = fill(store, 100, 100)
+    os.mkfifo(store.root / "pipe")
+    monkeypatch.setattr(_ring, "_own", threading.local())
+    monkeypatch.setattr(_ring, "_refused", False)
+    monkeypatch.setattr(_ring, "_abandoned", [])
+    monkeypatch.setattr(_ring._limit, "seconds", 0)
+    monkeypatch.setattr(_ring._limit, "nanoseconds", 10**8)
+    holder = os.open(store.root / "pipe", os.O_RDWR)
+    try:
+        with pytest.raises(BackendError, match="pipe"):
+            store.get_partial_values_sync(None, [*((key, None) for key in values), ("pipe", None)])
+        assert _ring._abandoned
+        assert read_both(store, [(key, None) for key in values]) == list(values.values())
+    finally:
+        os.close(holder)
+        for ring in _ring._abandoned:
+            ring.close()
+
+
 def test_a_missing_root_has_no_values(tmp_path):
     store = LocalStore(tmp_path / "store")
     store.set_sync("k", b"0")

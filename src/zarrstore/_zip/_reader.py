@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from zarrstore._requests import span
-from zarrstore._verbs import WAIT, host_memory
+from zarrstore._verbs import IN_PLACE, WAIT, host_memory
 from zarrstore._zip._codecs import unpack
 from zarrstore._zip._format import (
     ENCRYPTED,
@@ -54,8 +54,6 @@ _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
 # How much of the file to read at once from header to header: members may be small, or not.
 _WINDOW = 1 << 16
 _GLANCE = 1 << 10
-# Up to this size, in bytes, a value is read in place; longer copies would hold up an event loop.
-_IN_PLACE = 1 << 17
 # A header is read with this many bytes of extra fields, which nearly always is enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
@@ -179,7 +177,7 @@ class View:
             return WAIT
         directory: Any = index.directory
         start, size = directory.starts[row], directory.sizes[row]
-        if not start or not directory.plain[row] or not 0 < size <= _IN_PLACE:
+        if not start or not directory.plain[row] or not 0 < size <= IN_PLACE:
             return WAIT
         memory = host_memory(size)
         try:
@@ -201,13 +199,13 @@ class View:
         size = stop - start
         if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
             return self.mapped[member.start + start : member.start + stop]
-        if not 0 < size <= _IN_PLACE:
+        if not 0 < size <= IN_PLACE:
             return WAIT
         if member.start:
             memory = new(size)
             return memory if source.read_now(member.start + start, memory) == size else WAIT
         ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
-        if stop > _IN_PLACE:
+        if stop > IN_PLACE:
             return WAIT
         memory = new(ahead + stop)
         count = source.read_now(member.offset, memory)

@@ -392,7 +392,7 @@ class Store(_Base):
                 # As the bound verb would, but a coroutine less for each value that is at hand.
                 value = self._read_now(key, byte_range, host_memory)
                 if value is WAIT:
-                    value = await self._plain_loop.read(key, byte_range, host_memory)
+                    value = await self._plain_loop.read_late(key, byte_range, host_memory)
                 else:
                     self._turns -= 1 if value is None else 1 + (len(value) >> 13)
                     if self._turns < 0:

@@ -15,7 +15,17 @@ import numpy as np
 
 from zarrstore._requests import span
 from zarrstore._threads import Later
-from zarrstore._verbs import ABSENT, ANY, CONFLICT, WAIT, Capabilities, Entry, check_parts, host_memory
+from zarrstore._verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    IN_PLACE,
+    WAIT,
+    Capabilities,
+    Entry,
+    check_parts,
+    host_memory,
+)
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
     BackendError,
@@ -44,8 +54,6 @@ if TYPE_CHECKING:
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
 
-# Largest value, in bytes, that is read or written in place: copying it takes some 20 µs.
-_IN_PLACE = 128 * 1024
 # How often to try again when others remove what is being written or removed.
 _PATIENCE = 100
 # No file is that large; what some file systems say of a folder is larger still.
@@ -326,7 +334,7 @@ class LocalStore(Store):
             start, stop = (0, size) if request is None else span(request, size)
             if self.mmap and start < stop < _ENDLESS:
                 return self._map(descriptor, start, stop)
-            if not 0 < stop - start <= _IN_PLACE:
+            if not 0 < stop - start <= IN_PLACE:
                 return WAIT  # large, empty, or a folder
             memory = new(stop - start)
             # A short answer means that the rest isn't cached as often as that the file ended there,
@@ -464,7 +472,7 @@ class LocalStore(Store):
         return self._base + key
 
     def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
-        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= _IN_PLACE:
+        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= IN_PLACE:
             return self._write(key, pieces, condition)
         return WAIT
 

@@ -38,7 +38,7 @@ _MANY = 4 * _FILES
 
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
 _SUBMIT_ALL, _SINGLE_ISSUER, _DEFER_TASKRUN = 1 << 7, 1 << 12, 1 << 13
-_GETEVENTS = 1
+_GETEVENTS, _EXTENDED = 1 << 0, 1 << 3
 _REGISTER_FILES2, _SPARSE = 13, 1
 _SUBMISSIONS_AT = 0x10000000
 _OPENAT, _READ, _CLOSE = 18, 22, 19
@@ -83,6 +83,24 @@ class _Files(ctypes.Structure):
         ("tags", ctypes.c_uint64),
     )
 
+
+class _Limit(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_int64))
+
+
+class _Waiting(ctypes.Structure):
+    _fields_ = (
+        ("signals", ctypes.c_uint64),
+        ("size", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("limit", ctypes.c_uint64),
+    )
+
+
+# How long to wait for 64 files before each is read by itself. Only what isn't a file takes that long: a
+# pipe that somebody holds open and writes nothing into, which the other way refuses.
+_limit = _Limit(5, 0)
+_waiting = _Waiting(limit=ctypes.addressof(_limit))
 
 _HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 # Unlike `ctypes.PyDLL`, this lets other threads run meanwhile.
@@ -132,9 +150,13 @@ class _Ring:
         self._memory = np.empty((_FILES, _SLOT), np.uint8)
         self._plan = self._planned()
 
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+    def close(self) -> None:
+        """Let the kernel forget the ring, and what it still has to do."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close
 
     def _planned(self) -> Any:
         """The steps for each file, but for what differs from call to call."""
@@ -199,13 +221,17 @@ class _Ring:
         self._steps[: count - room] = steps[room:]
         self._tail = (self._tail + count) % (1 << 32)
         self._submitted[0] = self._tail
+        # The last argument goes by the stack, where a plain int would fill half of its place.
+        how, size = ctypes.byref(_waiting), ctypes.c_size_t(ctypes.sizeof(_waiting))
         left, done = count, 0
         while done < count:
-            answer = _call(_ENTER, self._descriptor, left, count - done, _GETEVENTS, None, 0)
-            if answer < 0 and ctypes.get_errno() not in (errno.EINTR, errno.EAGAIN, errno.EBUSY):
+            answer = _call(_ENTER, self._descriptor, left, count, _GETEVENTS | _EXTENDED, how, size)
+            if answer < 0 and ctypes.get_errno() != errno.EINTR:
                 _checked(answer)
+            before, done = done, (int(self._answered[0]) - self._head) % (1 << 32)
+            if answer == left == 0 and done == before:
+                raise OSError(errno.ETIME, os.strerror(errno.ETIME))
             left -= max(answer, 0)
-            done = (int(self._answered[0]) - self._head) % (1 << 32)
         answers = self._answers[np.arange(self._head, self._head + count) % len(self._answers)]
         self._head = (self._head + count) % (1 << 32)
         self._taken[0] = self._head

@@ -67,7 +67,7 @@ class Tree:
         for _ in range(_DEPTH):
             below = ""
             try:
-                with os.scandir(self._base + prefix) as found:
+                with self._open(prefix) as found:
                     for item in islice(found, _GLANCE):
                         if item.is_file():
                             if self._lists(item.name, item.path):
@@ -76,6 +76,8 @@ class Tree:
                             continue
                         elif self._lists(item.name, item.path):
                             below = item.name
+            except StoreError:
+                raise
             except OSError:
                 return False  # the walk will say what is wrong
             if not below:
