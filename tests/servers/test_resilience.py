@@ -15,7 +15,7 @@ from s3fs import S3FileSystem
 from zarrstore import FsspecStore, ObjectStore, RangeByteRequest, RetryPolicy, errors
 
 QUICK = RetryPolicy(attempts=12, base=0.001, cap=0.01)
-EVERY = [429, 500, 503, "reset", "lose", "truncate", "delay"]
+EVERY = [408, 429, 500, 503, "reset", "lose", "truncate", "delay"]
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def store_and_proxy(request, spoilt, s3_place):
 def test_an_array_through_a_tenth_of_failures(store_and_proxy):
     store, proxy = store_and_proxy
     proxy.done.clear()
-    proxy.plan = share(0.1, [429, 500, 503, "reset", "lose", "truncate", "delay"], seed=7)
+    proxy.plan = share(0.1, [408, 429, 500, 503, "reset", "lose", "truncate", "delay"], seed=7)
     patient = RetryStore(store, QUICK)
     array = zarr.create_array(patient, shape=(20, 20), chunks=(1, 1), dtype="i4", compressors=None)
     values = np.arange(1, 401, dtype="i4").reshape(20, 20)
@@ -52,15 +52,22 @@ def test_an_array_through_a_tenth_of_failures(store_and_proxy):
     assert np.array_equal(zarr.open_array(patient)[:], values)
     proxy.plan = None
     assert np.array_equal(zarr.open_array(store)[:], values)
-    assert len(proxy.done) == 8  # every way, and none
+    assert len(proxy.done) == 9  # every way, and none
 
 
 @pytest.mark.parametrize(
     ("act", "kind"),
-    [(403, errors.AccessDeniedError), (429, errors.TransientError), (500, errors.TransientError),
-     (503, errors.TransientError), ("reset", errors.TransientError),
-     ("truncate", (errors.TruncatedError, errors.TransientError))],
-)  # fmt: skip
+    [
+        (401, errors.AccessDeniedError),
+        (403, errors.AccessDeniedError),
+        (408, errors.TransientError),
+        (429, errors.TransientError),
+        (500, errors.TransientError),
+        (503, errors.TransientError),
+        ("reset", errors.TransientError),
+        ("truncate", (errors.TruncatedError, errors.TransientError)),
+    ],
+)
 def test_each_failure_is_told_as_what_it_is(store_and_proxy, act, kind):
     store, proxy = store_and_proxy
     proxy.plan = lambda method, target: act if target.endswith("/warm") else None
@@ -70,7 +77,7 @@ def test_each_failure_is_told_as_what_it_is(store_and_proxy, act, kind):
     assert "secret" not in f"{caught.value} {caught.value.__cause__}"
 
 
-@pytest.mark.parametrize("act", [403, 500, "reset"])
+@pytest.mark.parametrize("act", [401, 403, 408, 500, "reset"])
 def test_a_listing_that_fails_raises(store_and_proxy, act):
     store, proxy = store_and_proxy
     proxy.plan = lambda method, target: act if "list-type=2" in target else None

@@ -7,8 +7,22 @@ import threading
 from collections import Counter
 from urllib.parse import unquote, urlsplit
 
-REASONS = {403: "Forbidden", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Slow Down"}
-CODES = {403: "AccessDenied", 429: "TooManyRequests", 500: "InternalError", 503: "SlowDown"}
+REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    408: "Request Timeout",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Slow Down",
+}
+CODES = {
+    401: "InvalidToken",
+    403: "AccessDenied",
+    408: "RequestTimeout",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "SlowDown",
+}
 
 
 class Proxy:
