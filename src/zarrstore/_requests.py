@@ -99,6 +99,12 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
     ByteRequestError
         If the request is wrong by itself: negative, inverted, zero-length, or not a request.
     """
+    try:
+        start, end = value.start, value.end  # type: ignore[attr-defined]
+        if type(start) is type(end) is int and 0 <= start < end:  # what nearly all are: many at once, too
+            return value if isinstance(value, RangeByteRequest) else _LenientRange(start, end)
+    except AttributeError:
+        pass
     for names, strict, lenient in _FIELDS:
         try:
             numbers = [getattr(value, name) for name in names]

@@ -388,6 +388,8 @@ class Store(_Base):
         try:
             if prototype is not None and prototype.buffer not in ON_HOST:
                 value = await landing(self._plain_loop, prototype).read(key, byte_range, host_memory)
+            elif not self._direct:
+                value = await self._plain_loop.read(key, byte_range, host_memory)
             else:
                 # As the bound verb would, but a coroutine less for each value that is at hand.
                 value = self._read_now(key, byte_range, host_memory)
