@@ -121,8 +121,7 @@ class Hopping(_Bound):
         # A turn is a small read; large ones count for as many as they take the time of.
         store._turns -= 1 if value is None else 1 + (len(value) >> 13)
         if store._turns < 0:
-            store._turns = store._allowance
-            await asyncio.sleep(0)
+            await store._give_turn()
         return value
 
     def read_late(self, key: str, request: ByteRequest | None, new: New) -> Awaitable[Any]:
@@ -146,8 +145,8 @@ class Hopping(_Bound):
                     continue
                 turns -= 1 if value is None else 1 + (len(value) >> 13)
                 if turns < 0:
-                    turns = store._turns = store._allowance
-                    await asyncio.sleep(0)
+                    await store._give_turn()
+                    turns = store._allowance
         store._turns = turns
         if cold:
             # Several hops, so that a medium which serves many requests at once is asked many at once.
@@ -172,8 +171,7 @@ class Hopping(_Bound):
             if answer is not WAIT:
                 store._turns -= 2 + (sum(map(len, pieces)) >> 13)
                 if store._turns < 0:
-                    store._turns = store._allowance
-                    await asyncio.sleep(0)
+                    await store._give_turn()
                 return answer
             if hasattr(store, "_write_many"):
                 return await _threads.hop_together(store._write_many, key, pieces, condition)
@@ -188,8 +186,7 @@ class Hopping(_Bound):
             return entry
         store._turns -= 1
         if store._turns < 0:
-            store._turns = store._allowance
-            await asyncio.sleep(0)
+            await store._give_turn()
         return found  # type: ignore[no-any-return]
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
@@ -253,8 +250,7 @@ async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> 
             # As many lines as a small read takes the time of are a turn.
             store._turns -= 1 + (len(page) >> 4)
             if store._turns < 0:
-                store._turns = store._allowance
-                await asyncio.sleep(0)
+                await store._give_turn()
         return
     iterator = await _threads.hop(_begin, verb, *args)
     try:
@@ -297,8 +293,7 @@ class Staying(Inline):
         store = self.of()
         store._turns -= 1
         if store._turns < 0:
-            store._turns = store._allowance
-            await asyncio.sleep(0)
+            await store._give_turn()
         return store._read(key, request, new)
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
@@ -308,8 +303,7 @@ class Staying(Inline):
             pieces = [piece async for piece in pieces]
         store._turns -= 1
         if store._turns < 0:
-            store._turns = store._allowance
-            await asyncio.sleep(0)
+            await store._give_turn()
         return store._write(key, pieces, condition)
 
 

@@ -74,11 +74,7 @@ class Tree:
 
     def names(self, directory: str) -> list[str]:
         """Return the names one level below a directory, once each."""
-        names = self.within(directory)
-        # Where there are directories, a key may share a name with one. One step tells if there are any.
-        if "/" in "".join(names):
-            names = list(dict.fromkeys([name.removesuffix("/") for name in names]))
-        return names
+        return once_each(self.within(directory))
 
     def first_below(self, directory: str) -> str | None:
         """Return a key below a directory, or None; even a long directory costs no copy of it."""
@@ -111,6 +107,13 @@ class Tree:
                 page = []
         if page:
             yield page
+
+
+def once_each(names: list[str]) -> list[str]:
+    """Return names without the mark of directories, with which a key may share one."""
+    if "/" not in "".join(names):  # one step for them all: most hold keys alone
+        return names
+    return list(dict.fromkeys([name.removesuffix("/") for name in names]))
 
 
 def pages(paths: list[str]) -> Iterator[list[str]]:

@@ -21,7 +21,7 @@ MUTATIONS = [
     ("abc/store.py", "        self._check_writable()\n        directory", "        directory", "memory"),
     ("_verbs.py", "if start > size:", "if False:", "local"),
     ("_tree.py", "            del names[path[cut:]]", "            pass", "memory"),
-    ("storage/_memory.py", "array = array.copy()", "pass", "memory"),
+    ("storage/_memory.py", "self._kept(array.copy())", "self._kept(array)", "memory"),
     ("storage/_memory.py", "self.clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),

@@ -331,7 +331,7 @@ class Archive:
             raise answer
         return answer
 
-    def put_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def put_now(self, key: str, pieces: Any, condition: Any) -> Any:
         """Store a small value as `put` does if nothing has to be waited for, else return `WAIT`."""
         if not self.lies_in_memory or (self.compression, self.fsync) != (STORED, "none"):
             return WAIT

@@ -169,7 +169,7 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     padding : int
         Bytes by which to lengthen it: none, or at least four.
     """
-    extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
+    extra = _pack_sizes(member) if zip64 else b""
     if padding:
         extra += struct.pack("<2H", _PADDING, padding - 4) + bytes(padding - 4)
     head = _pack_header(name, member, len(extra) + MARK.size, zip64=zip64) + name + extra
@@ -183,7 +183,7 @@ def pack_lead(name: bytes, member: Member) -> bytes | None:
     is more than an extra field holds.
     """
     zip64 = max(member.size, member.packed) > ZIP64_LIMIT
-    extra = struct.pack("<2H2Q", 1, 16, member.size, member.packed) if zip64 else b""
+    extra = _pack_sizes(member) if zip64 else b""
     room = member.start - member.offset - LOCAL.size - len(name)
     padding = room - len(extra) - 4
     if padding < 0 or room > 0xFFFF:
@@ -191,6 +191,10 @@ def pack_lead(name: bytes, member: Member) -> bytes | None:
     return (
         _pack_header(name, member, room, zip64=zip64) + name + extra + struct.pack("<2H", _PADDING, padding)
     )
+
+
+def _pack_sizes(member: Member) -> bytes:
+    return struct.pack("<2H2Q", 1, 16, member.size, member.packed)
 
 
 def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -> bytes:

@@ -265,7 +265,7 @@ class Index:
         if type(found) is int:
             directory = self.directory
             assert directory is not None
-            return directory.size.item(found)  # type: ignore[no-any-return]
+            return directory.sizes[found]
         return None if found is None else found.size  # type: ignore[union-attr]
 
     def put(self, key: str, member: Member) -> None:

@@ -56,8 +56,8 @@ class _How(ctypes.Structure):
 
 # Linux's openat2, of which Python has no binding, by its number.
 _OPENAT2 = 437
-_HAS_NUMBER = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
-_call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBER else None
+HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
+_call = ctypes.PyDLL(None, use_errno=True).syscall if HAS_NUMBERS else None
 _RESOLVE_CACHED = 0x20
 _how = _How(READ, 0, _RESOLVE_CACHED)
 _how_cached = ctypes.byref(_how)

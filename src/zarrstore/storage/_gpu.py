@@ -133,9 +133,5 @@ class GpuMemoryStore(MemoryStore):
     def _joined(self, arrays: Iterable[Any]) -> Any:
         return cupy().concatenate([self._new(0), *arrays])
 
-    def _keep(self, pieces: Iterable[Any]) -> Any:
-        arrays = [self._array_of(piece) for piece in pieces]
-        return self._kept(arrays[0].copy() if len(arrays) == 1 else self._joined(arrays))
-
     def _kept(self, array: Any) -> Any:
         return _Kept(array)

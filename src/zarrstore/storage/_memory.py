@@ -14,7 +14,7 @@ from zarrstore._foreign import is_buffer
 from zarrstore._keys import check_key, is_key
 from zarrstore._landing import ON_HOST
 from zarrstore._requests import span
-from zarrstore._tree import Tree, pages
+from zarrstore._tree import Tree, once_each, pages
 from zarrstore._values import as_pieces, wrap
 from zarrstore._verbs import ABSENT, ANY, CONFLICT, TURNS, Capabilities, Entry, check_parts
 from zarrstore.abc.store import Store
@@ -132,7 +132,6 @@ class MemoryStore(Store):
     _never_blocks: ClassVar[bool] = True
     _allowance: ClassVar[int] = 4 * TURNS  # a call in memory takes a quarter of a small read's time
     _scheme: ClassVar[str] = "memory"
-    _on_device: ClassVar[bool] = False
 
     def __init__(
         self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
@@ -194,10 +193,7 @@ class MemoryStore(Store):
         if type(pieces) is not tuple or len(pieces) != 1:
             return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
         array = self._array_of(pieces[0])
-        if array.base is None or not _is_frozen(array):
-            array = array.copy()
-            array.setflags(False)
-        return _Kept(array)
+        return _Kept(array) if _is_frozen(array) else self._kept(array.copy())
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -281,11 +277,7 @@ class MemoryStore(Store):
         return None if buffer is None else len(buffer)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        data = self._data
-        if data.own:
-            yield data.tree.names(prefix)
-        else:
-            yield list(dict.fromkeys([name.removesuffix("/") for name in data.within(prefix)]))
+        yield once_each(self._data.within(prefix))
 
     def _is_empty(self, prefix: str) -> bool:
         return next(self._data.below(prefix), None) is None
@@ -334,21 +326,15 @@ class MemoryStore(Store):
         KeyNotFoundError
             If a range is given and the key has no value.
         """
-        data = self._data
-        if (
-            byte_range is not None
-            or not (data.own and type(key) is str and type(self)._write is MemoryStore._write)
-            or self._on_device
-            or not hasattr(value, "as_numpy_array")
-        ):
+        if byte_range is not None or type(self)._write is not MemoryStore._write:
             await super().set(key, value, byte_range=byte_range)
             return
-        # Whole buffers go by a shorter way: zarr-python's store keeps them as they are, without a copy.
+        # Whole values go by a shorter way: zarr-python's store keeps them as they are, without a copy.
         self._check_writable()
-        kept = self._keep((value.as_numpy_array(),))
+        check_key(key, self)
+        kept = self._keep(as_pieces(value, self))
+        data = self._data
         with data.lock:
-            if key not in data.values:
-                check_key(key, self)
             data.put(key, kept)
         self._is_open = True
         self._turns -= 1

@@ -24,6 +24,7 @@ import numpy as np
 from zarrstore import _threads
 from zarrstore._requests import RangeByteRequest
 from zarrstore._verbs import WAIT
+from zarrstore.storage._files import HAS_NUMBERS, READ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,8 @@ _OPENAT, _READ, _CLOSE = 18, 22, 19
 _FIXED_FILE, _LINK, _HARDLINK = 1 << 0, 1 << 2, 1 << 3
 _WHEREVER = (1 << 64) - 1  # at the file's own position
 
-# O_NONBLOCK, since opening a pipe would wait for somebody to write into it; reads of files wait all the same.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+# A slot isn't handed down to programs, and refuses the flag that says so.
+_FLAGS = READ & ~getattr(os, "O_CLOEXEC", 0)
 
 _STEP = np.dtype(
     [
@@ -102,9 +103,8 @@ class _Waiting(ctypes.Structure):
 _limit = _Limit(5, 0)
 _waiting = _Waiting(limit=ctypes.addressof(_limit))
 
-_HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 # Unlike `ctypes.PyDLL`, this lets other threads run meanwhile.
-_call = ctypes.CDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
+_call = ctypes.CDLL(None, use_errno=True).syscall if HAS_NUMBERS else None
 
 
 def _checked(answer: int) -> int:
@@ -241,7 +241,7 @@ class _Ring:
 
 
 _own = threading.local()
-_refused = not _HAS_NUMBERS
+_refused = not HAS_NUMBERS
 # Rings that somebody was torn away from: the kernel may still write into their memory.
 _abandoned: list[_Ring] = []
 
