@@ -100,6 +100,7 @@ class Archive:
         self.zip64 = zip64
         self.mmap = mmap
         self.fsync = fsync
+        self._is_plain = compression == STORED and fsync == "none"  # whether members are written as they are
         self.token = uuid.uuid4().hex
         self.view: View | None = None
         self._make_name = make_name
@@ -333,7 +334,7 @@ class Archive:
 
     def put_now(self, key: str, pieces: Any, condition: Any) -> Any:
         """Store a small value as `put` does if nothing has to be waited for, else return `WAIT`."""
-        if not self.lies_in_memory or (self.compression, self.fsync) != (STORED, "none"):
+        if not self.lies_in_memory or not self._is_plain:
             return WAIT
         if not self._lock.acquire(blocking=False):
             return WAIT
@@ -345,8 +346,11 @@ class Archive:
                 return WAIT
             if condition is ABSENT and key in view.index.rows:
                 return CONFLICT
-            with _Cutting(writer):
+            try:
                 member = writer.put_one(key, pieces)
+            except BaseException:
+                _cut_torn(writer)
+                raise
             view.index.put(key, member)
             return None
         finally:
@@ -517,10 +521,15 @@ class _Cutting:
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if error is not None:
-            try:
-                self._writer.cut_torn()
-            except OSError:
-                pass  # the next write tries again
+            _cut_torn(self._writer)
+
+
+def _cut_torn(writer: _writer.Appender) -> None:
+    """Cut off what a write that failed left behind, if that can be done now."""
+    try:
+        writer.cut_torn()
+    except OSError:
+        pass  # the next write tries again
 
 
 class _Nothing:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
-LOCAL = struct.Struct("<4s5H3L2H")
-CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
+# Date and time are one number here, the time in its low half.
+LOCAL = struct.Struct("<4s3H4L2H")
+CENTRAL = struct.Struct("<4s4B2H4L5H2L")
 END = struct.Struct("<4s4H2LH")
 END64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR = struct.Struct("<4sLQL")
@@ -45,6 +46,7 @@ FULL32 = 0xFFFFFFFF
 # a checksum of the header up to here and of its position in the file.
 MARK = struct.Struct("<2sHB3xL")
 _MARK_ID = b"zs"
+_MARKED = struct.Struct("<BQ")  # what its checksum covers beside the header: kind and position
 _MARK_SIZE = MARK.size - 4
 VALUE, REMOVAL, REMOVAL_BELOW = 0, 1, 2
 
@@ -176,6 +178,15 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     return head + MARK.pack(_MARK_ID, _MARK_SIZE, kind, _mark_crc(head, kind, member.offset))
 
 
+def pack_plain(name: bytes, member: Member) -> bytes:
+    """Return what `pack_local` does for a stored value without Zip64, in half the time."""
+    offset, packed, size, crc, _, flags, _, _, when = member
+    head = LOCAL.pack(
+        LOCAL_SIGNATURE, 20, flags, STORED, when, crc, packed, size, len(name), MARK.size
+    ) + name
+    return head + MARK.pack(_MARK_ID, _MARK_SIZE, VALUE, crc32(_MARKED.pack(VALUE, offset), crc32(head)))
+
+
 def pack_lead(name: bytes, member: Member) -> bytes | None:
     """Return the start of a local header that reaches from a member's offset to its data, without a mark.
 
@@ -203,8 +214,7 @@ def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -
         _version(member.method, zip64=zip64),
         member.flags,
         member.method,
-        member.time & 0xFFFF,
-        member.time >> 16,
+        member.time,
         member.crc,
         FULL32 if zip64 else member.packed,
         FULL32 if zip64 else member.size,
@@ -214,7 +224,7 @@ def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -
 
 
 def _mark_crc(head: bytes | memoryview, kind: int, offset: int) -> int:
-    return crc32(struct.pack("<BQ", kind, offset), crc32(head))
+    return crc32(_MARKED.pack(kind, offset), crc32(head))
 
 
 def _version(method: int, *, zip64: bool) -> int:
@@ -258,9 +268,7 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
     """
     if len(data) - at < LOCAL.size:
         return None
-    signature, _, flags, method, clock, date, crc, packed, size, name_size, extra_size = LOCAL.unpack_from(
-        data, at
-    )
+    signature, _, flags, method, when, crc, packed, size, name_size, extra_size = LOCAL.unpack_from(data, at)
     if signature != LOCAL_SIGNATURE:
         return None
     name_at = at + LOCAL.size
@@ -283,7 +291,7 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
             numbers = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))
             size = next(numbers) if wanted[0] else size
             packed = next(numbers) if wanted[1] else packed
-    member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, date << 16 | clock)
+    member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, when)
     return Local(bytes(data[name_at:extra_at]), member, kind)
 
 
@@ -338,41 +346,19 @@ def pack_central(
     extra, comment, system, attributes, internal
         What an earlier record of this member said.
     """
-    numbers = size, packed, place = member.size, member.packed, offset
-    zip64 = max(numbers) > ZIP64_LIMIT
+    _, packed, size, crc, method, flags, _, _, when = member
+    place = offset
+    zip64 = size > ZIP64_LIMIT or packed > ZIP64_LIMIT or place > ZIP64_LIMIT
     if zip64:
+        numbers = size, packed, place
         long = [number for number in numbers if number > ZIP64_LIMIT]
         extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) + extra
         size, packed, place = (FULL32 if number > ZIP64_LIMIT else number for number in numbers)
-    version = _version(member.method, zip64=zip64)
-    return b"".join(
-        (
-            CENTRAL.pack(
-                CENTRAL_SIGNATURE,
-                version,
-                system,
-                version,
-                0,
-                member.flags,
-                member.method,
-                member.time & 0xFFFF,
-                member.time >> 16,
-                member.crc,
-                packed,
-                size,
-                len(name),
-                len(extra),
-                len(comment),
-                0,
-                internal,
-                attributes,
-                place,
-            ),
-            name,
-            extra,
-            comment,
-        )
-    )
+    version = _version(method, zip64=zip64)
+    fields = (version, system, version, 0, flags, method, when, crc, packed, size)
+    sizes = len(name), len(extra), len(comment)
+    head = CENTRAL.pack(CENTRAL_SIGNATURE, *fields, *sizes, 0, internal, attributes, place)
+    return b"".join((head, name, extra, comment))
 
 
 def needs_zip64(count: int, size: int, offset: int) -> bool:

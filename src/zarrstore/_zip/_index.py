@@ -318,7 +318,7 @@ class Index:
     def appended(self) -> list[tuple[str, Member]]:
         """Keys whose members lie behind the last end record."""
         with self.lock:
-            return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
+            return [(key, found) for key, found in self.rows.items() if type(found) is not int]  # type: ignore[misc]
 
 
 def _graft(tree: Tree, path: str) -> None:

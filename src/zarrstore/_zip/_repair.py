@@ -413,7 +413,7 @@ def _skip(head: bytes, position: int) -> int:
         if len(head) < layout.size:
             return len(head)  # the file was cut off in a record that tells of members, and holds none
         fields = layout.unpack_from(head)
-        behind = sum(fields[12:15]) if layout is CENTRAL else fields[-1] if layout is END else 0
+        behind = sum(fields[11:14]) if layout is CENTRAL else fields[-1] if layout is END else 0
         return layout.size + int(behind)
     if parse_guard(head[: GUARD.size], position) is not None:
         return GUARD.size

@@ -322,10 +322,13 @@ class ZipStore(Store):
             return self._archive.put(key, pieces, condition)
 
     def _write_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
-        if condition not in (ANY, ABSENT) or type(self)._write is not ZipStore._write:
+        if (condition is not ANY and condition is not ABSENT) or type(self)._write is not ZipStore._write:
             return WAIT
-        with _Named(self, "write", key):
+        try:
             return self._archive.put_now(key, pieces, condition)
+        except (StoreError, OSError):
+            with _Named(self, "write", key):
+                raise
 
     def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
         if type(self)._write is not ZipStore._write or any(write[2] not in (ANY, ABSENT) for write in writes):
