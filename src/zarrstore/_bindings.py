@@ -281,7 +281,10 @@ async def _next(iterator: AsyncIterator[T]) -> T:
 
 
 class Staying(Inline):
-    """Verbs of a store in memory for an event loop: nothing to wait for, but turns to give."""
+    """Verbs of a store in memory for an event loop: nothing to wait for, but turns to give.
+
+    What lists hops all the same where much is to be done before.
+    """
 
     __slots__ = ()
 
@@ -305,6 +308,24 @@ class Staying(Inline):
         if store._turns < 0:
             await store._give_turn()
         return store._write(key, pieces, condition)
+
+    scan = Hopping.scan
+
+    @staticmethod
+    def optional(attribute: str) -> Callable[..., Any]:
+        """Make the method for an optional verb that the store has."""
+        if attribute in _LISTINGS:
+            return Hopping.optional(attribute)
+        if attribute not in ("_is_empty", "_remove_below"):
+            return Inline.optional(attribute)
+
+        async def verb(self: Staying, *args: Any) -> Any:
+            store = self.of()
+            if store._lists_now():
+                return getattr(store, attribute)(*args)
+            return await _threads.hop(getattr(store, attribute), *args)
+
+        return verb
 
 
 class Awaiting(_Bound):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 
-def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
+def as_pieces(value: Any, store: Any) -> tuple[Any, ...]:
     """Return a value as pieces that a verb can write, without a copy.
 
     Raises
@@ -22,9 +22,9 @@ def as_pieces(value: Any, store: object) -> tuple[Any, ...]:
         If the value is no buffer and nothing bytes-like.
     """
     try:
-        if not getattr(store, "_on_device", False):
-            return (value.as_numpy_array(),)
-        return (value.as_array_like(),)  # no detour by the host for what may lie on the device
+        if store._on_device:
+            return (value.as_array_like(),)  # no detour by the host for what may lie on the device
+        return (value.as_numpy_array(),)
     except AttributeError:
         pass
     try:

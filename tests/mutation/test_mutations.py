@@ -22,7 +22,7 @@ MUTATIONS = [
     ("_verbs.py", "if start > size:", "if False:", "local"),
     ("_tree.py", "            del names[path[cut:]]", "            pass", "memory"),
     ("storage/_memory.py", "self._kept(array.copy())", "self._kept(array)", "memory"),
-    ("storage/_memory.py", "self.clock += 1", "pass", "memory"),
+    ("storage/_memory.py", "self._clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
     ("storage/_local.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),

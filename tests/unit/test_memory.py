@@ -6,6 +6,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -183,3 +184,121 @@ def test_reads_do_not_starve_the_loop():
         return turns
 
     assert asyncio.run(main()) >= 3
+
+
+def test_listings_after_many_writes_leave_the_loop_to_others():
+    # None of these keys is in the tree when somebody lists: that is caught up with in the pool.
+    store = MemoryStore()
+    for number in range(50_000):
+        store.set_sync(f"a/{number // 100}/{number}", b"1")
+
+    async def main():
+        waits = []
+
+        async def beat():
+            while True:
+                waits.append(None)
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(beat())
+        await asyncio.sleep(0)
+        for ask, answer in [
+            (lambda: store.is_empty("b"), True),
+            (lambda: _collected(store.list_dir("a")), {str(number) for number in range(500)}),
+            (lambda: store.delete_dir("a/3"), None),
+            (lambda: _collected(store.list_prefix("a/3")), set()),
+        ]:
+            before = len(waits)
+            for number in range(2000):
+                store.set_sync(f"more/{number}", b"1")
+                store.delete_sync(f"more/{number}")
+            for number in range(2000):
+                store.set_sync(f"more/{before}/{number}", b"1")
+            assert await ask() == answer
+            assert len(waits) > before
+        other.cancel()
+        assert len(await _collected(store.list())) == 49_900 + 8_000
+
+    asyncio.run(main())
+
+
+async def _collected(listing):
+    return {item async for item in listing}
+
+
+def test_keys_that_come_and_go_leave_nothing_behind():
+    store = MemoryStore()
+    for number in range(20_000):
+        store.set_sync(f"k/{number % 3}", b"1")
+        store.delete_sync(f"k/{number % 3}")
+    assert len(store._data.fresh) < 2_500
+    assert store.is_empty_sync("")
+    store.set_sync("k/0", b"1")
+    assert list(store.list_sync()) == ["k/0"]
+
+
+def test_threads_that_list_see_whatever_was_written_before():
+    store = MemoryStore()
+    failures = []
+
+    def write_and_list(name):
+        for number in range(300):
+            store.set_sync(f"{name}/{number}", b"1")
+            found = set(store.list_dir_sync(name))
+            if found != {str(earlier) for earlier in range(number + 1)}:
+                failures.append((name, number, len(found)))
+
+    threads = [threading.Thread(target=write_and_list, args=(f"t{index}",)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_versions_tell_what_others_put_into_a_mapping_apart():
+    mapping = {"k": cpu.Buffer.from_bytes(b"1")}
+    store = MemoryStore(mapping)
+    _, version = store.get_versioned_sync("k")
+    assert store.get_versioned_sync("k")[1] == version
+    mapping["k"] = cpu.Buffer.from_bytes(b"1")
+    assert store.set_if_unchanged_sync("k", b"2", version) is None
+    _, version = store.get_versioned_sync("k")
+    del mapping["k"]
+    mapping["k"] = cpu.Buffer.from_bytes(b"3")
+    assert store.set_if_unchanged_sync("k", b"2", version) is None
+    assert bytes(store.get_sync("k")) == b"3"
+
+
+def test_a_version_outlives_no_write():
+    store = MemoryStore()
+    store.set_sync("k", b"1")
+    seen = [store.get_versioned_sync("k")[1]]
+    for change in (
+        lambda: store.set_sync("k", b"1"),
+        lambda: (store.delete_sync("k"), store.set_sync("k", b"1")),
+        lambda: (store.delete_dir_sync(""), store.set_sync("k", b"1")),
+        lambda: store.set_partial_values_sync([("k", 0, b"1")]),
+        lambda: store.create_sync("other", b"1"),
+    ):
+        change()
+        seen.append(store.get_versioned_sync("k")[1])
+    assert len(set(seen)) == 5
+    assert seen[-1] == seen[-2]
+    assert store.set_if_unchanged_sync("k", b"2", seen[-1])
+
+
+def test_a_subclass_that_writes_in_its_own_way_is_asked_by_every_set():
+    written = []
+
+    class Noting(MemoryStore):
+        def _write(self, key, pieces, condition):
+            written.append(key)
+            return super()._write(key, pieces, condition)
+
+    store = Noting()
+    asyncio.run(store.set("a", b"1"))
+    store.set_sync("b", b"2")
+    asyncio.run(store.set("a", b"3", byte_range=(0, 1)))
+    assert written[:2] == ["a", "b"]
+    assert bytes(store.get_sync("a")) == b"3"

@@ -110,6 +110,8 @@ class Store(_Base):
     _direct: ClassVar[bool] = False
     # Whether they have nothing to wait for either, so that an event loop needs no thread for them.
     _never_blocks: ClassVar[bool] = False
+    # Whether values are kept in a GPU's memory.
+    _on_device: ClassVar[bool] = False
     # The classes that bind them to the calling thread and to an event loop.
     _bindings: ClassVar[tuple[Any, Any]]
     # Calls in place that an event loop bears before other tasks get their turn, and how many it still does.

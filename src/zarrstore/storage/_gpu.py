@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 
 class _Kept(gpu.Buffer):
-    """A value that the store keeps, its version, and the event of its having been written.
+    """A value that the store keeps, and the event of its having been written.
 
     It was written on one stream and may be read on another: that one waits for the event then.
     """
 
-    __slots__ = ("version", "written")
-
-    version: int
+    __slots__ = ("written",)
 
     def __init__(self, array_like: Any) -> None:
         super().__init__(array_like)

@@ -30,18 +30,16 @@ if TYPE_CHECKING:
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 
 
-class _Kept(cpu.Buffer):
-    """A value that a store keeps: memory that nobody writes to, and its version."""
-
-    __slots__ = ("version",)
-
-    version: int
+# So many keys are added to a tree of keys in less than half a millisecond.
+_AT_ONCE = 1000
 
 
 class _Data:
-    """What stores on the same memory share: a mapping from keys to buffers, a tree of its keys, a lock.
+    """What stores on the same memory share: a mapping from keys to values, a tree of its keys, a lock.
 
-    The tree is kept only for a mapping of our own: a caller's may change behind our back.
+    A mapping of our own holds arrays that nobody writes to, a caller's holds buffers. A tree is kept only of
+    our own: a caller's may change behind our back. It is brought up to date by whoever lists, since most
+    of what is written is never listed.
     """
 
     def __init__(
@@ -49,52 +47,86 @@ class _Data:
     ) -> None:
         self.own = mapping is None
         self.values: MutableMapping[str, Any] = {} if mapping is None else mapping
-        self.tree = Tree()
+        self.fresh: list[str] = []  # keys that the tree may not have yet
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
-        self.clock = 0  # versions count up, so none is ever used twice
+        self._tree = Tree()
+        # Versions that somebody asked for, and of what; they count up, so none is ever used twice.
+        self._versions: dict[str, tuple[Any, str]] = {}
+        self._clock = 0
         _alive[token] = self
 
-    def put(self, key: str, buffer: Any) -> None:
-        if self.own and key not in self.values:
-            self.tree.add(key)
-        self.clock += 1
-        buffer.version = self.clock
-        self.values[key] = buffer
+    def put(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        values = self.values
+        with self.lock:
+            if key not in values:
+                if self.own:
+                    self.fresh.append(key)
+            elif self._versions:
+                self._versions.pop(key, None)
+            values[key] = value
 
     def drop(self, key: str) -> None:
-        if self.values.pop(key, None) is not None and self.own:
-            self.tree.discard(key)
+        """Forget a value; the lock is held."""
+        self._versions.pop(key, None)
+        if self.values.pop(key, None) is None or not self.own:
+            return
+        self._tree.discard(key)
+        if len(self.fresh) > 2 * len(self.values) + _AT_ONCE:  # the same keys come and go
+            self.tree()
 
     def drop_below(self, directory: str) -> None:
-        values = self.values
-        if self.own and not directory:
-            values.clear()
-            self.tree = Tree()
-            return
-        for page in self.below(directory):
-            for key in page:
-                values.pop(key, None)
-        if self.own:
-            self.tree.discard_below(directory)
+        """Forget all values below a directory."""
+        if self.own and directory:
+            self.tree()  # beforehand, so that others wait for no more than a part of it
+        with self.lock:
+            if self.own and not directory:
+                self.values.clear()
+                self.fresh.clear()
+                self._versions.clear()
+                self._tree = Tree()
+                return
+            for page in self.below(directory):
+                for key in page:
+                    self.values.pop(key, None)
+                    self._versions.pop(key, None)
+            if self.own:
+                self._tree.discard_below(directory)
 
     def version(self, key: str) -> str:
-        buffer = self.values[key]
-        # What a caller put into its mapping has no version of ours: the object's identity tells.
-        number = getattr(buffer, "version", None)
-        return f"{id(buffer):x}" if number is None else str(number)
+        """Version of a value that is there; the lock is held."""
+        value = self.values[key]
+        known = self._versions.get(key)
+        # Others may have put something else into their mapping. What we hold on to has its identity alone.
+        if known is None or known[0] is not value:
+            self._clock += 1
+            known = self._versions[key] = (value, str(self._clock))
+        return known[1]
+
+    def tree(self) -> Tree:
+        """Return the tree of the keys in a mapping of our own, brought up to date."""
+        while True:
+            with self.lock:  # for a part at a time: who writes waits for it
+                fresh = self.fresh
+                if not fresh:
+                    return self._tree
+                for key in fresh[-_AT_ONCE:]:
+                    if key in self.values:
+                        self._tree.add(key)
+                del fresh[-_AT_ONCE:]
 
     def below(self, prefix: str) -> Iterator[list[str]]:
         """Pages of all keys below a directory."""
         if self.own:
-            return self.tree.below(prefix)
+            return self.tree().below(prefix)
         return pages([key for key in list(self.values) if key.startswith(prefix) and is_key(key)])
 
     def within(self, prefix: str) -> list[str]:
         """Names one level below a directory; a directory's ends in ``/``."""
         if self.own:
-            return self.tree.within(prefix)
+            return self.tree().within(prefix)
         names: dict[str, None] = {}
         for page in self.below(prefix):
             for key in page:
@@ -133,6 +165,11 @@ class MemoryStore(Store):
     _allowance: ClassVar[int] = 4 * TURNS  # a call in memory takes a quarter of a small read's time
     _scheme: ClassVar[str] = "memory"
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_write" in cls.__dict__ and "set" not in cls.__dict__:
+            cls.set = Store.set  # type: ignore[method-assign,assignment]
+
     def __init__(
         self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
     ) -> None:
@@ -156,7 +193,7 @@ class MemoryStore(Store):
         state = self.__getstate__()
         data = state.pop("_data")
         with data.lock:
-            snapshot = {key: _array(buffer).tobytes() for key, buffer in list(data.values.items())}
+            snapshot = {key: _array(value).tobytes() for key, value in list(data.values.items())}
         return _revive, (type(self), data.token, snapshot, state)
 
     def _check_writable(self) -> None:
@@ -184,27 +221,30 @@ class MemoryStore(Store):
         return np.concatenate([self._new(0), *arrays])
 
     def _kept(self, array: Any) -> Any:
-        """Put an array of our own into a buffer that nobody else can write to."""
+        """Make of an array of our own what is kept: nobody else can write to it."""
         array.setflags(False)
-        return _Kept(array)
+        return array if self._data.own else cpu.Buffer(array)
 
     def _keep(self, pieces: Iterable[Any]) -> Any:
-        """Put pieces into a buffer of our own: copied, but for what nobody can ever change."""
+        """Make of pieces what is kept: a copy, but for what nobody can ever change."""
         if type(pieces) is not tuple or len(pieces) != 1:
             return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
-        array = self._array_of(pieces[0])
-        return _Kept(array) if _is_frozen(array) else self._kept(array.copy())
+        array: Any = pieces[0]
+        if self._on_device or type(array) is not np.ndarray:
+            array = self._array_of(array)
+        return self._kept(array if _is_frozen(array) else array.copy())
 
     # -- verbs ------------------------------------------------------------------------------------
 
     def _read(self, key: str, request: Any, new: Any) -> Any:
-        buffer = self._data.values.get(key)
-        if buffer is None:
+        array = self._data.values.get(key)
+        if array is None:
             return None
-        array = buffer._data if type(buffer) is _Kept else _array(buffer)
-        if array.flags.writeable:
-            array = array.view()
-            array.flags.writeable = False
+        if not self._data.own:
+            array = _array(array)
+            if array.flags.writeable:
+                array = array.view()
+                array.flags.writeable = False
         if request is None:
             return array
         start, stop = span(request, array.size)
@@ -231,7 +271,7 @@ class MemoryStore(Store):
                 if now != condition:
                     return CONFLICT
             data.put(key, kept)
-        return None if condition is ANY else str(kept.version)
+            return None if condition is ANY else data.version(key)
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
         parts = list(parts)
@@ -258,9 +298,7 @@ class MemoryStore(Store):
             return None
 
     def _remove_below(self, prefix: str) -> None:
-        data = self._data
-        with data.lock:
-            data.drop_below(prefix)
+        self._data.drop_below(prefix)
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
         for page in self._data.below(prefix) if deep else pages(self._data.within(prefix)):
@@ -275,6 +313,9 @@ class MemoryStore(Store):
     def _size_of(self, key: str) -> int | None:
         buffer = self._data.values.get(key)
         return None if buffer is None else len(buffer)
+
+    def _lists_now(self) -> bool:
+        return len(self._data.fresh) <= _AT_ONCE
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
         yield once_each(self._data.within(prefix))
@@ -297,14 +338,14 @@ class MemoryStore(Store):
         """Read a value, or part of it; see `Store.get`."""
         # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
         data = self._data
-        kept = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
-        if type(kept) is not _Kept or (prototype is not None and prototype.buffer not in ON_HOST):
+        array = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
+        if type(array) is not np.ndarray or (prototype is not None and prototype.buffer not in ON_HOST):
             return await super().get(key, prototype, byte_range)
         self._is_open = True
         self._turns -= 1
         if self._turns < 0:
             await self._give_turn()
-        return wrap(kept._data, prototype)
+        return wrap(array, prototype)
 
     get._is_face = True  # type: ignore[attr-defined]
 
@@ -326,16 +367,22 @@ class MemoryStore(Store):
         KeyNotFoundError
             If a range is given and the key has no value.
         """
-        if byte_range is not None or type(self)._write is not MemoryStore._write:
+        if byte_range is not None:
             await super().set(key, value, byte_range=byte_range)
             return
-        # Whole values go by a shorter way: zarr-python's store keeps them as they are, without a copy.
-        self._check_writable()
-        check_key(key, self)
-        kept = self._keep(as_pieces(value, self))
+        # Whole values go by a shorter way, since all that is done for them is copying.
         data = self._data
-        with data.lock:
-            data.put(key, kept)
+        if self._read_only or data.detached:
+            self._check_writable()
+        check_key(key, self)
+        pieces = as_pieces(value, self)
+        array: Any = pieces[0]
+        if type(array) is np.ndarray is type(array.base) and data.own and not self._on_device:
+            array = array.copy()
+            array.setflags(False)
+        else:
+            array = self._keep(pieces)
+        data.put(key, array)
         self._is_open = True
         self._turns -= 1
         if self._turns < 0:
@@ -356,11 +403,11 @@ def _is_frozen(array: Any) -> bool:
     return type(owner) is bytes and len(owner) <= 2 * len(array)
 
 
-def _array(buffer: Any) -> Any:
-    """Bytes of a buffer in a caller's mapping, which may hold anything bytes-like."""
-    if is_buffer(buffer):
-        return buffer.as_numpy_array()
-    return np.frombuffer(as_pieces(buffer, MemoryStore)[0], np.uint8)
+def _array(value: Any) -> Any:
+    """Bytes of what a mapping holds; a caller's may hold anything bytes-like."""
+    if is_buffer(value):
+        return value.as_numpy_array()
+    return value if type(value) is np.ndarray else np.frombuffer(as_pieces(value, MemoryStore)[0], np.uint8)
 
 
 def _revive(
