@@ -78,12 +78,14 @@ async def value_not_shared(ask: Asker) -> None:
     except ValueError:
         pass
     assert await ask.get("k") == VALUE
-    array = np.frombuffer(VALUE, "B").copy()
     from zarrstore.buffer import cpu
 
-    await ask.set("k", cpu.Buffer(array))
-    array[:] = 0
-    assert await ask.get("k") == VALUE
+    whole = np.frombuffer(VALUE, "B").copy()
+    larger = np.frombuffer(b"xy" + VALUE, "B").copy()
+    for owner, array in (whole, whole), (larger, larger[2:]):
+        await ask.set("k", cpu.Buffer(array))
+        owner[:] = 0
+        assert await ask.get("k") == VALUE
 
 
 @question("write")
