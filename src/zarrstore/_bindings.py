@@ -333,21 +333,23 @@ class Awaiting(_Bound):
 
     __slots__ = ()
 
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
-        """Await the store's verb."""
-        return await self.of()._read(key, request, new)
+    # Not coroutines themselves, which would cost each request some time more.
+
+    def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+        """Return the store's verb to be awaited."""
+        return self.of()._read(key, request, new)
 
     async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
         """Await all reads at once."""
         return await gather([self.read(key, request, new) for key, request in requests])
 
-    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
-        """Await the store's verb."""
-        return await self.of()._write(key, pieces, condition)
+    def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+        """Return the store's verb to be awaited."""
+        return self.of()._write(key, pieces, condition)
 
-    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
-        """Await the store's verb."""
-        return await self.of()._remove(key, condition)
+    def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+        """Return the store's verb to be awaited."""
+        return self.of()._remove(key, condition)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""

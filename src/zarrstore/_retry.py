@@ -56,7 +56,11 @@ class RetryPolicy:
         return seconds * (1 - self.jitter * random.random())
 
     async def call(
-        self, function: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]
+        self,
+        function: Callable[[], Awaitable[T]],
+        sleep: Callable[[float], Awaitable[None]],
+        *,
+        made: int = 0,
     ) -> T:
         """Make a call until it succeeds, fails for good, or has failed often enough.
 
@@ -66,8 +70,12 @@ class RetryPolicy:
             Makes the call, anew each time.
         sleep : callable
             Waits, as one waits where the call is made.
+        made : int
+            How many attempts were made before, fewer than `attempts` and all in vain.
         """
-        for attempt in range(1, self.attempts):
+        if made:
+            await sleep(self.wait(made))
+        for attempt in range(made + 1, self.attempts):
             try:
                 return await function()
             except self.errors:

@@ -400,8 +400,7 @@ class FsspecStore(Listing, Store):
 
     async def _read_there(self, key: str, request: ByteRequest | None) -> Any:
         """Read where the file system lives."""
-        again = self._traffic.again
-        return await self._traffic.shared((key, request), lambda: again(lambda: self._fetch(key, request)))
+        return await self._traffic.shared((key, request), partial(self._fetch, key, request))
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)

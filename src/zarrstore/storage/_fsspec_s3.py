@@ -6,6 +6,7 @@ they read, and leave out what a bulk delete failed to remove. These are the requ
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from zarrstore._verbs import Entry
@@ -34,7 +35,10 @@ def retries(fs: Any) -> bool:
 
 def settle(fs: Any, *, quiet: bool) -> None:
     """Prepare our copy of a file system; ``quiet`` if it is to try nothing again by itself."""
-    fs.config_kwargs = {"max_pool_connections": _CONNECTIONS, **fs.config_kwargs}
+    # Unless it is told what to say of itself, botocore spells that out anew for every request, which takes
+    # it a twentieth of the time.
+    agent = " ".join(f"{name}/{sys.modules[name].__version__}" for name in ("zarrstore", "s3fs"))
+    fs.config_kwargs = {"max_pool_connections": _CONNECTIONS, "user_agent": agent, **fs.config_kwargs}
     if quiet:
         # It would repeat a request 25 times, and nobody would be told that the server is busy.
         fs.retries = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from zarrstore._concurrent import finished
 
@@ -83,6 +83,26 @@ class _Gate:
             self._allowed = max(1.0, self._allowed / 2)
 
 
+class _Place:
+    """A request's place among those of its loop, which its outcome is held to be the server's word on."""
+
+    __slots__ = ("_era", "_gate", "_is_slow_down")
+
+    def __init__(self, gate: _Gate, is_slow_down: Callable[[BaseException], bool]) -> None:
+        self._gate = gate
+        self._is_slow_down = is_slow_down
+
+    def __enter__(self) -> None:
+        self._era = self._gate.era
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            self._gate.praise()
+        elif isinstance(error, Exception) and self._is_slow_down(error):
+            self._gate.blame(self._era)
+        self._gate.leave()
+
+
 class _Flight:
     """A read under way, which equal ones may share."""
 
@@ -102,6 +122,10 @@ class _Lane:
     def __init__(self, most: int) -> None:
         self.gate = _Gate(most)
         self.flights: dict[Hashable, _Flight] = {}
+
+
+def _no_loop() -> None:
+    """Stand where a weak reference to a loop will."""
 
 
 class Traffic:
@@ -132,23 +156,33 @@ class Traffic:
         self.retry = retry
         self.concurrency = concurrency
         self._is_slow_down = is_slow_down
-        self._timeout = retry.timeout if timed and retry is not None else None
+        self.timeout = retry.timeout if timed and retry is not None else None
+        self._passing = () if retry is None else retry.errors
+        self._forget()
+
+    def _forget(self) -> None:
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
+        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _Lane] = _no_loop, _Lane(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lanes": None}
+        return {**self.__dict__, "_lanes": None, "_last": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lanes=WeakKeyDictionary())
+        self.__dict__.update(state)
+        self._forget()
 
     def _lane(self) -> _Lane:
         loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None:
-            lane = self._lanes[loop] = _Lane(self.concurrency)
+        last, lane = self._last
+        if last() is not loop:  # mostly it is, and looking takes half a microsecond
+            found = self._lanes.get(loop)
+            if found is None:
+                found = self._lanes[loop] = _Lane(self.concurrency)
+            lane = found
+            self._last = ref(loop), lane
         return lane
 
-    # Plain functions that return what is to be awaited: each coroutine more costs every request some time.
+    # Each coroutine more costs every request some time: what can, returns what is to be awaited.
 
     def again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         """Make a call, which tells its failures as our errors, as often as the policy says."""
@@ -156,45 +190,38 @@ class Traffic:
 
     def ask(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Make a request that changes nothing; cancelled, it is left behind."""
-        return self._pass(send, None if self._timeout is None else self._in_time)
+        return self._ask(send) if self.timeout is None else self._ask_in_time(send)
+
+    async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
+        with self.place() or await self.turn():
+            return await send()
+
+    async def _ask_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
+        with self.place() or await self.turn():
+            async with asyncio.timeout(self.timeout):
+                return await send()
 
     async def change(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes something; once sent it is waited for, cancelled or not."""
         try:
-            return await self._pass(send, self._finished)
+            with self.place() or await self.turn():
+                return await finished(send(), self.timeout)
         finally:
             _Writes.last = object()
 
-    async def _pass(
-        self,
-        send: Callable[[], Awaitable[T]],
-        how: Callable[[Callable[[], Awaitable[T]]], Awaitable[T]] | None,
-    ) -> T:
+    def place(self) -> _Place | None:
+        """Return a place for one request, to be made ``with`` it; None if it has to wait for its `turn`."""
         gate = self._lane().gate
-        if not gate.enter():
-            await gate.turn()
-        era = gate.era
-        try:
-            answer = await (send() if how is None else how(send))
-        except Exception as error:
-            if self._is_slow_down(error):
-                gate.blame(era)
-            raise
-        else:
-            gate.praise()
-            return answer
-        finally:
-            gate.leave()
+        return _Place(gate, self._is_slow_down) if gate.enter() else None
 
-    async def _in_time(self, send: Callable[[], Awaitable[T]]) -> T:
-        async with asyncio.timeout(self._timeout):
-            return await send()
-
-    def _finished(self, send: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        return finished(send(), self._timeout)
+    async def turn(self) -> _Place:
+        """Wait for a place."""
+        gate = self._lane().gate
+        await gate.turn()
+        return _Place(gate, self._is_slow_down)
 
     async def shared(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Make a read, or wait for an equal one under way since the last change was acknowledged.
+        """Make a read as `again` does, or wait for an equal one since the last change was acknowledged.
 
         An older one may have been answered before that change, so its answer would be out of date.
         """
@@ -207,9 +234,16 @@ class Traffic:
                 return answer  # type: ignore[no-any-return]
         flight = flights[what] = _Flight()
         answer = _LEFT
+        retry = self.retry
         try:
-            answer = await read()
-            return answer
+            try:
+                answer = await read()
+            except self._passing:
+                if retry is None or retry.attempts == 1:
+                    raise
+            if answer is _LEFT and retry is not None:
+                answer = await retry.call(read, asyncio.sleep, made=1)
+            return answer  # type: ignore[no-any-return]
         except Exception as error:
             if flight.answer is not None:
                 flight.answer.set_exception(error)
