@@ -2,8 +2,8 @@
 
     python benchmarks/arrays.py [--quick] [--only KIND] [--json FILE] [--picture FILE]
 
-Everything runs in turn in one process, several times over; the best time of each counts. Printed are
-microseconds a chunk, how many times as fast as on zarr-python's store of the kind that is, and how many
+Everything runs in turn in one process, several times over. Printed are the best microseconds a chunk, how
+many times as fast as on zarr-python's store of the kind that is, by the median of all rounds, and how many
 times as fast it would be on a store that costs nothing: the rest is zarr-python's own time. Folders and
 archives lie in memory, so that no medium drowns the difference.
 """
@@ -116,7 +116,7 @@ def main():
     parser = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--only", default="", help="local, memory or zip")
     options = parser.parse_args()
-    bench = Bench(5 if options.quick else 25)  # what is to be told apart here differs by a few percent
+    bench = Bench(5 if options.quick else 25, paired=True)
     warnings.simplefilter("ignore")
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 
@@ -20,11 +21,16 @@ class Bench:
     ----------
     rounds : int
         How often each contestant has its turn.
+    paired : bool
+        Whether ratios are medians of those of each round, which tell a few percent apart where the machine's
+        pace changes from minute to minute, instead of ratios of the best times.
     """
 
-    def __init__(self, rounds):
+    def __init__(self, rounds, *, paired=False):
         self.rounds = rounds
+        self.paired = paired
         self.rows = {}
+        self.times = {}
         self.sizes = {}
         self.floors = {}
         print(
@@ -49,7 +55,7 @@ class Bench:
             Bytes in a call, for a line in gigabytes a second.
         """
         contestants = {who: call for who, call in contestants.items() if call is not None}
-        best = dict.fromkeys(contestants, float("inf"))
+        times = self.times[name] = {who: [] for who in contestants}
         for round_ in range(self.rounds):
             order = list(contestants)
             if round_ % 2:
@@ -67,10 +73,10 @@ class Bench:
                 answer = call()
                 if asyncio.iscoroutine(answer):
                     await answer
-                best[who] = min(best[who], (time.perf_counter() - start) / per * 1e6)
+                times[who].append((time.perf_counter() - start) / per * 1e6)
                 if finish is not None:
                     finish()
-        self.rows[name] = best
+        self.rows[name] = {who: min(taken) for who, taken in times.items()}
         self.sizes[name] = size
         if floor is not None:
             self.floors[name] = floor
@@ -78,7 +84,15 @@ class Bench:
 
     def ratio(self, name):
         """How many times as fast as zarr-python we are."""
-        return self.rows[name]["zarr"] / self.rows[name]["zarrstore"]
+        return self._ratio(name, "zarrstore")
+
+    def _ratio(self, name, who):
+        if not self.paired:
+            return self.rows[name]["zarr"] / self.rows[name][who]
+        times = self.times[name]
+        return statistics.median(
+            theirs / ours for theirs, ours in zip(times["zarr"], times[who], strict=True)
+        )
 
     def _show(self, name):
         best, ours = self.rows[name], self.rows[name]["zarrstore"]
@@ -92,7 +106,7 @@ class Bench:
         if "bare" in best:
             ratios.append(f"{ours / best['bare']:.2f} of bare")
         if "free" in best:
-            ratios.append(f"{best['zarr'] / best['free']:.2f} x would be a store that costs nothing")
+            ratios.append(f"{self._ratio(name, 'free'):.2f} x would be a store that costs nothing")
         print(f"{name:52} {', '.join(cells):72} {'; '.join(ratios)}", flush=True)
 
     def _text(self, name, microseconds):

@@ -6,7 +6,9 @@ Everything runs in turn in one process, on the same data, several times over; th
 counts. Requests are counted in a pass of their own, by a proxy in front of the server, and times are
 taken in another without it. Printed are milliseconds a call, how many times faster than zarr-python's
 store over the same client that is, and the requests that each sends. Lines that end in "far" are taken
-through the proxy, which holds each request back for 30 ms.
+through the proxy, which holds each request back for 50 ms, about as long as object stores take to answer
+one (Amazon tells of 100 to 200 ms for small objects); where the server is at the other end of the loopback,
+its own work is most of a time.
 """
 
 from __future__ import annotations
@@ -50,14 +52,17 @@ RANGES = [("wide", RangeByteRequest(4096 * number, 4096 * number + 256)) for num
 # What each line must show: requests at most, and how many times faster than zarr-python's.
 FEW = {"getsize_prefix": (1, 1), "is_empty": (1, 1)}
 URL_LINE = "get, 1,000 at once"
-# Lines that are measured once more with so many seconds before each request is passed on.
-DISTANCE = 0.03
-FAR = ("get, 40 one by one", "300 near ranges", "getsize_prefix", "is_empty", "delete_dir of 1,000")
+# How far the ratio of two times that should be equal may be off.
+NOISE = 0.03
+# The seconds before each request is passed on in a second pass, and what is asked of that.
+DISTANCE = 0.05
 DEMANDS = {
     "FsspecStore": {**FEW, "300 near ranges": (8, 20), "delete_dir of 1,000": (4, 1)},
-    "ObjectStore": {**FEW, "300 near ranges": (8, 1), "delete_dir of 1,000": (4, 10)},
+    # What the server takes to delete leaves no more to gain: see `alone`. Far off it is ten times.
+    "ObjectStore": {**FEW, "300 near ranges": (8, 1), "delete_dir of 1,000": (4, 1)},
     "s3:// URL": {URL_LINE: (None, 3)},
 }
+FAR = {"FsspecStore": {"300 near ranges": 5}, "ObjectStore": {"delete_dir of 1,000": 10}, "s3:// URL": {}}
 
 
 def stores(server):
@@ -158,15 +163,27 @@ async def counted(name, pair, plants, proxy):
 def show(kind, name, times, counts, demand):
     ratio = times[0] / times[1]
     requests, floor = demand
-    judged = [f"{ratio:.1f} x" + (f" (floor {floor})" if floor is not None else "")]
+    judged = [f"{ratio:.2f} x (floor {floor})"]
     judged.append(f"{counts[1]} for {counts[0]} requests" + (f" (at most {requests})" if requests else ""))
-    missed = (floor is not None and ratio < floor) or (requests is not None and counts[1] > requests)
+    missed = ratio < floor - NOISE or (requests is not None and counts[1] > requests)
     print(
         f"{kind:12} {name:26} zarr {times[0]:9.2f} ms, zarrstore {times[1]:8.2f} ms  "
         f"{'; '.join(judged)}{'   <- missed' if missed else ''}",
         flush=True,
     )
-    return {"store": kind, "line": name, "ms": times, "requests": counts, "floor": floor, "most": requests}
+    row = {"store": kind, "line": name, "ms": times, "requests": counts, "floor": floor, "most": requests}
+    return {**row, "missed": missed}
+
+
+async def alone(plants, rounds):
+    """Best milliseconds that the server takes for nothing but the bulk deletes that `delete_dir` sends."""
+    best = float("inf")
+    for _ in range(rounds):
+        await plants.plant(DOOMED)
+        start = time.perf_counter()
+        await asyncio.gather(*(obstore.delete_async(plants.store, DOOMED[part::3]) for part in range(3)))
+        best = min(best, (time.perf_counter() - start) * 1e3)
+    return best
 
 
 async def measure(server, proxy, url, rounds):
@@ -183,13 +200,17 @@ async def measure(server, proxy, url, rounds):
             counts = counts_of[kind, name] = await counted(name, behind[kind], plants, proxy)
             times = await timed(name, direct[kind], plants, rounds)
             rows.append(show(kind, name, times, counts, demands.get(name, (None, 1))))
+            if name.startswith("delete_dir"):
+                least = await alone(plants, rounds)
+                most = times[0] / least
+                print(
+                    f"{'':12} the same bulk deletes and nothing else {least:.2f} ms: {most:.1f} x at the most"
+                )
     # A server at the other end of the loopback answers at once, as hardly any other does.
     proxy.plan = lambda method, target: DISTANCE
-    for kind in ("FsspecStore", "ObjectStore"):
-        for name in FAR:
-            times = await timed(name, behind[kind], plants, min(rounds, 3))
-            far = f"{name}, far"
-            rows.append(show(kind, far, times, counts_of[kind, name], (None, None)))
+    for (kind, name), counts in counts_of.items():
+        times = await timed(name, behind[kind], plants, min(rounds, 3))
+        rows.append(show(kind, f"{name}, far", times, counts, (None, FAR[kind].get(name, 1))))
     proxy.plan = None
     for theirs, _ in (*behind.values(), *direct.values()):
         if isinstance(theirs, zarr.storage.FsspecStore):
@@ -211,6 +232,8 @@ def main():
     )
     with seaweed_s3() as server, proxied(server.endpoint) as (proxy, url):
         rows = asyncio.run(measure(server, proxy, url, 2 if asked.quick else 7))
+    missed = [row for row in rows if row["missed"]]
+    print(f"{len(rows) - len(missed)} floors reached, {len(missed)} missed")
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1))
 

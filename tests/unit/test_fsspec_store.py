@@ -511,3 +511,14 @@ def test_words_in_a_key_are_no_words_of_the_server(key):
     with pytest.raises(ByteRequestError):
         store.get_sync(key, byte_range=RangeByteRequest(5, 9))
     store.clear_sync()
+
+
+@pytest.mark.parametrize("own", [None, "mine/1"])
+def test_s3_hears_who_asks(own):
+    from s3fs import S3FileSystem
+
+    given = {} if own is None else {"user_agent": own}
+    fs = S3FileSystem(asynchronous=True, anon=True, config_kwargs=dict(given))
+    told = FsspecStore(fs, path="bucket/path")._files.living.config_kwargs["user_agent"]
+    assert told == own or (own is None and told.startswith("zarrstore/"))
+    assert fs.config_kwargs == given

@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import pickle
+import sys
 
 import pytest
 
 from zarrstore import RetryPolicy
 from zarrstore.errors import TransientError
+from zarrstore.storage import _traffic
 from zarrstore.storage._traffic import Traffic
 
 QUICK = RetryPolicy(attempts=5, base=0, timeout=None)
@@ -312,5 +314,63 @@ def test_a_failure_is_shared_too_and_nothing_hangs():
         reads[1].cancel()
         with pytest.raises(TransientError):
             await reads[0]
+
+    asyncio.run(main())
+
+
+# -- how many by default --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "most"), [(256, 64), (1024, 256), (4096, 512), (1 << 20, 512), (20, 16), (-1, 512)]
+)
+def test_the_usual_limit_leaves_files_to_others(monkeypatch, files, most):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    assert _traffic._most_at_once() == most
+
+
+def test_where_sockets_are_no_files_there_is_a_limit_too(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert _traffic._most_at_once() == 512
+
+
+# -- again ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("attempts", "asked"), [(1, 1), (2, 2), (5, 4)])
+def test_shared_reads_are_made_again_as_often_as_the_policy_says(attempts, asked):
+    asks = []
+
+    async def read():
+        asks.append(None)
+        await turns()
+        if len(asks) < 4:
+            raise TransientError("not yet")
+        return b"value"
+
+    async def main():
+        traffic = make(retry=RetryPolicy(attempts=attempts, base=0, timeout=None))
+        return await asyncio.gather(
+            traffic.shared("k", read), traffic.shared("k", read), return_exceptions=True
+        )
+
+    answers = asyncio.run(main())
+    assert len(asks) == asked
+    if asked == 4:
+        assert answers == [b"value", b"value"]
+    else:
+        assert [str(answer) for answer in answers] == ["not yet"] * 2
+
+
+def test_shared_reads_without_a_policy_fail_at_once():
+    async def read():
+        raise TransientError("not yet")
+
+    async def main():
+        with pytest.raises(TransientError):
+            await make(retry=None).shared("k", read)
 
     asyncio.run(main())

@@ -11,11 +11,9 @@ from typing import Any
 
 from zarrstore._verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
-from zarrstore.storage._traffic import TOKEN
+from zarrstore.storage._traffic import CONCURRENCY, TOKEN
 
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
-# More connections than botocore's ten: how many are used is for the store to say.
-_CONNECTIONS = 256
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 
@@ -35,10 +33,11 @@ def retries(fs: Any) -> bool:
 
 def settle(fs: Any, *, quiet: bool) -> None:
     """Prepare our copy of a file system; ``quiet`` if it is to try nothing again by itself."""
+    # More connections than botocore's ten: how many are used is for the store to say.
     # Unless it is told what to say of itself, botocore spells that out anew for every request, which takes
     # it a twentieth of the time.
     agent = " ".join(f"{name}/{sys.modules[name].__version__}" for name in ("zarrstore", "s3fs"))
-    fs.config_kwargs = {"max_pool_connections": _CONNECTIONS, "user_agent": agent, **fs.config_kwargs}
+    fs.config_kwargs = {"max_pool_connections": CONCURRENCY, "user_agent": agent, **fs.config_kwargs}
     if quiet:
         # It would repeat a request 25 times, and nobody would be told that the server is busy.
         fs.retries = 1

@@ -350,12 +350,12 @@ class ObjectStore(Store):
 
     async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
         self._check(key)
-        mode: Any = {ANY: "overwrite", ABSENT: "create"}.get(condition) or {"e_tag": condition}
         single = not hasattr(pieces, "__aiter__") and len(pieces := tuple(pieces)) == 1
         # obstore's memory would go on looking at the caller's.
         value = pieces[0] if single and not self._in_memory else await gather_pieces(pieces)
-        if mode == "overwrite":
-            return await self._traffic.again(lambda: self._put(key, value, mode, None))
+        if condition is ANY:
+            return await self._traffic.again(partial(self._put, key, value, "overwrite", None))
+        mode = "create" if condition is ABSENT else {"e_tag": condition}
         token = os.urandom(16).hex()
         # A client that tries again by itself doesn't tell.
         tries = 1 if self._marks and not self._quiet else 0
@@ -372,9 +372,9 @@ class ObjectStore(Store):
     async def _put(self, key: str, value: Any, mode: Any, attributes: Any) -> Any:
         # One request, whatever the size: what is sent in parts can have no condition.
         parts = None if mode == "overwrite" else False
-        send = partial(obstore.put_async, self._alive(), key, value, mode=mode, use_multipart=parts)
+        own = {"attributes": attributes, "mode": mode, "use_multipart": parts}
         try:
-            answer = await self._traffic.change(partial(send, attributes=attributes))
+            answer = await self._traffic.change(partial(obstore.put_async, self._alive(), key, value, **own))
         except (AlreadyExistsError, PreconditionError):
             return CONFLICT
         except Exception as error:

@@ -19,8 +19,23 @@ T = TypeVar("T")
 # Under this name, in a value's metadata, a conditional write leaves word of itself: an identifier, as Azure
 # wants, and lower case, as others make it.
 TOKEN = "zarrstorewrite"
-# How many requests of one store may be under way at once. Servers bear hundreds, and say when it's too many.
-CONCURRENCY = 256
+
+
+def _most_at_once() -> int:
+    """Return how many requests of one store may be under way at once, unless it is told.
+
+    Servers bear hundreds, and say when it's too many. Each takes a connection, which counts as an open file:
+    of those a process may have 256 on macOS and 1,024 on most of Linux, and others need some as well.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets are no files
+        return 512
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 512 if files == resource.RLIM_INFINITY else max(16, min(512, files // 4))
+
+
+CONCURRENCY = _most_at_once()
 
 _LEFT = object()
 
