@@ -291,10 +291,13 @@ def test_a_version_outlives_no_write():
 def test_a_subclass_that_writes_in_its_own_way_is_asked_by_every_set():
     written = []
 
-    class Noting(MemoryStore):
+    class Mixin:
         def _write(self, key, pieces, condition):
             written.append(key)
             return super()._write(key, pieces, condition)
+
+    class Noting(Mixin, MemoryStore):
+        pass
 
     store = Noting()
     asyncio.run(store.set("a", b"1"))
@@ -302,3 +305,21 @@ def test_a_subclass_that_writes_in_its_own_way_is_asked_by_every_set():
     asyncio.run(store.set("a", b"3", byte_range=(0, 1)))
     assert written[:2] == ["a", "b"]
     assert bytes(store.get_sync("a")) == b"3"
+
+
+@pytest.mark.filterwarnings("ignore:Setting the dtype:DeprecationWarning")
+def test_who_gets_an_array_may_give_it_another_type():
+    store = MemoryStore()
+    frozen = np.frombuffer(bytes(range(8)), "B")
+    for key, value in ("copied", bytearray(range(8))), ("kept", cpu.Buffer(frozen)):
+        store.set_sync(key, value)
+        for array in (
+            frozen,
+            store.get_sync(key).as_numpy_array(),
+            asyncio.run(store.get(key)).as_numpy_array(),
+            asyncio.run(store.get_partial_values(None, [(key, None)]))[0].as_numpy_array(),
+        ):
+            array.dtype = np.dtype("<u4")
+            assert bytes(store.get_sync(key)) == bytes(asyncio.run(store.get(key))) == bytes(range(8))
+            array.dtype = np.dtype("B")
+        assert store.getsize_sync(key) == 8

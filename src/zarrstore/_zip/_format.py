@@ -181,9 +181,8 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
 def pack_plain(name: bytes, member: Member) -> bytes:
     """Return what `pack_local` does for a stored value without Zip64, in half the time."""
     offset, packed, size, crc, _, flags, _, _, when = member
-    head = (
-        LOCAL.pack(LOCAL_SIGNATURE, 20, flags, STORED, when, crc, packed, size, len(name), MARK.size) + name
-    )
+    fields = (_NEEDED[STORED], flags, STORED, when, crc, packed, size, len(name), MARK.size)
+    head = LOCAL.pack(LOCAL_SIGNATURE, *fields) + name
     return head + MARK.pack(_MARK_ID, _MARK_SIZE, VALUE, crc32(_MARKED.pack(VALUE, offset), crc32(head)))
 
 

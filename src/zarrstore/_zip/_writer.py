@@ -147,7 +147,7 @@ class Appender:
         return members
 
     def put_one(self, key: str, pieces: Sequence[Any]) -> Member:
-        """Append a small value as it is: as `put_small` does, in a third of the time."""
+        """Append a small value as it is: as `put_small` does, in less than half the time."""
         name = key.encode()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         size = len(data)
@@ -221,8 +221,7 @@ class Appender:
 
     def _tear(self) -> None:
         """Begin to write behind the last whole member; the commit makes the archive whole again."""
-        if self._is_torn:
-            self.cut()
+        self.cut_torn()
         self._is_torn = True
 
     def _commit(self, header: bytes, stop: int) -> None:

@@ -164,11 +164,12 @@ class MemoryStore(Store):
     _never_blocks: ClassVar[bool] = True
     _allowance: ClassVar[int] = 4 * TURNS  # a call in memory takes a quarter of a small read's time
     _scheme: ClassVar[str] = "memory"
+    # Whether `set` need not ask the verb, which a subclass may have its own way of.
+    _sets_plainly: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "_write" in cls.__dict__ and "set" not in cls.__dict__:
-            cls.set = Store.set  # type: ignore[method-assign,assignment]
+        cls._sets_plainly = cls._write is MemoryStore._write
 
     def __init__(
         self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
@@ -232,7 +233,8 @@ class MemoryStore(Store):
         array: Any = pieces[0]
         if self._on_device or type(array) is not np.ndarray:
             array = self._array_of(array)
-        return self._kept(array if _is_frozen(array) else array.copy())
+        # A view, since the caller may yet change his array's shape or type.
+        return self._kept(array.view() if _is_frozen(array) else array.copy())
 
     # -- verbs ------------------------------------------------------------------------------------
 
@@ -240,13 +242,12 @@ class MemoryStore(Store):
         array = self._data.values.get(key)
         if array is None:
             return None
-        if not self._data.own:
-            array = _array(array)
-            if array.flags.writeable:
-                array = array.view()
-                array.flags.writeable = False
+        own = self._data.own
+        if not own:
+            array = _array(array).view()
+            array.setflags(False)
         if request is None:
-            return array
+            return array.view() if own else array  # since who gets it may change its shape or type
         start, stop = span(request, array.size)
         return array[start:stop]
 
@@ -345,7 +346,7 @@ class MemoryStore(Store):
         self._turns -= 1
         if self._turns < 0:
             await self._give_turn()
-        return wrap(array, prototype)
+        return wrap(array.view(), prototype)
 
     get._is_face = True  # type: ignore[attr-defined]
 
@@ -367,18 +368,19 @@ class MemoryStore(Store):
         KeyNotFoundError
             If a range is given and the key has no value.
         """
-        if byte_range is not None:
+        if byte_range is not None or not self._sets_plainly:
             await super().set(key, value, byte_range=byte_range)
             return
-        # Whole values go by a shorter way, since all that is done for them is copying.
+        # Whole values go by a shorter way, `_keep` included, since all that is done for them is copying.
         data = self._data
         if self._read_only or data.detached:
             self._check_writable()
         check_key(key, self)
         pieces = as_pieces(value, self)
         array: Any = pieces[0]
-        if type(array) is np.ndarray is type(array.base) and data.own and not self._on_device:
-            array = array.copy()
+        if type(array) is np.ndarray and data.own and not self._on_device:
+            is_copied = type(array.base) is np.ndarray or not _is_frozen(array)
+            array = array.copy() if is_copied else array.view()
             array.setflags(False)
         else:
             array = self._keep(pieces)
