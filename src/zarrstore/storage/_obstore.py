@@ -373,8 +373,9 @@ class ObjectStore(Store):
         # One request, whatever the size: what is sent in parts can have no condition.
         parts = None if mode == "overwrite" else False
         own = {"attributes": attributes, "mode": mode, "use_multipart": parts}
+        send = partial(obstore.put_async, self._alive(), key, value, **own)
         try:
-            answer = await self._traffic.change(partial(obstore.put_async, self._alive(), key, value, **own))
+            answer = await self._traffic.change(send)
         except (AlreadyExistsError, PreconditionError):
             return CONFLICT
         except Exception as error:
