@@ -171,8 +171,7 @@ class Traffic:
         self.retry = retry
         self.concurrency = concurrency
         self._is_slow_down = is_slow_down
-        self.timeout = retry.timeout if timed and retry is not None else None
-        self._passing = () if retry is None else retry.errors
+        self._timeout = retry.timeout if timed and retry is not None else None
         self._forget()
 
     def _forget(self) -> None:
@@ -205,31 +204,31 @@ class Traffic:
 
     def ask(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Make a request that changes nothing; cancelled, it is left behind."""
-        return self._ask(send) if self.timeout is None else self._ask_in_time(send)
+        return self._ask(send) if self._timeout is None else self._ask_in_time(send)
 
     async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
-        with self.place() or await self.turn():
+        with self._place() or await self._turn():
             return await send()
 
     async def _ask_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
-        with self.place() or await self.turn():
-            async with asyncio.timeout(self.timeout):
+        with self._place() or await self._turn():
+            async with asyncio.timeout(self._timeout):
                 return await send()
 
     async def change(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes something; once sent it is waited for, cancelled or not."""
         try:
-            with self.place() or await self.turn():
-                return await finished(send(), self.timeout)
+            with self._place() or await self._turn():
+                return await finished(send(), self._timeout)
         finally:
             _Writes.last = object()
 
-    def place(self) -> _Place | None:
-        """Return a place for one request, to be made ``with`` it; None if it has to wait for its `turn`."""
+    def _place(self) -> _Place | None:
+        """Return a place for one request, to be made ``with`` it; None if it has to wait for its turn."""
         gate = self._lane().gate
         return _Place(gate, self._is_slow_down) if gate.enter() else None
 
-    async def turn(self) -> _Place:
+    async def _turn(self) -> _Place:
         """Wait for a place."""
         gate = self._lane().gate
         await gate.turn()
@@ -250,12 +249,12 @@ class Traffic:
         flight = flights[what] = _Flight()
         answer = _LEFT
         retry = self.retry
+        passing = retry.errors if retry is not None and retry.attempts > 1 else ()
         try:
             try:
                 answer = await read()
-            except self._passing:
-                if retry is None or retry.attempts == 1:
-                    raise
+            except passing:
+                pass
             if answer is _LEFT and retry is not None:
                 answer = await retry.call(read, asyncio.sleep, made=1)
             return answer  # type: ignore[no-any-return]
