@@ -3,9 +3,9 @@
     python benchmarks/arrays.py [--quick] [--only KIND] [--json FILE] [--picture FILE]
 
 Everything runs in turn in one process, several times over. Printed are the best microseconds a chunk, how
-many times as fast as on zarr-python's store of the kind that is, by the median of all rounds, and how many
-times as fast it would be on a store that costs nothing: the rest is zarr-python's own time. Folders and
-archives lie in memory, so that no medium drowns the difference.
+many times as fast as on zarr-python's store of the kind that is, by the median of all rounds and with its
+95% interval, and how many times as fast it would be on a store that costs nothing: the rest is zarr-python's
+own time. Folders and archives lie in memory, so that no medium drowns the difference.
 """
 
 import argparse

@@ -23,7 +23,10 @@ class Bench:
         How often each contestant has its turn.
     paired : bool
         Whether ratios are medians of those of each round, which tell a few percent apart where the machine's
-        pace changes from minute to minute, instead of ratios of the best times.
+        pace changes from minute to minute, instead of ratios of the best times. Of such a line the garbage
+        of what ran before is collected beforehand, its 95% interval is printed too, and it goes on for up
+        to four times as many rounds while that is wider than 1% to both sides and near 1. A ratio whose
+        whole interval lies below 1 is called slower.
     """
 
     def __init__(self, rounds, *, paired=False):
@@ -56,7 +59,9 @@ class Bench:
         """
         contestants = {who: call for who, call in contestants.items() if call is not None}
         times = self.times[name] = {who: [] for who in contestants}
-        for round_ in range(self.rounds):
+        for round_ in range(4 * self.rounds if self.paired else self.rounds):
+            if self.paired and round_ >= self.rounds and not round_ % 2 and self._is_settled(name):
+                break
             order = list(contestants)
             if round_ % 2:
                 order.reverse()
@@ -65,6 +70,9 @@ class Bench:
                 prepare, call, finish = (*steps, None)[:3]
                 if prepare is not None:
                     prepare()
+                if self.paired:
+                    gc.collect()
+                    gc.freeze()
                 if size is not None:
                     # What the last one left is given back by other threads, which would take memory and time.
                     gc.collect()
@@ -89,10 +97,25 @@ class Bench:
     def _ratio(self, name, who):
         if not self.paired:
             return self.rows[name]["zarr"] / self.rows[name][who]
+        return statistics.median(self._ratios(name, who))
+
+    def _ratios(self, name, who):
         times = self.times[name]
-        return statistics.median(
-            theirs / ours for theirs, ours in zip(times["zarr"], times[who], strict=True)
-        )
+        return sorted(theirs / ours for theirs, ours in zip(times["zarr"], times[who], strict=True))
+
+    def interval(self, name, who="zarrstore"):
+        """Where the median of the ratios lies, but for one time in 20: by the ranks of those seen."""
+        ratios = self._ratios(name, who)
+        rank = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
+        return ratios[rank], ratios[-1 - rank]
+
+    def _is_settled(self, name):
+        low, high = self.interval(name)
+        return high - low < 0.02 or low > 1.05
+
+    def is_slower(self, name):
+        """Whether we are slower than zarr-python beyond what chance does."""
+        return self.paired and self.interval(name)[1] < 1
 
     def _show(self, name):
         best, ours = self.rows[name], self.rows[name]["zarrstore"]
@@ -100,7 +123,9 @@ class Bench:
         ratios = []
         if "zarr" in best:
             floor = f" (floor {self.floors[name]:g})" if name in self.floors else ""
-            ratios.append(f"{self.ratio(name):.2f} x zarr{floor}")
+            span = " ({:.2f} to {:.2f})".format(*self.interval(name)) if self.paired else ""
+            slower = "   <- slower" if self.is_slower(name) else ""
+            ratios.append(f"{self.ratio(name):.2f} x zarr{span}{floor}{slower}")
         if "tensorstore" in best:
             ratios.append(f"{best['tensorstore'] / ours:.2f} x tensorstore")
         if "bare" in best:
@@ -120,6 +145,9 @@ class Bench:
         print(f"{len(self.floors) - len(missed)} floors reached, {len(missed)} missed")
         for name in missed:
             print(f"  {name}: {self.ratio(name):.2f}, not {self.floors[name]:g}")
+        if self.paired:
+            slower = [name for name in self.rows if self.is_slower(name)]
+            print(f"{len(self.rows)} lines, {len(slower)} slower than zarr-python's")
         if options.json:
             options.json.write_text(json.dumps({"us": self.rows, "floors": self.floors}, indent=1))
         if options.picture:

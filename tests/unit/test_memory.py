@@ -51,14 +51,15 @@ def test_reads_share_memory_and_copy_nothing():
     assert not first.flags.writeable
 
 
-def test_only_what_nobody_can_change_is_kept_without_a_copy():
+@pytest.mark.parametrize("size", [1000, 300_000])
+def test_only_what_nobody_can_change_is_kept_without_a_copy(size):
     store = MemoryStore()
 
     def is_shared(value, own):
         store.set_sync("k", value)
         return np.shares_memory(store.get_sync("k").as_numpy_array(), own)
 
-    frozen, changing = bytes(1000), bytearray(1000)
+    frozen, changing = bytes(size), bytearray(size)
     of_frozen, of_changing = np.frombuffer(frozen, "B"), np.frombuffer(changing, "B")
     assert is_shared(frozen, of_frozen)
     assert is_shared(cpu.Buffer.from_bytes(frozen), of_frozen)
@@ -68,6 +69,9 @@ def test_only_what_nobody_can_change_is_kept_without_a_copy():
     seemingly = of_changing.view()
     seemingly.flags.writeable = False
     assert not is_shared(cpu.Buffer(seemingly), of_changing)
+    backwards = np.ndarray(4, "B", b"abcd", 3, (-1,))
+    store.set_sync("k", cpu.Buffer(backwards))
+    assert bytes(store.get_sync("k")) == b"dcba"
 
 
 def test_identity_goes_by_the_mapping():
@@ -184,6 +188,33 @@ def test_reads_do_not_starve_the_loop():
         return turns
 
     assert asyncio.run(main()) >= 3
+
+
+def test_many_tasks_of_one_call_each_need_no_turns():
+    """Each is the others' turn: one that stepped back would keep waiting whoever wants its place."""
+    store = MemoryStore()
+    turns = []
+
+    async def other():
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    async def main():
+        places = asyncio.Semaphore(10)
+
+        async def one(number):
+            async with places:
+                await store.set(f"k/{number}", b"1")
+                return await store.get(f"k/{number}")
+
+        task = asyncio.ensure_future(other())
+        values = await asyncio.gather(*(one(number) for number in range(2000)))
+        task.cancel()
+        return values
+
+    assert all(value.to_bytes() == b"1" for value in asyncio.run(main()))
+    assert len(turns) <= 3
 
 
 def test_listings_after_many_writes_leave_the_loop_to_others():

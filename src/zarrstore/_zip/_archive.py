@@ -119,6 +119,11 @@ class Archive:
 
     # -- opening ----------------------------------------------------------------------------------
 
+    @property
+    def is_written(self) -> bool:
+        """Whether somebody has begun to write it here."""
+        return self._writer is not None
+
     def open(self) -> View:
         """Return the archive as it is, opened if it isn't open yet."""
         view = self.view

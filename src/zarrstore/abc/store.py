@@ -5,6 +5,7 @@ May import: errors, keys, requests, buffers, verbs, composites, routing. Stores 
 
 from __future__ import annotations
 
+from asyncio import current_task
 from functools import cached_property
 from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from itertools import islice
@@ -114,9 +115,11 @@ class Store(_Base):
     _on_device: ClassVar[bool] = False
     # The classes that bind them to the calling thread and to an event loop.
     _bindings: ClassVar[tuple[Any, Any]]
-    # Calls in place that an event loop bears before other tasks get their turn, and how many it still does.
-    _allowance: ClassVar[int] = TURNS
-    _turns: int = TURNS
+    # Of the calls in place that an event loop bears from one task, before others get their turn, a half; how
+    # many of those are left; and whose calls used the last ones up.
+    _allowance: ClassVar[int] = TURNS // 2 - 1  # the call that goes below 0 counts
+    _turns: int = _allowance
+    _hog: object = 0
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -309,8 +312,17 @@ class Store(_Base):
         return self._blocks
 
     async def _give_turn(self) -> None:
-        """Let other tasks run, after as many calls in place as an event loop bears."""
+        """Let other tasks run, if one has made as many calls in place as an event loop bears.
+
+        Where many tasks make a few calls each, they are each other's turns: one that stepped back would only
+        keep the rest waiting for what it holds, as zarr-python's tasks hold one of ten places.
+        """
         self._turns = self._allowance
+        task = id(current_task())  # not the task itself, which would be kept alive
+        if self._hog != task:
+            self._hog = task
+            return
+        self._hog = 0
         await self._plain_loop.sleep(0)
 
     # What the verbs of these names would answer if that needs no waiting.

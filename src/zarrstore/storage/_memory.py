@@ -32,12 +32,17 @@ _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 
 # So many keys are added to a tree of keys in less than half a millisecond.
 _AT_ONCE = 1000
+# Values of at most so many bytes are kept as `bytes`, which takes half as long to make as an array does.
+# Of a large array's memory numpy asks for huge pages, which take less time to get.
+_SMALL = 1 << 16
+_U8 = np.dtype(np.uint8)
 
 
 class _Data:
     """What stores on the same memory share: a mapping from keys to values, a tree of its keys, a lock.
 
-    A mapping of our own holds arrays that nobody writes to, a caller's holds buffers. A tree is kept only of
+    A mapping of our own holds what nobody can write to: small values as `bytes`, large ones as arrays (and a
+    GPU's as buffers). A caller's holds buffers. A tree is kept only of
     our own: a caller's may change behind our back. It is brought up to date by whoever lists, since most
     of what is written is never listed.
     """
@@ -162,7 +167,7 @@ class MemoryStore(Store):
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
     _never_blocks: ClassVar[bool] = True
-    _allowance: ClassVar[int] = 4 * TURNS  # a call in memory takes a quarter of a small read's time
+    _allowance: ClassVar[int] = 2 * TURNS  # a call in memory takes a quarter of a small read's time
     _scheme: ClassVar[str] = "memory"
     # Whether `set` need not ask the verb, which a subclass may have its own way of.
     _sets_plainly: ClassVar[bool] = True
@@ -211,11 +216,11 @@ class MemoryStore(Store):
 
     def _array_of(self, piece: Any) -> Any:
         """View a piece as an array."""
-        return piece if type(piece) is np.ndarray else np.frombuffer(piece, np.uint8)
+        return piece if type(piece) is np.ndarray else np.frombuffer(piece, _U8)
 
     def _new(self, size: int) -> Any:
         """Memory for a value."""
-        return np.empty(size, np.uint8)
+        return np.empty(size, _U8)
 
     def _joined(self, arrays: Iterable[Any]) -> Any:
         """Concatenate arrays into memory of our own."""
@@ -230,24 +235,25 @@ class MemoryStore(Store):
         """Make of pieces what is kept: a copy, but for what nobody can ever change."""
         if type(pieces) is not tuple or len(pieces) != 1:
             return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
-        array: Any = pieces[0]
-        if self._on_device or type(array) is not np.ndarray:
-            array = self._array_of(array)
+        (piece,) = pieces
+        if len(piece) <= _SMALL and self._data.own and not self._on_device:
+            return _bytes_of(piece)
+        array = self._array_of(piece)
         # A view, since the caller may yet change his array's shape or type.
         return self._kept(array.view() if _is_frozen(array) else array.copy())
 
     # -- verbs ------------------------------------------------------------------------------------
 
     def _read(self, key: str, request: Any, new: Any) -> Any:
-        array = self._data.values.get(key)
-        if array is None:
+        value = self._data.values.get(key)
+        if value is None:
             return None
-        own = self._data.own
-        if not own:
-            array = _array(array).view()
+        # An array of its own, since who gets it may change its shape or type.
+        array: Any = np.frombuffer(value, _U8) if type(value) is bytes else _array(value).view()
+        if not self._data.own:
             array.setflags(False)
         if request is None:
-            return array.view() if own else array  # since who gets it may change its shape or type
+            return array
         start, stop = span(request, array.size)
         return array[start:stop]
 
@@ -339,14 +345,20 @@ class MemoryStore(Store):
         """Read a value, or part of it; see `Store.get`."""
         # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
         data = self._data
-        array = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
-        if type(array) is not np.ndarray or (prototype is not None and prototype.buffer not in ON_HOST):
+        value = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
+        if prototype is not None and prototype.buffer not in ON_HOST:
+            value = None
+        if type(value) is bytes:
+            array: Any = np.frombuffer(value, _U8)
+        elif type(value) is np.ndarray:
+            array = value.view()
+        else:
             return await super().get(key, prototype, byte_range)
         self._is_open = True
         self._turns -= 1
         if self._turns < 0:
             await self._give_turn()
-        return wrap(array.view(), prototype)
+        return wrap(array, prototype)
 
     get._is_face = True  # type: ignore[attr-defined]
 
@@ -371,26 +383,30 @@ class MemoryStore(Store):
         if byte_range is not None or not self._sets_plainly:
             await super().set(key, value, byte_range=byte_range)
             return
-        # Whole values go by a shorter way, `_keep` included, since all that is done for them is copying.
+        # Whole values go by a shorter way.
         data = self._data
         if self._read_only or data.detached:
             self._check_writable()
         check_key(key, self)
-        pieces = as_pieces(value, self)
-        array: Any = pieces[0]
-        if type(array) is np.ndarray and data.own and not self._on_device:
-            is_copied = type(array.base) is np.ndarray or not _is_frozen(array)
-            array = array.copy() if is_copied else array.view()
-            array.setflags(False)
-        else:
-            array = self._keep(pieces)
-        data.put(key, array)
+        data.put(key, self._keep(as_pieces(value, self)))
         self._is_open = True
         self._turns -= 1
         if self._turns < 0:
             await self._give_turn()
 
     set._is_face = True  # type: ignore[attr-defined]
+
+
+def _bytes_of(piece: Any) -> bytes:
+    """Return a piece as `bytes`: those that it is made of, where it is all of them."""
+    if type(piece) is not np.ndarray:
+        piece = memoryview(piece)
+    owner: Any = getattr(piece, "base", piece)
+    if type(owner) is memoryview:
+        owner = owner.obj
+    if type(owner) is bytes and len(owner) == len(piece) and piece.strides == (1,):
+        return owner
+    return piece.tobytes()  # type: ignore[no-any-return]
 
 
 def _is_frozen(array: Any) -> bool:
@@ -407,9 +423,11 @@ def _is_frozen(array: Any) -> bool:
 
 def _array(value: Any) -> Any:
     """Bytes of what a mapping holds; a caller's may hold anything bytes-like."""
-    if is_buffer(value):
-        return value.as_numpy_array()
-    return value if type(value) is np.ndarray else np.frombuffer(as_pieces(value, MemoryStore)[0], np.uint8)
+    if type(value) is np.ndarray:
+        return value
+    return (
+        value.as_numpy_array() if is_buffer(value) else np.frombuffer(as_pieces(value, MemoryStore)[0], _U8)
+    )
 
 
 def _revive(

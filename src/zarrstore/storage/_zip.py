@@ -193,7 +193,14 @@ class ZipStore(Store):
         if view is None:
             with _Named(self, "open", None):
                 view = self._archive.open()
+            if self._archive.is_written:  # so that the first small value needs no thread either
+                self._find_medium()
         return view
+
+    def _find_medium(self) -> None:
+        """See whether the archive lies in memory, where a write waits for nothing."""
+        if self._archive.lies_in_memory is None:
+            self._archive.lies_in_memory = is_memory(file_system(str(self.path)))
 
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and let the file go.
@@ -335,8 +342,7 @@ class ZipStore(Store):
             return [_attempt(self._write, *write) for write in writes]
         archive = self._archive
         try:
-            if archive.lies_in_memory is None:
-                archive.lies_in_memory = is_memory(file_system(str(self.path)))
+            self._find_medium()
             answers = archive.put_many(writes)
         except Exception as error:
             answers = [copy(error) for _ in writes]
