@@ -25,7 +25,7 @@ class Bench:
         Whether ratios are medians of those of each round, which tell a few percent apart where the machine's
         pace changes from minute to minute, instead of ratios of the best times. Of such a line the garbage
         of what ran before is collected beforehand, its 95% interval is printed too, and it goes on for up
-        to four times as many rounds while that is wider than 1% to both sides and near 1. A ratio whose
+        to twice as many rounds while that is wider than 1% to both sides and near 1. A ratio whose
         whole interval lies below 1 is called slower.
     """
 
@@ -59,8 +59,8 @@ class Bench:
         """
         contestants = {who: call for who, call in contestants.items() if call is not None}
         times = self.times[name] = {who: [] for who in contestants}
-        for round_ in range(4 * self.rounds if self.paired else self.rounds):
-            if self.paired and round_ >= self.rounds and not round_ % 2 and self._is_settled(name):
+        for round_ in range(2 * self.rounds if self.paired else self.rounds):
+            if self.paired and round_ >= self.rounds and not round_ % 2 and is_settled(*self.interval(name)):
                 break
             order = list(contestants)
             if round_ % 2:
@@ -97,21 +97,11 @@ class Bench:
     def _ratio(self, name, who):
         if not self.paired:
             return self.rows[name]["zarr"] / self.rows[name][who]
-        return statistics.median(self._ratios(name, who))
+        return compared(self.times[name]["zarr"], self.times[name][who])[0]
 
-    def _ratios(self, name, who):
-        times = self.times[name]
-        return sorted(theirs / ours for theirs, ours in zip(times["zarr"], times[who], strict=True))
-
-    def interval(self, name, who="zarrstore"):
-        """Where the median of the ratios lies, but for one time in 20: by the ranks of those seen."""
-        ratios = self._ratios(name, who)
-        rank = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
-        return ratios[rank], ratios[-1 - rank]
-
-    def _is_settled(self, name):
-        low, high = self.interval(name)
-        return high - low < 0.02 or low > 1.05
+    def interval(self, name):
+        """Where our ratio lies, but for one time in 20."""
+        return compared(self.times[name]["zarr"], self.times[name]["zarrstore"])[1:]
 
     def is_slower(self, name):
         """Whether we are slower than zarr-python beyond what chance does."""
@@ -170,6 +160,25 @@ class Bench:
         axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def compared(theirs, ours):
+    """Compare times that were taken in turn.
+
+    Returns
+    -------
+    (float, float, float)
+        How many times as fast we are, by the median of the rounds' ratios, and between which ones of those
+        the true median lies but for one time in 20, whatever their distribution.
+    """
+    ratios = sorted(their / our for their, our in zip(theirs, ours, strict=True))
+    rank = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
+    return statistics.median(ratios), ratios[rank], ratios[-1 - rank]
+
+
+def is_settled(low, high):
+    """Whether more rounds would tell nothing new of an interval: it is narrow, or far from 1."""
+    return high - low < 0.02 or low > 1.05
 
 
 def add_options(parser):

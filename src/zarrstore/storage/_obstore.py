@@ -448,7 +448,7 @@ class ObjectStore(Store):
     async def _is_empty(self, prefix: str) -> bool:
         async def look() -> bool:
             # The server may send a page; it is made into one entry after the other.
-            async with aclosing(self._pages(prefix, True, 1)) as pages:
+            async with aclosing(self._pages(prefix, 1)) as pages:
                 async for page in pages:
                     if page:
                         return False
@@ -457,32 +457,50 @@ class ObjectStore(Store):
         return await self._traffic.again(look)
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        told = listed(self._traffic.retry, lambda: self._pages(prefix, deep), asyncio.sleep)
+        if not deep:
+            level = await self._level(prefix)
+            paths = [prefix + name for name in _directories(level, prefix)]
+            yield [*self._entries(level["objects"], prefix), *(Entry(path + "/") for path in paths)]
+            return
+        told = listed(self._traffic.retry, lambda: self._pages(prefix), asyncio.sleep)
         async with aclosing(told) as pages:
             async for page in pages:
                 yield page
 
-    async def _pages(self, prefix: str, deep: bool, size: int = _PAGE) -> AsyncGenerator[list[Entry], None]:
+    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
+        level = await self._level(prefix)
+        skip = len(prefix)
+        names = dict.fromkeys([meta["path"][skip:] for meta in level["objects"]])
+        names.update(dict.fromkeys(_directories(level, prefix)))
+        # One look for them all: what marks the directory itself, without a name, is rare.
+        yield list(names) if is_key("/".join(names)) else [name for name in names if is_key(name)]
+
+    async def _level(self, prefix: str) -> Any:
+        """Return what obstore tells of one level of a directory."""
+        return await self._traffic.again(partial(self._ask_level, prefix))
+
+    async def _ask_level(self, prefix: str) -> Any:
         self._alive()
-        # By the user's own store: obstore tells no page's name, so only its client can ask for one again.
-        store = self.store
         try:
-            if deep:
-                async for page in obstore.list(store, prefix or None, chunk_size=size):
-                    yield self._entries(page, prefix)
-                return
-            ask = partial(obstore.list_with_delimiter_async, store, prefix or None)
+            ask = partial(obstore.list_with_delimiter_async, self.store, prefix or None)
             level = await self._traffic.ask(ask)
+        except Exception as error:
+            if self._is_absent(error, prefix):
+                return {"objects": (), "common_prefixes": ()}
+            raise self._unlisted(error, prefix) from error.__cause__
+        self._proven = True
+        return level
+
+    async def _pages(self, prefix: str, size: int = _PAGE) -> AsyncGenerator[list[Entry], None]:
+        self._alive()
+        try:
+            # By the user's own store: obstore tells no page's name, so only its client can ask for one again.
+            async for page in obstore.list(self.store, prefix or None, chunk_size=size):
+                yield self._entries(page, prefix)
         except Exception as error:
             if self._is_absent(error, prefix):
                 return
             raise self._unlisted(error, prefix) from error.__cause__
-        self._proven = True
-        directories = (path.rstrip("/") for path in level["common_prefixes"])
-        yield [
-            *self._entries(level["objects"], prefix),
-            *(Entry(path + "/") for path in directories if is_key(path)),
-        ]
 
     def _entries(self, page: Any, prefix: str) -> list[Entry]:
         self._proven = True
@@ -503,6 +521,12 @@ class ObjectStore(Store):
             failure.__cause__ = errors.without_secrets(error)
             return failure
         return self._failed(error, "list", prefix)
+
+
+def _directories(level: Any, prefix: str) -> list[str]:
+    """Names of the directories of a level; what marks one in some consoles' way bears no name."""
+    skip = len(prefix)
+    return [name for path in level["common_prefixes"] if is_key(name := path[skip:].rstrip("/"))]
 
 
 def _settled(value: Any) -> Any:
