@@ -1,6 +1,6 @@
 """zarr-python's arrays on our stores, on its own, and on one that costs as little as can be.
 
-    python benchmarks/arrays.py [--quick] [--only KIND] [--json FILE] [--picture FILE]
+    python benchmarks/arrays.py [--quick] [--only KIND] [--rounds N] [--json FILE] [--picture FILE]
 
 Everything runs in turn in one process, several times over. Printed are the best microseconds a chunk, how
 many times as fast as on zarr-python's store of the kind that is, by the median of all rounds and with its
@@ -115,8 +115,9 @@ async def measure(bench, kind, layout, folder):
 def main():
     parser = add_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     parser.add_argument("--only", default="", help="local, memory or zip")
+    parser.add_argument("--rounds", type=int, default=25, help="of a line at least; 25")
     options = parser.parse_args()
-    bench = Bench(5 if options.quick else 25, paired=True)
+    bench = Bench(5 if options.quick else options.rounds, paired=True)
     warnings.simplefilter("ignore")
     shm = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as folder:

@@ -470,10 +470,11 @@ class ObjectStore(Store):
     async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
         level = await self._level(prefix)
         skip = len(prefix)
-        names = dict.fromkeys([meta["path"][skip:] for meta in level["objects"]])
-        names.update(dict.fromkeys(_directories(level, prefix)))
+        names = [meta["path"][skip:] for meta in level["objects"]]
+        if level["common_prefixes"]:  # with one of which a key may share its name
+            names = list(dict.fromkeys([*names, *_directories(level, prefix)]))
         # One look for them all: what marks the directory itself, without a name, is rare.
-        yield list(names) if is_key("/".join(names)) else [name for name in names if is_key(name)]
+        yield names if is_key("/".join(names)) else [name for name in names if is_key(name)]
 
     async def _level(self, prefix: str) -> Any:
         """Return what obstore tells of one level of a directory."""
