@@ -119,7 +119,7 @@ class Store(_Base):
     # many of those are left; and whose calls used the last ones up.
     _allowance: ClassVar[int] = TURNS // 2 - 1  # the call that goes below 0 counts
     _turns: int = _allowance
-    _hog: object = 0
+    _hog: int = 0
 
     supports_writes: bool = True
     supports_deletes: bool = True
