@@ -89,11 +89,15 @@ class Proxy:
                     return
                 writer.write(answer + payload)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # cancelled is only what is left when the proxy stops
         finally:
-            for stream in (writer, *(upstream or ())[1:]):
+            streams = (writer, *(upstream or ())[1:])
+            for stream in streams:
                 stream.close()
+            for stream in streams:
+                with contextlib.suppress(OSError):
+                    await stream.wait_closed()
 
 
 async def _body(head, reader):
@@ -146,6 +150,9 @@ def proxied(target):
     finally:
 
         async def stop():
+            # Connections that were just made begin to be served, so that they are closed as well; asyncio
+            # leaves open what it accepts while its server closes.
+            await asyncio.sleep(0.05)
             server.close()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
