@@ -1,6 +1,6 @@
 """Our remote stores beside zarr-python's, on an S3 server that this program starts on the loopback.
 
-    python benchmarks/remote.py [--quick] [--json FILE]
+    python benchmarks/remote.py [--quick] [--only LINE] [--json FILE]
 
 Everything runs in turn in one process, on the same data, many times over. Requests are counted in a pass
 of their own, by a proxy in front of the server, and times are taken in another without it. Printed are the

@@ -401,9 +401,7 @@ def _bytes_of(piece: Any) -> bytes:
     """Return a piece as `bytes`: those that it is made of, where it is all of them."""
     if type(piece) is not np.ndarray:
         piece = memoryview(piece)
-    owner: Any = getattr(piece, "base", piece)
-    if type(owner) is memoryview:
-        owner = owner.obj
+    owner = _owner(piece)
     if type(owner) is bytes and len(owner) == len(piece) and piece.strides == (1,):
         return owner
     return piece.tobytes()  # type: ignore[no-any-return]
@@ -415,10 +413,14 @@ def _is_frozen(array: Any) -> bool:
     A view that is merely read-only won't do, since somebody may hold a writable one; and a small part of
     something large would keep all of that in memory.
     """
-    owner = getattr(array, "base", None)
-    if type(owner) is memoryview:
-        owner = owner.obj
+    owner = _owner(array)
     return type(owner) is bytes and len(owner) <= 2 * len(array)
+
+
+def _owner(piece: Any) -> Any:
+    """Return the object that an array or a memory view was made on."""
+    owner = getattr(piece, "base", piece)
+    return owner.obj if type(owner) is memoryview else owner
 
 
 def _array(value: Any) -> Any:

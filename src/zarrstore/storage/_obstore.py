@@ -459,8 +459,11 @@ class ObjectStore(Store):
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         if not deep:
             level = await self._level(prefix)
-            paths = [prefix + name for name in _directories(level, prefix)]
-            yield [*self._entries(level["objects"], prefix), *(Entry(path + "/") for path in paths)]
+            directories = filter(is_key, _directories(level, prefix))
+            yield [
+                *self._entries(level["objects"], prefix),
+                *(Entry(f"{prefix}{name}/") for name in directories),
+            ]
             return
         told = listed(self._traffic.retry, lambda: self._pages(prefix), asyncio.sleep)
         async with aclosing(told) as pages:
@@ -473,7 +476,8 @@ class ObjectStore(Store):
         names = [meta["path"][skip:] for meta in level["objects"]]
         if level["common_prefixes"]:  # with one of which a key may share its name
             names = list(dict.fromkeys([*names, *_directories(level, prefix)]))
-        # One look for them all: what marks the directory itself, without a name, is rare.
+        # One look for them all: those that no key can have, as what marks a directory in some consoles' way,
+        # are rare.
         yield names if is_key("/".join(names)) else [name for name in names if is_key(name)]
 
     async def _level(self, prefix: str) -> Any:
@@ -525,9 +529,8 @@ class ObjectStore(Store):
 
 
 def _directories(level: Any, prefix: str) -> list[str]:
-    """Names of the directories of a level; what marks one in some consoles' way bears no name."""
-    skip = len(prefix)
-    return [name for path in level["common_prefixes"] if is_key(name := path[skip:].rstrip("/"))]
+    """Names of the directories of a level; there may be some that no key can have."""
+    return [path[len(prefix) :].rstrip("/") for path in level["common_prefixes"]]
 
 
 def _settled(value: Any) -> Any:
