@@ -9,8 +9,8 @@ import asyncio
 import tempfile
 import time
 
-from zarrstore._bindings import bind_class  # noqa: F401 - fails early where the package is broken
-from zarrstore._verbs import host_memory
+from zarrstore._async.bindings import bind_class  # noqa: F401 - fails early where the package is broken
+from zarrstore._core.verbs import host_memory
 from zarrstore.storage import LocalStore, MemoryStore, WrapperStore
 
 ROUNDS, CALLS = 15, 4000

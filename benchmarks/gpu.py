@@ -67,7 +67,7 @@ async def line(cupy, title: str, folder: Path, count: int, size: int, rounds: in
     from zarr.core.buffer import gpu as their_buffers
     from zarr.storage import LocalStore as TheirStore
 
-    from zarrstore._verbs import host_memory
+    from zarrstore._core.verbs import host_memory
     from zarrstore.buffer import gpu as our_buffers
     from zarrstore.storage import LocalStore
 

@@ -24,7 +24,7 @@ import zarr.storage
 from harness import Bench, add_options, at_once, collect, one_by_one
 from zarr.core.buffer import cpu, default_buffer_prototype
 
-from zarrstore import _threads
+from zarrstore._async import threads as _threads
 from zarrstore.storage import LocalStore, MemoryStore
 
 SMALL = os.urandom(4096)

@@ -10,7 +10,7 @@ from zarrstore._lazy import attach
 if TYPE_CHECKING:
     from zarrstore import errors
     from zarrstore._copy import CopyProgress, CopyReport, copy_store, copy_store_sync
-    from zarrstore._requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+    from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
     from zarrstore.storage import (
@@ -65,9 +65,9 @@ __version__ = "0.1.0.dev0"
 
 _PLACES = {
     "errors": "zarrstore.errors",
-    "OffsetByteRequest": "zarrstore._requests",
-    "RangeByteRequest": "zarrstore._requests",
-    "SuffixByteRequest": "zarrstore._requests",
+    "OffsetByteRequest": "zarrstore._core.requests",
+    "RangeByteRequest": "zarrstore._core.requests",
+    "SuffixByteRequest": "zarrstore._core.requests",
     "Store": "zarrstore.abc.store",
     **dict.fromkeys(("CopyProgress", "CopyReport", "copy_store", "copy_store_sync"), "zarrstore._copy"),
     **dict.fromkeys(("Buffer", "BufferPrototype", "default_buffer_prototype"), "zarrstore.buffer"),

@@ -10,7 +10,7 @@ import fsspec
 from click.testing import CliRunner
 
 from zarrstore import copy_store_sync, make_store_sync
-from zarrstore._cli import _program
+from zarrstore._cli import program as _program
 from zarrstore.storage import ZipStore
 
 VALUES = {

@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
-from zarrstore._cli import _change, _program, _progress
-from zarrstore._cli._places import size_text
+from zarrstore._cli import change as _change
+from zarrstore._cli import program as _program
+from zarrstore._cli import progress as _progress
+from zarrstore._cli.places import size_text
 from zarrstore._copy import CopyProgress
 from zarrstore.errors import StoreError
 
@@ -109,7 +111,7 @@ def test_cat(data, monkeypatch):
     data.set_sync("digits", b"0123456789")
     for text, expected in [("2:5", b"234"), ("7:", b"789"), ("-4:", b"6789"), ("8:99", b"89")]:
         assert run("cat", "data.zarr", "digits", "--range", text).stdout_bytes == expected
-    monkeypatch.setattr("zarrstore._cli._look._PIECE", 3)
+    monkeypatch.setattr("zarrstore._cli.look._PIECE", 3)
     assert run("cat", "data.zarr", "digits").stdout_bytes == b"0123456789"
     assert run("cat", "data.zarr", "digits", "--range", "5", code=2).stdout == ""
     assert "zero-length" in run("cat", "data.zarr", "digits", "--range", "5:5", code=1).stderr
@@ -338,7 +340,7 @@ def test_large_sizes():
 
 def test_memory_is_listed_too():
     # What commands use to list works over stores in memory, and so over any store.
-    from zarrstore._cli._places import entries
+    from zarrstore._cli.places import entries
 
     store = MemoryStore()
     with pytest.raises(StoreError, match="no key lies here"):

@@ -52,7 +52,7 @@ def test_console_blocks_show_what_is_printed(page, tmp_path, monkeypatch):
     pytest.importorskip("click")
     from click.testing import CliRunner
 
-    from zarrstore._cli._program import program
+    from zarrstore._cli.program import program
 
     monkeypatch.chdir(tmp_path)
     write_data(tmp_path / "data.zarr")

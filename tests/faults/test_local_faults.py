@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from zarrstore._os import files as _files
+from zarrstore._os import temporary as _temporary
+from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import AccessDeniedError, BackendError, InvalidKeyError, NoSpaceError, StoreError
-from zarrstore.storage import LocalStore, _files, _temporary
-from zarrstore.storage._temporary import is_temporary
+from zarrstore.storage import LocalStore
 
 OLD, NEW = b"old" * 1000, b"new value" * 2000
 
@@ -134,7 +136,8 @@ def test_a_failure_below_stops_a_listing(store):
 
 _AS_NOBODY = """
 import os, sys, asyncio, numpy
-from zarrstore.storage import LocalStore, _files, _temporary
+from zarrstore.storage import LocalStore
+from zarrstore._os import files as _files, temporary as _temporary
 from zarrstore.errors import AccessDeniedError
 os.setgid(65534); os.setuid(65534)
 store = LocalStore(sys.argv[1])

@@ -13,9 +13,10 @@ import zipfile
 
 import pytest
 
-from zarrstore._verbs import ANY
-from zarrstore._zip import _archive, _writer
+from zarrstore._core.verbs import ANY
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import archive as _archive
+from zarrstore.storage._zip import writer as _writer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="archives are written by pwrite")
 
@@ -184,7 +185,7 @@ def test_every_call_that_changes_the_file_leaves_all_that_was_acknowledged(
 WRITER = textwrap.dedent(
     """
     import os, random, sys
-    from zarrstore._verbs import ANY
+    from zarrstore._core.verbs import ANY
     from zarrstore.storage import ZipStore
 
     path, seed = sys.argv[1], int(sys.argv[2])

@@ -21,7 +21,7 @@ from zarr.testing.store import StoreTests
 from zarrs_machines import SETTINGS, NoClashes, hierarchy
 
 from zarrstore.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore
-from zarrstore.storage._adapter import ForeignStore
+from zarrstore.storage._wrappers.adapter import ForeignStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from zarrstore._concurrent import batches, finished
+from zarrstore._async.concurrency import batches, finished
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from zarrstore._verbs import drive
+from zarrstore._core.verbs import drive
 
 
 def test_results_and_errors():

@@ -15,8 +15,8 @@ import numpy_cupy
 import numpy_kvikio
 import pytest
 
-from zarrstore._landing import landing
-from zarrstore._retry import RetryPolicy
+from zarrstore._core.retry import RetryPolicy
+from zarrstore._faces.to_device import landing
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest, cut
 from zarrstore.buffer import _cupy, _direct, _staging, cpu, gpu
 from zarrstore.errors import BackendError, ByteRequestError, MissingDependencyError, TruncatedError

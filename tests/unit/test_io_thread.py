@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from zarrstore import _threads
+from zarrstore._async import threads as _threads
 
 
 def test_an_interrupted_call_has_ended_when_it_returns():

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from zarrstore._items import Items
+from zarrstore._core.listing import Items
 
 
 def collected(pages):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zarrstore._keys import check_key, check_prefix, is_key
+from zarrstore._core.keys import check_key, check_prefix, is_key
 from zarrstore.errors import InvalidKeyError
 
 _TEXT = st.text(alphabet=st.sampled_from("ab./\0\ud800é\\ "), max_size=12)

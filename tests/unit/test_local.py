@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from zarrstore._os import files as _files
+from zarrstore._os import temporary as _temporary
+from zarrstore._os.temporary import claim, is_temporary, make_name, reap
 from zarrstore.errors import (
     BackendError,
     InvalidKeyError,
@@ -18,8 +21,8 @@ from zarrstore.errors import (
     RootError,
     TruncatedError,
 )
-from zarrstore.storage import LocalStore, _files, _removal, _temporary
-from zarrstore.storage._temporary import claim, is_temporary, make_name, reap
+from zarrstore.storage import LocalStore
+from zarrstore.storage._local import rmtree as _removal
 
 
 @pytest.fixture

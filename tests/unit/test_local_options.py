@@ -13,9 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from zarrstore._verbs import IN_PLACE
+from zarrstore._core.verbs import IN_PLACE
+from zarrstore._os import files as _files
+from zarrstore._os import fsync as _sync
 from zarrstore.errors import BackendError, RefusedError
-from zarrstore.storage import LocalStore, _files, _ring, _sync
+from zarrstore.storage import LocalStore, _ring
 
 LARGE = np.random.default_rng(1).integers(0, 256, 20_000_003, dtype="B")
 

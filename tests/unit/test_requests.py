@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrstore._requests import (
+from zarrstore._core.requests import (
     OffsetByteRequest,
     RangeByteRequest,
     SuffixByteRequest,

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 import pytest
 
-from zarrstore._verbs import WAIT
+from zarrstore._core.verbs import WAIT
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import BackendError, ByteRequestError
 from zarrstore.storage import LocalStore, _ring

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from zarrstore import _threads
+from zarrstore._async import threads as _threads
 
 
 def test_results_and_errors_come_back():
@@ -159,7 +159,7 @@ def test_where_no_thread_can_be_started_the_call_is_made_in_place(monkeypatch):
 _FORK = """
 import asyncio, os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
-from zarrstore import _threads
+from zarrstore._async import threads as _threads
 async def use():
     assert await _threads.hop(lambda: 1) == 1
     assert await _threads.await_on_io(asyncio.sleep(0, 2)) == 2
@@ -181,7 +181,7 @@ def test_threads_are_made_anew_after_a_fork():
 def test_writes_under_way_end_before_the_interpreter_does(tmp_path):
     code = f"""
 import asyncio, time
-from zarrstore import _threads
+from zarrstore._async import threads as _threads
 def write():
     time.sleep(0.2)
     open({str(tmp_path / "done")!r}, "w").close()

@@ -9,8 +9,8 @@ import pytest
 
 from zarrstore import RetryPolicy
 from zarrstore.errors import TransientError
-from zarrstore.storage import _traffic
-from zarrstore.storage._traffic import Traffic
+from zarrstore.storage._remote import limits as _traffic
+from zarrstore.storage._remote.limits import Traffic
 
 QUICK = RetryPolicy(attempts=5, base=0, timeout=None)
 

@@ -5,7 +5,7 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrstore._tree import PAGE, Tree, pages
+from zarrstore._core.key_tree import PAGE, Tree, pages
 
 SEGMENTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
 KEYS = SEGMENTS.map("/".join)

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from zarrstore._verbs import NAMES
+from zarrstore._core.verbs import NAMES
 from zarrstore.errors import InvalidKeyError, ReadOnlyError
 from zarrstore.storage import (
     FsspecStore,

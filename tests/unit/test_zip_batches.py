@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from zarrstore import _threads
-from zarrstore._verbs import ABSENT, ANY
-from zarrstore._zip import _archive, _writer
+from zarrstore._async import threads as _threads
+from zarrstore._core.verbs import ABSENT, ANY
 from zarrstore.errors import NoSpaceError
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import archive as _archive
+from zarrstore.storage._zip import writer as _writer
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from zarrstore._zip import _reader
-from zarrstore._zip._format import Guard, Member, fit, pack_guard, pack_local, parse_guard, parse_local
-from zarrstore._zip._index import Directory, Index
-from zarrstore._zip._source import ObjectSource
 from zarrstore.errors import CorruptError
+from zarrstore.storage._zip import reader as _reader
+from zarrstore.storage._zip.format import Guard, Member, fit, pack_guard, pack_local, parse_guard, parse_local
+from zarrstore.storage._zip.index import Directory, Index
+from zarrstore.storage._zip.source import ObjectSource
 
 
 def record(name, offset=0, *, size=1, extra=b"", comment=b"", flags=0, packed=None):

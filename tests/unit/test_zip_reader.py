@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zarrstore import RangeByteRequest, SuffixByteRequest
-from zarrstore._zip import _reader
-from zarrstore._zip._source import ObjectSource
 from zarrstore.errors import ByteRequestError, CorruptError, MissingDependencyError, StoreError
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import reader as _reader
+from zarrstore.storage._zip.source import ObjectSource
 
 
 def needs(program, package):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from test_zip_reader import damaged_archives, streamed
 
-from zarrstore._verbs import ANY
-from zarrstore._zip import _repair
+from zarrstore._core.verbs import ANY
 from zarrstore.errors import CorruptError, StoreError
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import repair as _repair
 
 
 def contents(path):

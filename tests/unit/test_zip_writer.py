@@ -15,10 +15,12 @@ import zipfile
 
 import pytest
 
-from zarrstore._verbs import ANY
-from zarrstore._zip import _archive, _format, _writer
+from zarrstore._core.verbs import ANY
 from zarrstore.errors import LockedError, NoSpaceError, UnsupportedOperationError
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import archive as _archive
+from zarrstore.storage._zip import format as _format
+from zarrstore.storage._zip import writer as _writer
 
 
 def needs(program, package):

@@ -21,6 +21,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    from zarrstore._cli._program import program
+    from zarrstore._cli.program import program
 
     program()

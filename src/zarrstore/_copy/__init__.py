@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from zarrstore import _threads
-from zarrstore._copy._inbox import Inbox, LoopInbox
-from zarrstore._copy._places import joined, place_of, refuse_overlap
-from zarrstore._foreign import is_foreign_path
-from zarrstore._keys import check_prefix
-from zarrstore._requests import RangeByteRequest
-from zarrstore._verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory
+from zarrstore._async import threads as _threads
+from zarrstore._copy.inbox import Inbox, LoopInbox
+from zarrstore._copy.places import joined, place_of, refuse_overlap
+from zarrstore._core.keys import check_prefix
+from zarrstore._core.requests import RangeByteRequest
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory
+from zarrstore._core.zarr_compat import is_foreign_path
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
     ByteRequestError,
@@ -37,14 +37,14 @@ from zarrstore.errors import (
     TruncatedError,
     from_os_error,
 )
-from zarrstore.storage._like import make_store_sync
 from zarrstore.storage._path import StorePath
+from zarrstore.storage._places.like import make_store_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 
-    from zarrstore._copy._inbox import Tell
-    from zarrstore._verbs import Verbs
+    from zarrstore._copy.inbox import Tell
+    from zarrstore._core.verbs import Verbs
 
     # Called with each piece of a value on its way.
     Watch: TypeAlias = Callable[[Any], object]

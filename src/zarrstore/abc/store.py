@@ -11,12 +11,12 @@ from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zarrstore import _composites, _foreign
-from zarrstore._bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
-from zarrstore._items import Items
-from zarrstore._keys import check_key, check_prefix
-from zarrstore._landing import ON_HOST, landing
-from zarrstore._requests import (
+from zarrstore._async.bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
+from zarrstore._core import composites as _composites
+from zarrstore._core import zarr_compat as _foreign
+from zarrstore._core.keys import check_key, check_prefix
+from zarrstore._core.listing import Items
+from zarrstore._core.requests import (
     ByteRequest,
     ByteRequestLike,
     OffsetByteRequest,
@@ -26,10 +26,7 @@ from zarrstore._requests import (
     cut,
     span,
 )
-from zarrstore._routing import STANDS_FOR, Routed
-from zarrstore._sync_face import SyncFace
-from zarrstore._values import as_pieces, parse_parts, wrap, wrap_each
-from zarrstore._verbs import (
+from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
@@ -44,6 +41,10 @@ from zarrstore._verbs import (
     host_memory,
     join_pieces,
 )
+from zarrstore._faces.overrides import STANDS_FOR, Routed
+from zarrstore._faces.sync import SyncFace
+from zarrstore._faces.to_device import ON_HOST, landing
+from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Store(_Base):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
 
     A subclass defines the verbs ``_read``, ``_write``, ``_remove`` and ``_scan`` (all with ``def``, or
-    all with ``async def``) and the property ``_location``; `zarrstore._verbs` says what each must do and
+    all with ``async def``) and the property ``_location``; `zarrstore._core.verbs` says what each must do and
     which others it may define to be faster. Every public method comes from here, in an awaited form
     and, under the same name with ``_sync`` behind it, in a blocking one.
 
@@ -360,13 +361,13 @@ class Store(_Base):
         path : str
             The directory; it need not exist yet.
         """
-        from zarrstore.storage._views import SubStore
+        from zarrstore.storage._wrappers.views import SubStore
 
         return SubStore(self, path)
 
     def mapping(self) -> MutableMapping[str, bytes]:
         """Return this store as a mapping from keys to bytes, for code without an event loop."""
-        from zarrstore.storage._mapping import StoreMapping
+        from zarrstore.storage._wrappers.mapping import StoreMapping
 
         return StoreMapping(self)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from zarrstore import _foreign
+from zarrstore._core import zarr_compat as _foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zarrstore import _foreign
+from zarrstore._core import zarr_compat as _foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrstore._threads import share
+from zarrstore._async.threads import share
 from zarrstore.buffer import _direct
 from zarrstore.buffer._cupy import cupy
 

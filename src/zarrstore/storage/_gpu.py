@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zarrstore._foreign import is_buffer
-from zarrstore._requests import span
+from zarrstore._core.requests import span
+from zarrstore._core.zarr_compat import is_buffer
 from zarrstore.buffer import gpu
 from zarrstore.buffer._cupy import cupy, is_on_device
 from zarrstore.storage._memory import MemoryStore

@@ -10,13 +10,13 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from zarrstore._foreign import is_buffer
-from zarrstore._keys import check_key, is_key
-from zarrstore._landing import ON_HOST
-from zarrstore._requests import span
-from zarrstore._tree import Tree, once_each, pages
-from zarrstore._values import as_pieces, wrap
-from zarrstore._verbs import ABSENT, ANY, CONFLICT, TURNS, Capabilities, Entry, check_parts
+from zarrstore._core.key_tree import Tree, once_each, pages
+from zarrstore._core.keys import check_key, is_key
+from zarrstore._core.requests import span
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, TURNS, Capabilities, Entry, check_parts
+from zarrstore._core.zarr_compat import is_buffer
+from zarrstore._faces.to_device import ON_HOST
+from zarrstore._faces.values import as_pieces, wrap
 from zarrstore.abc.store import Store
 from zarrstore.buffer import cpu
 from zarrstore.errors import DetachedError, KeyNotFoundError
@@ -24,7 +24,7 @@ from zarrstore.errors import DetachedError, KeyNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
 
-    from zarrstore._requests import ByteRequestLike
+    from zarrstore._core.requests import ByteRequestLike
 
 # The data of this process by token, so that a store that is pickled and comes back is itself again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()

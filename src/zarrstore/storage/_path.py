@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from zarrstore._keys import check_prefix
+from zarrstore._core.keys import check_prefix
 from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from zarrstore._requests import ByteRequestLike
+    from zarrstore._core.requests import ByteRequestLike
     from zarrstore.abc.store import Store
 
 AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrstore import _threads
-from zarrstore._requests import RangeByteRequest
-from zarrstore._verbs import WAIT
-from zarrstore.storage._files import HAS_NUMBERS, READ
+from zarrstore._async import threads as _threads
+from zarrstore._core.requests import RangeByteRequest
+from zarrstore._core.verbs import WAIT
+from zarrstore._os.files import HAS_NUMBERS, READ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

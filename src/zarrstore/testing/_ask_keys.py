@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._requests import OffsetByteRequest as Offset
-from zarrstore._requests import RangeByteRequest as Range
-from zarrstore._requests import SuffixByteRequest as Suffix
+from zarrstore._core.requests import OffsetByteRequest as Offset
+from zarrstore._core.requests import RangeByteRequest as Range
+from zarrstore._core.requests import SuffixByteRequest as Suffix
 from zarrstore.testing._question import VALUE, question, raises
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._requests import RangeByteRequest as Range
+from zarrstore._core.requests import RangeByteRequest as Range
 from zarrstore.testing._question import VALUE, in_threads, question, raises
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._foreign import foreign_buffer, foreign_prototype, foreign_request
+from zarrstore._core.zarr_compat import foreign_buffer, foreign_prototype, foreign_request
 from zarrstore.abc.store import Capabilities, Store
 from zarrstore.buffer import default_buffer_prototype
 

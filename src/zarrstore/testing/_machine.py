@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from zarrstore._requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import ByteRequestError, KeyConflictError, KeyNotFoundError
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zarrstore.errors import BackendError, TransientError
-from zarrstore.storage._wrapper import WrapperStore
+from zarrstore.storage._wrappers.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from zarrstore._verbs import Entry, Verbs
+    from zarrstore._core.verbs import Entry, Verbs
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
 _WRITES = ("write", "patch", "copy", "remove", "remove_many", "remove_below")

@@ -1,0 +1,139 @@
+"""Commands that write or remove: copy, rm, repair."""
+
+from __future__ import annotations
+
+import click
+
+from zarrstore._cli.places import entries, opened, shown, size_text, values_text
+from zarrstore._cli.progress import progress_on
+from zarrstore._copy import IfExists, copy_store_sync
+from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--prefix", default="", help="Copy only what lies below this directory of SOURCE.")
+@click.option("--target-prefix", default="", help="Copy to below this directory of TARGET.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["raise", "skip", "replace"]),
+    default="raise",
+    show_default=True,
+    help="What to do about keys that TARGET has: fail before anything is written, leave them, or write anew.",
+)
+@click.option("--verify", is_flag=True, help="Read every value back and compare it with the source.")
+@click.option("--dry-run", is_flag=True, help="Check and count, but write nothing.")
+@click.option(
+    "--concurrency", default=8, show_default=True, type=click.IntRange(min=1), help="Values at once."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def copy(
+    source: str,
+    target: str,
+    prefix: str,
+    target_prefix: str,
+    if_exists: IfExists,
+    verify: bool,
+    dry_run: bool,
+    concurrency: int,
+    quiet: bool,
+) -> None:
+    """Copy all that lies at SOURCE to TARGET.
+
+    Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there
+    yet. A copy that was interrupted goes on with --if-exists skip.
+    """
+    with opened(source) as store:
+        if store.is_empty_sync(prefix):
+            raise KeyNotFoundError(
+                "no key lies here, so there is nothing to copy.",
+                store=store,
+                key=prefix or None,
+                cure="Is the source spelt right?",
+            )
+        with progress_on(quiet=quiet or dry_run) as progress:
+            report = copy_store_sync(
+                store,
+                target,
+                prefix=prefix,
+                target_prefix=target_prefix,
+                if_exists=if_exists,
+                verify=verify,
+                dry_run=dry_run,
+                progress=progress,
+                concurrency=concurrency,
+            )
+    speed = f" in {report.seconds:.2f} s, {size_text(report.bytes / report.seconds)}/s"
+    click.echo(
+        f"{'would copy' if dry_run else 'copied'} {values_text(report.keys)} ({size_text(report.bytes)})"
+        f"{'' if dry_run else speed}; {report.skipped:,} skipped, {report.verified:,} verified"
+    )
+
+
+@click.command()
+@click.argument("url")
+@click.argument("paths", metavar="[KEY]...", nargs=-1)
+@click.option("-r", "deep", is_flag=True, help="Remove directories, and all that lies below them.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
+    """Remove values from the store at URL; without a KEY and with -r, all of them."""
+    if not paths and not deep:
+        raise click.UsageError("name the keys to remove, or say -r to remove all that lies at the URL")
+    with opened(url, "a") as store:
+        if not store.supports_deletes:
+            raise UnsupportedOperationError("this store can't remove values.", store=store)
+        keys: list[str] = []
+        directories: list[str] = []
+        count = size = 0
+        for path in paths or ("",):
+            if path and store.exists_sync(path):
+                keys.append(path)
+                count += 1
+                size += store.getsize_sync(path)
+            elif deep:
+                directories.append(path)
+                for entry in entries(store, path, deep=True, sizes=True):
+                    count += 1
+                    size += entry.size or 0
+            else:
+                below = not store.is_empty_sync(path)
+                raise KeyNotFoundError(
+                    "this is a directory." if below else "there is no such value.",
+                    store=store,
+                    key=path,
+                    cure="-r removes all that lies below it." if below else None,
+                )
+        what = ", ".join(shown(path) for path in paths) or "everything"
+        question = f"Remove {what} ({values_text(count)}, {size_text(size)}) from {shown(str(store))}?"
+        if not yes and not click.confirm(question, err=True):
+            raise click.Abort
+        for key in keys:
+            store.delete_sync(key)
+        for directory in directories:
+            store.delete_dir_sync(directory)
+    click.echo(f"removed {values_text(count)} ({size_text(size)})")
+
+
+@click.command()
+@click.argument("file")
+@click.option("-o", "--output", help="Write the repaired archive here, and leave FILE as it is.")
+def repair(file: str, output: str | None) -> int:
+    """Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.
+
+    The new archive takes the old one's place once it is written. If anything was lost, the old one is
+    kept beside it and the exit code is 1. An archive that is whole is left as it is.
+    """
+    from zarrstore.storage import ZipStore
+
+    report = ZipStore.repair(file, output=output)
+    what = f"{values_text(report.saved)} ({size_text(report.saved_bytes)})"
+    if not report.changed:
+        click.echo(f"{shown(file)} is whole: {what}; nothing was changed")
+        return 0
+    click.echo(f"saved {what} in {shown(output or file)}; lost {len(report.lost) or 'nothing'}")
+    for lost in report.lost:
+        click.echo(f"lost {shown(lost.name) or '(no member)'} at byte {lost.offset:,}: {lost.reason}")
+    if report.damaged is not None:
+        click.echo(f"the damaged archive is kept as {shown(str(report.damaged))}")
+    return 1 if report.lost else 0

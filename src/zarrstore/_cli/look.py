@@ -1,0 +1,208 @@
+"""Commands that look and change nothing: ls, tree, du, info, cat."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zarrstore._cli.places import (
+    echo_row,
+    entries,
+    opened,
+    prefix_argument,
+    shown,
+    size_text,
+    url_argument,
+    values_text,
+)
+from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarrstore.errors import ChangedError
+
+if TYPE_CHECKING:
+    from zarrstore.abc.store import Store
+
+# How much of a large value `cat` holds at once, in bytes.
+_PIECE = 16 << 20
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("-l", "long", is_flag=True, help="Show sizes in bytes.")
+@click.option("-r", "deep", is_flag=True, help="List all keys below, as they are found.")
+def ls(url: str, prefix: str, long: bool, deep: bool) -> None:
+    """List keys and directories at URL, or below the directory PREFIX in it."""
+    with opened(url) as store:
+        found = entries(store, prefix, deep=deep, sizes=long)
+        for entry in found if deep else sorted(found):
+            name = shown(entry.key if deep else entry.key[len(prefix.strip("/")) :].lstrip("/"))
+            if long:
+                echo_row("-" if entry.size is None else entry.size, name)
+            else:
+                click.echo(name)
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("-s", "total_only", is_flag=True, help="Show the total only.")
+@click.option("-b", "in_bytes", is_flag=True, help="Show sizes in bytes.")
+def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
+    """Sum up sizes: of each directory one level below, and of all."""
+    below: dict[str, list[int]] = {}
+    total = [0, 0]
+    with opened(url) as store:
+        skip = len(f"{prefix.strip('/')}/".lstrip("/"))
+        for entry in entries(store, prefix, deep=True, sizes=True):
+            name, slash, _ = entry.key[skip:].partition("/")
+            for sums in (total, below.setdefault(name + slash, [0, 0])) if slash else (total,):
+                sums[0] += 1
+                sums[1] += entry.size or 0
+    for name, (count, size) in [*(() if total_only else sorted(below.items())), ("total", total)]:
+        echo_row(str(size) if in_bytes else size_text(size), values_text(count), shown(name))
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("-a", "all_directories", is_flag=True, help="Show directories inside of arrays too.")
+@click.option("-d", "--depth", type=click.IntRange(min=1), help="How many levels to show.")
+def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> None:
+    """Draw the groups and arrays at URL, with the number and size of what lies in each."""
+    with opened(url) as store:
+        root = _Node(shown(prefix) or shown(str(store)))
+        skip = len(f"{prefix.strip('/')}/".lstrip("/"))
+        for entry in entries(store, prefix, deep=True, sizes=True):
+            *parents, name = entry.key[skip:].split("/")
+            node = root
+            node.add(entry.size or 0)
+            for parent in parents:
+                node = node.children.setdefault(parent, _Node(shown(parent)))
+                node.add(entry.size or 0)
+            if name in ("zarr.json", ".zarray", ".zgroup"):
+                node.describe(store, entry.key)
+    _draw(root, "", "", all_directories, depth)
+
+
+class _Node:
+    """A directory in a tree."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kind = ""
+        self.count = self.size = 0
+        self.children: dict[str, _Node] = {}
+
+    def add(self, size: int) -> None:
+        self.count += 1
+        self.size += size
+
+    def describe(self, store: Store, key: str) -> None:
+        self.kind = _described(_document(store, key), key)
+
+    def __str__(self) -> str:
+        kind = f" [{self.kind}]" if self.kind else ""
+        return f"{self.name}{kind} {values_text(self.count)}, {size_text(self.size)}"
+
+
+def _draw(node: _Node, lead: str, below: str, all_directories: bool, depth: int | None) -> None:
+    click.echo(f"{lead}{node}")
+    if depth == 0 or (node.kind.startswith("array") and not all_directories):
+        return
+    children = [node.children[name] for name in sorted(node.children)]
+    deeper = None if depth is None else depth - 1
+    for child in children:
+        last = child is children[-1]
+        lines = ("└── ", "    ") if last else ("├── ", "│   ")
+        _draw(child, below + lines[0], below + lines[1], all_directories, deeper)
+
+
+def _document(store: Store, key: str) -> dict[str, Any]:
+    """A metadata document, or an empty one if it is none: this program doesn't judge them."""
+    value = store.get_sync(key)
+    try:
+        found = json.loads(value.to_bytes()) if value is not None else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _described(document: dict[str, Any], key: str) -> str:
+    """What a node is, in a few words taken from its metadata document."""
+    name = key.rpartition("/")[2]
+    kind = document.get("node_type") if name == "zarr.json" else {".zarray": "array"}.get(name, "group")
+    if kind != "array":
+        return shown(str(kind or "unknown"))
+    dtype = document.get("data_type", document.get("dtype", "?"))
+    if isinstance(dtype, dict):
+        dtype = dtype.get("name", "?")
+    shape = document.get("shape")
+    sizes = " x ".join(map(str, shape)) if isinstance(shape, list) else "?"
+    return shown(f"array {dtype}, {sizes or 'scalar'}")
+
+
+@click.command()
+@url_argument
+def info(url: str) -> None:
+    """Tell what kind of store lies at URL, what it can do, and how much it holds."""
+    with opened(url) as store:
+        count = size = 0
+        for entry in entries(store, "", deep=True, sizes=True):
+            count += 1
+            size += entry.size or 0
+        kind = "nothing at the root that says so"
+        for version, names in ((3, ("zarr.json",)), (2, (".zarray", ".zgroup"))):
+            for name in names:
+                if store.exists_sync(name):
+                    kind = f"Zarr {version}, {_described(_document(store, name), name)}"
+        can = store.capabilities
+        promises = [name.replace("_", " ") for name in can.__dataclass_fields__ if getattr(can, name)]
+        abilities = [
+            name for name in ("listing", "deletes", "partial_writes") if getattr(store, f"supports_{name}")
+        ]
+        for label, text in (
+            ("store", f"{type(store).__name__} at {shown(str(store))}"),
+            ("holds", f"{values_text(count)}, {size_text(size)} ({size:,} bytes)"),
+            ("format", kind),
+            ("supports", ", ".join(name.replace("_", " ") for name in abilities)),
+            ("promises", ", ".join(promises) or "nothing beyond the contract"),
+        ):
+            click.echo(f"{label:<9} {text}")
+
+
+def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:
+    """Turn ``START:END``, ``START:`` or ``-LENGTH:`` (the last bytes) into a byte request."""
+    if text is None:
+        return None
+    start, _, end = text.partition(":")
+    try:
+        if start.startswith("-") and text.endswith(":") and not end:
+            return SuffixByteRequest(int(start[1:]))
+        if text.endswith(":"):
+            return OffsetByteRequest(int(start))
+        return RangeByteRequest(int(start), int(end))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is none of START:END, START: and -LENGTH:") from None
+
+
+@click.command()
+@url_argument
+@click.argument("key")
+@click.option("--range", "request", callback=_parse_range, help="Bytes START:END, START: or -LENGTH: only.")
+def cat(url: str, key: str, request: ByteRequest | None) -> None:
+    """Write the value of KEY, as it is, to the standard output."""
+    out = sys.stdout.buffer
+    with opened(url) as store:
+        size = store.getsize_sync(key) if request is None else 0
+        if size <= _PIECE:
+            out.write(store._get_bytes_sync(key, byte_range=request))
+        else:
+            for start in range(0, size, _PIECE):
+                piece = store._get_bytes_sync(key, byte_range=RangeByteRequest(start, start + _PIECE))
+                if len(piece) != min(_PIECE, size - start):
+                    raise ChangedError("the value changed while it was read.", store=store, key=key)
+                out.write(piece)
+        out.flush()

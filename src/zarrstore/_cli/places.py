@@ -1,0 +1,84 @@
+"""What the commands share: opening a URL, listing it, and showing names and sizes."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from zarrstore.errors import KeyNotFoundError
+from zarrstore.storage import make_store_sync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore.abc.store import Store
+
+url_argument = click.argument("url")
+prefix_argument = click.argument("prefix", default="")
+
+
+@contextmanager
+def opened(text: str, mode: Literal["r", "a"] = "r") -> Iterator[Store]:
+    """Open the store at a URL, and close it at the end."""
+    store = make_store_sync(text, mode=mode)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[Entry]:
+    """List what lies below a directory; an error if nothing does.
+
+    Nothing below a directory and no directory are the same to a store, and a mistyped URL is likelier
+    than an empty store.
+    """
+    empty = True
+    for entry in store._iterate(partial(_pages, deep, sizes), prefix):
+        empty = False
+        yield entry
+    if empty:
+        raise KeyNotFoundError(
+            "no key lies here.", store=store, key=prefix or None, cure="Is the URL spelt right?"
+        )
+
+
+async def _pages(deep: bool, sizes: bool, verbs: Verbs, prefix: str) -> AsyncIterator[list[Entry]]:
+    """Pages of a listing, with the sizes that the listing itself doesn't bring."""
+    async with aclosing(verbs.scan(prefix, deep, sizes)) as pages:  # type: ignore[type-var]
+        async for page in pages:
+            if sizes:
+                for index, entry in enumerate(page):
+                    if entry.size is None and not entry.key.endswith("/"):
+                        page[index] = await verbs.stat(entry.key) or entry
+            yield page
+
+
+def shown(key: str) -> str:
+    """A key as a terminal can show it: in one line, and without control sequences."""
+    return key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people, in binary units."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        count /= 1024
+        if count < 1023.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} PiB"
+
+
+def values_text(count: int) -> str:
+    """A number of values in words."""
+    return "1 value" if count == 1 else f"{count:,} values"
+
+
+def echo_row(*cells: Any) -> None:
+    """Print cells of a table: numbers to the right, the last one as it is."""
+    click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), cells[-1]]))

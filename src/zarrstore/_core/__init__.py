@@ -1,0 +1,1 @@
+"""What every layer above stands on: keys, byte requests, verbs, retry policy, listings."""

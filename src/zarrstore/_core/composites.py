@@ -1,0 +1,109 @@
+"""Whatever takes more than one verb, written once over bound verbs.
+
+Bound to blocking verbs none of these suspends (`zarrstore._core.verbs.drive` runs them in place); bound
+to awaited ones they run on an event loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._core.requests import coalesce, cut_member
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory
+from zarrstore.errors import ByteRequestError, KeyNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.verbs import Verbs
+
+
+async def size_below(verbs: Verbs, prefix: str) -> int:
+    """Sum of the sizes in bytes of all values below a directory."""
+    total = 0
+    async for page in verbs.scan(prefix, True, True):
+        for entry in page:
+            size = entry.size
+            if size is None:
+                size = (await verbs.stat(entry.key) or entry).size or 0
+            total += size
+    return total
+
+
+async def create(verbs: Verbs, key: str, pieces: Any, *, atomic: bool) -> bool:
+    """Write a value if the key has none; whether it was this call that wrote it."""
+    if atomic:
+        return await verbs.write(key, pieces, ABSENT) is not CONFLICT
+    if await verbs.stat(key) is not None:
+        return False
+    await verbs.write(key, pieces, ANY)
+    return True
+
+
+async def read_ranges(
+    verbs: Verbs,
+    key: str,
+    requests: Sequence[ByteRequest | None],
+    new: Any,
+    *,
+    max_concurrency: int,
+    max_gap_bytes: int,
+    max_coalesced_bytes: int,
+) -> AsyncIterator[list[tuple[int, Any]]]:
+    """Read many ranges of one value by few reads; yields batches of (index, bytes).
+
+    Raises
+    ------
+    ExceptionGroup
+        Holding a `KeyNotFoundError` if the key has no value, or what a range did wrong: as callers
+        of zarr-python's method of the same name expect.
+    """
+    plan = coalesce(requests, max_gap_bytes, max_coalesced_bytes)
+    for first in range(0, len(plan), max(1, max_concurrency)):
+        part = plan[first : first + max(1, max_concurrency)]
+        try:
+            answers = await verbs.read_many([(key, request) for request, _ in part], new)
+            batch = []
+            for (merged, members), answer in zip(part, answers, strict=True):
+                if answer is None:
+                    raise KeyNotFoundError("there is no value to read ranges of.", key=key)
+                base = getattr(merged, "start", 0)
+                for index, start, stop in members:
+                    batch.append((index, cut_member(answer, start, stop, requests[index], base)))
+        except Exception as error:
+            if isinstance(error, ByteRequestError):
+                error.key = key
+            raise ExceptionGroup(f"reading ranges of {key!r} failed", [error]) from None
+        yield batch
+
+
+async def read_value(verbs: Verbs, key: str, request: ByteRequest | None) -> Any:
+    """Read one value."""
+    return await verbs.read(key, request, host_memory)
+
+
+async def read_values(verbs: Verbs, requests: list[tuple[str, ByteRequest | None]]) -> list[Any]:
+    """Read many (key, request) pairs."""
+    return await verbs.read_many(requests, host_memory)
+
+
+async def patch_many(verbs: Verbs, parts: Iterable[tuple[str, int, Any]], store: object) -> None:
+    """Overwrite parts of existing values, key by key, after all of them have been checked."""
+    by_key: dict[str, list[tuple[int, Any]]] = {}
+    for key, start, value in parts:
+        by_key.setdefault(key, []).append((start, value))
+    for key, own in by_key.items():
+        own.sort(key=lambda part: part[0])
+        end = 0
+        for start, value in own:
+            if start < end:
+                raise ByteRequestError(
+                    f"parts overlap at byte {start}.",
+                    store=store,
+                    key=key,
+                    cure="Each byte may be written once.",
+                )
+            end = start + len(value)
+    for key, own in by_key.items():
+        await verbs.patch(key, own)

@@ -1,0 +1,159 @@
+"""What adlfs can do in few requests: those of Azure's own client, without its cache.
+
+Accounts with a hierarchical namespace list directories as blobs without content, known by their
+metadata; they are no values.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._core.verbs import Entry
+from zarrstore.errors import TransientError
+from zarrstore.storage._fsspec.errors import no_container, refused
+from zarrstore.storage._remote.limits import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BATCH = 256  # what Azure takes in a bulk delete
+_FOLDER_MARKS = ("hdi_isfolder", "is_directory")
+
+
+def serves(fs: Any) -> bool:
+    """Whether a file system is adlfs's (one that keeps versions reads them by their path)."""
+    return (
+        any(cls.__module__.partition(".")[0] == "adlfs" for cls in type(fs).__mro__)
+        and hasattr(fs, "service_client")
+        and not fs.version_aware
+    )
+
+
+def _blob(fs: Any, path: str) -> Any:
+    container, _, name = path.partition("/")
+    return fs.service_client.get_blob_client(container, name)
+
+
+@contextmanager
+def _absence_told(path: str) -> Iterator[None]:
+    """Raise what fsspec raises where Azure's client says that something isn't there."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        raise FileNotFoundError(path) from error
+
+
+def _is_folder(metadata: dict[str, str] | None) -> bool:
+    marks = {name.lower(): text for name, text in (metadata or {}).items()}
+    return any(marks.get(mark) == "true" for mark in _FOLDER_MARKS)
+
+
+async def _properties(blob: Any, path: str) -> Any:
+    with _absence_told(path):
+        found = await blob.get_blob_properties()
+    if _is_folder(found.metadata):
+        raise FileNotFoundError(path)
+    return found
+
+
+async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+    """Read by one GET request; the last bytes by two, since Azure doesn't count from the end."""
+    from azure.core import MatchConditions
+    from azure.core.exceptions import ResourceModifiedError
+
+    length = None if end is None or start is None else end - start
+    many = fs.max_concurrency or 1
+    async with _blob(fs, path) as blob:
+        for attempt in range(5):
+            only: dict[str, Any] = {}
+            first = start
+            if start is not None and start < 0:
+                found = await _properties(blob, path)
+                if not found.size:
+                    return b""
+                first = max(0, found.size + start)
+                only = {"etag": found.etag, "match_condition": MatchConditions.IfNotModified}
+            try:
+                with _absence_told(path):
+                    stream = await blob.download_blob(
+                        offset=first, length=length, max_concurrency=many, **fs._timeout_kwargs, **only
+                    )
+            except ResourceModifiedError:
+                if not only or attempt == 4:
+                    raise
+                continue  # it was replaced after its size was asked for
+            if _is_folder(stream.properties.metadata):
+                raise FileNotFoundError(path)
+            return await stream.readall()
+    raise AssertionError
+
+
+async def look(fs: Any, path: str) -> tuple[int, str | None]:
+    """Size of a value by one HEAD request, and its version."""
+    async with _blob(fs, path) as blob:
+        found = await _properties(blob, path)
+    return int(found.size), found.etag
+
+
+async def create(fs: Any, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with word of who wrote it."""
+    from azure.core.exceptions import ResourceExistsError
+
+    async with _blob(fs, path) as blob:
+        try:
+            await blob.upload_blob(
+                value,
+                overwrite=False,
+                metadata={"is_directory": "false", TOKEN: token},
+                max_concurrency=fs.max_concurrency or 1,
+                **fs._timeout_kwargs,
+            )
+        except ResourceExistsError as error:
+            raise FileExistsError(path) from error
+
+
+async def was_written(fs: Any, path: str, token: str) -> bool:
+    """Whether a value is the one that a create of ours put there."""
+    async with _blob(fs, path) as blob:
+        metadata = (await _properties(blob, path)).metadata
+    return bool((metadata or {}).get(TOKEN) == token)
+
+
+async def page(
+    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
+) -> tuple[list[Entry], str | None]:
+    """List a page of what lies below a directory, and what the next page is asked for by."""
+    container, _, above = (root + prefix).partition("/")
+    skip = len(root) - len(container) - 1
+    async with fs.service_client.get_container_client(container) as client:
+        listing = client.list_blobs if deep else client.walk_blobs
+        found = listing(name_starts_with=above, include=["metadata"], results_per_page=most)
+        pages = found.by_page(continuation_token=token)
+        with _absence_told(root):
+            async for blobs in pages:
+                return [_entry(blob, skip) async for blob in blobs], pages.continuation_token or None
+    return [], None
+
+
+def _entry(blob: Any, skip: int) -> Entry:
+    length = getattr(blob, "size", None)  # which a prefix has not
+    return Entry(blob.name[skip:], None if length is None or _is_folder(blob.metadata) else length)
+
+
+async def remove(fs: Any, paths: list[str], store: object) -> None:
+    """Remove up to `BATCH` values by one request."""
+    names = [path.partition("/")[2] for path in paths]
+    async with fs.service_client.get_container_client(paths[0].partition("/")[0]) as client:
+        answers = await client.delete_blobs(*names, raise_on_any_failure=False)
+        told = [(answer.status_code, answer.headers.get("x-ms-error-code", "")) async for answer in answers]
+    if len(told) != len(names):
+        raise TransientError(f"{len(names)} deletes were asked for, {len(told)} answered.", store=store)
+    for name, (status, code) in zip(names, told, strict=True):
+        if status < 300 or code == "BlobNotFound":
+            continue
+        if code == "ContainerNotFound":
+            raise no_container("delete", store, None)
+        raise refused(status, code, store, name)

@@ -1,0 +1,97 @@
+"""What gcsfs can do in few requests: those of Google's JSON interface, without its cache."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from zarrstore._core.verbs import Entry
+from zarrstore.errors import TransientError
+from zarrstore.storage._fsspec.errors import no_container, refused
+from zarrstore.storage._remote.limits import TOKEN
+
+BATCH = 100  # what Google takes in a bulk delete
+_LISTED = "items(name,size),prefixes,nextPageToken"
+_BOUNDARY = "zarrstore-part"
+_ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
+
+
+def serves(fs: Any) -> bool:
+    """Whether a file system is gcsfs's (one that keeps versions reads them by their path)."""
+    return (
+        any(cls.__module__.partition(".")[0] == "gcsfs" for cls in type(fs).__mro__)
+        and hasattr(fs, "_call")
+        and not fs.version_aware
+    )
+
+
+async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+    """Read by one GET request."""
+    return await fs._cat_file(path, start=start, end=end)
+
+
+async def _look(fs: Any, path: str, fields: str) -> dict[str, Any]:
+    bucket, _, name = path.partition("/")
+    answer: dict[str, Any] = await fs._call("GET", "b/{}/o/{}", bucket, name, fields=fields, json_out=True)
+    return answer
+
+
+async def look(fs: Any, path: str) -> tuple[int, str | None]:
+    """Size of a value by one request, and its version."""
+    found = await _look(fs, path, "size,etag")
+    return int(found["size"]), found.get("etag")
+
+
+async def create(fs: Any, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with word of who wrote it."""
+    await fs._pipe_file(path, value, mode="create", metadata={TOKEN: token})
+
+
+async def was_written(fs: Any, path: str, token: str) -> bool:
+    """Whether a value is the one that a create of ours put there."""
+    return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(TOKEN) == token)
+
+
+async def page(
+    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
+) -> tuple[list[Entry], str | None]:
+    """List a page of what lies below a directory, and what the next page is asked for by."""
+    bucket, _, above = (root + prefix).partition("/")
+    skip = len(root) - len(bucket) - 1
+    asked = {
+        "prefix": above or None, "delimiter": None if deep else "/", "maxResults": most, "fields": _LISTED,
+    }  # fmt: skip
+    try:
+        found = await fs._call("GET", "b/{}/o", bucket, json_out=True, pageToken=token, **asked)
+    except FileNotFoundError as error:
+        # Told without its words; but a listing can lack nothing else.
+        raise no_container("list", None, None) from error
+    entries = [Entry(item["name"][skip:], int(item["size"])) for item in found.get("items", ())]
+    entries += [Entry(name[skip:]) for name in found.get("prefixes", ())]
+    return entries, found.get("nextPageToken") or None
+
+
+async def remove(fs: Any, paths: list[str], store: object) -> None:
+    """Remove up to `BATCH` values by one request."""
+    query = urlencode(fs._get_params({}))
+    parts = []
+    for number, path in enumerate(paths):
+        bucket, _, name = path.partition("/")
+        target = f"/storage/v1/b/{quote(bucket)}/o/{quote(name, safe='')}{'?' if query else ''}{query}"
+        parts.append(
+            f"--{_BOUNDARY}\r\nContent-Type: application/http\r\nContent-ID: <{number}>\r\n\r\n"
+            f"DELETE {target} HTTP/1.1\r\n\r\n\r\n"
+        )
+    _, body = await fs._call(
+        "POST",
+        fs.batch_url_base,
+        headers={"Content-Type": f"multipart/mixed; boundary={_BOUNDARY}"},
+        data="".join([*parts, f"--{_BOUNDARY}--\r\n"]).encode(),
+    )
+    told = {int(number): int(status) for number, status in _ANSWER.findall(body)}
+    if told.keys() != set(range(len(paths))):
+        raise TransientError(f"{len(paths)} deletes were asked for, {len(told)} answered.", store=store)
+    for number, path in enumerate(paths):
+        if told[number] >= 300 and told[number] != 404:
+            raise refused(told[number], "", store, path.partition("/")[2])

@@ -1,0 +1,224 @@
+"""Listing in fsspec's file systems: an object store's pages, a web server's links, else level by level."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from zarrstore._async.concurrency import gather
+from zarrstore._core.keys import is_key
+from zarrstore._core.verbs import Entry, Verbs
+from zarrstore._os.temporary import is_temporary
+from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+
+    from zarrstore.storage._fsspec.calls import Calls
+    from zarrstore.storage._fsspec.protocol import Direct
+    from zarrstore.storage._remote.limits import Traffic
+
+# Protocols whose `mv` of a file to a name beside it replaces in one step.
+RENAMES = frozenset(("file", "local", "sftp", "ssh"))
+_PAGE = 1000
+
+
+class _Child(NamedTuple):
+    """What lies one level below a directory of a file system."""
+
+    name: str
+    path: str
+    is_directory: bool
+    size: int | None
+
+
+class Listing:
+    """The listing part of `FsspecStore`."""
+
+    if TYPE_CHECKING:
+        # What the rest of the store has and these verbs use.
+        _files: Calls
+        _traffic: Traffic
+        _base: str
+        _prefix: str
+        _protocol: str
+        _http: bool
+        _proven: bool
+        _directory: Callable[[str], str]
+        _failed: Callable[[Exception, str, str], StoreError]
+        _forget: Callable[[str], None]
+        _info: Callable[[str], Coroutine[Any, Any, dict[str, Any]]]
+        _is_absent: Callable[[Exception], bool]
+
+        @property
+        def _kind(self) -> Direct | None: ...
+
+        @cached_property
+        def _plain_loop(self) -> Verbs: ...
+
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
+        if self._kind is not None and self._base:
+            async for found in self._pages(self._kind, prefix, deep):
+                yield [entry for entry in found if _is_listed(entry, prefix, deep)]
+            return
+        # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
+        pending = [(self._directory(prefix), prefix)]
+        while pending:
+            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
+            levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
+            page: list[Entry] = []
+            for (_, above), level in zip(batch, levels, strict=True):
+                for child in level:
+                    if not self._lists(child.name):
+                        continue
+                    if not child.is_directory:
+                        page.append(Entry(above + child.name, child.size))
+                    elif deep:
+                        pending.append((child.path, f"{above}{child.name}/"))
+                    elif not self._files.blocks or await self._holds_key(child.path):
+                        page.append(Entry(f"{above}{child.name}/"))
+            for first in range(0, len(page), _PAGE):
+                yield page[first : first + _PAGE]
+
+    async def _pages(self, kind: Direct, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
+        """Page by page what a server lists."""
+        token: str | None = None
+        while True:
+            ask = partial(self._page, kind, prefix, deep, token)
+            page, token = await self._files.run(self._traffic.again(ask))
+            yield page
+            if token is None:
+                return
+
+    async def _is_empty(self, prefix: str) -> bool:
+        if self._kind is not None and self._base:
+            ask = partial(self._page, self._kind, prefix, True, None, 2)
+            page, more = await self._files.run(self._traffic.again(ask))
+            if any(_is_listed(entry, prefix, True) for entry in page):
+                return False
+            if more is None:
+                return True
+            # What lies there first is no key of ours: somebody's mark of a folder, say.
+        return await Verbs.is_empty(self._plain_loop, prefix)
+
+    async def _page(
+        self, kind: Direct, prefix: str, deep: bool, token: str | None, most: int | None = None
+    ) -> tuple[list[Entry], str | None]:
+        try:
+            found = await self._files.own(kind.page, self._prefix, prefix, deep, token, most)
+        except Exception as error:
+            if self._is_absent(error):
+                return [], None
+            raise self._failed(error, "list", prefix) from error
+        self._proven = True
+        return found
+
+    def _lists(self, name: str) -> bool:
+        return is_key(name) and not (self._protocol in RENAMES and is_temporary(name))
+
+    async def _holds_key(self, directory: str) -> bool:
+        pending = [directory]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not self._lists(child.name):
+                    continue
+                if not child.is_directory:
+                    return True
+                pending.append(child.path)
+        return False
+
+    async def _level(self, directory: str) -> list[_Child]:
+        """What lies one level below a directory; nothing if it isn't there."""
+        ask = self._linked if self._http else self._listed_level
+        return await self._traffic.again(lambda: ask(directory))
+
+    async def _listed_level(self, directory: str) -> list[_Child]:
+        try:
+            self._forget(directory)
+            infos = await self._files.ask("ls", directory, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        start = directory if directory.endswith("/") or not directory else directory + "/"
+        found = []
+        for info in infos:
+            path = info["name"]
+            if path.rstrip("/") == directory.rstrip("/"):
+                continue  # a value: it was listed as if it were a directory
+            if not path.startswith(start):
+                raise BackendError(
+                    f"could not list: {path!r} was named, which doesn't lie there.",
+                    store=self,
+                    key=self._key_of(directory),
+                )
+            if info["type"] not in ("file", "directory"):
+                info = await self._followed(path, info)
+            found.append(
+                _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
+            )
+        return found
+
+    async def _followed(self, path: str, info: dict[str, Any]) -> dict[str, Any]:
+        """What a link leads to; one that leads nowhere is a file that can't be read."""
+        try:
+            return await self._info(path)
+        except Exception as error:
+            if self._is_absent(error):
+                return info
+            raise self._failed(error, "list", self._key_of(path)) from error
+
+    def _key_of(self, path: str) -> str:
+        return path.removeprefix(self._base).strip("/")
+
+    async def _linked(self, directory: str) -> list[_Child]:
+        """What a web server's page for a directory links to, where it makes such pages."""
+        unlisted = UnsupportedOperationError(
+            "this server doesn't list what it has.",
+            store=self,
+            cure="Give the keys, or consolidate the metadata where they are written.",
+        )
+        refusal = None
+        try:
+            if found := await self._links(directory):
+                return found
+        except AccessDeniedError as error:
+            refusal = error
+        # A page without links, or none at all, is a directory without keys only where others have pages.
+        try:
+            lists = directory != self._base and bool(await self._links(self._base))
+        except AccessDeniedError:
+            lists = False
+        if not lists:
+            raise unlisted from refusal
+        if refusal is not None:
+            raise refusal
+        return []
+
+    async def _links(self, directory: str) -> list[_Child]:
+        start = directory.partition("?")[0].rstrip("/") + "/"
+        try:
+            infos = await self._files.ask("ls", start, detail=True)
+        except Exception as error:
+            if self._is_absent(error):
+                return []
+            raise self._failed(error, "list", self._key_of(directory)) from error
+        found = {}
+        for info in infos:
+            path = info["name"]
+            name = path.removeprefix(start).removeprefix("./")
+            segment = name.rstrip("/")
+            if not path.startswith(start) or "?" in name or "#" in name or "/" in segment or not segment:
+                continue
+            found[segment] = _Child(unquote(segment), start + segment, name.endswith("/"), info.get("size"))
+        return list(found.values())
+
+
+def _is_listed(entry: Entry, prefix: str, deep: bool) -> bool:
+    """Whether what a server lists is a key of ours below a directory, or one of its directories."""
+    if not entry.key.startswith(prefix):
+        return False
+    if entry.size is None:
+        return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
+    return is_key(entry.key)

@@ -1,0 +1,712 @@
+"""Values in any of fsspec's file systems."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from zarrstore._async.concurrency import batches, gather
+from zarrstore._core.keys import check_azure_key
+from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, span
+from zarrstore._core.retry import DEFAULT, RetryPolicy
+from zarrstore._core.verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    Capabilities,
+    Entry,
+    Verbs,
+    gather_pieces,
+)
+from zarrstore._os.temporary import is_temporary, make_name
+from zarrstore.abc.store import Store
+from zarrstore.errors import (
+    ByteRequestError,
+    InvalidKeyError,
+    KeyConflictError,
+    RefusedError,
+    StoreError,
+    TruncatedError,
+    UnsupportedOperationError,
+)
+from zarrstore.storage._fsspec import errors, http, s3
+from zarrstore.storage._fsspec.calls import (
+    Calls,
+    LocalFileSystem,
+    as_awaiting,
+    blocking_inside,
+    identity,
+    tokenize,
+    url_to_fs,
+)
+from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
+from zarrstore.storage._fsspec.listing import RENAMES, Listing
+from zarrstore.storage._local.store import LocalStore
+from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_grouped
+from zarrstore.storage._remote.limits import CONCURRENCY, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore.storage._fsspec.protocol import Direct
+
+# Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
+_AZURE = frozenset(("abfs", "abfss", "az"))
+_CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
+# Protocols whose root holds nothing but what the user put there.
+_OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
+# Protocols whose clients try again by themselves and can't be told not to.
+_PATIENT = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
+
+
+class FsspecStore(Listing, Store):
+    """A store in one of fsspec's file systems.
+
+    Parameters
+    ----------
+    fs : AsyncFileSystem
+        The file system. It stays the user's: calls are made on a copy of it that lives on a thread of
+        its own, so one store serves any thread, any event loop and, after a fork, the child.
+    read_only : bool
+        Whether to refuse every call that changes something.
+    path : str
+        Where in the file system the store's root is, without a scheme (a whole URL only where the
+        file system's own paths are URLs, as over HTTP).
+    allowed_exceptions : tuple of exception types
+        What a file system may raise for a value that is missing. An exception that hides another
+        reason (a missing bucket, a refused request) raises all the same.
+    missing_on : iterable of int
+        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
+        ``{403}`` for a bucket that one may read and not list, which says so of what isn't there.
+    retry : RetryPolicy or None
+        When a request that failed is made again. None leaves that to the client of the file system, and
+        so does the default where that client tries again by itself and can't be told not to.
+    concurrency : int
+        How many requests may be under way at once; fewer are while the server asks to slow down.
+    max_gap_bytes, max_coalesced_bytes : int
+        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
+        between them, up to this size in bytes.
+
+    Raises
+    ------
+    TypeError
+        If the file system has no async operations; the classmethods wrap one that blocks.
+    ValueError
+        If the path has a scheme.
+
+    Warns
+    -----
+    UserWarning
+        If the file system was not made with ``asynchronous=True``.
+
+    Notes
+    -----
+    Values are written whole. On fsspec's local file system the work is done as by `LocalStore`. Listings
+    are never answered from fsspec's cache of listings.
+    """
+
+    supports_writes: bool = True
+    supports_deletes: bool = True
+    supports_partial_writes: bool = False
+    supports_listing: bool = True
+
+    fs: Any
+    path: str
+    allowed_exceptions: tuple[type[Exception], ...]
+
+    def __init__(
+        self,
+        fs: Any,
+        read_only: bool = False,
+        path: str = "/",
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+        *,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
+    ) -> None:
+        super().__init__(read_only=read_only)
+        if not getattr(fs, "async_impl", False):
+            raise TypeError(
+                f"Filesystem needs to support async operations, {type(fs).__name__} doesn't. "
+                "FsspecStore.from_url and from_upath wrap it so that it does."
+            )
+        inside = blocking_inside(fs) or fs
+        scheme, mark, _ = path.partition("://")
+        if mark and "://" not in inside._strip_protocol(path):
+            raise ValueError(
+                f"path argument to FsspecStore must not include scheme ({scheme}), "
+                f"got {_without_secrets(path)!r}; use FsspecStore.from_url for a URL"
+            )
+        if not fs.asynchronous:
+            warnings.warn(
+                f"fs ({fs}) was not created with `asynchronous=True`, this may lead to surprising behavior",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.fs = fs
+        self.path = path
+        self.allowed_exceptions = tuple(allowed_exceptions)
+        protocol = inside.protocol
+        self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
+        self._http = self._protocol == "http"
+        self.missing_on = frozenset(missing_on)
+        blocks = blocking_inside(fs) is not None
+        is_s3 = s3.serves(fs)
+        if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _PATIENT):
+            retry = None
+        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not blocks)
+        self._files = Calls(fs, self._traffic, quiet=is_s3 and retry is not None and not s3.retries(fs))
+        self._limits = max_gap_bytes, max_coalesced_bytes
+        # Whether the bucket has answered: not every answer says whether key or bucket is missing.
+        self._proven = False
+        # Settled here, so that a relative path doesn't follow os.chdir about.
+        self._base: str = inside._strip_protocol(path) or inside.root_marker
+        self._local: LocalStore | None = None
+        if isinstance(inside, LocalFileSystem):
+            self._base = os.path.realpath(self._base)
+            if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
+                self._local = LocalStore(self._base)
+        self._prefix = self._base if self._base.endswith("/") or not self._base else self._base + "/"
+
+    @classmethod
+    def from_upath(
+        cls,
+        upath: Any,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> FsspecStore:
+        """Make a store whose root is a universal path.
+
+        Parameters
+        ----------
+        upath : UPath
+            The root.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        """
+        return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
+
+    @classmethod
+    def from_mapper(
+        cls,
+        fs_map: Any,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+    ) -> FsspecStore:
+        """Make a store whose root is that of one of fsspec's mappings.
+
+        Parameters
+        ----------
+        fs_map : FSMap
+            The mapping, as ``fsspec.get_mapper`` makes it.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        """
+        return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        storage_options: dict[str, Any] | None = None,
+        read_only: bool = False,
+        allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
+        *,
+        missing_on: Iterable[int] = (),
+        retry: RetryPolicy | None = DEFAULT,
+        concurrency: int = CONCURRENCY,
+        max_gap_bytes: int = MAX_GAP,
+        max_coalesced_bytes: int = MAX_COALESCED,
+    ) -> FsspecStore:
+        """Make a store whose root is a URL of any of fsspec's protocols, or a chain of them.
+
+        Parameters
+        ----------
+        url : str
+            The root.
+        storage_options : dict, optional
+            What to make the file system with.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        allowed_exceptions : tuple of exception types
+            What the file system may raise for a value that is missing.
+        missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
+            As the class takes them.
+        """
+        fs, path = url_to_fs(url, **(storage_options or {}))
+        return cls(
+            as_awaiting(fs),
+            read_only,
+            path,
+            allowed_exceptions,
+            missing_on=missing_on,
+            retry=retry,
+            concurrency=concurrency,
+            max_gap_bytes=max_gap_bytes,
+            max_coalesced_bytes=max_coalesced_bytes,
+        )
+
+    # -- identity ---------------------------------------------------------------------------------
+
+    @property
+    def _location(self) -> str:
+        base = _without_secrets(self._base)
+        return base if "://" in base else f"{self._protocol}://{base}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FsspecStore):
+            return NotImplemented if not isinstance(other, Store) else False
+        return bool(super().__eq__(other)) and identity(self.fs) == identity(other.fs)
+
+    __hash__ = Store.__hash__
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        # Two servers may have buckets of the same name: what tells them apart goes in, as a digest.
+        return (*super().__dask_tokenize__(), tokenize(identity(self.fs)))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can promise, which depends on its file system."""
+        if self._local is not None:
+            return self._local.capabilities
+        return Capabilities(
+            atomic_create=self._creates, folders=self._files.blocks, shared=self._protocol != "memory"
+        )
+
+    @property
+    def _kind(self) -> Direct | None:
+        return self._files.direct
+
+    @property
+    def _creates(self) -> bool:
+        if self._files.blocks or self._protocol not in _CREATES:
+            return False
+        if self._protocol in _AZURE and self._kind is not None:
+            return True
+        return "mode" in inspect.signature(self.fs._pipe_file).parameters
+
+    @cached_property
+    def _plain_loop(self) -> Verbs:
+        # Files here are files: what LocalStore knows of them (whole writes, say) holds.
+        return super()._plain_loop if self._local is None else self._local._plain_loop
+
+    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        value : Buffer or bytes-like
+            What to store.
+        byte_range : (int, int), optional
+            Must be None: these file systems write whole values.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If ``byte_range`` is given (a `NotImplementedError`).
+        """
+        await super().set(key, value, byte_range=byte_range)
+
+    set._is_face = True  # type: ignore[attr-defined]
+
+    # -- paths ------------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        """Where a key lies in the file system; keys that would end up elsewhere are refused."""
+        if self._http:
+            return http.join(self._base, key)
+        if self._protocol in _AZURE:
+            check_azure_key(key, self)
+        path = self._prefix + key
+        inside = blocking_inside(self.fs) or self.fs
+        if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
+            raise InvalidKeyError(
+                "names like this are kept for temporary files.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
+        moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
+        if hasattr(inside, "split_path"):
+            # s3fs takes '?versionId=' for a version of another key, gcsfs '#' for a generation.
+            moved = moved or "/".join(inside.split_path(path)[:2]).rstrip("/") != path
+        if moved:
+            raise InvalidKeyError(
+                "this file system would put such a key elsewhere.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
+        return path
+
+    def _directory(self, prefix: str) -> str:
+        if self._http:
+            return http.join(self._base, prefix) if prefix else self._base
+        return self._prefix + prefix.removesuffix("/") if prefix else self._base
+
+    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
+        return errors.translated(error, action, self, key)
+
+    def _is_absent(self, error: Exception) -> bool:
+        return errors.proves_absence(error, self.allowed_exceptions)
+
+    async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
+        """Whether a value that is read or looked up counts as missing."""
+        return errors.is_answered(error, self.missing_on) or await self._proves_missing(error, action, key)
+
+    async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
+        """Whether a value is missing; raises if it is the bucket."""
+        if not self._is_absent(error):
+            return False
+        if not errors.names_key(error):
+            await self._prove(action, key)
+        self._proven = True
+        return True
+
+    async def _prove(self, action: str, key: str) -> None:
+        """Raise if the bucket isn't there; whether it is gets asked once, by listing one key."""
+        if self._kind is None or self._proven or not self._base:
+            return
+        try:
+            await self._files.own(self._kind.page, self._prefix, "", True, None, 1)
+        except Exception as error:
+            if not errors.is_answered(error, self.missing_on):
+                raise self._failed(error, action, key) from error
+        self._proven = True
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+        return await self._files.run(self._read_there(key, request))
+
+    async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
+        return await self._files.run(read_grouped(requests, self._read_there, *self._limits))
+
+    async def _read_there(self, key: str, request: ByteRequest | None) -> Any:
+        """Read where the file system lives."""
+        return await self._traffic.shared((key, request), partial(self._fetch, key, request))
+
+    async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
+        path = self._path(key)
+        try:
+            if self._http and not self._files.blocks and not _is_void(request):
+                return await self._files.own(http.fetch, path, request)
+            if request is None:
+                return await self._part(path)
+            if isinstance(request, RangeByteRequest) and request.start < request.end:
+                value = await self._part(path, request.start, request.end)
+                if len(value) == request.end - request.start:
+                    return value
+            elif isinstance(request, OffsetByteRequest):
+                value = await self._part(path, request.offset)
+                if value:
+                    return value
+            elif getattr(request, "suffix", 0):
+                value = await self._part(path, -request.suffix)  # type: ignore[union-attr]
+                if len(value) == request.suffix:  # type: ignore[union-attr]
+                    return value
+            else:
+                value = b""  # nothing is asked for; fsspec takes 0 to 0 for "all"
+        except ByteRequestError:
+            raise
+        except Exception as error:
+            if await self._is_unseen(error, "read", key):
+                return None
+            if request is None or not errors.is_past_the_end(error):
+                raise self._failed(error, "read", key) from error
+            value = b""
+        return await self._explained(key, request, value)
+
+    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Any:
+        if self._kind is not None:
+            return await self._files.own(self._kind.fetch, path, start, end)
+        return await self._files.ask("cat_file", path, start=start, end=end)
+
+    async def _explained(self, key: str, request: ByteRequest, value: Any) -> Any:
+        """Hold an answer of another length than was asked for against the value's size."""
+        entry = await self._look(key)
+        if entry is None:
+            return None
+        size = entry.size or 0
+        start, stop = span(request, size)
+        if len(value) == stop - start:
+            return value
+        if len(value) == size:
+            return value[start:stop]  # the server takes no ranges
+        raise TruncatedError(
+            f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
+            store=self,
+            key=key,
+            cure="Read it again; if that doesn't help, it was written incompletely.",
+        )
+
+    async def _stat(self, key: str) -> Entry | None:
+        return await self._files.run(self._traffic.again(lambda: self._look(key)))
+
+    async def _look(self, key: str) -> Entry | None:
+        path = self._path(key)
+        try:
+            if self._kind is not None:
+                return Entry(key, *await self._files.own(self._kind.look, path))
+            info = await self._info(path)
+            if info["type"] == "directory":
+                return None
+            if self._http and http.is_directory(path, info.get("url", path)):
+                return None
+            size = info.get("size")
+            if size is None:
+                size = len(await self._files.ask("cat_file", path))
+            return Entry(key, size)
+        except Exception as error:
+            if await self._is_unseen(error, "look up", key):
+                return None
+            raise self._failed(error, "look up", key) from error
+
+    async def _info(self, path: str) -> dict[str, Any]:
+        self._forget(path)
+        info: dict[str, Any] = await self._files.ask("info", path)
+        return info
+
+    def _forget(self, path: str) -> None:
+        """Drop what a blocking file system remembers of listings; an awaiting one's copy remembers none."""
+        if self._files.blocks:
+            self._files.living.invalidate_cache(path)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+        if condition not in (ANY, ABSENT):
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
+        put = self._create if condition is ABSENT else self._put
+        return await self._files.run(put(key, value))
+
+    async def _put(self, key: str, value: bytes) -> None:
+        await self._traffic.again(lambda: self._put_once(key, value))
+
+    async def _put_once(self, key: str, value: bytes) -> None:
+        path = self._path(key)
+        if self._files.blocks:
+            await self._clear_way(path, key)
+        for _ in range(3):
+            try:
+                await self._replace(path, value)
+                return
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise self._conflict(key) from error
+            except FileNotFoundError as error:
+                if not self._files.blocks:
+                    raise self._failed_to_write(error, "write", key) from error
+                missing = error
+                await self._make_folder(path, key)
+            except Exception as error:
+                raise self._failed(error, "write", key) from error
+        raise self._failed(missing, "write", key) from missing
+
+    def _failed_to_write(self, error: Exception, action: str, key: str) -> StoreError:
+        if self._kind is not None and self._is_absent(error):
+            # Nothing else can be lacking where there are no folders.
+            return errors.no_container(action, self, key)
+        return self._failed(error, action, key)
+
+    async def _replace(self, path: str, value: bytes) -> None:
+        if self._protocol not in RENAMES:
+            await self._files.change("pipe_file", path, value)
+            return
+        # A file that is written in place could be read, or left behind, half done.
+        temporary = f"{path.rpartition('/')[0]}/{make_name()}"
+        try:
+            await self._files.change("pipe_file", temporary, value)
+            await self._files.change("mv", temporary, path)
+        except BaseException:
+            try:
+                await self._files.change("rm_file", temporary)
+            except Exception:
+                pass
+            raise
+
+    async def _create(self, key: str, value: bytes) -> Any:
+        if not self._creates:
+            if await self._traffic.again(lambda: self._look(key)) is not None:
+                return CONFLICT
+            return await self._put(key, value)
+        path = self._path(key)
+        token = os.urandom(16).hex()
+        # Clients send a request again by themselves whose connection was lost, and don't tell. So where a
+        # value can say whose it is, it is always asked.
+        tries = 0 if self._kind is None else 1
+
+        async def attempt() -> Any:
+            nonlocal tries
+            tries += 1
+            if await self._create_once(path, key, value, token):
+                return None
+            # An attempt before this one may have made it, and its answer been lost.
+            return None if tries > 1 and await self._is_ours(path, key, value, token) else CONFLICT
+
+        return await self._traffic.again(attempt)
+
+    async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
+        for _ in range(5):
+            try:
+                if self._kind is not None:
+                    await self._files.own_change(self._kind.create, path, value, token)
+                else:
+                    await self._files.change("pipe_file", path, value, mode="create")
+                return True
+            except Exception as error:
+                if errors.is_taken(error):
+                    return False
+                failure = error
+                if not errors.is_contended(error):
+                    break
+        raise self._failed_to_write(failure, "create", key) from failure
+
+    async def _is_ours(self, path: str, key: str, value: bytes, token: str) -> bool:
+        """Whether what is there is what a create of ours put there: by its token, else by its bytes."""
+        try:
+            if self._kind is not None:
+                return await self._files.own(self._kind.was_written, path, token)
+            return bytes(await self._files.ask("cat_file", path)) == value
+        except Exception as error:
+            if self._is_absent(error):
+                return False
+            raise self._failed(error, "create", key) from error
+
+    async def _make_folder(self, path: str, key: str) -> None:
+        try:
+            await self._files.change("makedirs", path.rpartition("/")[0], exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise self._conflict(key) from error
+        except Exception as error:
+            raise self._failed(error, "make a folder", key) from error
+
+    async def _clear_way(self, path: str, key: str) -> None:
+        """Remove folders that hold no key where a value is to lie; any other folder is in its way."""
+        try:
+            if (await self._info(path))["type"] != "directory":
+                return
+        except Exception as error:
+            if self._is_absent(error):
+                return
+            raise self._failed(error, "write", key) from error
+        folders, pending = [path], [path]
+        while pending:
+            for child in await self._level(pending.pop()):
+                if not child.is_directory:
+                    raise self._conflict(key)
+                folders.append(child.path)
+                pending.append(child.path)
+        await self._remove_folders(folders, key)
+
+    def _conflict(self, key: str) -> KeyConflictError:
+        return KeyConflictError(
+            "a folder lies here, or a value where one of its folders is due.",
+            store=self,
+            key=key,
+            cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+        )
+
+    # -- removing ---------------------------------------------------------------------------------
+
+    async def _remove(self, key: str, condition: Any = ANY) -> Any:
+        if condition is not ANY:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        await self._files.run(self._delete(self._path(key), key))
+
+    async def _remove_many(self, keys: Iterable[str]) -> None:
+        paths = {key: self._path(key) for key in keys}
+        if self._kind is not None:
+            await self._files.run(self._delete_all(self._kind, list(paths.values())))
+            return
+        await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
+
+    async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
+        await self._prove("delete", "")
+        again = self._traffic.again
+        parts = batches(paths, kind.BATCH)
+        await gather([again(partial(self._delete_batch, kind, part)) for part in parts])
+
+    async def _delete_batch(self, kind: Direct, paths: list[str]) -> None:
+        try:
+            await self._files.own_change(kind.remove, paths, self)
+        except Exception as error:
+            raise self._failed(error, "delete", "") from error
+
+    async def _delete(self, path: str, key: str) -> None:
+        await self._traffic.again(lambda: self._delete_once(path, key))
+
+    async def _delete_once(self, path: str, key: str) -> None:
+        # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
+        try:
+            await self._files.change("rm_file", path)
+        except Exception as error:
+            if not await self._proves_missing(error, "delete", key):
+                raise self._failed(error, "delete", key) from error
+
+    async def _remove_below(self, prefix: str) -> None:
+        if not self._base.strip("/") and not prefix and self._protocol not in _OWN_ROOTS:
+            raise RefusedError(
+                "this store's root is the root of the whole file system: clearing it would empty that.",
+                store=self,
+                cure="Make a store on the folder, or on the bucket, that you mean.",
+            )
+        if self._kind is not None:
+            async for page in self._pages(self._kind, prefix, True):
+                # All that the server lists, keys of ours or not, but nothing above.
+                paths = [self._prefix + e.key for e in page if e.key.startswith(prefix)]
+                await self._files.run(self._delete_all(self._kind, paths))
+            return
+        await self._files.run(self._delete_below(self._directory(prefix), prefix))
+
+    async def _delete_below(self, directory: str, prefix: str) -> None:
+        folders = [directory] if prefix else []
+        pending = [directory]
+        while pending:
+            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
+            for level in await gather([self._level(path) for path in batch]):
+                below = [child.path for child in level if child.is_directory]
+                pending += below
+                folders += below
+                await gather([self._delete(c.path, prefix + c.name) for c in level if not c.is_directory])
+        if self._files.blocks:
+            await self._remove_folders(folders, prefix)
+
+    async def _remove_folders(self, folders: list[str], key: str) -> None:
+        """Remove empty folders, from the inside out; some exist only by what is in them and are gone."""
+        for path in sorted(folders, key=len, reverse=True):
+            try:
+                await self._files.change("rmdir", path)
+            except (FileNotFoundError, NotADirectoryError, NotImplementedError):
+                pass
+            except Exception as error:
+                raise self._failed(error, "remove a folder", key) from error
+
+
+def _is_void(request: ByteRequest | None) -> bool:
+    """Whether a request, a lenient one of others, asks for no byte at all: HTTP has no way to say that."""
+    if isinstance(request, RangeByteRequest):
+        return request.end <= request.start
+    return getattr(request, "suffix", None) == 0
+
+
+def _without_secrets(path: str) -> str:
+    """Leave out of a URL what may be a secret: user, password and query."""
+    if "://" not in path:
+        return path
+    parts = urlsplit(path)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

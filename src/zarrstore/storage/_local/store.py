@@ -1,0 +1,705 @@
+"""Values as files below a folder."""
+
+from __future__ import annotations
+
+import errno
+import mmap as memory_maps
+import os
+import shutil
+import stat
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from zarrstore._async.threads import Later
+from zarrstore._core.requests import span
+from zarrstore._core.verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    IN_PLACE,
+    WAIT,
+    Capabilities,
+    Entry,
+    check_parts,
+    host_memory,
+)
+from zarrstore._os import files
+from zarrstore._os import fsync as syncing
+from zarrstore._os.temporary import claim, is_temporary, make_name
+from zarrstore.abc.store import Store
+from zarrstore.errors import (
+    BackendError,
+    ByteRequestError,
+    InvalidKeyError,
+    KeyConflictError,
+    KeyNotFoundError,
+    RefusedError,
+    RootError,
+    StoreError,
+    TruncatedError,
+    UnsupportedOperationError,
+    from_os_error,
+)
+from zarrstore.storage import _ring as ring
+from zarrstore.storage._local import rmtree as removal
+from zarrstore.storage._local.walk import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+# Answers of the system that prove a file's absence.
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+
+# How often to try again when others remove what is being written or removed.
+_PATIENCE = 100
+# No file is that large; what some file systems say of a folder is larger still.
+_ENDLESS = 1 << 62
+
+
+# What a store knows of its file system before the first call that may block has looked.
+_UNSURVEYED = {
+    "_surveyed": False,
+    "_in_place": False,
+    "_plainly": False,
+    "_cached_opens": False,
+    "_fails_late": True,
+}
+
+
+class LocalStore(Store):
+    """A store whose keys are the files below a folder.
+
+    A write makes a temporary file beside its target and renames it, so that readers and crashes see
+    the old value or the new one, whole. The folder is made by the first write.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder to use as the store's root. It is resolved once, here: neither ``os.chdir`` nor a link
+        that is moved later makes the store look elsewhere.
+    read_only : bool
+        Whether to refuse every call that changes something.
+    fsync : {"none", "data", "full"}
+        What a write waits for before it returns: nothing, so that it survives the death of this
+        process but perhaps not of the machine; its bytes on the medium; its bytes and its name.
+    mmap : bool
+        Map values into memory instead of reading them: slices cost nothing. Mind that a process which
+        has mapped a file is killed (SIGBUS) when somebody else cuts it short, or the disk fails;
+        this store's own writers never cut a file.
+    follow_symlinks : bool
+        Whether links that lead out of the root are followed, as in arrays whose chunks lie on a scratch
+        disk. False refuses such keys with `RefusedError`, and costs some 20 µs a call.
+
+    Notes
+    -----
+    ``delete`` of a key that is a folder removes the whole folder. A key can't be a value and a
+    folder at once (`KeyConflictError`). Links are followed, by reads and by listings.
+    """
+
+    supports_writes: bool = True
+    supports_deletes: bool = True
+    supports_partial_writes: bool = True
+    supports_listing: bool = True
+
+    _capabilities: ClassVar[Capabilities] = Capabilities(
+        atomic_create=True, folders=True, recursive_delete=True
+    )
+
+    root: Path
+    _surveyed: bool
+    _in_place: bool  # whether what lies in the page cache may be read on an event loop
+    _plainly: bool  # ... by any read: the file system is memory
+    _cached_opens: bool  # ... only if opening needs no disk either
+    _fails_late: bool  # whether a write may fail as late as at its close
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        read_only: bool = False,
+        fsync: Literal["none", "data", "full"] = "none",
+        mmap: bool = False,
+        follow_symlinks: bool = True,
+    ) -> None:
+        super().__init__(read_only=read_only)
+        if fsync not in syncing.MODES:
+            raise ValueError(f"fsync is one of {', '.join(map(repr, syncing.MODES))}, not {fsync!r}")
+        self.fsync = fsync
+        self.mmap = mmap
+        self.follow_symlinks = follow_symlinks
+        if not isinstance(root, (str, os.PathLike)):
+            raise TypeError(f"a LocalStore's root is a str or a Path, not {type(root).__name__}")
+        text = os.fspath(root)
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"a LocalStore's root is a folder's path, not {text!r}")
+        self._root = os.path.realpath(text)
+        self.root = Path(self._root)
+        self._base = self._root if self._root.endswith(os.sep) else self._root + os.sep
+        self._forget_survey()
+
+    def _forget_survey(self) -> None:
+        """Start with the pool alone; the first call there finds out what the file system allows."""
+        self.__dict__.update(_UNSURVEYED)
+
+    def _survey(self) -> None:
+        kind = files.file_system(self._root)
+        self._plainly = files.is_memory(kind)
+        self._in_place = self.follow_symlinks and (
+            self._plainly or (bool(files.NOWAIT) and not files.is_distant(kind))
+        )
+        self._cached_opens = files.CAN_OPEN_CACHED and not self._plainly
+        self._fails_late = not kind or files.is_distant(kind)
+        self._surveyed = True
+
+    @property
+    def _location(self) -> str:
+        return f"file://{self.root.as_posix()}"
+
+    def _error(self, error: OSError, action: str, key: str) -> StoreError:
+        return from_os_error(error, action=action, store=self, key=key)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _open_value(self, key: str) -> int:
+        """Open a value for reading; -1 if there is none."""
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
+        try:
+            return files.open_patiently(self._base + key, files.READ)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                self._check_root()
+            if error.errno in _ABSENT or (error.errno == errno.EACCES and self._is_folder(key)):
+                return -1
+            raise self._error(error, "read", key) from error
+
+    def _is_folder(self, key: str) -> bool:
+        try:
+            return stat.S_ISDIR(os.stat(self._base + key).st_mode)
+        except OSError:
+            return False
+
+    def _check_root(self) -> None:
+        """Raise if the root exists and is no folder: everything below it would look missing."""
+        if os.path.exists(self._root) and not os.path.isdir(self._root):
+            raise RootError(
+                "the root is a file, not a folder.",
+                store=self,
+                cure="If it is a zip archive, open it with ZipStore.",
+            )
+
+    def _check_links(self, key: str) -> None:
+        """Raise if a key leads out of the root by a link."""
+        if not os.path.realpath(self._base + key).startswith(self._base):
+            raise RefusedError(
+                "a link leads out of the store.",
+                store=self,
+                key=key,
+                cure="Use follow_symlinks=True if you trust it.",
+            )
+
+    def _is_value(self, descriptor: int, key: str) -> bool:
+        """Whether an open file is a regular one; False for a folder."""
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            return stat.S_ISREG(mode)
+        raise BackendError("this is a pipe or a device, not a file.", store=self, key=key, cure="Remove it.")
+
+    def _read(self, key: str, request: Any, new: Any) -> Any:
+        descriptor = self._open_value(key)
+        if descriptor < 0:
+            return None
+        try:
+            # lseek tells the size at a third of fstat's cost. What it says of folders depends on the
+            # file system (an error, nothing, 2**63 - 1), so only an ordinary answer is taken as it is.
+            try:
+                size = os.lseek(descriptor, 0, os.SEEK_END)
+            except OSError:
+                size = 0
+            if not 0 < size < _ENDLESS and not self._is_value(descriptor, key):
+                return None
+            try:
+                start, stop = span(request, size)
+            except ByteRequestError:
+                if self._is_value(descriptor, key):
+                    raise
+                return None
+            if start == stop and not self._is_value(descriptor, key):
+                return None
+            if self.mmap and new is host_memory and start < stop:
+                return self._map(descriptor, start, stop)
+            if new is host_memory or not hasattr(new, "fill"):
+                memory = new(stop - start)
+                done = files.read_into(descriptor, memory, start)
+            else:
+                memory, done = new.fill(
+                    stop - start,
+                    lambda memory, at: files.read_into(descriptor, memory, start + at),
+                    (descriptor, start),
+                )
+            if done < stop - start:
+                raise TruncatedError(
+                    f"the file ended after {start + done} bytes; it had {size} when it was opened.",
+                    store=self,
+                    key=key,
+                    cure="Somebody cut it in place; read it again.",
+                )
+            return memory
+        except StoreError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENODEV):  # as a folder answers to reading, or mapping
+                return None
+            raise self._error(error, "read", key) from error
+        finally:
+            os.close(descriptor)
+
+    def _reads_together(self, count: int, new: Any) -> bool:
+        return (
+            self._in_place
+            and self._cached_opens
+            and new is host_memory
+            and not self.mmap
+            and ring.is_worth(count)
+            and type(self)._read is LocalStore._read  # a subclass's must not be gone around
+        )
+
+    def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+        asked = list(requests)
+        answers = [WAIT] * len(asked)
+        if self._reads_together(len(asked), new):
+            try:
+                folder = os.open(self._root, files.FOLDER)
+            except OSError:
+                pass  # the reads themselves will say why
+            else:
+                try:
+                    answers = ring.read_each(folder, asked)
+                finally:
+                    os.close(folder)
+        return [
+            self._read(key, request, new) if answer is WAIT else answer
+            for answer, (key, request) in zip(answers, asked, strict=True)
+        ]
+
+    def _map(self, descriptor: int, start: int, stop: int) -> Any:
+        return np.frombuffer(
+            memory_maps.mmap(descriptor, stop, access=memory_maps.ACCESS_READ), np.uint8, stop - start, start
+        )
+
+    def _read_now(self, key: str, request: Any, new: Any) -> Any:
+        if not self._in_place or new is not host_memory:
+            return WAIT
+        if self._cached_opens:
+            descriptor = files.open_cached(self._base + key)
+            if descriptor < 0:
+                return None if descriptor == -2 else WAIT
+        else:
+            try:
+                descriptor = os.open(self._base + key, files.READ)
+            except FileNotFoundError:
+                return None
+            except OSError:
+                return WAIT
+        return self._read_hot(descriptor, request, new)
+
+    def _read_many_now(self, requests: Iterable[tuple[str, Any]], new: Any) -> Generator[Any]:
+        """Read many as `_read_now` does, from a folder that is found only once."""
+        root = -1
+        if self._in_place and self._cached_opens and new is host_memory:
+            root = files.open_cached(self._base)
+        if root < 0:
+            yield from super()._read_many_now(requests, new)
+            return
+        try:
+            for key, request in requests:
+                descriptor = files.open_cached(key, root)
+                if descriptor < 0:
+                    yield None if descriptor == -2 else WAIT
+                else:
+                    yield self._read_hot(descriptor, request, new)
+        finally:
+            os.close(root)
+
+    def _read_hot(self, descriptor: int, request: Any, new: Any) -> Any:
+        """Read an open file if the page cache has all that is wanted, and close it."""
+        try:
+            size = os.lseek(descriptor, 0, os.SEEK_END)
+            start, stop = (0, size) if request is None else span(request, size)
+            if self.mmap and start < stop < _ENDLESS:
+                return self._map(descriptor, start, stop)
+            if not 0 < stop - start <= IN_PLACE:
+                return WAIT  # large, empty, or a folder
+            memory = new(stop - start)
+            # A short answer means that the rest isn't cached as often as that the file ended there,
+            # so only exactly what was asked for counts.
+            flags = 0 if self._plainly else files.NOWAIT
+            if os.preadv(descriptor, [memory], start, flags) != stop - start:
+                return WAIT
+            return memory
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self._in_place = False  # overlayfs says so: it has no such reads, and others block
+            return WAIT
+        except ByteRequestError:
+            return WAIT  # the other way knows folders from values
+        finally:
+            os.close(descriptor)
+
+    def _stat(self, key: str) -> Entry | None:
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
+        try:
+            found = os.stat(self._base + key)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                self._check_root()
+            if error.errno in _ABSENT:
+                return None
+            raise self._error(error, "look up", key) from error
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        # No version to write against, but enough to notice that a file was replaced between two looks.
+        return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
+
+    def _stat_now(self, key: str) -> Any:
+        if not self._in_place:
+            return WAIT
+        if self._plainly:
+            return self._stat(key)
+        if not self._cached_opens:
+            return WAIT
+        descriptor = files.open_cached(self._base + key)
+        if descriptor < 0:
+            return None if descriptor == -2 else WAIT
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        answer = self._begin_write(key, pieces, condition)
+        return answer.rest() if type(answer) is Later else answer
+
+    def _write_staged(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        own = type(self)._write is LocalStore._write  # a subclass's must not be gone around
+        return (self._begin_write if own else self._write)(key, pieces, condition)
+
+    def _begin_write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        if condition is not ANY and condition is not ABSENT:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        for _ in range(_PATIENCE):
+            try:
+                return self._write_once(key, pieces, condition)
+            except FileNotFoundError as error:
+                # Somebody removed the folder, and our temporary file with it, before that got its name.
+                if not isinstance(pieces, (tuple, list)):
+                    raise self._error(error, "write", key) from error  # what is gone can't be had again
+        raise self._unsettled(key)
+
+    def _write_once(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        path = self._target(key)
+        folder = path[: path.rindex("/")]
+        temporary = f"{folder}/{make_name()}"
+        descriptor = -1
+        named = False
+        made: list[str] = []
+        try:
+            descriptor = self._make(temporary, folder, key, made)
+            claim(descriptor)
+            for piece in pieces:
+                files.write_all(descriptor, piece)
+            if self.fsync != "none":
+                syncing.sync_file(descriptor, self.fsync)
+            if self._fails_late:
+                # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
+                # asks for that while the old value is still in place, and keeps our claim.
+                os.close(os.dup(descriptor))
+            if condition is ABSENT:
+                answer = self._publish_new(temporary, path, key)
+            else:
+                answer = self._publish(temporary, path, key)
+                named = True
+            if self.fsync != "full":
+                return answer
+            # When many are written at once, the folder is synced for all of them at the end.
+            changed = (folder, *map(os.path.dirname, made))
+            return Later(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
+        except (StoreError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise self._error(error, "write", key) from error
+        finally:
+            # However this ends, an interrupt between any two of these steps included, nothing stays behind.
+            if descriptor >= 0:
+                _quietly(os.close, descriptor)
+            if not named:
+                _quietly(os.unlink, temporary)
+
+    def _sync_names(self, folders: Iterable[str], ticket: int, key: str, answer: Any) -> Any:
+        try:
+            for folder in folders:
+                syncing.FOLDERS.sync(folder, ticket)
+        except FileNotFoundError:
+            pass  # removed meanwhile, and the value with it
+        except OSError as error:
+            raise self._error(error, "write", key) from error
+        return answer
+
+    def _target(self, key: str) -> str:
+        if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
+            raise InvalidKeyError(
+                "names like this are kept for temporary files.",
+                store=self,
+                key=key,
+                cure="Choose another name.",
+            )
+        if not self._surveyed:
+            self._survey()
+        if not self.follow_symlinks:
+            self._check_links(key)
+        return self._base + key
+
+    def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
+        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= IN_PLACE:
+            return self._write(key, pieces, condition)
+        return WAIT
+
+    def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
+        """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
+        for _ in range(_PATIENCE):
+            try:
+                return files.open_patiently(temporary, files.MAKE)
+            except FileNotFoundError:
+                made += self._make_folder(folder, key)
+            except NotADirectoryError:
+                self._check_root()
+                raise self._conflict(key) from None
+        raise self._unsettled(key)
+
+    def _unsettled(self, key: str) -> BackendError:
+        return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
+
+    def _make_folder(self, folder: str, key: str) -> list[str]:
+        """Make a folder and those above it; returns the ones that weren't there."""
+        missing = []
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        try:
+            for path in reversed(missing):
+                try:
+                    os.mkdir(path)
+                except FileExistsError:
+                    # Asked once, since it may be pruned between two questions: then all is tried again.
+                    if not stat.S_ISDIR(os.stat(path).st_mode):
+                        raise
+        except FileNotFoundError:
+            pass  # somebody pruned an empty parent: the caller tries again
+        except (FileExistsError, NotADirectoryError):
+            self._check_root()
+            raise self._conflict(key) from None
+        return missing
+
+    def _conflict(self, key: str) -> KeyConflictError:
+        parts = key.split("/")
+        for end in range(1, len(parts)):
+            above = "/".join(parts[:end])
+            if os.path.isfile(self._base + above):
+                return KeyConflictError(
+                    f"{above!r} is a value, so no key can lie below it.",
+                    store=self,
+                    key=key,
+                    cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+                )
+        return KeyConflictError(
+            "keys lie below it, so it can't be a value.",
+            store=self,
+            key=key,
+            cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+        )
+
+    def _publish(self, temporary: str, path: str, key: str) -> Any:
+        try:
+            os.replace(temporary, path)
+        except (IsADirectoryError, PermissionError):
+            if not os.path.isdir(path):
+                raise
+            self._clear_way(path, key)
+            os.replace(temporary, path)
+
+    def _publish_new(self, temporary: str, path: str, key: str) -> Any:
+        """Give the temporary file its name unless somebody has it; whether by a link or by a rename."""
+        for _ in range(2):
+            try:
+                try:
+                    os.link(temporary, path)
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    files.rename_new(temporary, path)
+                return None
+            except FileExistsError:
+                if not os.path.isdir(path) or os.path.islink(path):
+                    return CONFLICT
+                self._clear_way(path, key)
+        return CONFLICT
+
+    def _clear_way(self, path: str, key: str) -> None:
+        """Remove a folder that holds no key, where a value is to lie."""
+        if os.path.islink(path) or self._tree().has_key(key + "/"):
+            raise self._conflict(key)
+        if not removal.remove_hollow(path):
+            raise self._conflict(key)
+
+    def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+        parts = list(parts)
+        try:
+            descriptor = files.open_patiently(self._target(key), files.MODIFY)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise KeyNotFoundError("there is no value to write into.", store=self, key=key) from None
+            raise self._error(error, "write", key) from error
+        try:
+            check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
+            for start, part in parts:
+                files.write_all(descriptor, part, start)
+            syncing.sync_file(descriptor, self.fsync)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise self._error(error, "write", key) from error
+        finally:
+            os.close(descriptor)
+
+    # -- removing ---------------------------------------------------------------------------------
+
+    def _remove(self, key: str, condition: Any = ANY) -> Any:
+        if condition is not ANY:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        path = self._target(key)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            if error.errno in (errno.EISDIR, errno.EPERM, errno.EACCES) and self._is_folder(key):
+                return self._remove_below(key + "/")
+            raise self._error(error, "delete", key) from error
+        self._sync_name(path)
+        removal.prune(os.path.dirname(path), self._root)
+        return None
+
+    def _sync_name(self, path: str) -> None:
+        """Make the coming or going of a name last."""
+        if self.fsync == "full":
+            syncing.FOLDERS.sync(os.path.dirname(path))
+
+    def _remove_below(self, prefix: str) -> None:
+        path = self._target(prefix[:-1]) if prefix else self._root
+        try:
+            if not prefix:
+                self._refuse_machine()
+                removal.empty_folder(path)
+                return
+            if os.path.islink(path):
+                # Its keys are gone with the link; what it leads to may be others' as well.
+                if os.path.isdir(path):
+                    os.unlink(path)
+            elif stat.S_ISDIR(os.lstat(path).st_mode):
+                removal.remove_folder(path)
+            self._sync_name(path)
+        except StoreError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return
+            raise self._error(error, "delete all of", prefix) from error
+        removal.prune(os.path.dirname(path), self._root)
+
+    def _refuse_machine(self) -> None:
+        if os.path.dirname(self._root) == self._root:
+            raise RefusedError(
+                "this store's root is the root of the whole file system: clearing it empties the machine.",
+                store=self,
+                cure="Make a store on the folder that you mean.",
+            )
+        self._check_root()
+
+    # -- listing ----------------------------------------------------------------------------------
+
+    def _tree(self) -> Tree:
+        return Tree(self._base, self._fail_listing, sweep=not self.read_only)
+
+    def _fail_listing(self, error: OSError, place: str) -> None:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            self._check_root()
+            return
+        raise self._error(error, "list", place) from error
+
+    def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+        if not self.follow_symlinks and prefix:
+            self._check_links(prefix[:-1])
+        return self._tree().pages(prefix, deep, sizes)
+
+    def _is_empty(self, prefix: str) -> bool:
+        if not self.follow_symlinks and prefix:
+            self._check_links(prefix[:-1])
+        return not self._tree().has_key(prefix)
+
+    # -- moving -----------------------------------------------------------------------------------
+
+    async def move(self, dest_root: Path | str) -> None:
+        """Move the whole store to another folder, which must not exist.
+
+        Parameters
+        ----------
+        dest_root : str or Path
+            The new root.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something at the new root.
+        """
+        from zarrstore._async.threads import hop
+
+        self._check_writable()
+        await hop(self._move, os.fspath(dest_root))
+
+    def _move(self, destination: str) -> None:
+        target = os.path.realpath(destination)
+        if os.path.lexists(target):
+            raise KeyConflictError(
+                f"{target!r} exists already.", store=self, cure="Move to a path that nothing has yet."
+            )
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.move(self._root, target)
+        self._root = target
+        self.root = Path(target)
+        self._base = target + os.sep
+        self._forget_survey()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        # Another host may have another file system there.
+        return {**state, **_UNSURVEYED}
+
+
+def _quietly(tidy: Callable[[Any], None], what: Any) -> None:
+    """Tidy up after something that has succeeded or failed already."""
+    try:
+        tidy(what)
+    except OSError:
+        pass

@@ -1,0 +1,197 @@
+"""Listing a tree of folders: streamed, with sizes from the same pass, whatever lies about in it."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._core.keys import is_key
+from zarrstore._core.verbs import Entry
+from zarrstore._os.temporary import is_temporary, reap
+from zarrstore.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The first page is small, so that the first key comes at once.
+_FIRST_PAGE = 64
+_PAGE = 1000
+# How many names of a folder to look at for a key, and how many folders.
+_GLANCE = 8
+_DEPTH = 32
+
+_new = tuple.__new__  # an Entry at half the cost
+
+
+class Tree:
+    """A tree of folders to list.
+
+    Parameters
+    ----------
+    base : str
+        Path of the root, with a separator behind it.
+    fail : callable
+        Called with an ``OSError`` and the place where it happened; raises, or returns if the place
+        counts as empty.
+    sweep : bool
+        Whether to remove what dead writers left behind on the way.
+    """
+
+    def __init__(self, base: str, fail: Callable[[OSError, str], None], *, sweep: bool) -> None:
+        self._base = base
+        self._fail = fail
+        self._sweep = sweep
+
+    def pages(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+        """Pages of entries below a directory, or one level below it."""
+        page: list[Entry] = []
+        limit = _FIRST_PAGE
+        for batch in self._walk(prefix, sizes) if deep else self._level(prefix, sizes):
+            page += batch
+            if len(page) >= limit:
+                yield page
+                page, limit = [], _PAGE
+        if page:
+            yield page
+
+    def has_key(self, prefix: str) -> bool:
+        """Whether any key lies below a directory."""
+        return self._finds_key(prefix) or any(self._walk(prefix, False))
+
+    def _finds_key(self, prefix: str) -> bool:
+        """Whether a key lies where a glance at each folder leads, which is nearly always so.
+
+        In each the first names that come are looked at, and the first folder among them is the next.
+        """
+        for _ in range(_DEPTH):
+            below = ""
+            try:
+                with self._open(prefix) as found:
+                    for item in islice(found, _GLANCE):
+                        if item.is_file():
+                            if self._lists(item.name, item.path):
+                                return True
+                        elif below or not item.is_dir(follow_symlinks=False):
+                            continue
+                        elif self._lists(item.name, item.path):
+                            below = item.name
+            except StoreError:
+                raise
+            except OSError:
+                return False  # the walk will say what is wrong
+            if not below:
+                return False
+            prefix = f"{prefix}{below}/"
+        return False
+
+    def _walk(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
+        """Batches of keys; depth first, one open folder at a time, so memory stays flat."""
+        pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(prefix, ())]
+        while pending:
+            inside, linked = pending.pop()
+            batch: list[Entry] = []
+            limit = _FIRST_PAGE
+            try:
+                with self._open(inside) as found:
+                    for item in found:
+                        name = item.name
+                        try:
+                            if item.is_file():
+                                if (name[0] != "." and name.isascii()) or self._lists(name, item.path):
+                                    size = item.stat().st_size if sizes else None
+                                    batch.append(_new(Entry, (inside + name, size, None)))
+                                    if len(batch) >= limit:
+                                        yield batch
+                                        batch, limit = [], _PAGE
+                            elif item.is_dir():
+                                above = linked
+                                if item.is_symlink():
+                                    place = _place(item)
+                                    if place in linked or self._encloses(inside, place):
+                                        continue
+                                    above = (*linked, place)
+                                if self._lists(name, item.path):
+                                    pending.append((f"{inside}{name}/", above))
+                        except FileNotFoundError:
+                            continue  # removed while we looked
+                        except OSError as error:
+                            self._fail(error, inside + name)
+            except StoreError:
+                raise
+            except OSError as error:  # a failure in the middle of a folder is never its end
+                self._fail(error, inside)
+            if batch:
+                yield batch
+
+    def _level(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
+        """Keys one level below a directory, and directories that hold a key."""
+        try:
+            with self._open(prefix) as found:
+                for item in found:
+                    name = item.name
+                    try:
+                        if item.is_file():
+                            if self._lists(name, item.path):
+                                yield [Entry(prefix + name, item.stat().st_size if sizes else None)]
+                        elif item.is_dir():
+                            if item.is_symlink() and self._encloses(prefix, _place(item)):
+                                continue
+                            below = f"{prefix}{name}/"
+                            if self._lists(name, item.path) and self.has_key(below):
+                                yield [Entry(below)]
+                    except StoreError:
+                        raise
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        self._fail(error, prefix + name)
+        except StoreError:
+            raise
+        except OSError as error:
+            self._fail(error, prefix)
+
+    def _open(self, prefix: str) -> Any:
+        """Open a folder for listing; one that isn't there is an empty one."""
+        try:
+            return os.scandir(self._base + prefix)
+        except OSError as error:
+            self._fail(error, prefix)
+            return _Nothing()
+
+    def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
+        """Whether a folder is the root or one of the folders on the way down to where we are."""
+        path = self._base
+        for name in ["", *inside.split("/")]:
+            path = os.path.join(path, name)
+            try:
+                found = os.stat(path)
+            except OSError:
+                return False
+            if (found.st_dev, found.st_ino) == place:
+                return True
+        return False
+
+    def _lists(self, name: str, path: str) -> bool:
+        """Whether a name belongs in a listing; what a dead writer left behind is swept up on the way."""
+        if name[0] == "." and is_temporary(name):
+            if self._sweep:
+                reap(path)
+            return False
+        return name.isascii() or is_key(name)
+
+
+def _place(item: os.DirEntry[str]) -> tuple[int, int]:
+    """Where a link to a folder leads; only links can lead in a circle."""
+    target = item.stat()
+    return target.st_dev, target.st_ino
+
+
+class _Nothing:
+    """The listing of a folder that isn't there."""
+
+    def __enter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __exit__(self, *args: object) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""Which value means which store."""

@@ -1,0 +1,412 @@
+"""From anything that says where data lies to a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from zarrstore._core.zarr_compat import is_foreign_path, is_foreign_store
+from zarrstore.abc.store import Store
+from zarrstore.errors import (
+    MissingDependencyError,
+    ReadOnlyError,
+    StoreLikeError,
+    UnsupportedOperationError,
+)
+from zarrstore.storage._local.store import LocalStore
+from zarrstore.storage._memory import MemoryStore
+from zarrstore.storage._path import AccessModeLiteral, StorePath
+from zarrstore.storage._wrappers.wrapper import as_store
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from zarrstore.storage._fsspec.store import FsspecStore
+
+
+class UniversalPath(Protocol):
+    """A path in one of fsspec's file systems, as the package universal_pathlib has."""
+
+    @property
+    def fs(self) -> Any:
+        """The file system."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where in it."""
+        ...
+
+
+Backend: TypeAlias = Literal["obstore", "fsspec"]
+StoreLike: TypeAlias = (
+    Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, Any] | None
+)
+
+# How an archive starts: with a member, empty, or (ours) not closed yet.
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PKzg")
+_KINDS = (
+    "a store, a store path, a path or URL as text, a pathlib.Path, a dict, an fsspec mapper, "
+    "a universal path, an obstore store, or None"
+)
+
+
+async def make_store(
+    store_like: Any,
+    *,
+    mode: AccessModeLiteral | None = None,
+    storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
+) -> Store:
+    """Turn anything that says where data lies into a store.
+
+    Parameters
+    ----------
+    store_like : StoreLike or None
+        A store is returned as it is, a store path gives its store, None and a dict a `MemoryStore`,
+        a path a `LocalStore`, or a `ZipStore` if a zip archive lies there (its first bytes tell).
+        ``PLACE|zip:`` is a zip archive at any path or URL, ``PLACE|zip:a/b`` a directory in it;
+        fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
+    mode : str, optional
+        ``"r"`` makes the result read-only.
+    storage_options : dict, optional
+        Options for the file system behind a URL.
+    backend : {"obstore", "fsspec"}, optional
+        What serves a URL. By default obstore where it is installed and does the job as well, which is
+        S3 (with a region or an endpoint) and Azure with credentials that are given, in the environment
+        or not needed, public data of GCS (``token="anon"``), and options that it has too; else fsspec.
+        ``"obstore"`` takes obstore's own options as well.
+
+    Raises
+    ------
+    StoreLikeError
+        If no rule fits, or if options were given that nothing would use.
+    """
+    return make_store_sync(store_like, mode=mode, storage_options=storage_options, backend=backend)
+
+
+def make_store_sync(
+    store_like: Any,
+    *,
+    mode: AccessModeLiteral | None = None,
+    storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
+) -> Store:
+    """Blocking form of `make_store`: nothing it does takes long."""
+    if not isinstance(store_like, str) and storage_options:
+        raise StoreLikeError(
+            f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
+            cure="Drop them, or make the store yourself.",
+        )
+    store = _dispatch(store_like, mode, storage_options, backend)
+    if mode == "r" and not store.read_only:
+        return store.with_read_only(True)
+    if mode not in (None, "r") and store.read_only:
+        raise ReadOnlyError(f"mode {mode!r} writes, and the store is read-only.", store=store)
+    return store
+
+
+async def make_store_path(
+    store_like: Any,
+    *,
+    path: str | None = "",
+    mode: AccessModeLiteral | None = None,
+    storage_options: dict[str, Any] | None = None,
+    backend: Backend | None = None,
+) -> StorePath:
+    """Turn anything that says where data lies into a store path.
+
+    Parameters
+    ----------
+    store_like : StoreLike or None
+        As in `make_store`; a store path keeps its path.
+    path : str, optional
+        Path below that.
+    mode : str, optional
+        As in `StorePath.open`; mind that ``"w"`` removes what lies there.
+    storage_options : dict, optional
+        Options for the file system behind a URL.
+    backend : {"obstore", "fsspec"}, optional
+        What serves a URL, as in `make_store`.
+    """
+    store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    base = store_like.path if isinstance(store_like, StorePath) or is_foreign_path(store_like) else ""
+    return await StorePath.open(store, f"{base}/{path or ''}", mode)
+
+
+def _dispatch(
+    value: Any, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+) -> Store:
+    if isinstance(value, Store):
+        return value
+    if isinstance(value, StorePath) or is_foreign_path(value):
+        return as_store(value.store)
+    if is_foreign_store(value):
+        return as_store(value)
+    if value is None:
+        return MemoryStore()
+    if isinstance(value, str):
+        return _from_text(value, mode, options, backend)
+    if isinstance(value, dict):
+        _check_dict(value)
+        return MemoryStore(value)
+    if _comes_from(value, "upath"):
+        if value.protocol in ("", "file", "local"):
+            return _from_path(value.path, mode)
+        return cast("Store", _fsspec_store().from_upath(value))
+    if isinstance(value, os.PathLike):
+        return _from_path(os.fspath(value), mode)
+    if _comes_from(value, "obstore"):
+        return _from_obstore(value)
+    if _comes_from(value, "fsspec"):
+        if not isinstance(value, MutableMapping):
+            raise StoreLikeError(
+                f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
+                cure="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
+            )
+        return cast("Store", _fsspec_store().from_mapper(value))
+    if isinstance(value, MutableMapping):
+        _check_dict(value)
+        return MemoryStore(value)
+    raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", cure=f"Give {_KINDS}.")
+
+
+def _comes_from(value: Any, package: str) -> bool:
+    """Whether a package made a value's class, or a class below that."""
+    return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
+
+
+def _from_obstore(value: Any) -> Store:
+    from zarrstore import storage
+
+    return cast("Store", storage.ObjectStore(value))
+
+
+def _check_dict(value: MutableMapping[Any, Any]) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise StoreLikeError(
+                f"a dict to be opened as a store has keys of text, not {type(key).__name__}.", key=repr(key)
+            )
+        break
+
+
+def _from_text(
+    text: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+) -> Store:
+    if not text:
+        raise StoreLikeError("an empty text names no place.", cure="Use '.' for the current folder.")
+    found = _archive_in(text)
+    if found is not None:
+        return _from_archive(*found, mode, options)
+    scheme = _scheme(text)
+    if scheme in ("", "file") and "::" not in text:
+        _check_unused(options, text)
+        return _from_path(_local_path(text) if scheme else text, mode)
+    if backend not in (None, "obstore", "fsspec"):
+        raise StoreLikeError(f"there is no backend {backend!r}.", cure="Choose 'obstore' or 'fsspec'.")
+    if backend != "fsspec" and "::" not in text:
+        store = _by_obstore(text, options, backend)
+        if store is not None:
+            return store
+    return _from_url(text, mode, options)
+
+
+def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | None) -> Store | None:
+    """Serve a URL by obstore, if that was chosen or is as good."""
+    from zarrstore.storage._obstore import urls as _obstore_urls
+
+    if backend is None and not _obstore_urls.installed():
+        return None
+    from zarrstore.storage._obstore.store import ObjectStore
+
+    try:
+        theirs = _obstore_urls.open_url(url, options, sure=backend == "obstore")
+    except Exception as error:
+        if backend is None:
+            return None  # fsspec says what is wrong, in the terms of the options that were given
+        raise StoreLikeError(
+            f"obstore can't open {_shown(url)!r}.", cure="Check the options, or let fsspec open it."
+        ) from error
+    return None if theirs is None else ObjectStore(theirs)
+
+
+def _archive_in(text: str) -> tuple[str, str] | None:
+    """Where a text says that a zip archive lies, and which directory in it; None if it says no such thing."""
+    place, mark, inside = text.rpartition("|zip:")
+    if mark:
+        return place, inside
+    head, mark, place = text.partition("::")
+    if mark and (head == "zip" or head.startswith("zip://")):
+        return place, head[len("zip://") :]
+    return None
+
+
+def _from_archive(
+    place: str, inside: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None
+) -> Store:
+    if not place or "|" in inside:
+        raise StoreLikeError(
+            f"{_shown(place or inside)!r} names no archive and directory.",
+            cure="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
+        )
+    from zarrstore.storage._zip.store import ZipStore
+
+    scheme = _scheme(place)
+    outer = _archive_in(place)
+    store: Store
+    if outer is None and scheme in ("", "file") and "::" not in place:
+        _check_unused(options, place)
+        path = _local_path(place) if scheme else place
+        if mode in (None, "r", "r+"):
+            store = ZipStore(path, read_only=mode != "r+")  # either way it makes no file
+        else:
+            store = ZipStore(path, mode="x" if mode == "w-" and not os.path.exists(path) else "a")
+    else:
+        if mode not in (None, "r"):
+            raise UnsupportedOperationError(
+                f"mode {mode!r} writes, and the archive at {_shown(place)!r} can only be read: "
+                "a zip archive is written in a local file.",
+                cure="Copy it to one, or write to a store of files at that place.",
+            )
+        if outer is not None:
+            within, key = _from_archive(outer[0], "", "r", options), outer[1]
+        else:
+            within, key = _parent_of(place, options)
+        store = ZipStore(StorePath(within, key))
+    inside = inside.strip("/")
+    return store.sub(inside) if inside else store
+
+
+def _parent_of(url: str, options: dict[str, Any] | None) -> tuple[Store, str]:
+    """A store of what lies beside a file at a URL, and the file's key in it."""
+    schemes = _schemes(url)
+    if options and len(schemes) == 1 and set(options) == set(schemes):
+        options = options[schemes[0]]  # as fsspec wants them for a chain, of which one part is ours
+    whole = cast("FsspecStore", _from_url(url, "r", options))
+    parent, _, name = whole.path.rpartition("/")
+    if not name:
+        raise StoreLikeError(f"{_shown(url)!r} names a folder, not a zip archive.")
+    return _fsspec_store()(whole.fs, read_only=True, path=parent), name
+
+
+def _check_unused(options: dict[str, Any] | None, text: str) -> None:
+    if options:
+        raise StoreLikeError(
+            f"storage_options were given, but {text!r} is a path: nothing would use them.",
+            cure="Drop them, or give a URL.",
+        )
+
+
+def _scheme(text: str) -> str:
+    """Scheme of a URL; empty for a path (a single letter is a drive of Windows)."""
+    head, mark, _ = text.partition("://")
+    if mark and len(head) > 1 and "/" not in head:
+        return head.rpartition("::")[2] if "::" in head else head.lower()
+    head, mark, _ = text.partition("::")
+    return head if mark and head.isidentifier() else ""
+
+
+def _local_path(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise StoreLikeError(
+            f"{url!r} names the host {parts.netloc!r}.",
+            cure="A file URL has three slashes: file:///folder/data.zarr",
+        )
+    if parts.query or parts.fragment:
+        raise StoreLikeError(f"{url!r} has a query or a fragment.", cure="Write %3F for '?' and %23 for '#'.")
+    return unquote(parts.path)
+
+
+def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
+    if not isinstance(path, str) or not path:
+        raise StoreLikeError(f"{path!r} is no folder's path.")
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if start in _ZIP_STARTS:
+            from zarrstore.storage._zip.store import ZipStore
+
+            return ZipStore(path, mode="r" if mode in (None, "r") else "a")
+        raise StoreLikeError(
+            f"{path!r} is a file, and not a zip archive.",
+            cure="A store's root is a folder, or a zip archive (which starts with 'PK').",
+        )
+    if path.endswith(".zip") and not os.path.exists(path) and mode in ("w", "w-", "a"):
+        from zarrstore.storage._zip.store import ZipStore
+
+        return ZipStore(path, mode="x" if mode == "w-" else mode)
+    return LocalStore(path)
+
+
+# Options that fsspec takes for ones of `fsspec.open`, and drops without a word.
+_DROPPED = {"compression", "encoding", "errors", "expand", "mode", "name_function", "newline", "num"}
+# Protocols that take any option and look at none.
+_HEEDLESS = {"memory"}
+
+
+def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None) -> Store:
+    store_class = _fsspec_store()
+    schemes = _schemes(url)
+    for scheme in schemes:
+        _check_scheme(scheme, url)
+    unused = _DROPPED.intersection(options or ())
+    if len(schemes) == 1 and schemes[0] in _HEEDLESS:
+        unused = set(options or ())
+    if unused:
+        raise StoreLikeError(
+            f"nothing would use the storage_options {', '.join(map(repr, sorted(unused)))}.",
+            cure="Drop them.",
+        )
+    try:
+        return cast("Store", store_class.from_url(url, storage_options=options))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{'::'.join(schemes)} URLs need another package.", cure=f"{error}."
+        ) from error
+
+
+def _schemes(url: str) -> list[str]:
+    """The schemes of a URL, or of each part of a chain of them."""
+    found = []
+    for part in url.split("::"):
+        head, mark, _ = part.partition("://")
+        if mark:
+            found.append(head)
+        elif part.isalpha() and part.islower():  # a word alone is a scheme too, for fsspec
+            found.append(part)
+    return found
+
+
+def _check_scheme(scheme: str, url: str) -> None:
+    from fsspec import available_protocols
+    from fsspec.registry import registry
+
+    known = {*available_protocols(), *registry}
+    if scheme in known:
+        return
+    near = get_close_matches(scheme.lower(), known, n=3, cutoff=0.5)
+    raise StoreLikeError(
+        f"{scheme!r} in {_shown(url)!r} is no scheme that fsspec knows.",
+        cure=f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else "fsspec.available_protocols() lists them; a path needs no scheme.",
+    )
+
+
+def _shown(url: str) -> str:
+    """Leave out of a URL, for an error, what may be a secret: user, password and query."""
+    bare = url.partition("?")[0]
+    head, mark, rest = bare.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}"
+
+
+def _fsspec_store() -> Any:
+    from zarrstore.storage._fsspec.store import FsspecStore
+
+    return FsspecStore

@@ -1,0 +1,1 @@
+"""What remote stores share: limits, coalescing."""

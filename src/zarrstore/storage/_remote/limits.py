@@ -1,0 +1,270 @@
+"""How a remote store makes its requests: how many at once, in what time, again when, and for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+from zarrstore._async.concurrency import finished
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable
+
+    from zarrstore._core.retry import RetryPolicy
+
+T = TypeVar("T")
+
+# Under this name, in a value's metadata, a conditional write leaves word of itself: an identifier, as Azure
+# wants, and lower case, as others make it.
+TOKEN = "zarrstorewrite"
+
+
+def _most_at_once() -> int:
+    """Return how many requests of one store may be under way at once, unless it is told.
+
+    Servers bear hundreds, and say when it's too many. Each takes a connection, which counts as an open file:
+    of those a process may have 256 on macOS and 1,024 on most of Linux, and others need some as well.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets are no files
+        return 512
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 512 if files == resource.RLIM_INFINITY else max(16, min(512, files // 4))
+
+
+CONCURRENCY = _most_at_once()
+
+_LEFT = object()
+
+
+class _Writes:
+    """When something was last changed by a remote store of this process, as an object like no other."""
+
+    last: object = object()
+
+
+class _Gate:
+    """Lets so many requests pass at once; fewer while the server says that these are too many.
+
+    An answer of "slow down" halves the number, each success adds its share of one more: so it settles
+    where the server bears it.
+    """
+
+    __slots__ = ("_allowed", "_busy", "_most", "_waiting", "era")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._allowed = float(most)
+        self._busy = 0
+        # Halvings so far. What was sent before one says nothing about the number that it left.
+        self.era = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def enter(self) -> bool:
+        """Pass if there is a place; who isn't let in waits for his turn, which is his place then."""
+        if self._busy < self._allowed and not self._waiting:
+            self._busy += 1
+            return True
+        return False
+
+    async def turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the place was given, and isn't wanted any more
+            raise
+
+    def leave(self) -> None:
+        self._busy -= 1
+        while self._waiting and self._busy < self._allowed:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._busy += 1
+                turn.set_result(None)
+
+    def praise(self) -> None:
+        if self._allowed < self._most:
+            self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+
+    def blame(self, era: int) -> None:
+        if era == self.era:
+            self.era += 1
+            self._allowed = max(1.0, self._allowed / 2)
+
+
+class _Place:
+    """A request's place among those of its loop, which its outcome is held to be the server's word on."""
+
+    __slots__ = ("_era", "_gate", "_is_slow_down")
+
+    def __init__(self, gate: _Gate, is_slow_down: Callable[[BaseException], bool]) -> None:
+        self._gate = gate
+        self._is_slow_down = is_slow_down
+
+    def __enter__(self) -> None:
+        self._era = self._gate.era
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None:
+            self._gate.praise()
+        elif isinstance(error, Exception) and self._is_slow_down(error):
+            self._gate.blame(self._era)
+        self._gate.leave()
+
+
+class _Flight:
+    """A read under way, which equal ones may share."""
+
+    __slots__ = ("answer", "since")
+
+    def __init__(self) -> None:
+        self.since = _Writes.last
+        # Made by the first who shares it: most reads are nobody else's.
+        self.answer: asyncio.Future[Any] | None = None
+
+
+class _Lane:
+    """What belongs to one event loop."""
+
+    __slots__ = ("flights", "gate")
+
+    def __init__(self, most: int) -> None:
+        self.gate = _Gate(most)
+        self.flights: dict[Hashable, _Flight] = {}
+
+
+def _no_loop() -> None:
+    """Stand where a weak reference to a loop will."""
+
+
+class Traffic:
+    """The requests of one store.
+
+    Parameters
+    ----------
+    retry : RetryPolicy or None
+        When a call is made again; None is never.
+    concurrency : int
+        How many requests may be under way at once on an event loop.
+    is_slow_down : callable
+        Whether an error of the client's says that the server wants fewer requests.
+    timed : bool
+        Whether the policy's time is kept here: a thread can't be cut off, and some clients keep it.
+    """
+
+    def __init__(
+        self,
+        retry: RetryPolicy | None,
+        concurrency: int,
+        is_slow_down: Callable[[BaseException], bool],
+        *,
+        timed: bool = True,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency is at least 1, not {concurrency!r}")
+        self.retry = retry
+        self.concurrency = concurrency
+        self._is_slow_down = is_slow_down
+        self._timeout = retry.timeout if timed and retry is not None else None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
+        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _Lane] = _no_loop, _Lane(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lanes": None, "_last": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _lane(self) -> _Lane:
+        loop = asyncio.get_running_loop()
+        last, lane = self._last
+        if last() is not loop:  # mostly it is, and looking takes half a microsecond
+            found = self._lanes.get(loop)
+            if found is None:
+                found = self._lanes[loop] = _Lane(self.concurrency)
+            lane = found
+            self._last = ref(loop), lane
+        return lane
+
+    # Each coroutine more costs every request some time: what can, returns what is to be awaited.
+
+    def again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """Make a call, which tells its failures as our errors, as often as the policy says."""
+        return call() if self.retry is None else self.retry.call(call, asyncio.sleep)
+
+    def ask(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """Make a request that changes nothing; cancelled, it is left behind."""
+        return self._ask(send) if self._timeout is None else self._ask_in_time(send)
+
+    async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
+        with self._place() or await self._turn():
+            return await send()
+
+    async def _ask_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
+        with self._place() or await self._turn():
+            async with asyncio.timeout(self._timeout):
+                return await send()
+
+    async def change(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Make a request that changes something; once sent it is waited for, cancelled or not."""
+        try:
+            with self._place() or await self._turn():
+                return await finished(send(), self._timeout)
+        finally:
+            _Writes.last = object()
+
+    def _place(self) -> _Place | None:
+        """Return a place for one request, to be made ``with`` it; None if it has to wait for its turn."""
+        gate = self._lane().gate
+        return _Place(gate, self._is_slow_down) if gate.enter() else None
+
+    async def _turn(self) -> _Place:
+        """Wait for a place."""
+        gate = self._lane().gate
+        await gate.turn()
+        return _Place(gate, self._is_slow_down)
+
+    async def shared(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """Make a read as `again` does, or wait for an equal one since the last change was acknowledged.
+
+        An older one may have been answered before that change, so its answer would be out of date.
+        """
+        flights = self._lane().flights
+        while (flight := flights.get(what)) is not None and flight.since is _Writes.last:
+            if flight.answer is None:
+                flight.answer = asyncio.get_running_loop().create_future()
+            answer = await asyncio.shield(flight.answer)
+            if answer is not _LEFT:
+                return answer  # type: ignore[no-any-return]
+        flight = flights[what] = _Flight()
+        answer = _LEFT
+        retry = self.retry
+        passing = retry.errors if retry is not None and retry.attempts > 1 else ()
+        try:
+            try:
+                answer = await read()
+            except passing:
+                pass
+            if answer is _LEFT and retry is not None:
+                answer = await retry.call(read, asyncio.sleep, made=1)
+            return answer  # type: ignore[no-any-return]
+        except Exception as error:
+            if flight.answer is not None:
+                flight.answer.set_exception(error)
+                flight.answer.exception()  # looked at: those who share it may all have left
+            raise
+        finally:
+            if flights.get(what) is flight:
+                del flights[what]
+            if flight.answer is not None and not flight.answer.done():
+                flight.answer.set_result(answer)

@@ -1,0 +1,1 @@
+"""Stores around stores, and other views of them."""

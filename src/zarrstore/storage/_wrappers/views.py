@@ -1,0 +1,117 @@
+"""A store that is a directory of another store."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._core.keys import check_prefix
+from zarrstore._core.verbs import ANY
+from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from typing import Self
+
+    from zarrstore._core.verbs import Entry, Verbs
+
+
+class SubStore(WrapperStore[T_Store]):
+    """What lies below a directory of a store, as a store whose keys are relative to that directory.
+
+    Nothing outside the directory can be reached through it. ``store.sub(path)`` makes one.
+
+    Parameters
+    ----------
+    store : Store
+        The store to look into.
+    path : str
+        The directory; it need not exist yet.
+
+    Attributes
+    ----------
+    path : str
+        The directory, without a slash at the end.
+    """
+
+    path: str
+
+    def __init__(self, store: T_Store, path: str) -> None:
+        super().__init__(store)
+        self.path = check_prefix(path, store).removesuffix("/")
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.path}/" if self.path else ""
+
+    @property
+    def _location(self) -> str:
+        return f"{self._below._location.rstrip('/')}/{self.path}"
+
+    def __str__(self) -> str:
+        return f"{str(self._below).rstrip('/')}/{self.path}"
+
+    def sub(self, path: str) -> Self:
+        """Return what lies below a directory of this one: a view of the same store, not of this view.
+
+        Parameters
+        ----------
+        path : str
+            The directory, relative to this one.
+        """
+        other = self._around(self._store)
+        other.path = (self._prefix + check_prefix(path, self)).removesuffix("/")
+        return other
+
+    # Each verb is made anew here, so that none can slip past the prefix.
+
+    async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+        return await below.read(self._prefix + key, request, new)
+
+    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+        prefix = self._prefix
+        return await below.read_many([(prefix + key, request) for key, request in requests], new)
+
+    async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+        return await below.read_versioned(self._prefix + key, request, new)
+
+    async def _stat(self, below: Verbs, key: str) -> Entry | None:
+        entry = await below.stat(self._prefix + key)
+        return None if entry is None else entry._replace(key=key)
+
+    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
+        return await below.write(self._prefix + key, pieces, condition)
+
+    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+        await below.patch(self._prefix + key, parts)
+
+    async def _copy(self, below: Verbs, source: str, target: str) -> None:
+        await below.copy(self._prefix + source, self._prefix + target)
+
+    async def _remove(self, below: Verbs, key: str, condition: Any = ANY) -> Any:
+        return await below.remove(self._prefix + key, condition)
+
+    async def _remove_many(self, below: Verbs, keys: Iterable[str]) -> None:
+        prefix = self._prefix
+        await below.remove_many([prefix + key for key in keys])
+
+    async def _remove_below(self, below: Verbs, prefix: str) -> None:
+        await below.remove_below(self._prefix + prefix)
+
+    async def _is_empty(self, below: Verbs, prefix: str) -> bool:
+        return await below.is_empty(self._prefix + prefix)
+
+    def _names(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
+        return below.names(self._prefix + prefix)
+
+    async def _keys(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
+        skip = len(self._prefix)
+        async with aclosing(below.keys(self._prefix + prefix)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                yield [key[skip:] for key in page]
+
+    async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        skip = len(self._prefix)
+        async with aclosing(below.scan(self._prefix + prefix, deep, sizes)) as pages:  # type: ignore[type-var]
+            async for page in pages:
+                yield [entry._replace(key=entry.key[skip:]) for entry in page]

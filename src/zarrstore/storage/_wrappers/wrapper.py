@@ -1,0 +1,180 @@
+"""A store around a store: changes verbs, passes the rest through."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from zarrstore._async.bindings import Wrapped, wrap_class
+from zarrstore.abc.store import Store
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from zarrstore._core.verbs import Capabilities, Verbs
+
+T_Store = TypeVar("T_Store", bound=Any)
+
+
+class WrapperStore(Store, Generic[T_Store]):
+    """A store that passes everything on to another one.
+
+    A subclass changes a verb by overriding it as a coroutine that gets the verbs below first::
+
+        class Shouting(WrapperStore):
+            async def _read(self, below, key, request, new):
+                print("reading", key)
+                return await below.read(key, request, new)
+
+    It is written once and serves blocking and awaiting stores, in both faces, and nothing bypasses it.
+    A wrapper that changes what keys there are, or how long values are, overrides ``_scan`` and
+    ``_stat`` as well. Overriding public methods instead works too, at the cost of speed.
+
+    Parameters
+    ----------
+    store : Store
+        The store to wrap: one of ours, or one of zarr-python's. It is also there as ``_store``.
+    """
+
+    _store: T_Store
+    # The class that binds this class's verbs to those below.
+    _wrapped: ClassVar[Any] = Wrapped
+
+    def __init__(self, store: T_Store) -> None:
+        self._is_open = False
+        self._store = store
+        self._below = as_store(store)
+
+    @classmethod
+    async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
+        """Make a store, open it and wrap it.
+
+        Parameters
+        ----------
+        store_cls : type
+            The class of the store to wrap.
+        *args, **kwargs
+            Passed to its constructor.
+        """
+        store = cls(store_cls(*args, **kwargs))
+        await store._open()
+        return store
+
+    @property
+    def _location(self) -> str:
+        return f"{type(self).__name__}-{self._below._location}"
+
+    def __str__(self) -> str:
+        return f"wrapping-{self._below}"
+
+    def __eq__(self, other: object) -> bool:
+        # The wrapped stores may know better than their locations say.
+        equal = super().__eq__(other)
+        return equal if equal is not True else bool(self._below == other._below)  # type: ignore[attr-defined]
+
+    __hash__ = Store.__hash__
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return (*super().__dask_tokenize__(), self._below.__dask_tokenize__())
+
+    @property
+    def _blocks(self) -> bool:  # type: ignore[override]
+        return self._below._blocks
+
+    @property
+    def _supports_sync_io(self) -> bool:
+        return self._below._supports_sync_io
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._wrapped = wrap_class(cls)
+
+    @cached_property
+    def _plain_inline(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=True))
+        return verbs
+
+    @cached_property
+    def _plain_loop(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=False))
+        return verbs
+
+    async def _open(self) -> None:
+        await super()._open()
+        await self._below._ensure_open()
+
+    def close(self) -> None:
+        """Close the wrapped store."""
+        self._below.close()
+        super().close()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the wrapped store refuses every call that changes something."""
+        return self._below.read_only
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return this wrapper around a wrapped store that is read-only, or not.
+
+        Parameters
+        ----------
+        read_only : bool
+            What the new store is to be.
+        """
+        return self._around(self._store.with_read_only(read_only))
+
+    def _around(self, store: Any) -> Self:
+        """Return a wrapper like this one around another store."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__getstate__())
+        other._store = store
+        other._below = as_store(store)
+        return other
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the wrapped store can promise."""
+        return self._below.capabilities
+
+    @property
+    def supports_writes(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped store can be written to."""
+        return self._below.supports_writes
+
+    @property
+    def supports_deletes(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped store can remove values."""
+        return self._below.supports_deletes
+
+    @property
+    def supports_partial_writes(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped store can overwrite part of a value."""
+        return self._below.supports_partial_writes
+
+    @property
+    def supports_listing(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped store can be listed."""
+        return self._below.supports_listing
+
+    @property
+    def supports_consolidated_metadata(self) -> bool:
+        """Whether zarr-python may consolidate a hierarchy's metadata in the wrapped store."""
+        return self._below.supports_consolidated_metadata
+
+
+WrapperStore._wrapped = wrap_class(WrapperStore)
+
+
+def as_store(store: Any) -> Store:
+    """Return a store with verbs: the store itself, or one of zarr-python's in our adapter."""
+    from zarrstore._core.zarr_compat import is_foreign_store
+
+    if isinstance(store, Store):
+        return store
+    if is_foreign_store(store):
+        from zarrstore.storage._wrappers.adapter import ForeignStore
+
+        return ForeignStore(store)
+    raise TypeError(
+        f"a store is needed, not {type(store).__name__}; make_store() turns paths and URLs into one"
+    )

@@ -1,0 +1,603 @@
+"""An archive that stores share: opened when it is first used, written by one process at a time.
+
+Whoever reads takes the `View` that is there and needs no lock. Whoever writes holds this archive's
+lock against the threads of this process, and ``flock`` on the file against everybody else, from the
+first write until `Archive.close`. A forked child inherits the file's lock: it is no writer all the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import stat
+import threading
+import uuid
+from copy import copy
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet, WeakValueDictionary
+
+from zarrstore._core.verbs import ABSENT, CONFLICT, WAIT
+from zarrstore.errors import (
+    CorruptError,
+    KeyConflictError,
+    KeyNotFoundError,
+    LockedError,
+    RootError,
+    StoreError,
+    UnsupportedOperationError,
+)
+from zarrstore.storage._zip import writer as _writer
+from zarrstore.storage._zip.format import STORED
+from zarrstore.storage._zip.index import Index
+from zarrstore.storage._zip.reader import View, open_view
+from zarrstore.storage._zip.source import FileSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from zarrstore.storage._zip.source import Source
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+# An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
+DEAD_SHARE = 0.5
+DEAD_BYTES = 1 << 16
+
+# How many small values are written at once, at most.
+_RUN = 64
+
+# How much of an archive that isn't a file is read first: its end, and with luck its whole directory.
+_TAIL = 1 << 20
+
+_archives: WeakSet[Archive] = WeakSet()
+# The archives of this process by token, so that a store that is pickled and comes back shares its own.
+alive: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+
+
+class Archive:
+    """A zip archive at a path.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path of the file.
+    mode : str
+        ``"r"``, ``"a"``, ``"w"`` or ``"x"``, as of the first opening; ``"w"`` and ``"x"`` are ``"a"`` then.
+    compression : int
+        Method for new members.
+    zip64 : bool
+        Whether Zip64 may be used.
+    mmap : bool
+        Whether to map the file into memory for reading.
+    fsync : str
+        ``"none"``, ``"data"`` or ``"full"``.
+    make_name : callable
+        Gives names for temporary files.
+    open_source : callable, optional
+        Opens the archive where it is no file at a path; it can only be read then.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        mode: str,
+        compression: int,
+        zip64: bool,
+        mmap: bool,
+        fsync: str,
+        make_name: Any,
+        open_source: Callable[[], Source] | None = None,
+    ) -> None:
+        self.path = path
+        self.mode = mode
+        self.compression = compression
+        self.zip64 = zip64
+        self.mmap = mmap
+        self.fsync = fsync
+        self._is_plain = compression == STORED and fsync == "none"  # whether members are written as they are
+        self.token = uuid.uuid4().hex
+        self.view: View | None = None
+        self._make_name = make_name
+        self._open_source = open_source
+        self._lock = threading.RLock()
+        self._writer: _writer.Appender | None = None
+        self.lies_in_memory: bool | None = None  # whoever writes first looks where the file is
+        _archives.add(self)
+        alive[self.token] = self
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:
+            pass  # what was acknowledged is in the file; only the directory is missing
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    @property
+    def is_written(self) -> bool:
+        """Whether somebody has begun to write it here."""
+        return self._writer is not None
+
+    def open(self) -> View:
+        """Return the archive as it is, opened if it isn't open yet."""
+        view = self.view
+        if view is None:
+            with self._lock:
+                self.prepare()
+                view = self.view
+                if view is None:
+                    view = self.view = self._look()
+        return view
+
+    def prepare(self) -> None:
+        """Do what the mode asks of the first opening: make the archive anew, or make sure that it's new."""
+        with self._lock:
+            if self.mode == "w":
+                self._replace()
+            elif self.mode == "x":
+                self._create()
+            else:
+                return
+            self.mode = "a"
+
+    def _look(self) -> View:
+        if self._open_source is not None:
+            return open_view(self._open_source(), tail_size=_TAIL)
+        try:
+            view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
+        except FileNotFoundError:
+            if self.mode == "r":
+                raise KeyNotFoundError(
+                    "there is no archive at this path.", cure="Use mode='a' or 'w' to make one."
+                ) from None
+            return View(_Nothing(), Index(), None, 0, 0, 0)
+        if not view.size and self.mode == "r":
+            raise CorruptError("the file is empty, which a zip archive never is.")
+        return view
+
+    def _view_of(self, descriptor: int) -> View:
+        source = FileSource(descriptor)
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise RootError(f"the path is {what}, not a zip archive.", cure="Open a folder with LocalStore.")
+        view = open_view(source)
+        if self.mmap and view.size:
+            import mmap
+
+            import numpy as np
+
+            mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
+            view.mapped = np.frombuffer(mapped, np.uint8)
+        return view
+
+    # -- locking ----------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[_writer.Appender, View]:
+        """Become the file's writer, unless we are; the lock is held."""
+        view = self.open()  # which may make us the writer
+        writer = self._writer
+        if writer is not None:
+            if writer.pid != os.getpid():
+                raise _locked("This process was forked from the one that writes it.")
+            return writer, view
+        while True:
+            try:
+                descriptor = os.open(self.path, os.O_RDWR | _BINARY)
+            except FileNotFoundError:
+                if self.mode == "r":
+                    raise
+                self._create()
+                if self._writer is None or self.view is None:
+                    continue  # somebody else was faster
+                return self._writer, self.view
+            try:
+                lock_file(descriptor)
+                found = os.fstat(descriptor)
+                if not _is_same(found, self.path):
+                    raise _ReplacedError
+                if not found.st_size:
+                    _writer.write_start(descriptor)
+                    found = os.fstat(descriptor)
+                view = self._current(view, found)
+                if getattr(view.source, "identity", None) != (found.st_dev, found.st_ino):
+                    raise _ReplacedError
+            except _ReplacedError:
+                unlock_and_close(descriptor)
+                continue
+            except BaseException:
+                unlock_and_close(descriptor)
+                raise
+            self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+            return self._writer, view
+
+    def _current(self, view: View, found: os.stat_result) -> View:
+        """Return a view of the file as it is now that it is locked."""
+        known = getattr(view.source, "identity", None)
+        if known != (found.st_dev, found.st_ino) or view.size != found.st_size:
+            view = self.view = self._look()
+        return view
+
+    def _create(self) -> None:
+        """Make a new file and become its writer.
+
+        Raises
+        ------
+        KeyConflictError
+            If there is a file already.
+        """
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+        except FileExistsError:
+            if self.mode != "x":
+                return
+            raise KeyConflictError(
+                "there is a file at this path already, and mode 'x' makes a new one.",
+                cure="Use mode='a' to add to it, or 'w' to replace it.",
+            ) from None
+        self._adopt(descriptor)
+
+    def _adopt(self, descriptor: int) -> None:
+        """Become the writer of an empty file."""
+        try:
+            lock_file(descriptor)
+            if not os.fstat(descriptor).st_size:
+                _writer.write_start(descriptor)
+            self._sync_folder()
+            self.view = None
+            view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
+        except BaseException:
+            unlock_and_close(descriptor)
+            raise
+        self.view = view
+        self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+
+    def _replace(self) -> None:
+        """Put a new, empty archive in the place of whatever is there, and become its writer."""
+        writer = self._writer
+        if writer is None:
+            try:
+                old = os.open(self.path, os.O_RDWR | _BINARY)
+            except FileNotFoundError:
+                old = -1
+            if old < 0:
+                mode, self.mode = self.mode, "x"
+                try:
+                    self._create()
+                finally:
+                    self.mode = mode
+                return
+            try:
+                lock_file(old)
+                self._rename_new(lambda descriptor: _writer.write_start(descriptor))
+            finally:
+                unlock_and_close(old)
+            return
+        if writer.pid != os.getpid():
+            raise _locked("This process was forked from the one that writes it.")
+        self._rename_new(lambda descriptor: _writer.write_start(descriptor))
+
+    def _rename_new(self, fill: Any, *, keep: bool = True) -> None:
+        """Make a new file, let it be filled, and rename it over the old one; ``keep`` writing it or not."""
+        temporary = os.path.join(os.path.dirname(self.path), self._make_name())
+        mode = stat.S_IMODE(os.stat(self.path).st_mode)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+        try:
+            lock_file(descriptor)
+            os.chmod(temporary, mode)
+            fill(descriptor)
+            if self.fsync != "none":
+                os.fsync(descriptor)
+            os.replace(temporary, self.path)
+        except BaseException:
+            os.close(descriptor)
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+            raise
+        self._release()
+        if keep:
+            self._adopt(descriptor)
+        else:
+            unlock_and_close(descriptor)
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        if self.fsync == "full":
+            descriptor = os.open(os.path.dirname(self.path), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _release(self) -> None:
+        """Forget view and writer, and let the file's lock go."""
+        writer, self._writer = self._writer, None
+        self.view = None
+        if writer is not None:
+            if writer.pid == os.getpid():
+                unlock_and_close(writer.descriptor)
+            else:
+                os.close(writer.descriptor)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def put(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        """Store a value; returns `CONFLICT` if it was to be new and isn't."""
+        (answer,) = self.put_many([(key, pieces, condition)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def put_now(self, key: str, pieces: Any, condition: Any) -> Any:
+        """Store a small value as `put` does if nothing has to be waited for, else return `WAIT`."""
+        if not self.lies_in_memory or not self._is_plain:
+            return WAIT
+        if not self._lock.acquire(blocking=False):
+            return WAIT
+        try:
+            writer, view = self._writer, self.view
+            if writer is None or view is None or writer.pid != os.getpid():
+                return WAIT
+            if not writer.is_small(key, pieces, alone=True):
+                return WAIT
+            if condition is ABSENT and key in view.index.rows:
+                return CONFLICT
+            try:
+                member = writer.put_one(key, pieces)
+            except BaseException:
+                _cut_torn(writer)
+                raise
+            view.index.put(key, member)
+            return None
+        finally:
+            self._lock.release()
+
+    def put_many(self, writes: list[tuple[str, Iterable[Any], Any]]) -> list[Any]:
+        """Store values as `put` does, runs of small ones together; an error stands for one that failed."""
+        answers: list[Any] = [None] * len(writes)
+        run: dict[str, int] = {}  # places of the small ones that come next, by key
+        with self._lock:
+            writer, view = self._begin()
+            for place, (key, pieces, condition) in enumerate(writes):
+                small = writer.is_small(key, pieces)
+                if run and (not small or key in run or len(run) >= _RUN):
+                    self._put_run(writer, view, writes, run, answers)
+                if condition is ABSENT and key in view.index.rows:
+                    answers[place] = CONFLICT
+                elif small:
+                    run[key] = place
+                else:
+                    try:
+                        with _Cutting(writer):
+                            member = writer.put(key, pieces, self.compression)
+                        view.index.put(key, member)
+                    except Exception as error:
+                        answers[place] = error
+            if run:
+                self._put_run(writer, view, writes, run, answers)
+        return answers
+
+    def _put_run(
+        self, writer: _writer.Appender, view: View, writes: Any, run: dict[str, int], answers: list[Any]
+    ) -> None:
+        """Store the small values of a run, which begins anew."""
+        try:
+            with _Cutting(writer):
+                members = writer.put_small(
+                    [(key, writes[place][1]) for key, place in run.items()], self.compression
+                )
+            for key, member in zip(run, members, strict=True):
+                view.index.put(key, member)
+        except Exception as error:
+            for place in run.values():
+                answers[place] = copy(error)
+        run.clear()
+
+    def remove(self, key: str) -> None:
+        """Remove a key that is there."""
+        with self._lock:
+            writer, view = self._begin()
+            if key in view.index.rows:
+                with _Cutting(writer):
+                    writer.remove(key)
+                view.index.drop(key)
+
+    def remove_below(self, prefix: str) -> None:
+        """Remove all keys below a directory."""
+        with self._lock:
+            writer, view = self._begin()
+            with _Cutting(writer):
+                writer.remove_below(prefix)
+            view.index.drop_below(prefix)
+
+    def clear(self) -> None:
+        """Start anew with an empty file; whoever has the old one open reads it on."""
+        with self._lock:
+            if self.mode == "x":
+                self.prepare()
+            else:
+                self._replace()
+                self.mode = "a"
+
+    def dead_bytes(self) -> int:
+        """How many bytes of the file belong to nothing that counts, at the most."""
+        with self._lock:
+            view = self.open()
+            writer = self._writer
+            size = view.size if writer is None else writer.stop
+            end = view.end
+            needed = _writer.live_bytes(view)
+            if end is None:
+                needed += view.chain_start
+            else:
+                needed += end.prefix + end.stop - end.directory if size == view.size else end.prefix
+            return max(0, size - needed)
+
+    def compact(self) -> int:
+        """Write the archive anew without its dead bytes; returns by how many it shrank."""
+        with self._lock:
+            _, view = self._begin()
+            before = view.source.size()
+            self._compact(view)
+            return before - os.stat(self.path).st_size
+
+    def _compact(self, view: View) -> None:
+        end = view.end
+        prefix = b"" if end is None or not end.prefix else view.source.read(0, end.prefix)
+        if len(prefix):
+            # Somebody's program unpacks itself: only with the very layout that it knows.
+            raise UnsupportedOperationError(
+                "the bytes in front of the archive belong to somebody else, so it can't be written anew.",
+                cure="Copy its keys to a new store.",
+            )
+
+        def fill(descriptor: int) -> None:
+            position, blocks = _writer.copy_members(view, descriptor)
+            _writer.write_end(
+                descriptor,
+                position,
+                blocks,
+                len(blocks),
+                0,
+                b"" if end is None else end.comment,
+                None,
+                fsync=self.fsync != "none",
+                zip64=self.zip64,
+            )
+
+        self._rename_new(fill, keep=False)
+
+    # -- closing ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Write the directory if we changed anything, and let the file go; the next use opens it again."""
+        with self._lock:
+            writer, view = self._writer, self.view
+            try:
+                if writer is not None and view is not None and writer.pid == os.getpid() and writer.is_dirty:
+                    self._finish(writer, view)
+            finally:
+                self._release()
+
+    def _finish(self, writer: _writer.Appender, view: View) -> None:
+        writer.fill_gap(view.index)
+        dead = self.dead_bytes()
+        mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop
+        if mostly_dead or not writer.leads(view.index):
+            try:
+                self._compact(view)
+            except (StoreError, OSError):
+                pass  # no room, or a broken member: the archive goes on with its dead bytes
+            else:
+                return
+        writer.finish(view.index)
+
+    def after_fork(self) -> None:
+        """In a forked child: be a reader of what the parent had."""
+        self._lock = threading.RLock()
+        if self.view is not None:
+            self.view.index.lock = threading.RLock()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            os.close(writer.descriptor)
+
+
+class _ReplacedError(Exception):
+    """Somebody put another file in the place of ours between two looks."""
+
+
+class _Cutting:
+    """Cuts off what a write that failed left behind, so that it costs no room."""
+
+    def __init__(self, writer: _writer.Appender) -> None:
+        self._writer = writer
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if error is not None:
+            _cut_torn(self._writer)
+
+
+def _cut_torn(writer: _writer.Appender) -> None:
+    """Cut off what a write that failed left behind, if that can be done now."""
+    try:
+        writer.cut_torn()
+    except OSError:
+        pass  # the next write tries again
+
+
+class _Nothing:
+    """The source of an archive that isn't there yet."""
+
+    at_once = 0
+
+    def size(self) -> int:
+        return 0
+
+    def read(self, start: int, size: int) -> bytes:
+        return b""
+
+    def read_into(self, start: int, memory: Any) -> int:
+        return 0
+
+
+def lock_file(descriptor: int) -> None:
+    """Lock a file against other writers; where the file system has no locks there is no such protection."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _locked("Close the store that does, or wait for its process to end.") from None
+    except OSError:
+        pass
+
+
+def _locked(cure: str) -> LockedError:
+    return LockedError("somebody else is writing this archive.", cure=cure)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """Close a file and let its lock go, which a forked child would otherwise hold on to."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError:
+            pass
+    os.close(descriptor)
+
+
+def _is_same(found: os.stat_result, path: str) -> bool:
+    try:
+        now = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino)
+
+
+def _after_fork() -> None:
+    for archive in list(_archives):
+        archive.after_fork()
+
+
+def _at_exit() -> None:
+    for archive in list(_archives):
+        try:
+            archive.close()
+        except Exception:
+            pass  # as in __del__
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,334 @@
+"""Which members an archive holds: its directory parsed in one pass, and a tree of its keys for listings.
+
+The directory's numbers stay in numpy arrays, a few tens of bytes a member; keys are the keys of one
+``dict``. The tree is built by the first listing, so that an archive that is only read pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from zarrstore._core.key_tree import Tree
+from zarrstore._core.keys import is_key
+from zarrstore.errors import CorruptError
+from zarrstore.storage._zip.format import CENTRAL, ENCRYPTED, FULL32, STORED, UTF8, Member, find_extra
+
+_RECORD = np.dtype(
+    [
+        ("signature", "<u4"),
+        ("made_by", "<u2"),
+        ("needs", "<u2"),
+        ("flags", "<u2"),
+        ("method", "<u2"),
+        ("time", "<u4"),
+        ("crc", "<u4"),
+        ("packed", "<u4"),
+        ("size", "<u4"),
+        ("name", "<u2"),
+        ("extra", "<u2"),
+        ("comment", "<u2"),
+        ("disk", "<u2"),
+        ("internal", "<u2"),
+        ("external", "<u4"),
+        ("offset", "<u4"),
+    ]
+)
+# One `Member` a row, its fields in their order.
+_MEMBER = np.dtype(
+    [
+        ("offset", np.int64),
+        ("packed", np.int64),
+        ("size", np.int64),
+        ("crc", np.uint32),
+        ("method", np.uint16),
+        ("flags", np.uint16),
+        ("start", np.int64),
+        ("row", np.int64),
+        ("time", np.uint32),
+    ],
+    align=True,  # else Python's memory views can't read it
+)
+_UNICODE_PATH = 0x7075
+
+
+class Directory:
+    """The records of a central directory, as arrays with a row a record.
+
+    Parameters
+    ----------
+    data : bytes
+        The directory, and nothing else.
+    start : int
+        Where in the file it starts.
+    prefix : int
+        What to add to its offsets.
+
+    Raises
+    ------
+    CorruptError
+        If the records don't fill it exactly, or lead out of the file.
+    """
+
+    def __init__(self, data: bytes, start: int = 0, prefix: int = 0) -> None:
+        self.start = start
+        self.prefix = prefix
+        self.at, records = _find_records(data)
+        self.count = len(records)
+        self.name_size = records["name"].copy()
+        self.members = np.zeros(self.count, _MEMBER)
+        for name in ("offset", "packed", "size", "crc", "method", "flags", "time"):
+            self.members[name] = records[name]
+        self.members["row"] = np.arange(self.count)
+        self.offset, self.packed, self.size = (self.members[name] for name in ("offset", "packed", "size"))
+        self._widen(data, records)
+        self.offset += prefix
+        increasing = bool((self.offset[1:] > self.offset[:-1]).all())
+        self._sorted = None if increasing else np.sort(self.offset)
+        bad = (self.offset < 0) | (self.offset >= start) | (self.packed < 0) | (self.size < 0)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise CorruptError(f"the directory's record {row} leads out of the archive.")
+        # What nearly every read asks of a member, where a look takes a third of the time: whether its
+        # data lie there as they are, how many, and where (0 until somebody has looked).
+        members = self.members
+        stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
+        self.plain = (stored & (self.size == self.packed)).tobytes()
+        self.sizes = memoryview(self.size)
+        self.starts = memoryview(members["start"])
+
+    def _widen(self, data: bytes, records: Any) -> None:
+        """Take sizes and offsets that don't fit 32 bits from the Zip64 fields."""
+        long = np.stack([records[name] == FULL32 for name in ("size", "packed", "offset")])
+        rows = np.flatnonzero(long.any(axis=0))
+        if not len(rows):
+            return
+        extra_at = self.at[rows] + CENTRAL.size + self.name_size[rows]
+        extra_size = records["extra"][rows].astype(np.int64)
+        wanted = 8 * long[:, rows].sum(axis=0)
+        buffer = np.frombuffer(data, np.uint8)
+        # Nearly every writer puts this field first: those are taken all at once, the others one by one.
+        plain = extra_size >= 4 + wanted
+        heads = np.zeros((len(rows), 4), np.uint8)
+        heads[plain] = np.lib.stride_tricks.sliding_window_view(buffer, 4)[extra_at[plain]]
+        field, size = heads.view("<u2").T
+        plain &= (field == 1) & (size >= wanted)
+        at = extra_at + 4
+        for values, mask in zip((self.size, self.packed, self.offset), long[:, rows], strict=True):
+            chosen = plain & mask
+            if chosen.any():
+                numbers = np.lib.stride_tricks.sliding_window_view(buffer, 8)[at[chosen]]
+                values[rows[chosen]] = np.ascontiguousarray(numbers).view("<i8")[:, 0]
+            at = at + 8 * mask
+        for index in np.flatnonzero(~plain).tolist():
+            row, place = int(rows[index]), int(extra_at[index])
+            found = find_extra(data[place : place + int(extra_size[index])], 1)
+            if found is None or len(found) < wanted[index]:
+                continue  # the number is what it says: 4 GiB less one
+            numbers = iter(np.frombuffer(found[: int(wanted[index])], "<i8").tolist())
+            for values, mask in zip((self.size, self.packed, self.offset), long[:, row], strict=True):
+                if mask:
+                    values[row] = next(numbers)
+
+    def names(self, data: bytes) -> list[str]:
+        """Decode all names."""
+        if not self.count:
+            return []
+        joined, begins = self._join_names(data)
+        raw = joined.tobytes()
+        # One byte a character at first: right for ASCII, and the others are few.
+        names: list[str] = raw.decode("latin-1").split("\0")
+        del names[self.count :]
+        if raw.count(0) != self.count:  # somebody's name holds a NUL itself
+            ends = (begins + self.name_size).tolist()
+            names = [
+                raw[begin:end].decode("latin-1") for begin, end in zip(begins.tolist(), ends, strict=True)
+            ]
+        if not raw.isascii():
+            for row in np.flatnonzero(np.maximum.reduceat(joined, begins) > 127).tolist():
+                names[row] = self._decode(data, row)
+        return names
+
+    def _join_names(self, data: bytes) -> tuple[Any, Any]:
+        """Copy all names behind one another, a NUL behind each; returns that and where each begins."""
+        buffer = np.frombuffer(data, np.uint8)
+        starts = self.at + CENTRAL.size
+        sizes = self.name_size + np.int64(1)
+        ends = np.cumsum(sizes)
+        begins = ends - sizes
+        # The place of each byte, as steps from one to the next: 1, but from name to name.
+        places = np.ones(int(ends[-1]), np.int32 if len(data) < 1 << 31 else np.int64)
+        places[0] = starts[0]
+        places[begins[1:]] = starts[1:] - (starts + self.name_size)[:-1]
+        np.cumsum(places, out=places)
+        places[-1] = 0  # the last name may end where the data do
+        joined = buffer[places]
+        joined[ends - 1] = 0
+        return joined, begins
+
+    def _decode(self, data: bytes, row: int) -> str:
+        start = int(self.at[row]) + CENTRAL.size
+        stop = start + int(self.name_size[row])
+        raw = data[start:stop]
+        if self.members["flags"][row] & UTF8:
+            return raw.decode("utf-8", "surrogateescape")
+        extra_size = int.from_bytes(data[self.at[row] + 30 : self.at[row] + 32], "little")
+        field = find_extra(data[stop : stop + extra_size], _UNICODE_PATH)
+        if field and field[0] == 1 and int.from_bytes(field[1:5], "little") == crc32(raw):
+            return field[5:].decode("utf-8", "surrogateescape")
+        return raw.decode("cp437")
+
+    def limit(self, member: Member) -> int:
+        """Where a member's data must end at the latest: at the next header, or at the directory."""
+        following = member.row + 1
+        offsets = self.offset
+        if self._sorted is not None:
+            offsets = self._sorted
+            following = int(np.searchsorted(offsets, member.offset, side="right"))
+        return int(offsets[following]) if following < self.count else self.start
+
+
+def _find_records(data: bytes) -> tuple[Any, Any]:
+    """Return where the records of a directory start, and their fixed parts as a structured array."""
+    buffer = np.frombuffer(data, np.uint8)
+    size = CENTRAL.size
+    if len(buffer) < size:
+        if len(buffer):
+            raise CorruptError("the directory is cut off.")
+        return np.empty(0, np.int64), np.empty(0, _RECORD)
+    # Every place that looks like a signature; inside names and comments there may be false ones.
+    at = np.flatnonzero(buffer[: len(buffer) - size + 1] == ord("P"))
+    for step, byte in enumerate(b"K\x01\x02", 1):
+        at = at[buffer[at + step] == byte]
+    heads = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(buffer, size)[at])
+    records: Any = heads.view(_RECORD)[:, 0]
+    following = at + size + records["name"] + records["extra"] + records["comment"]
+    ends = np.append(at[1:], len(buffer))
+    if len(at) and at[0] == 0 and (following == ends).all():
+        return at, records
+    chain = _walk(at, following, len(buffer))
+    return at[chain], records[chain]
+
+
+def _walk(at: Any, following: Any, size: int) -> list[int]:
+    """Follow the records from the first one on, each to the next, past whatever only looks like one."""
+    places = at.tolist()
+    ends = following.tolist()
+    row_at = {place: row for row, place in enumerate(places)}
+    chain = []
+    place = 0
+    while place != size:
+        row = row_at.get(place)
+        if row is None:
+            raise CorruptError("the directory's records don't follow one another.")
+        chain.append(row)
+        place = ends[row]
+    return chain
+
+
+class Index:
+    """What each key means: a row of the directory, or a member behind the last end record.
+
+    Reading needs no lock; changes, and the building of the tree, hold one.
+
+    Parameters
+    ----------
+    directory : Directory, optional
+        What the archive recorded when it was closed.
+    names : list of str
+        The directory's names, a row each. Of those that occur twice the last counts.
+    """
+
+    def __init__(self, directory: Directory | None = None, names: list[str] | None = None) -> None:
+        self.directory = directory
+        self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
+        self.lock = threading.RLock()
+        self._row: Any = None if directory is None else directory.members.item
+        self._tree: Tree | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def find(self, key: str) -> Member | None:
+        """Return a key's member, or None."""
+        found = self.rows.get(key)
+        if type(found) is int:
+            return tuple.__new__(Member, self._row(found))  # as Member._make does, in half the time
+        return found  # type: ignore[return-value]
+
+    def size(self, key: str) -> int | None:
+        """Return the size of a key's value, or None."""
+        found = self.rows.get(key)
+        if type(found) is int:
+            directory = self.directory
+            assert directory is not None
+            return directory.sizes[found]
+        return None if found is None else found.size  # type: ignore[union-attr]
+
+    def put(self, key: str, member: Member) -> None:
+        """Let a key mean a member."""
+        with self.lock:
+            if self._tree is not None and key not in self.rows:
+                _graft(self._tree, key)
+            self.rows[key] = member
+
+    def drop(self, key: str) -> None:
+        """Forget a key."""
+        with self.lock:
+            if self.rows.pop(key, None) is not None and self._tree is not None:
+                self._tree.discard(key)
+
+    def drop_below(self, prefix: str) -> None:
+        """Forget all below a directory, names that are no keys included."""
+        with self.lock:
+            for name in [name for name in self.rows if name.startswith(prefix)]:
+                del self.rows[name]
+            self._tree = None
+
+    @property
+    def has_tree(self) -> bool:
+        """Whether a listing needs no more than to look."""
+        return self._tree is not None
+
+    def tree(self) -> Tree:
+        """Return the tree of the keys, built by the first listing."""
+        tree = self._tree
+        if tree is None:
+            with self.lock:
+                tree = self._tree
+                if tree is None:
+                    tree = Tree()
+                    for name in self.rows:
+                        _graft(tree, name)
+                    self._tree = tree
+        return tree
+
+    def live_rows(self) -> Any:
+        """Which rows of the directory still count, as an array of truth values."""
+        directory = self.directory
+        live = np.zeros(0 if directory is None else directory.count, bool)
+        with self.lock:
+            kept = [found for found in self.rows.values() if type(found) is int]
+        live[kept] = True
+        return live
+
+    def appended(self) -> list[tuple[str, Member]]:
+        """Keys whose members lie behind the last end record."""
+        with self.lock:
+            return [(key, found) for key, found in self.rows.items() if type(found) is not int]  # type: ignore[misc]
+
+
+def _graft(tree: Tree, path: str) -> None:
+    """Add a name to a tree if it is a key."""
+    cut = path.rfind("/") + 1
+    # A directory that has names is in the grammar, so only the last segment needs a look.
+    if _is_name(path[cut:]) if path[:cut] in tree else is_key(path):
+        tree.add(path)
+
+
+def _is_name(text: str) -> bool:
+    """Whether text can be the last segment of a key."""
+    return text not in ("", ".", "..") and (text.isascii() or is_key(text)) and "\0" not in text

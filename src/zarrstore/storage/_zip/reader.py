@@ -1,0 +1,478 @@
+"""Opening an archive wherever its end is, and reading members out of it.
+
+A `View` is an archive as it was found: a source, an index, and where the last end record and the members
+behind it lie. Its reads share nothing but those, so threads and forked children read at once.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from zarrstore._core.requests import span
+from zarrstore._core.verbs import IN_PLACE, WAIT, host_memory
+from zarrstore.errors import (
+    ByteRequestError,
+    CorruptError,
+    TransientError,
+    UnsupportedOperationError,
+)
+from zarrstore.storage._zip.codecs import unpack
+from zarrstore.storage._zip.format import (
+    ENCRYPTED,
+    END,
+    END64,
+    END_SIGNATURE,
+    GUARD,
+    LOCAL,
+    LOCAL_SIGNATURE,
+    LOCATOR,
+    REMOVAL,
+    REMOVAL_BELOW,
+    STORED,
+    VALUE,
+    End,
+    Guard,
+    Local,
+    Member,
+    parse_end,
+    parse_guard,
+    parse_local,
+)
+from zarrstore.storage._zip.index import Directory, Index
+from zarrstore.storage._zip.source import FetchedSource, FileSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarrstore.storage._zip.source import Source, StoreSource
+
+# An end record may be followed by a comment of 64 KiB less one byte.
+_TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
+# How much of the file to read at once from header to header: members may be small, or not.
+_WINDOW = 1 << 16
+_GLANCE = 1 << 10
+# A header is read with this many bytes of extra fields, which nearly always is enough.
+_LIKELY_EXTRA = 64
+_TRIES = 1000
+# Looked up once: it is called for nearly every read. Windows has none, and reads in other ways.
+_preadv: Any = getattr(os, "preadv", None)
+
+
+class View:
+    """An archive as it was found when it was opened.
+
+    Attributes
+    ----------
+    source : Source
+        Where its bytes are.
+    index : Index
+        Which members it holds. A writer in this process keeps it up to date.
+    end : End or None
+        The last end record; None if there is none yet.
+    chain_start, chain_stop : int
+        Where the members behind it start, and where they end.
+    size : int
+        The file's size when it was looked at.
+    """
+
+    def __init__(
+        self, source: Source, index: Index, end: End | None, chain_start: int, chain_stop: int, size: int
+    ) -> None:
+        self.source = source
+        self.index = index
+        self.end = end
+        self.chain_start = chain_start
+        self.chain_stop = chain_stop
+        self.size = size
+        # All of the source, when it is mapped into memory: reads are slices of it then.
+        self.mapped: Any = None
+        self._file = source if isinstance(source, FileSource) and _preadv is not None else None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its directory is complete: nothing lies behind the last end record."""
+        return self.end is not None and self.chain_start == self.chain_stop and self.size == self.end.stop
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, member: Member, key: str, request: Any, new: Any, *, verify: bool = False) -> Any:
+        """Read what a request selects of a member.
+
+        Parameters
+        ----------
+        member : Member
+            Which one.
+        key : str
+            Its key.
+        request : ByteRequest or None
+            Which bytes.
+        new : callable
+            Gives memory for large reads.
+        verify : bool
+            Whether to hold stored members against their checksum, too (compressed ones always are).
+        """
+        if member.method == STORED:
+            self._check_stored(member)
+            start, stop = span(request, member.size)
+            whole = stop - start == member.size
+            if not verify:
+                return self._data(member, key, start, stop, new)
+            value = self._data(member, key, 0, member.size, host_memory)
+            _check_crc(value, member)
+            return value if whole else value[start:stop]
+        if member.flags & ENCRYPTED:
+            raise UnsupportedOperationError("it is encrypted.")
+        span(request, member.size)  # a wrong request needs no unpacking
+        packed = self._data(member, key, 0, member.packed, None)
+        value = unpack(packed, member.method, member.size)
+        _check_crc(value, member)
+        if request is None:
+            return value
+        start, stop = span(request, member.size)
+        return value[start:stop]
+
+    def fetched(self, requests: list[tuple[Member, str, Any]], source: StoreSource) -> View:
+        """Return this view with what some reads will need read beforehand, all at once."""
+        parts = []
+        for member, key, request in requests:
+            start, stop = 0, member.packed
+            if member.method == STORED and request is not None:
+                try:
+                    start, stop = span(request, member.size)
+                except ByteRequestError:
+                    continue  # the read itself will say so
+            if member.start:
+                parts.append((member.start + start, stop - start))
+            else:
+                parts.append((member.offset, LOCAL.size + len(key) + _LIKELY_EXTRA + stop))
+        view = copy(self)
+        view.source = FetchedSource(source, parts)
+        return view
+
+    def read_plain(self, key: str, wait: bool) -> Any:
+        """Read a whole member of an archive in a file as nearly all are read: by one call.
+
+        Parameters
+        ----------
+        key : str
+            Which one.
+        wait : bool
+            Whether it may wait for the medium.
+
+        Returns
+        -------
+        array, None or WAIT
+            None if there is no such member; `WAIT` if that call alone doesn't do, as for what is
+            compressed, or large, or read for the first time.
+        """
+        index = self.index
+        row = index.rows.get(key)
+        if row is None:
+            return None
+        file = self._file
+        if type(row) is not int or file is None or self.mapped is not None or not (wait or file.in_place):
+            return WAIT
+        directory: Any = index.directory
+        start, size = directory.starts[row], directory.sizes[row]
+        if not start or not directory.plain[row] or not 0 < size <= IN_PLACE:
+            return WAIT
+        memory = host_memory(size)
+        try:
+            count = _preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
+        except OSError:
+            return WAIT
+        return memory if count == size else WAIT
+
+    def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
+        """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
+        if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
+            return WAIT
+        start, stop = 0, member.size
+        if request is not None:
+            try:
+                start, stop = span(request, stop)
+            except ByteRequestError:
+                return WAIT
+        size = stop - start
+        if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
+            return self.mapped[member.start + start : member.start + stop]
+        if not 0 < size <= IN_PLACE:
+            return WAIT
+        if member.start:
+            memory = new(size)
+            return memory if source.read_now(member.start + start, memory) == size else WAIT
+        ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
+        if stop > IN_PLACE:
+            return WAIT
+        memory = new(ahead + stop)
+        count = source.read_now(member.offset, memory)
+        local = parse_local(memory[: min(count, ahead)].tobytes(), 0, member.offset)
+        if local is None:
+            return WAIT
+        try:
+            behind = self._settle(member, key, local) - member.offset
+        except CorruptError:
+            return WAIT
+        return memory[behind + start : behind + stop] if behind + stop <= count else WAIT
+
+    def _check_stored(self, member: Member) -> None:
+        if member.flags & ENCRYPTED:
+            raise UnsupportedOperationError("it is encrypted.")
+        if member.size != member.packed:
+            raise CorruptError("it isn't compressed, yet has two sizes.")
+
+    def _data(self, member: Member, key: str, start: int, stop: int, new: Any) -> Any:
+        """Return some of a member's data as they lie in the file."""
+        size = stop - start
+        first = member.start
+        if not first:
+            if size <= self.source.at_once and start == 0 and self.mapped is None:
+                return self._data_with_header(member, key, size)
+            first = self.locate(member, key)
+        if self.mapped is not None and first + stop <= len(self.mapped):
+            return self.mapped[first + start : first + stop]
+        if new is None or size <= self.source.at_once:
+            return _whole(self.source.read(first + start, size), size)
+        source, begin = self.source, first + start
+        if isinstance(source, FileSource) and hasattr(new, "fill"):
+            memory, count = new.fill(
+                size,
+                lambda memory, at: source.read_into(begin + at, memory),
+                (source.descriptor, begin),
+            )
+        else:
+            memory = new(size)
+            count = source.read_into(begin, memory)
+        if count != size:
+            raise _cut_off()
+        return memory
+
+    def _data_with_header(self, member: Member, key: str, size: int) -> Any:
+        """Read the header and the start of the data in one go, and the header's size off the former."""
+        guess = LOCAL.size + len(key) + _LIKELY_EXTRA
+        data = self.source.read(member.offset, guess + size)
+        local = parse_local(data, 0, member.offset)
+        first = self.locate(member, key) if local is None else self._settle(member, key, local)
+        behind = first - member.offset
+        if len(data) - behind >= size:
+            return memoryview(data)[behind : behind + size]
+        return _whole(self.source.read(first, size), size)
+
+    def locate(self, member: Member, key: str) -> int:
+        """Read a member's local header: where its data start."""
+        if member.start:
+            return member.start
+        guess = LOCAL.size + len(key) + _LIKELY_EXTRA
+        local = read_local(self.source, member.offset, guess)[0]
+        if local is None:
+            raise CorruptError("its local header is none, or is cut off.")
+        return self._settle(member, key, local)
+
+    def _settle(self, member: Member, key: str, local: Local) -> int:
+        """Hold a local header against the directory, and remember where the data start."""
+        directory = self.index.directory
+        assert directory is not None
+        first = local.member.start
+        if local.member.method != member.method or len(local.name) != directory.name_size[member.row]:
+            raise CorruptError("the directory and its local header contradict each other.")
+        if key.isascii() and local.name != key.encode():
+            raise CorruptError(f"its local header bears another name, {local.name!r}.")
+        if first + member.packed > directory.limit(member):
+            raise CorruptError("its data would reach into what follows.", cure="Take no value from it.")
+        directory.members["start"][member.row] = first
+        return first
+
+
+def _whole(data: Any, size: int) -> Any:
+    if len(data) != size:
+        raise _cut_off()
+    return data
+
+
+def _cut_off() -> CorruptError:
+    return CorruptError("the archive ends within its data.", cure="Somebody cut the file; restore it.")
+
+
+def _check_crc(value: Any, member: Member) -> None:
+    if crc32(value) != member.crc:
+        raise CorruptError("its bytes don't match their checksum.")
+
+
+# -- opening --------------------------------------------------------------------------------------
+
+
+def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
+    """Find an archive's end, read its directory, and walk the members behind it.
+
+    Parameters
+    ----------
+    source : Source
+        Where the archive is.
+    tail_size : int
+        How many bytes of the end to read first; where a read costs a request, the directory had
+        better be among them.
+
+    Raises
+    ------
+    CorruptError
+        If this is no archive, or its directory is broken.
+    """
+    for _ in range(_TRIES):
+        size = source.size()
+        if not size:
+            return View(source, Index(), None, 0, 0, 0)
+        base = max(0, size - max(tail_size, _TAIL))
+        tail = bytes(source.read(base, size - base))
+        guard = parse_guard(tail[-GUARD.size :], size - GUARD.size)
+        if guard is not None:
+            return _open_unclosed(source, guard, size, size - GUARD.size)
+        view = _open_closed(source, tail, base, size)
+        if view is not None:
+            return view
+        # A writer is busy: what we read in two steps wasn't of one moment. Its file only grows.
+        if source.size() == size:
+            break
+    else:
+        raise TransientError("the archive changes faster than it can be read.")
+    raise CorruptError(
+        "this is no zip archive, or its end is missing.",
+        cure="If it was cut off, 'zarrstore repair' saves what is whole.",
+    )
+
+
+def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View | None:
+    error = None
+    for end in _ends(tail, base, size):
+        try:
+            index = _read_index(source, end, tail, base)
+        except CorruptError as found:
+            error = error or found
+            continue
+        if end.stop < size and (local := read_local(source, end.stop, _GLANCE)[0]) and local.kind is not None:
+            # Members follow, and the guard behind them was cut off.
+            return _open_unclosed(source, Guard(end.stop, end.record), size, size)
+        return View(source, index, end, size, size, size)
+    if error is not None and source.size() == size:
+        raise error
+    return None
+
+
+def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
+    """End records in the last bytes of a file, the likeliest first."""
+    doubtful = []
+    at = tail.rfind(END_SIGNATURE)
+    while at >= 0:
+        end = parse_end(tail, at, base)
+        if end is not None:
+            # In a comment, or in the last value of an archive that lost its end, another archive may lie
+            # whole. One that ends where the file ends and counts from the file's start is no such thing.
+            if end.stop == size and not end.prefix:
+                yield end
+            else:
+                doubtful.append(end)
+        at = tail.rfind(END_SIGNATURE, 0, at)
+    yield from doubtful
+
+
+def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
+    size = end.start - end.directory
+    if end.directory >= base:
+        data = tail[end.directory - base : end.start - base]
+    else:
+        data = bytes(source.read(end.directory, size))
+    if len(data) != size:
+        raise CorruptError("the archive ends within its directory.")
+    directory = Directory(data, end.directory, end.prefix)
+    count = directory.count
+    if count != end.records and (end.exact or count & 0xFFFF != end.records):
+        raise CorruptError(f"the directory holds {count} records; {end.records} were promised.")
+    if end.prefix:
+        _check_prefix(source)
+    if count and (end.prefix or end.stop != base + len(tail)):
+        # A doubtful one (see `_ends`): are its members there?
+        first = int(directory.offset[0])
+        if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
+            raise CorruptError("the directory leads to no members.")
+    return Index(directory, directory.names(data))
+
+
+def _check_prefix(source: Source) -> None:
+    """Refuse an archive behind other bytes if those are an archive themselves.
+
+    A file that was cut off may end just behind an archive that one of its values holds.
+    """
+    head = bytes(source.read(0, GUARD.size))
+    if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
+        raise CorruptError(
+            "the end record doesn't belong to the archive that starts with the file.",
+            cure="If the file was cut off, 'zarrstore repair' saves what is whole.",
+        )
+
+
+def _open_unclosed(source: Source, guard: Guard, size: int, stop: int) -> View:
+    """Open an archive whose members reach past its last end record, or that has none yet."""
+    end = None
+    index = Index()
+    if guard.end_record is not None:
+        base = max(0, guard.end_record - LOCATOR.size - END64.size)
+        tail = bytes(source.read(base, guard.start - base))
+        end = parse_end(tail, guard.end_record - base, base)
+        if end is None:
+            raise CorruptError(
+                f"at byte {guard.end_record} there should be an end record.",
+                cure="'zarrstore repair' saves what is whole.",
+            )
+        index = _read_index(source, end, tail, base)
+    chain_stop = guard.start
+    for local in walk(source, guard.start, stop):
+        apply(index, local)
+        chain_stop = local.member.start + local.member.packed
+    return View(source, index, end, guard.start, chain_stop, size)
+
+
+def apply(index: Index, local: Local) -> None:
+    """Let an index know of a member that was met behind the end record."""
+    name = local.name.decode("utf-8", "surrogateescape")
+    if local.kind == VALUE:
+        index.put(name, local.member)
+    elif local.kind == REMOVAL:
+        index.drop(name)
+    elif local.kind == REMOVAL_BELOW:
+        index.drop_below(name)
+
+
+def read_local(source: Source, position: int, guess: int) -> tuple[Local | None, bytes]:
+    """Read a local header, of which ``guess`` bytes are read first; returns it and what was read."""
+    data = bytes(source.read(position, guess))
+    local = parse_local(data, 0, position)
+    if local is None and len(data) >= LOCAL.size:
+        name, extra = LOCAL.unpack_from(data)[-2:]
+        if LOCAL.size + name + extra > len(data):
+            data = bytes(source.read(position, LOCAL.size + name + extra))
+            local = parse_local(data, 0, position)
+    return local, data
+
+
+def walk(source: Source, start: int, stop: int) -> Iterator[Local]:
+    """Go from header to header of ours, until there is none that is whole."""
+    window = b""
+    base = 0
+    reach = _WINDOW
+    while start < stop:
+        at = start - base
+        local = parse_local(window, at, start) if 0 <= at < len(window) else None
+        if local is None:
+            local, window = read_local(source, start, reach)
+            base = start
+        if local is None or local.kind is None:
+            return
+        following = local.member.start + local.member.packed
+        if following > stop:
+            return
+        yield local
+        # Where values are large, the next window need hold no more than a header.
+        reach = _WINDOW if local.member.packed < _GLANCE else _GLANCE
+        start = following

@@ -1,0 +1,514 @@
+"""Saving what is whole of an archive that lost its end, or was damaged, into a new one.
+
+Where the archive still opens, its directory says what it holds. Where it doesn't, a walk over the local
+headers finds the members: from one to the next by their sizes, so that an archive within a value is
+never looked into. Each member's checksum decides whether it is whole. The new archive takes the old one's
+place when it is written; if anything was lost, the old one stays beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from struct import unpack_from
+from typing import TYPE_CHECKING, Any
+
+from zarrstore._core.keys import is_key
+from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, RootError, StoreError
+from zarrstore.storage._zip import writer as _writer
+from zarrstore.storage._zip.archive import lock_file, unlock_and_close
+from zarrstore.storage._zip.codecs import unpack
+from zarrstore.storage._zip.format import (
+    CENTRAL,
+    CENTRAL_SIGNATURE,
+    DEFLATED,
+    ENCRYPTED,
+    END,
+    END64,
+    END64_SIGNATURE,
+    END_SIGNATURE,
+    GUARD,
+    LOCAL_SIGNATURE,
+    LOCATOR,
+    LOCATOR_SIGNATURE,
+    REMOVAL,
+    REMOVAL_BELOW,
+    SIZES_BEHIND,
+    STORED,
+    UTF8,
+    VALUE,
+    ZIP64_LIMIT,
+    Local,
+    Member,
+    local_size,
+    pack_central,
+    pack_local,
+    parse_guard,
+)
+from zarrstore.storage._zip.reader import View, open_view, read_local
+from zarrstore.storage._zip.source import FileSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 1 << 20
+# Sizes are signed for whoever reads them, us included.
+_LARGEST = (1 << 63) - 1
+_HEADER = 1 << 10
+_DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
+_RECORDS = (
+    (CENTRAL_SIGNATURE, CENTRAL),
+    (END_SIGNATURE, END),
+    (END64_SIGNATURE, END64),
+    (LOCATOR_SIGNATURE, LOCATOR),
+)
+_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Something that could not be saved.
+
+    Attributes
+    ----------
+    name : str
+        The member's name; empty for bytes that belong to none.
+    offset : int
+        Where it starts in the damaged file.
+    reason : str
+        Why it could not be saved.
+    """
+
+    name: str
+    offset: int
+    reason: str
+
+
+@dataclass
+class RepairReport:
+    """What a repair found and did.
+
+    Attributes
+    ----------
+    path : Path
+        The archive that is whole now.
+    saved : int
+        Number of members in it.
+    saved_bytes : int
+        Sum of their values' sizes.
+    lost : list of Lost
+        What could not be saved.
+    changed : bool
+        Whether a new archive was written; False if the old one was whole.
+    damaged : Path or None
+        Where the damaged file still is, if anything was lost from it.
+    """
+
+    path: Path
+    saved: int = 0
+    saved_bytes: int = 0
+    lost: list[Lost] = field(default_factory=list)
+    changed: bool = False
+    damaged: Path | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.saved} members, {self.saved_bytes} bytes saved"]
+        lines += [
+            f"lost: {item.name or '(no member)'} at byte {item.offset}: {item.reason}" for item in self.lost
+        ]
+        if self.damaged is not None:
+            lines.append(f"the damaged archive is kept as {self.damaged}")
+        return "\n".join(lines)
+
+
+class _Found:
+    """A member that was found, with the name as it is written."""
+
+    __slots__ = ("details", "member", "name", "raw")
+
+    def __init__(self, name: str, raw: bytes, member: Member, details: dict[str, Any] | None = None) -> None:
+        self.name = name
+        self.raw = raw
+        self.member = member
+        self.details = details or {}
+
+
+def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None) -> RepairReport:
+    """Make an archive whole again.
+
+    Parameters
+    ----------
+    path : str or Path
+        The archive.
+    output : str or Path, optional
+        Where to write the new archive, if nothing is there; by default it takes the old one's place.
+
+    Returns
+    -------
+    RepairReport
+        What was saved and what was lost.
+
+    Raises
+    ------
+    KeyNotFoundError
+        If there is no such file.
+    LockedError
+        If somebody is writing it.
+    KeyConflictError
+        If there is a file at ``output``.
+    CorruptError
+        If there is nothing to save, and nothing that says that this was an archive.
+    """
+    real = os.path.realpath(path)
+    target = real if output is None else os.path.realpath(output)
+    if output is not None and os.path.lexists(target):
+        raise KeyConflictError(
+            "there is a file where the new archive was to be written.",
+            store=f"zip://{target}",
+            cure="Name another place, or none to have it take the old one's.",
+        )
+    try:
+        descriptor = os.open(real, os.O_RDWR | _BINARY)
+    except FileNotFoundError:
+        raise KeyNotFoundError("there is no archive at this path.", store=f"zip://{real}") from None
+    except IsADirectoryError:
+        raise RootError("this is a folder, not a zip archive.", store=f"zip://{real}") from None
+    try:
+        lock_file(descriptor)
+        source = FileSource(os.dup(descriptor))
+        report = RepairReport(Path(target))
+        view, found = _find(source, report)
+        whole = [item for item in found if _is_whole(source, item, report)]
+        report.saved = len(whole)
+        report.saved_bytes = sum(item.member.size for item in whole)
+        if output is None and not report.lost and view is not None and view.is_closed:
+            return report
+        if view is None and not whole and not _began_as_archive(source):
+            raise CorruptError(
+                "nothing in this file looks like part of a zip archive; it was left as it is.",
+                store=f"zip://{real}",
+                cure="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
+            )
+        _write_new(source, whole, target, real, report, comment=_comment(view))
+        return report
+    except StoreError as error:
+        error.store = error.store or f"zip://{real}"
+        raise
+    finally:
+        unlock_and_close(descriptor)
+
+
+def _began_as_archive(source: FileSource) -> bool:
+    """Whether a file begins as an archive does, or is too short to tell."""
+    head = bytes(source.read(0, min(4, source.size())))
+    return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
+
+
+def _comment(view: View | None) -> bytes:
+    return b"" if view is None or view.end is None else view.end.comment
+
+
+def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
+    """Find the members, by the directory where there is one."""
+    try:
+        view = open_view(source)
+    except CorruptError:
+        return None, _search(source, report)
+    names = _writer.raw_names(view)
+    found = []
+    for key in view.index.rows:
+        member = view.index.find(key)
+        assert member is not None
+        raw, details = names.get(member.row) or (key.encode("utf-8", "surrogateescape"), {})
+        try:
+            start = member.start or view.locate(member, key)
+        except CorruptError as error:
+            report.lost.append(Lost(key, member.offset, error.message))
+            continue
+        found.append(_Found(key, raw, member._replace(start=start), details))
+    found.sort(key=lambda item: item.member.offset)
+    return view, found
+
+
+def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
+    """Whether a member's data are there and match their checksum; if not, say so in the report."""
+    try:
+        _check(source, item.member)
+    except StoreError as error:
+        report.lost.append(Lost(item.name, item.member.offset, error.message))
+        return False
+    return True
+
+
+def _check(source: FileSource, member: Member) -> None:
+    if member.start + member.packed > source.size():
+        raise CorruptError("the file ends within its data.")
+    if member.size > _LARGEST:
+        raise CorruptError(f"it promises {member.size} bytes, which no file can hold.")
+    if member.flags & ENCRYPTED:
+        return  # copied as it is; whoever has the password will see
+    if member.method == STORED:
+        if member.packed != member.size:
+            raise CorruptError("it isn't compressed, yet has two sizes.")
+        crc = 0
+        for block in _blocks(source, member.start, member.packed):
+            crc = zlib.crc32(block, crc)
+    elif member.method == DEFLATED:
+        _, size, crc = _inflate(source, member.start, member.packed, member.size)
+        if size != member.size:
+            raise CorruptError(f"its data make {size} bytes, and {member.size} were promised.")
+    else:
+        crc = zlib.crc32(unpack(source.read(member.start, member.packed), member.method, member.size))
+    if crc != member.crc:
+        raise CorruptError("its bytes don't match their checksum.")
+
+
+def _blocks(source: FileSource, start: int, size: int) -> Iterator[bytes]:
+    done = 0
+    while done < size:
+        block = source.read(start + done, min(_BLOCK, size - done))
+        if not block:
+            return
+        yield block
+        done += len(block)
+
+
+def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tuple[int, int, int]:
+    """Unpack a deflated stream without keeping it: bytes that it takes, bytes that it makes, checksum."""
+    engine = zlib.decompressobj(-15)
+    taken = size = crc = 0
+    try:
+        for block in _blocks(source, start, room):
+            data = block
+            while data or engine.unconsumed_tail:
+                part = engine.decompress(data, _BLOCK)
+                size += len(part)
+                crc = zlib.crc32(part, crc)
+                data = engine.unconsumed_tail
+                if engine.eof or (most is not None and size > most) or not (part or data):
+                    break
+            taken += len(block) - len(engine.unused_data) - len(engine.unconsumed_tail)
+            if engine.eof or (most is not None and size > most):
+                break
+        # What it makes of its last bytes may have waited for room.
+        while not engine.eof and (part := engine.decompress(b"", _BLOCK)):
+            size += len(part)
+            crc = zlib.crc32(part, crc)
+    except zlib.error as error:
+        raise CorruptError(f"its data can't be unpacked ({error}).") from error
+    if not engine.eof:
+        raise CorruptError("its compressed data have no end.")
+    return taken, size, crc
+
+
+# -- searching ------------------------------------------------------------------------------------
+
+
+def _search(source: FileSource, report: RepairReport) -> list[_Found]:
+    """Walk over a file that has no end record: what does it hold, as far as it goes."""
+    size = source.size()
+    members: dict[str, _Found] = {}
+    has_ours = False
+    position = 0
+    while position < size:
+        head = source.read(position, _HEADER)
+        if head[:4] == LOCAL_SIGNATURE:
+            local, _ = read_local(source, position, _HEADER)
+            if local is None:
+                report.lost.append(Lost("", position, "the file ends within this member's header."))
+                break
+            has_ours = has_ours or local.kind is not None
+            position = _take(source, local, members, report)
+            continue
+        skipped = _skip(head, position)
+        if skipped:
+            position += skipped
+            continue
+        following = _next_header(source, position, size, only_ours=has_ours)
+        if _holds_something(source, position, following):
+            report.lost.append(Lost("", position, f"{following - position} bytes that belong to no member."))
+        position = following
+    return list(members.values())
+
+
+def _take(source: FileSource, local: Local, members: dict[str, _Found], report: RepairReport) -> int:
+    """Take up a member, or a removal; returns where the next one starts."""
+    member = local.member
+    name = _decode(local)
+    if local.kind == REMOVAL:
+        members.pop(name, None)
+    elif local.kind == REMOVAL_BELOW:
+        for below in [below for below in members if below.startswith(name)]:
+            del members[below]
+    else:
+        behind = 0
+        if local.kind is None and member.flags & SIZES_BEHIND and not (member.flags & ENCRYPTED):
+            try:
+                member, behind = _measure(source, member)
+            except CorruptError as error:
+                report.lost.append(Lost(name, member.offset, error.message))
+                return member.start
+        # What came before under this name was replaced. Unless this one is whole, it is all there is.
+        found = _Found(name, local.name, member)
+        if name in members and not _is_whole(source, found, RepairReport(report.path)):
+            report.lost.append(Lost(name, member.offset, "broken; the value before it is kept."))
+        else:
+            members.pop(name, None)
+            members[name] = found
+        return member.start + member.packed + behind
+    return member.start + member.packed
+
+
+def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
+    """Find out the sizes of a member whose header doesn't tell; returns it and what follows its data."""
+    size = source.size()
+    if member.method == DEFLATED:
+        packed, made, crc = _inflate(source, member.start, size - member.start, None)
+        behind = _descriptor(source.read(member.start + packed, 24), packed, made, crc)
+        if behind is None:
+            raise CorruptError("no sizes and checksum follow its data.")
+        return member._replace(packed=packed, size=made, crc=crc), behind
+    if member.method == STORED:
+        crc = 0
+        done = 0
+        for position in _find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
+            length = position - member.start
+            for block in _blocks(source, member.start + done, length - done):
+                crc = zlib.crc32(block, crc)
+            done = length
+            behind = _descriptor(source.read(position, 24), length, length, crc)
+            if behind is not None:
+                return member._replace(packed=length, size=length, crc=crc), behind
+    raise CorruptError("its size isn't known: only the directory told.")
+
+
+def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
+    """Size of the record that follows a member's data, in any of its four shapes; None if it is none."""
+    for signature in (4, 0):
+        if signature and data[:4] != _DESCRIPTOR_SIGNATURE:
+            continue
+        for layout, length in (("<LQQ", 20), ("<LLL", 12)):
+            if len(data) >= signature + length and unpack_from(layout, data, signature) == (
+                crc,
+                packed,
+                size,
+            ):
+                return signature + length
+    return None
+
+
+def _decode(local: Local) -> str:
+    if local.kind is not None or local.member.flags & UTF8:
+        return local.name.decode("utf-8", "surrogateescape")
+    return local.name.decode("cp437")
+
+
+def _skip(head: bytes, position: int) -> int:
+    """Size of a record that is no member, at the start of some bytes; 0 if there is none."""
+    for signature, layout in _RECORDS:
+        if head[:4] != signature[: len(head)]:
+            continue
+        if len(head) < layout.size:
+            return len(head)  # the file was cut off in a record that tells of members, and holds none
+        fields = layout.unpack_from(head)
+        behind = sum(fields[11:14]) if layout is CENTRAL else fields[-1] if layout is END else 0
+        return layout.size + int(behind)
+    if parse_guard(head[: GUARD.size], position) is not None:
+        return GUARD.size
+    return 0
+
+
+def _next_header(source: FileSource, position: int, size: int, *, only_ours: bool) -> int:
+    """Where the next member starts behind bytes that are none.
+
+    In an archive of ours such bytes may be the rest of a value, in which another archive's headers are
+    nobody's keys: so only headers count there that know their own position.
+    """
+    for place in _find_all(source, LOCAL_SIGNATURE, position + 1, size):
+        local, _ = read_local(source, place, _HEADER)
+        if local is not None and (local.kind is not None or (not only_ours and _is_plausible(local, size))):
+            return place
+    for place in _find_all(source, END_SIGNATURE, position + 1, size):
+        if place + END.size >= size:
+            return place
+    return size
+
+
+def _is_plausible(local: Local, size: int) -> bool:
+    member = local.member
+    return bool(local.name) and member.start + member.packed <= size and is_key(_decode(local).strip("/"))
+
+
+def _find_all(source: FileSource, wanted: bytes, start: int, stop: int) -> Iterator[int]:
+    while start < stop:
+        data = source.read(start, min(_BLOCK + len(wanted), stop - start))
+        at = data.find(wanted)
+        while at >= 0:
+            yield start + at
+            at = data.find(wanted, at + 1)
+        if len(data) <= len(wanted):
+            return
+        start += len(data) - len(wanted) + 1
+
+
+def _holds_something(source: FileSource, start: int, stop: int) -> bool:
+    return any(block.strip(b"\0") for block in _blocks(source, start, stop - start))
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _write_new(
+    source: FileSource, whole: list[_Found], target: str, real: str, report: RepairReport, *, comment: bytes
+) -> None:
+    temporary = os.path.join(os.path.dirname(target), f".zarrstore-{os.urandom(8).hex()}.tmp")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    try:
+        lock_file(descriptor)
+        os.chmod(temporary, os.stat(real).st_mode & 0o7777)
+        position = 0
+        blocks = []
+        for item in whole:
+            member = item.member
+            long = max(member.packed, member.size) > ZIP64_LIMIT
+            first = position + local_size(item.raw, zip64=long)
+            copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
+            if member.flags & SIZES_BEHIND and member.flags & ENCRYPTED:
+                copy = copy._replace(flags=member.flags)  # its first bytes are checked against the time then
+            _writer.write_all(descriptor, pack_local(item.raw, copy, VALUE, zip64=long), position)
+            for block in _blocks(source, member.start, member.packed):
+                _writer.write_all(descriptor, block, first)
+                first += len(block)
+            position = first
+            blocks.append(pack_central(item.raw, copy, copy.offset, **item.details))
+        _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)
+        if report.lost and target == real:
+            report.damaged = _keep(real)
+        os.replace(temporary, target)
+        report.changed = True
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
+    finally:
+        unlock_and_close(descriptor)
+
+
+def _keep(path: str) -> Path:
+    """Give the damaged file another name, beside its own."""
+    number = 0
+    while True:
+        kept = f"{path}.damaged" + (f".{number}" if number else "")
+        try:
+            os.link(path, kept)
+        except FileExistsError:
+            number += 1
+        except OSError:  # no hard links here
+            os.rename(path, kept)
+            return Path(kept)
+        else:
+            return Path(kept)

@@ -1,0 +1,224 @@
+"""Where an archive's bytes come from: a file by its descriptor, an open file object, or a store's value.
+
+A source has no position, so that any number of threads may read it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from bisect import bisect_right
+from typing import Any, Protocol
+
+from zarrstore._core.requests import RangeByteRequest
+from zarrstore.errors import KeyNotFoundError
+
+_HAS_PREAD = hasattr(os, "pread")
+# A member's header is read with its data up to this size, in bytes: twice the reads cost more than a copy.
+_AT_ONCE = 1 << 17
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+
+class Source(Protocol):
+    """Bytes that can be read at any place.
+
+    Attributes
+    ----------
+    at_once : int
+        Up to which size a member's header and data had better be read in one go.
+    """
+
+    at_once: int
+
+    def size(self) -> int:
+        """How many bytes there are now."""
+
+    def read(self, start: int, size: int) -> Any:
+        """Return ``size`` bytes from ``start``; fewer only at the end."""
+
+    def read_into(self, start: int, memory: Any) -> int:
+        """Fill memory from ``start``; returns how many bytes there were."""
+
+
+class FileSource:
+    """An open file, by its descriptor, which it owns.
+
+    The descriptor is closed when nobody uses the source any more: a read that is under way while the
+    archive is closed must not find another file under its number.
+    """
+
+    __slots__ = ("_lock", "at_once", "descriptor", "identity", "in_place", "now_flags")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.at_once = _AT_ONCE
+        # Whether reads that never wait are possible, and by which flags; the first one refused settles it.
+        self.in_place: bool | None = bool(_NOWAIT)
+        self.now_flags = _NOWAIT
+        found = os.fstat(descriptor)
+        self.identity = (found.st_dev, found.st_ino)
+        self._lock = None if _HAS_PREAD else threading.Lock()
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def size(self) -> int:
+        """How many bytes the file has now."""
+        return os.fstat(self.descriptor).st_size
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``start``; fewer only at the end."""
+        data = self._pread(size, start)
+        if len(data) == size or not data:
+            return data
+        parts = [data]
+        done = len(data)
+        while done < size and (data := self._pread(size - done, start + done)):
+            parts.append(data)
+            done += len(data)
+        return b"".join(parts)
+
+    def read_into(self, start: int, memory: Any) -> int:
+        """Fill memory from ``start``; returns how many bytes there were."""
+        view = memoryview(memory)
+        done = 0
+        while done < len(view):
+            if hasattr(os, "preadv"):
+                count = os.preadv(self.descriptor, [view[done:]], start + done)
+            else:
+                data = self._pread(min(len(view) - done, 1 << 20), start + done)
+                count = len(data)
+                view[done : done + count] = data
+            if not count:
+                break
+            done += count
+        return done
+
+    def read_now(self, start: int, memory: Any) -> int:
+        """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
+        try:
+            return os.preadv(self.descriptor, [memory], start, self.now_flags)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self.in_place = None if self.now_flags else False
+            return 0
+
+    def _pread(self, size: int, start: int) -> bytes:
+        if self._lock is None:
+            return os.pread(self.descriptor, size, start)
+        with self._lock:
+            os.lseek(self.descriptor, start, os.SEEK_SET)
+            return os.read(self.descriptor, size)
+
+
+class ObjectSource:
+    """An open binary file object; it stays its owner's, and its position is moved."""
+
+    def __init__(self, file: Any) -> None:
+        self.at_once = _AT_ONCE
+        self._file = file
+        self._lock = threading.Lock()
+
+    def size(self) -> int:
+        """How many bytes it has now."""
+        with self._lock:
+            self._file.seek(0, os.SEEK_END)
+            return int(self._file.tell())
+
+    def read(self, start: int, size: int) -> Any:
+        """Return ``size`` bytes from ``start``; fewer only at the end."""
+        parts = []
+        with self._lock:
+            self._file.seek(start)
+            while size > 0 and (data := self._file.read(size)):
+                parts.append(data)
+                size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, start: int, memory: Any) -> int:
+        """Fill memory from ``start``; returns how many bytes there were."""
+        view = memoryview(memory)
+        data = self.read(start, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class StoreSource:
+    """A value of another store, read in parts.
+
+    Each read may be a request over a network, so the fewest and largest are the best.
+    """
+
+    def __init__(self, store: Any, key: str) -> None:
+        self.at_once = 1 << 62
+        self._store = store
+        self._key = key
+        self._size: int | None = None
+
+    def size(self) -> int:
+        """How many bytes it has; asked once."""
+        if self._size is None:
+            self._size = self._store.getsize_sync(self._key)
+        return self._size
+
+    def read(self, start: int, size: int) -> Any:
+        """Return ``size`` bytes from ``start``; fewer only at the end."""
+        return self.read_many([(start, size)])[0]
+
+    def read_many(self, parts: list[tuple[int, int]]) -> list[Any]:
+        """Return many parts, given as ``(start, size)``; the store may fetch them all at once."""
+        end = self.size()
+        spans = [(min(start, end), min(start + size, end)) for start, size in parts]
+        asked = [(self._key, RangeByteRequest(start, stop)) for start, stop in spans if start < stop]
+        if len(asked) == 1:
+            answers = [self._store.get_sync(self._key, byte_range=asked[0][1])]
+        else:
+            answers = self._store.get_partial_values_sync(None, asked) if asked else []
+        found = iter(answers)
+        return [self._bytes(next(found)) if start < stop else b"" for start, stop in spans]
+
+    def _bytes(self, answer: Any) -> Any:
+        if answer is None:
+            raise KeyNotFoundError("the archive is gone.", store=self._store, key=self._key)
+        return memoryview(answer.as_numpy_array())
+
+    def read_into(self, start: int, memory: Any) -> int:
+        """Fill memory from ``start``; returns how many bytes there were."""
+        view = memoryview(memory)
+        data = self.read(start, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class FetchedSource:
+    """A source of which some parts have been read beforehand, all at once."""
+
+    def __init__(self, source: StoreSource, parts: list[tuple[int, int]]) -> None:
+        self.at_once = source.at_once
+        self._source = source
+        self._starts = sorted({start for start, _ in parts})
+        longest: dict[int, int] = {}
+        for start, size in parts:
+            longest[start] = max(size, longest.get(start, 0))
+        self._data = source.read_many([(start, longest[start]) for start in self._starts])
+
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._source.size()
+
+    def read(self, start: int, size: int) -> Any:
+        """Return ``size`` bytes from ``start``; fewer only at the end."""
+        place = bisect_right(self._starts, start) - 1
+        if place >= 0:
+            skip = start - self._starts[place]
+            data = self._data[place][skip : skip + size]
+            if len(data) == size:
+                return data
+        return self._source.read(start, size)
+
+    def read_into(self, start: int, memory: Any) -> int:
+        """Fill memory from ``start``; returns how many bytes there were."""
+        data = self.read(start, len(memory))
+        memoryview(memory)[: len(data)] = data
+        return len(data)

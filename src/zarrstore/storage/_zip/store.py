@@ -1,0 +1,482 @@
+"""Values as members of a zip archive."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+
+from zarrstore._async.threads import hop
+from zarrstore._core.key_tree import pages
+from zarrstore._core.verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
+from zarrstore._os.files import file_system, is_memory
+from zarrstore._os.temporary import make_name
+from zarrstore.abc.store import Store
+from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
+from zarrstore.storage._path import StorePath
+from zarrstore.storage._zip.archive import Archive, alive
+from zarrstore.storage._zip.source import FileSource, ObjectSource, StoreSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self, TypeAlias
+
+    from zarrstore.storage._zip.index import Index
+    from zarrstore.storage._zip.reader import View
+    from zarrstore.storage._zip.repair import RepairReport
+    from zarrstore.storage._zip.source import Source
+
+ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
+_MODES = ("r", "w", "a", "x")
+_FSYNC = ("none", "data", "full")
+
+
+class ZipStore(Store):
+    """A store whose keys are the members of a zip archive.
+
+    A ``set`` that has returned survives whatever happens to its process, and this class sees it at once
+    wherever the archive is opened next. Other programs that read zip archives see it once the store was
+    closed.
+
+    Parameters
+    ----------
+    path : str, Path, binary file or StorePath
+        Location of the file. It is resolved once, here. Or an open binary file, or a value of another
+        store, which is read by ranges: its end first, for the index, then what is asked for. Those two
+        can only be read.
+    mode : str
+        ``"r"`` reads an existing file, ``"w"`` puts a new one in the place of whatever is there, ``"a"``
+        adds to an existing file or makes one, ``"x"`` makes a new file and fails if there is one.
+        ``"w"`` and ``"x"`` hold for the first use only: a store that is closed and used again, or
+        unpickled, adds to what it wrote.
+    read_only : bool, optional
+        Whether to refuse every call that changes something; by default if ``mode`` is ``"r"``. A
+        read-only store changes no file, whatever its mode.
+    compression : int
+        How to compress new members: ``zipfile.ZIP_STORED``, ``ZIP_DEFLATED``, ``ZIP_BZIP2``, ``ZIP_LZMA``.
+    allowZip64 : bool
+        Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that would make it
+        do so raises an error before it changes anything.
+    deletes : bool
+        Whether keys can be deleted. Without it deleting an existing key raises an error (`clear`
+        works all the same, and any key can be overwritten).
+    mmap : bool
+        Whether to read from a map of the file in memory, without a copy. Should anybody cut the file
+        meanwhile, the operating system kills the process.
+    verify : bool
+        Whether to hold uncompressed values, too, against their checksum at every read; it costs reading
+        the whole value for each part. Compressed values are always checked.
+    fsync : str
+        ``"none"`` leaves it to the operating system when bytes reach the medium; with ``"data"`` they
+        have when a call returns, with ``"full"`` so has the file's name in its folder.
+
+    Attributes
+    ----------
+    path : Path or None
+        Where the file is; None if the archive is no file at a path.
+    compression : int
+        How new members are compressed.
+    allowZip64 : bool
+        Whether the archive may become large.
+    allowed_exceptions : tuple of type
+        Errors that mean a missing key.
+
+    Notes
+    -----
+    One process at a time can write an archive, through one store and what `with_read_only` makes of it,
+    from its first write until `close`; others get a `LockedError`, and can read the archive as it was when
+    they opened it. Overwriting and deleting leave dead bytes, which `compact` reclaims. So does
+    `close`, if they are more than half of the file.
+    """
+
+    supports_writes: bool = True
+    supports_deletes: bool = False
+    supports_partial_writes: bool = False
+    supports_listing: bool = True
+
+    _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
+
+    allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
+    path: Path | None
+    compression: int
+    allowZip64: bool
+
+    def __init__(
+        self,
+        path: Path | str | BinaryIO | StorePath,
+        *,
+        mode: ZipStoreAccessModeLiteral = "r",
+        read_only: bool | None = None,
+        compression: int = zipfile.ZIP_STORED,
+        allowZip64: bool = True,
+        deletes: bool = False,
+        mmap: bool = False,
+        verify: bool = False,
+        fsync: Literal["none", "data", "full"] = "none",
+    ) -> None:
+        if mode not in _MODES:
+            raise ValueError(f"a ZipStore's mode is one of {', '.join(_MODES)}, not {mode!r}")
+        if fsync not in _FSYNC:
+            raise ValueError(f"fsync is one of {', '.join(_FSYNC)}, not {fsync!r}")
+        super().__init__(read_only=mode == "r" if read_only is None else read_only)
+        self._origin: Any = None
+        self.path = None
+        if isinstance(path, (str, os.PathLike)):
+            text = os.fspath(path)
+            if not isinstance(text, str) or not text:
+                raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
+            self.path = Path(os.path.realpath(text))
+        elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
+            if not self.read_only:
+                raise UnsupportedOperationError(
+                    f"an archive in {type(path).__name__} can only be read.", cure="Use mode='r'."
+                )
+            self._origin = path
+        else:
+            raise TypeError(
+                "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
+                f"not {type(path).__name__}"
+            )
+        self._check_system()
+        self.compression = compression
+        self.allowZip64 = allowZip64
+        self.supports_deletes = deletes
+        self._verify = verify
+        self._options = {"mmap": mmap, "fsync": fsync}
+        # A read-only store must not make a new file of an old one, nor any file at all.
+        self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
+
+    def _check_system(self) -> None:
+        """Refuse to write where the system has no call to write at a place, before any file is touched."""
+        if not self.read_only and not hasattr(os, "pwrite"):
+            raise UnsupportedOperationError(
+                "zip archives can't be written on this system, only read.",
+                store=self,
+                cure="Use mode='r', or write to a LocalStore.",
+            )
+
+    def _make_archive(self, mode: str) -> Archive:
+        origin = self._origin
+        return Archive(
+            "" if self.path is None else str(self.path),
+            open_source=None if origin is None else partial(_open_source, origin),
+            mode=mode,
+            compression=self.compression,
+            zip64=self.allowZip64,
+            make_name=make_name,
+            **self._options,  # type: ignore[arg-type]
+        )
+
+    @property
+    def _location(self) -> str:
+        if self.path is not None:
+            return f"zip://{self.path.as_posix()}"
+        if isinstance(self._origin, StorePath):
+            return f"{self._origin}|zip:"
+        return f"zip://{type(self._origin).__name__}-{id(self._origin):x}"
+
+    # -- opening, closing, copying ----------------------------------------------------------------
+
+    async def _open(self) -> None:
+        await super()._open()
+        try:
+            await hop(self._view)
+        except BaseException:
+            self._is_open = False
+            raise
+
+    def _view(self) -> View:
+        view = self._archive.view
+        if view is None:
+            with _Named(self, "open", None):
+                view = self._archive.open()
+            if self._archive.is_written:  # so that the first small value needs no thread either
+                self._find_medium()
+        return view
+
+    def _find_medium(self) -> None:
+        """See whether the archive lies in memory, where a write waits for nothing."""
+        if self._archive.lies_in_memory is None:
+            self._archive.lies_in_memory = is_memory(file_system(str(self.path)))
+
+    def close(self) -> None:
+        """Write the archive's directory, if anything was written, and let the file go.
+
+        From then on every program that reads zip archives sees all of it. The next use of the store
+        opens the archive again.
+        """
+        super().close()
+        with _Named(self, "close", None):
+            self._archive.close()
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return a store on the same open archive that is read-only, or not.
+
+        Parameters
+        ----------
+        read_only : bool
+            What the new store is to be.
+        """
+        if self._origin is not None and not read_only:
+            raise UnsupportedOperationError("this archive can only be read.", store=self)
+        other = super().with_read_only(read_only)
+        other._check_system()
+        other._archive = self._archive
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._origin is not None and not isinstance(self._origin, StorePath):
+            raise TypeError("a ZipStore on an open file can't be pickled; make it from a path")
+        state = super().__getstate__()
+        archive = state.pop("_archive")
+        if not self.read_only:
+            # Else each copy would make the archive anew when it is first used.
+            with _Named(self, "open", None):
+                archive.prepare()
+        return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        mode, token = state.pop("_mode", "r"), state.pop("_token", "")
+        self.__dict__.update(state)
+        self._archive = alive.get(token) or self._make_archive(mode)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def _read(self, key: str, request: Any, new: Any) -> Any:
+        view = self._view()
+        if request is None and new is host_memory and not self._verify:
+            value = view.read_plain(key, True)
+            if value is not WAIT:
+                return value
+        return self._read_from(view, key, request, new)
+
+    def _read_from(self, view: View, key: str, request: Any, new: Any) -> Any:
+        member = view.index.find(key)
+        if member is None:
+            return None
+        with _Named(self, "read", key):
+            return view.read(member, key, request, new, verify=self._verify)
+
+    def _read_now(self, key: str, request: Any, new: Any) -> Any:
+        view = self._archive.view
+        if view is None:
+            return WAIT
+        if request is None and new is host_memory and not self._verify:
+            value = view.read_plain(key, False)
+            if value is not WAIT:
+                return value
+        source = view.source
+        member = view.index.find(key)
+        if member is None:
+            return None
+        if self._verify or new is not host_memory or not isinstance(source, FileSource):
+            return WAIT
+        if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
+            return WAIT
+        return view.read_now(member, key, request, source, new)
+
+    def _settle_in_place(self, source: FileSource) -> bool:
+        """Where reads without waiting are refused: read plainly in memory, else never in place."""
+        source.now_flags = 0
+        source.in_place = is_memory(file_system(str(self.path)))
+        return source.in_place
+
+    def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+        asked = list(requests)
+        view = self._view()
+        if isinstance(view.source, StoreSource):
+            found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
+            with _Named(self, "read", None):
+                view = view.fetched(found, view.source)
+        return [self._read_from(view, key, request, new) for key, request in asked]
+
+    def _stat(self, key: str) -> Entry | None:
+        size = self._view().index.size(key)
+        return None if size is None else Entry(key, size)
+
+    def _stat_now(self, key: str) -> Any:
+        return WAIT if self._archive.view is None else self._stat(key)
+
+    def _lists_now(self) -> bool:
+        view = self._archive.view
+        return view is not None and view.index.has_tree
+
+    def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
+        index = self._view().index
+        tree = index.tree()
+        if deep:
+            for page in tree.below(prefix):
+                yield _entries(page, index, sizes)
+        else:
+            for page in pages(tree.within(prefix)):
+                yield _entries([prefix + name for name in page], index, sizes)
+
+    def _names(self, prefix: str) -> Iterator[list[str]]:
+        yield self._view().index.tree().names(prefix)
+
+    def _keys(self, prefix: str) -> Iterator[list[str]]:
+        return self._view().index.tree().below(prefix)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        if condition not in (ANY, ABSENT):
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        with _Named(self, "write", key):
+            return self._archive.put(key, pieces, condition)
+
+    def _write_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        if (condition is not ANY and condition is not ABSENT) or type(self)._write is not ZipStore._write:
+            return WAIT
+        try:
+            return self._archive.put_now(key, pieces, condition)
+        except (StoreError, OSError):
+            with _Named(self, "write", key):
+                raise
+
+    def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
+        if type(self)._write is not ZipStore._write or any(write[2] not in (ANY, ABSENT) for write in writes):
+            return [_attempt(self._write, *write) for write in writes]
+        archive = self._archive
+        try:
+            self._find_medium()
+            answers = archive.put_many(writes)
+        except Exception as error:
+            answers = [copy(error) for _ in writes]
+        return [
+            _attempt(self._fail, key, answer) if isinstance(answer, Exception) else answer
+            for (key, _, _), answer in zip(writes, answers, strict=True)
+        ]
+
+    def _fail(self, key: str, error: Exception) -> None:
+        with _Named(self, "write", key):
+            raise error
+
+    def _remove(self, key: str, condition: Any = ANY) -> Any:
+        if condition is not ANY:
+            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        if self._view().index.find(key) is None:
+            return
+        self._check_deletes(key)
+        with _Named(self, "delete", key):
+            self._archive.remove(key)
+
+    def _remove_below(self, prefix: str) -> None:
+        if not prefix:
+            with _Named(self, "clear", None):
+                self._archive.clear()
+        elif self._view().index.tree().first_below(prefix) is not None:
+            self._check_deletes(prefix)
+            with _Named(self, "delete all of", prefix):
+                self._archive.remove_below(prefix)
+
+    def _check_deletes(self, key: str) -> None:
+        if not self.supports_deletes:
+            raise UnsupportedOperationError(
+                "this store was made without deletes.",
+                store=self,
+                key=key,
+                cure="Use ZipStore(..., deletes=True), or overwrite the value.",
+            )
+
+    # -- dead bytes -------------------------------------------------------------------------------
+
+    async def compact(self) -> int:
+        """Write the archive anew, without what was overwritten or deleted.
+
+        The new file takes the place of the old one when it is whole.
+
+        Returns
+        -------
+        int
+            By how many bytes the file shrank.
+        """
+        return await hop(self.compact_sync)
+
+    def compact_sync(self) -> int:
+        """Blocking form of `compact`."""
+        self._check_writable()
+        with _Named(self, "compact", None):
+            return self._archive.compact()
+
+    @classmethod
+    def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
+        """Make an archive that was cut off or damaged whole again, as far as it is there.
+
+        The new archive takes the old one's place once it is written; if anything was lost, the old
+        one stays beside it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The archive.
+        output : str or Path, optional
+            Where to write the new one instead; there must be no file yet.
+
+        Returns
+        -------
+        RepairReport
+            What was saved, and what was lost and why.
+        """
+        from zarrstore.storage._zip.repair import repair
+
+        try:
+            return repair(path, output=output)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise from_os_error(error, action="repair", store=f"zip://{path}") from error
+
+    @property
+    def dead_bytes(self) -> int:
+        """How many bytes of the file belong to what was overwritten or deleted; at the most, since the
+        headers of foreign archives are counted by their least size."""
+        with _Named(self, "open", None):
+            return self._archive.dead_bytes()
+
+
+def _attempt(call: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns, or raises."""
+    try:
+        return call(*args)
+    except Exception as error:
+        return error
+
+
+def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
+    """Lines of a listing; what was removed while we looked is left out if sizes are wanted."""
+    new = tuple.__new__  # as Entry(...), in half the time
+    if not sizes:
+        return [new(Entry, (path, None, None)) for path in paths]
+    sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
+    return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
+
+
+def _open_source(origin: Any) -> Source:
+    if isinstance(origin, StorePath):
+        return StoreSource(origin.store, origin.path)
+    return ObjectSource(origin)
+
+
+class _Named:
+    """Lets errors from the archive name the store and the key, and translates the system's own."""
+
+    __slots__ = ("_action", "_key", "_store")
+
+    def __init__(self, store: ZipStore, action: str, key: str | None) -> None:
+        self._store = store
+        self._action = action
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, StoreError):
+            error.store = error.store or str(self._store)
+            error.key = error.key or self._key
+        elif isinstance(error, OSError):
+            raise from_os_error(error, action=self._action, store=self._store, key=self._key) from error

@@ -1,0 +1,578 @@
+"""Appending to an archive, and writing it anew: in which order bytes reach the file.
+
+The package's docstring says why the order is what it is.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from zarrstore._core.verbs import IN_PLACE
+from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
+from zarrstore.storage._zip.codecs import packer
+from zarrstore.storage._zip.format import (
+    CENTRAL,
+    END,
+    END64,
+    GUARD,
+    LOCAL,
+    LOCATOR,
+    LZMA,
+    LZMA_END_MARK,
+    REMOVAL,
+    REMOVAL_BELOW,
+    SIZES_BEHIND,
+    STORED,
+    UTF8,
+    VALUE,
+    ZIP64_COUNT,
+    ZIP64_LIMIT,
+    Guard,
+    Member,
+    fit,
+    local_size,
+    needs_zip64,
+    pack_central,
+    pack_end,
+    pack_guard,
+    pack_lead,
+    pack_local,
+    pack_plain,
+    pack_time,
+    without_extra,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from zarrstore.storage._zip.index import Index
+    from zarrstore.storage._zip.reader import View
+
+# Values are packed and summed in blocks of this size: what is in the cache is written from there.
+_BLOCK = 1 << 20
+# Values of at most so many bytes are written several at once.
+_SMALL = 1 << 16
+# A packed value may be larger than it was, by less than this share and number of bytes.
+_GROWTH, _GROWTH_BYTES = 64, 1 << 16
+# Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
+GAP = 1 << 11
+# How far ahead of a member the end of the file is moved, so that small members share a guard.
+_AHEAD = 1 << 16
+_MAX_NAME = (1 << 16) - 1
+# End records and the bytes skipped before them, at most, but for a comment.
+_END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
+
+
+class Appender:
+    """Appends members to an open archive.
+
+    Parameters
+    ----------
+    descriptor : int
+        The file, open for writing; its owner keeps it and closes it.
+    view : View
+        The archive as it is found there.
+    fsync : str
+        ``"none"``; anything else lets each member reach the medium before its header is written, and
+        that before the call returns.
+    zip64 : bool
+        Whether Zip64 may be used.
+    """
+
+    def __init__(self, descriptor: int, view: View, *, fsync: str, zip64: bool) -> None:
+        self.descriptor = descriptor
+        self.pid = os.getpid()
+        self._view = view
+        self._fsync = fsync != "none"
+        self._zip64 = zip64
+        self.start = view.chain_start
+        self.stop = view.chain_stop
+        end = view.end
+        self._guard = Guard(self.start, None if end is None else end.record)
+        self._file_size = view.size
+        # Whether a write that failed, or a writer that died, left bytes behind the last whole member.
+        self._is_torn = not view.is_closed
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the archive needs a new directory."""
+        return self.stop > self.start or self._guard.end_record is None
+
+    # -- members ----------------------------------------------------------------------------------
+
+    def is_small(self, key: str, pieces: Iterable[Any], *, alone: bool = False) -> bool:
+        """Whether `put_small` may have a value, or (``alone``) `put_one`."""
+        if not self._zip64 or type(pieces) not in (tuple, list) or len(key) > _MAX_NAME // 4:
+            return False
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))  # type: ignore[index,arg-type]
+        return size <= (IN_PLACE if alone else _SMALL)
+
+    def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
+        """Append small values; when this returns all of them are committed.
+
+        First they are written with room for their headers, then once more with the headers in it: wherever
+        that ends before its time, the members up to there are whole, and the rest isn't there.
+        """
+        self._tear()
+        position = self.stop
+        bare: list[bytes] = []
+        whole: list[bytes] = []  # up to the last header
+        data: list[bytes] = []
+        members = []
+        for key, pieces in values:
+            name = key.encode()
+            engine = packer(method)
+            size = crc = 0
+            packed = []
+            for piece in pieces:
+                crc = crc32(piece, crc)
+                size += len(piece)
+                packed.append(piece if engine is None else engine.compress(piece))
+            if engine is not None:
+                packed.append(engine.flush())
+            header_end = position + local_size(name, zip64=False)
+            stop = header_end + sum(map(len, packed))
+            member = _member(position, header_end, stop, size, crc, method, name)
+            bare += bytes(header_end - position), *packed
+            whole += *data, pack_local(name, member, VALUE, zip64=False)
+            members.append(member)
+            position, data = stop, packed
+        self._protect(position)
+        write_all(self.descriptor, b"".join(bare), self.stop)
+        self._commit(b"".join(whole), position)
+        return members
+
+    def put_one(self, key: str, pieces: Sequence[Any]) -> Member:
+        """Append a small value as it is: as `put_small` does, in less than half the time."""
+        name = key.encode()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        size = len(data)
+        offset = self.stop
+        first = offset + local_size(name, zip64=False)
+        stop = first + size
+        fields = (offset, size, size, crc32(data), STORED, _flags(name), first, -1, pack_time())
+        member: Member = tuple.__new__(Member, fields)
+        header = pack_plain(name, member)
+        self._tear()
+        self._protect(stop)
+        write_all(self.descriptor, data, first)
+        self._commit(header, stop)
+        return member
+
+    def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
+        """Append a value of any size; when this returns it is committed.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If this would need Zip64, which isn't allowed.
+        InvalidKeyError
+            If the key doesn't fit a zip archive.
+        """
+        name = key.encode()
+        total = sum(map(len, pieces)) if isinstance(pieces, (tuple, list)) else None
+        largest = None if total is None or method == STORED else total + total // _GROWTH + _GROWTH_BYTES
+        largest = total if largest is None else largest
+        long = self._zip64 and (largest is None or largest > ZIP64_LIMIT)
+        self._check_name(key, name)
+        self._check_room(key, len(name), largest or 0)
+        engine = packer(method)
+        first = self.stop + local_size(name, zip64=long)
+        position = first
+        size = crc = 0
+        self._tear()
+        if total is not None and engine is None:
+            self._protect(first + total)
+        for piece in pieces:
+            for block in _blocks(piece):
+                crc = crc32(block, crc)
+                size += len(block)
+                position = self._write(position, block if engine is None else engine.compress(block))
+                if not self._zip64 and max(size, position) > ZIP64_LIMIT:
+                    raise _too_large(key)
+        if engine is not None:
+            position = self._write(position, engine.flush())
+        member = _member(self.stop, first, position, size, crc, method, name)
+        self._protect(position)
+        self._commit(pack_local(name, member, VALUE, zip64=long), position)
+        return member
+
+    def remove(self, key: str) -> None:
+        """Append the removal of a key."""
+        self._append_mark(key, REMOVAL)
+
+    def remove_below(self, prefix: str) -> None:
+        """Append the removal of all keys below a directory."""
+        self._append_mark(prefix, REMOVAL_BELOW)
+
+    def _append_mark(self, name: str, kind: int) -> None:
+        raw = name.encode()
+        self._check_name(name, raw)
+        self._check_room(name, len(raw), 0, count=0)
+        self._tear()
+        first = self.stop + local_size(raw, zip64=False)
+        member = Member(self.stop, 0, 0, 0, STORED, _flags(raw), first, -1, pack_time())
+        self._protect(first)
+        self._commit(pack_local(raw, member, kind, zip64=False), first)
+
+    def _tear(self) -> None:
+        """Begin to write behind the last whole member; the commit makes the archive whole again."""
+        self.cut_torn()
+        self._is_torn = True
+
+    def _commit(self, header: bytes, stop: int) -> None:
+        if self._fsync:
+            _sync(self.descriptor)
+        write_all(self.descriptor, header, self.stop)
+        if self._fsync:
+            _sync(self.descriptor)
+        self.stop = stop
+        self._is_torn = False
+
+    def _write(self, position: int, block: Any) -> int:
+        """Write some data and return where they end; the end of the file is guarded all the time."""
+        if not len(block):
+            return position
+        self._protect(position + len(block))
+        write_all(self.descriptor, block, position)
+        return position + len(block)
+
+    def _protect(self, position: int) -> None:
+        """See to it that a guard ends the file at or behind a position."""
+        # The first look costs less, and is enough for most of a run of small members.
+        if position + 2 * GUARD.size > self._file_size < fit(position, GUARD.size) + GUARD.size:
+            place = fit(position + _AHEAD, GUARD.size)
+            write_all(self.descriptor, pack_guard(self._guard, place), place)
+            self._file_size = place + GUARD.size
+
+    def cut_torn(self) -> None:
+        """Cut off what a write that failed left behind."""
+        if self._is_torn:
+            self.cut()
+
+    def _cut_spare(self) -> None:
+        """Cut off all that lies behind the last whole member and a guard, if anything does."""
+        if self._is_torn or self._file_size > fit(self.stop, GUARD.size) + GUARD.size:
+            self.cut()
+
+    def cut(self) -> None:
+        """Cut off what lies behind the last whole member: nobody was ever told that it was there."""
+        if self.stop == self.start and self._guard.end_record is not None:
+            self._file_size = self.start
+        else:
+            place = fit(self.stop, GUARD.size)
+            write_all(self.descriptor, pack_guard(self._guard, place), place)
+            self._file_size = place + GUARD.size
+        os.ftruncate(self.descriptor, self._file_size)
+        self._is_torn = False
+
+    def _check_name(self, key: str, name: bytes) -> None:
+        if len(name) > _MAX_NAME:
+            raise InvalidKeyError(
+                f"a name of {len(name)} bytes doesn't fit a zip archive.",
+                key=key[:100] + "...",
+                cure=f"Keep keys within {_MAX_NAME} bytes.",
+            )
+
+    def _check_room(self, key: str, name_size: int, size: int, count: int = 1) -> None:
+        if self._zip64:
+            return
+        index = self._view.index
+        more = len(index) + (count if key not in index.rows else 0)
+        reach = self.stop + LOCAL.size + name_size + 64 + size
+        if size > ZIP64_LIMIT or reach > ZIP64_LIMIT or more > ZIP64_COUNT:
+            raise _too_large(key)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def finish(self, index: Index) -> None:
+        """Write the directory and the end records behind the members."""
+        self._cut_spare()
+        end = self._view.end
+        prefix = 0 if end is None else end.prefix
+        blocks, count = self._directory(index, prefix)
+        write_end(
+            self.descriptor,
+            self.stop,
+            blocks,
+            count,
+            prefix,
+            b"" if end is None else end.comment,
+            self._guard,
+            fsync=self._fsync,
+            zip64=self._zip64,
+        )
+
+    def fill_gap(self, index: Index) -> None:
+        """Let a member that counts be the first in a new archive, in whose front room was kept free.
+
+        7-Zip takes the first header of a file for a member of the archive, and distrusts the directory if
+        it isn't in there: it would list what was replaced long ago. What is written first, the metadata of
+        the root, is also what is written anew most often. So when the archive is closed for the first time a
+        small member from deep within it is copied to the front; where none is small enough, the first one
+        that counts gets a header that reaches from there to its data.
+        """
+        gap = self.start if self._view.end is None else 0
+        best: tuple[int, int, str] | None = None
+        for key, member in index.appended() if gap else ():
+            if member.packed > gap:
+                continue
+            padding = gap - local_size(key.encode(), zip64=False) - member.packed
+            if padding == 0 or padding >= 4:
+                best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))
+        if best is None:
+            if gap:
+                self._lead(index)
+            return
+        key = best[2]
+        member = index.rows[key]  # type: ignore[assignment]
+        name = key.encode()
+        padding = gap - local_size(name, zip64=False) - member.packed
+        copy = member._replace(offset=0, start=gap - member.packed)
+        data = bytes(self._view.source.read(member.start, member.packed))
+        write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
+        index.put(key, copy)
+
+    def _lead(self, index: Index) -> None:
+        first = min(index.appended(), key=lambda pair: pair[1].offset, default=None)
+        if first is not None:
+            key, member = first
+            member = member._replace(offset=0)
+            header = pack_lead(key.encode(), member)
+            if header is not None:
+                write_all(self.descriptor, header, 0)
+                index.put(key, member)
+
+    def leads(self, index: Index) -> bool:
+        """Whether the first header in the file is one that counts."""
+        end = self._view.end
+        first = 0 if end is None else end.prefix
+        directory = index.directory
+        if directory is not None and directory.count:
+            first = int(directory.offset.min())
+            if (directory.offset[index.live_rows()] == first).any():
+                return True
+        return any(member.offset == first for _, member in index.appended())
+
+    def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
+        """Return the new directory: the old records that still count as they are, then the new ones."""
+        old = index.directory
+        end = self._view.end
+        blocks = []
+        count = 0
+        if old is not None and end is not None:
+            data = bytes(self._view.source.read(old.start, end.start - old.start))
+            live = index.live_rows()
+            count = int(live.sum())
+            blocks += _selected(data, old.at, live)
+        appended = sorted(index.appended(), key=lambda pair: pair[1].offset)
+        blocks += [pack_central(key.encode(), member, member.offset - prefix) for key, member in appended]
+        return blocks, count + len(appended)
+
+
+def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
+    flags = _flags(name) | (LZMA_END_MARK if method == LZMA else 0)
+    return Member(offset, stop - start, size, crc, method, flags, start, -1, pack_time())
+
+
+def _flags(name: bytes) -> int:
+    return 0 if name.isascii() else UTF8
+
+
+def write_end(
+    descriptor: int,
+    position: int,
+    blocks: list[bytes],
+    count: int,
+    prefix: int,
+    comment: bytes,
+    guard: Guard | None,
+    *,
+    fsync: bool,
+    zip64: bool = True,
+) -> None:
+    """Write a directory and its end records, so that they are there whole or, by a guard, not at all.
+
+    Parameters
+    ----------
+    descriptor : int
+        The file.
+    position : int
+        Where the members end.
+    blocks : list of bytes
+        The directory's records.
+    count : int
+        How many there are.
+    prefix : int
+        Bytes in front of the archive that its offsets don't count.
+    comment : bytes
+        The archive's comment.
+    guard : Guard or None
+        What stands at the end of the file meanwhile; None for a file that nobody sees yet.
+    fsync : bool
+        Whether to wait until all is on the medium.
+    zip64 : bool
+        Whether Zip64 may be used.
+    """
+    size = sum(map(len, blocks))
+    if not zip64 and needs_zip64(count, size, position + _END_ROOM - prefix):
+        raise _too_large(None)
+    fixed = END.size
+    if needs_zip64(count, size, position + _END_ROOM - prefix):
+        fixed = END64.size + LOCATOR.size + END.size
+    place = fit(position + size, fixed)
+    directory = place - size
+    if guard is not None:
+        write_all(descriptor, pack_guard(guard, place), place)
+    _write_blocks(descriptor, blocks, directory)
+    if fsync:
+        _sync(descriptor)
+    write_all(descriptor, pack_end(count, size, directory - prefix, prefix, comment), place)
+    if fsync:
+        _sync(descriptor)
+
+
+def write_start(descriptor: int) -> None:
+    """Make an archive of an empty file: one with no member and no directory yet, and room for a first one."""
+    guard = Guard(GAP, None)
+    write_all(descriptor, pack_guard(guard, GAP), GAP)
+    write_all(descriptor, pack_guard(guard, 0), 0)  # tells whose file this is
+
+
+def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
+    """Copy all members that count into a new file, packed as they are.
+
+    Returns
+    -------
+    position : int
+        Where the last one ends.
+    blocks : list of bytes
+        The new directory's records.
+    """
+    index = view.index
+    position = 0
+    blocks = []
+    names = raw_names(view)
+    with index.lock:
+        members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
+    members.sort()
+    for member, key in members:
+        source_start = member.start or view.locate(member, key)
+        name, details = names.get(member.row) or (key.encode(), {})
+        long = max(member.size, member.packed) > ZIP64_LIMIT
+        first = position + local_size(name, zip64=long)
+        copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
+        write_all(descriptor, pack_local(name, copy, VALUE, zip64=long), position)
+        done = 0
+        while done < member.packed:
+            block = view.source.read(source_start + done, min(_BLOCK, member.packed - done))
+            if not len(block):
+                raise UnsupportedOperationError("the archive ends within a member.", key=key)
+            write_all(descriptor, block, first + done)
+            done += len(block)
+        position = first + member.packed
+        blocks.append(pack_central(name, copy, copy.offset, **details))
+    return position, blocks
+
+
+def raw_names(view: View) -> dict[int, tuple[bytes, dict[str, Any]]]:
+    """What the old directory says of each row beside its numbers."""
+    end, old = view.end, view.index.directory
+    if end is None or old is None:
+        return {}
+    data = bytes(view.source.read(old.start, end.start - old.start))
+    details = {}
+    for row, at in enumerate(old.at.tolist()):
+        fields = CENTRAL.unpack_from(data, at)
+        name_size, extra_size, comment_size = fields[11:14]
+        name_at = at + CENTRAL.size
+        extra_at = name_at + name_size
+        comment_at = extra_at + extra_size
+        details[row] = (
+            data[name_at:extra_at],
+            {
+                "extra": without_extra(data[extra_at:comment_at], 1),
+                "comment": data[comment_at : comment_at + comment_size],
+                "system": fields[2],
+                "internal": fields[15],
+                "attributes": fields[16],
+            },
+        )
+    return details
+
+
+def live_bytes(view: View) -> int:
+    """How many bytes of a file its members need, their headers as small as they may be."""
+    index = view.index
+    total = 0
+    if index.directory is not None:
+        live = index.live_rows()
+        directory = index.directory
+        # Headers of other writers have extra fields of sizes that only reading each would tell.
+        total += int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
+        total += int(live.sum()) * (LOCAL.size + 32)
+    return total + sum(member.start - member.offset + member.packed for _, member in index.appended())
+
+
+def _selected(data: bytes, at: Any, live: Any) -> list[bytes]:
+    """Cut the records that still count out of a directory, runs of them in one piece."""
+    if live.all():
+        return [data] if data else []
+    bounds = np.append(at, len(data))
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], live, [False])).astype(np.int8)))
+    return [
+        data[bounds[first] : bounds[last]]
+        for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    ]
+
+
+def _blocks(piece: Any) -> Iterator[Any]:
+    view = memoryview(piece)
+    if view.ndim != 1 or view.itemsize != 1:
+        view = view.cast("B")
+    if len(view) <= _BLOCK:
+        yield view
+        return
+    for start in range(0, len(view), _BLOCK):
+        yield view[start : start + _BLOCK]
+
+
+def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
+    """Write many small blocks in few calls."""
+    pending: list[bytes] = []
+    size = 0
+    for block in blocks:
+        pending.append(block)
+        size += len(block)
+        if size >= _BLOCK:
+            write_all(descriptor, b"".join(pending), position)
+            position += size
+            pending, size = [], 0
+    if pending:
+        write_all(descriptor, b"".join(pending), position)
+
+
+def write_all(descriptor: int, data: Any, position: int) -> None:
+    """Write bytes at a position, however many calls that takes."""
+    count = os.pwrite(descriptor, data, position)
+    if count == len(data):
+        return
+    view = memoryview(data)
+    while count < len(view):
+        count += os.pwrite(descriptor, view[count:], position + count)
+
+
+def _sync(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _too_large(key: str | None) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        "the archive would need Zip64: more than 2 GiB or 65,535 members.",
+        key=key,
+        cure="Use allowZip64=True.",
+    )
