@@ -11,16 +11,16 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 # File, the line's text, what it becomes, and the store that is asked.
 MUTATIONS = [
-    ("_requests.py", "max(0, size - request.suffix), size", "size - request.suffix, size", "memory"),
-    ("_requests.py", "    if start >= size:", "    if start > size:", "memory"),
-    ("_requests.py", "min(request.end, size)", "request.end", "local"),
-    ("_requests.py", "r.end - start) for index", "r.end - start + 1) for index", "memory"),
-    ("_keys.py", 'and "//" not in key', "", "memory"),
-    ("_keys.py", 'prefix if prefix[-1] == "/" else prefix + "/"', "prefix", "memory"),
-    ("_composites.py", "if start < end:", "if False:", "memory"),
+    ("_core/requests.py", "max(0, size - request.suffix), size", "size - request.suffix, size", "memory"),
+    ("_core/requests.py", "    if start >= size:", "    if start > size:", "memory"),
+    ("_core/requests.py", "min(request.end, size)", "request.end", "local"),
+    ("_core/requests.py", "r.end - start) for index", "r.end - start + 1) for index", "memory"),
+    ("_core/keys.py", 'and "//" not in key', "", "memory"),
+    ("_core/keys.py", 'prefix if prefix[-1] == "/" else prefix + "/"', "prefix", "memory"),
+    ("_core/composites.py", "if start < end:", "if False:", "memory"),
     ("abc/store.py", "        self._check_writable()\n        directory", "        directory", "memory"),
-    ("_verbs.py", "if start > size:", "if False:", "local"),
-    ("_tree.py", "            del names[path[cut:]]", "            pass", "memory"),
+    ("_core/verbs.py", "if start > size:", "if False:", "local"),
+    ("_core/key_tree.py", "            del names[path[cut:]]", "            pass", "memory"),
     ("storage/_memory.py", "else array.copy())", "else array)", "memory"),
     ("storage/_memory.py", "return piece.tobytes()", "return piece", "memory"),
     ("storage/_memory.py", "self.fresh.append(key)", "pass", "memory"),
@@ -28,10 +28,10 @@ MUTATIONS = [
     ("storage/_memory.py", "self._clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
-    ("storage/_local.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
-    ("storage/_local.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
-    ("storage/_local.py", "if error.errno in _ABSENT or", "if False or", "local"),
-    ("storage/_local.py", "elif stat.S_ISDIR(os.lstat(path).st_mode):", "else:", "local"),
+    ("storage/_local/store.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
+    ("storage/_local/store.py", "os.link(temporary, path)", "os.replace(temporary, path)", "local"),
+    ("storage/_local/store.py", "if error.errno in _ABSENT or", "if False or", "local"),
+    ("storage/_local/store.py", "elif stat.S_ISDIR(os.lstat(path).st_mode):", "else:", "local"),
 ]
 
 ASK = """

@@ -19,14 +19,14 @@ from zarrstore.errors import StoreError
 # Each command and where it is defined, in the order in which the help shows them. A new command is
 # a function in a module of this package and a line here.
 COMMANDS = {
-    "ls": "_look:ls",
-    "tree": "_look:tree",
-    "du": "_look:du",
-    "info": "_look:info",
-    "cat": "_look:cat",
-    "copy": "_change:copy",
-    "rm": "_change:rm",
-    "repair": "_change:repair",
+    "ls": "look:ls",
+    "tree": "look:tree",
+    "du": "look:du",
+    "info": "look:info",
+    "cat": "look:cat",
+    "copy": "change:copy",
+    "rm": "change:rm",
+    "repair": "change:repair",
 }
 
 
