@@ -19,8 +19,8 @@ ROUNDS, CALLS = 15, 4000
 class PassingOn(WrapperStore):
     """The least that a wrapper can do to a read."""
 
-    async def _read(self, below, key, request, new):
-        return await below.read(key, request, new)
+    async def _read(self, below, key, request, allocate):
+        return await below.read(key, request, allocate)
 
 
 async def timed(call) -> float:
@@ -45,7 +45,7 @@ async def measure(store) -> dict[str, float]:
     best: dict[str, float] = {}
     for _ in range(ROUNDS):
         row = {
-            "verb": timed_sync(lambda: store._read_now("k", None, host_memory)),
+            "verb": timed_sync(lambda: store._read_nowait("k", None, host_memory)),
             "blocking verb": timed_sync(lambda: store._read("k", None, host_memory)),
             "get_sync": timed_sync(lambda: store.get_sync("k")),
             "await get": await timed(lambda: store.get("k")),

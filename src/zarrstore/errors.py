@@ -2,7 +2,7 @@
 
 ::
 
-    StoreError                        anything below; carries store, key and cure
+    StoreError                        anything below; carries store, key and hint
     ├── InvalidKeyError               ValueError         the key or prefix isn't in the grammar
     ├── ByteRequestError              ValueError         the byte request selects nothing lawful
     ├── ReadOnlyError                 ValueError         a write through a read-only store
@@ -69,17 +69,17 @@ class StoreError(Exception):
         Text form of the store that was asked.
     key : str, optional
         Key or prefix that was asked for.
-    cure : str, optional
+    hint : str, optional
         What the reader can do about it.
     """
 
     def __init__(
-        self, message: str, *, store: object = None, key: str | None = None, cure: str | None = None
+        self, message: str, *, store: object = None, key: str | None = None, hint: str | None = None
     ) -> None:
         self.message = message
         self.store = None if store is None else str(store)
         self.key = key
-        self.cure = cure
+        self.hint = hint
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -88,18 +88,18 @@ class StoreError(Exception):
             for name, text in (("key", self.key), ("store", self.store))
             if text is not None
         )
-        cure = f" {self.cure}" if self.cure else ""
-        return f"{self.message}{where}{cure}"
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{self.message}{where}{hint}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.message, self.store, self.key, self.cure)
+        return _rebuild, (type(self), self.message, self.store, self.key, self.hint)
 
 
 def _rebuild(
-    cls: type[StoreError], message: str, store: str | None, key: str | None, cure: str | None
+    cls: type[StoreError], message: str, store: str | None, key: str | None, hint: str | None
 ) -> StoreError:
     """Make the error anew when it is unpickled (keyword-only parameters need this)."""
-    return cls(message, store=store, key=key, cure=cure)
+    return cls(message, store=store, key=key, hint=hint)
 
 
 class InvalidKeyError(StoreError, ValueError):
@@ -171,14 +171,14 @@ class BackendError(StoreError, OSError):
         *,
         store: object = None,
         key: str | None = None,
-        cure: str | None = None,
+        hint: str | None = None,
         errno: int | None = None,
     ) -> None:
-        super().__init__(message, store=store, key=key, cure=cure)
+        super().__init__(message, store=store, key=key, hint=hint)
         self.errno = errno
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_backend, (type(self), self.message, self.store, self.key, self.cure, self.errno)
+        return _rebuild_backend, (type(self), self.message, self.store, self.key, self.hint, self.errno)
 
 
 def _rebuild_backend(
@@ -186,10 +186,10 @@ def _rebuild_backend(
     message: str,
     store: str | None,
     key: str | None,
-    cure: str | None,
+    hint: str | None,
     number: int | None,
 ) -> BackendError:
-    return cls(message, store=store, key=key, cure=cure, errno=number)
+    return cls(message, store=store, key=key, hint=hint, errno=number)
 
 
 class AccessDeniedError(BackendError, PermissionError):
@@ -222,7 +222,7 @@ def from_os_error(error: OSError, *, action: str, store: object, key: str | None
             f"could not {action}: {reason}.",
             store=store,
             key=key,
-            cure="Free some space; what was stored before is untouched.",
+            hint="Free some space; what was stored before is untouched.",
             errno=number,
         )
     if number in _DENIED:
@@ -230,7 +230,7 @@ def from_os_error(error: OSError, *, action: str, store: object, key: str | None
             f"could not {action}: {reason}.",
             store=store,
             key=key,
-            cure="Check the owner and mode of the file and of its folders.",
+            hint="Check the owner and mode of the file and of its folders.",
             errno=number,
         )
     if number == errno.ENAMETOOLONG:
@@ -238,7 +238,7 @@ def from_os_error(error: OSError, *, action: str, store: object, key: str | None
             f"could not {action}: the file system takes no name this long.",
             store=store,
             key=key,
-            cure="Keep each segment of a key within 255 bytes.",
+            hint="Keep each segment of a key within 255 bytes.",
         )
     kind = TransientError if number in _TRANSIENT else BackendError
     return kind(f"could not {action}: {reason}.", store=store, key=key, errno=number)

@@ -45,8 +45,8 @@ class TestWrapper(StoreContract):
 class PassingOn(WrapperStore):
     """A wrapper that overrides the four verbs, as bodies written once for both faces."""
 
-    async def _read(self, below, key, request, new):
-        return await below.read(key, request, new)
+    async def _read(self, below, key, request, allocate):
+        return await below.read(key, request, allocate)
 
     async def _write(self, below, key, pieces, condition):
         return await below.write(key, pieces, condition)

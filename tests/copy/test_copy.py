@@ -48,7 +48,7 @@ VALUES = {
 }
 
 
-class Awaiting(Store):
+class NativeAsyncVerbs(Store):
     """A store of coroutines, such as one behind a network."""
 
     def __init__(self, values=None, name="awaiting", *, read_only=False):
@@ -60,7 +60,7 @@ class Awaiting(Store):
     def _location(self):
         return f"{self.name}://{id(self.values)}"
 
-    async def _read(self, key, request, new):
+    async def _read(self, key, request, allocate):
         await asyncio.sleep(0)
         return cut(self.values.get(key), request) if key in self.values else None
 
@@ -93,7 +93,7 @@ class Noted(WrapperStore):
 KINDS = {
     "memory": lambda folder: MemoryStore(),
     "local": lambda folder: LocalStore(folder),
-    "awaiting": lambda folder: Awaiting(),
+    "awaiting": lambda folder: NativeAsyncVerbs(),
     "wrapper": lambda folder: Noted(LocalStore(folder)),
     "zarr-local": lambda folder: zarr.storage.LocalStore(folder),
     "zarr-memory": lambda folder: zarr.storage.MemoryStore(),
@@ -210,7 +210,7 @@ def test_what_was_skipped_is_verified_too():
     with pytest.raises(CorruptError, match="was there before") as caught:
         copy_store_sync(filled(), target, if_exists="skip", verify=True)
     assert caught.value.key == "b/0.0"
-    assert "replace" in caught.value.cure
+    assert "replace" in caught.value.hint
     report = copy_store_sync(filled(), filled(), if_exists="skip", verify=True)
     assert (report.keys, report.skipped, report.verified) == (0, len(VALUES), len(VALUES))
 
@@ -307,12 +307,12 @@ class Tampered(WrapperStore):
         super().__init__(store)
         self.key, self.act, self.left = key, act, nth
 
-    async def _read(self, below, key, request, new):
+    async def _read(self, below, key, request, allocate):
         if key == self.key:
             self.left -= 1
             if not self.left:
                 self.act()
-        return await below.read(key, request, new)
+        return await below.read(key, request, allocate)
 
 
 BIG = "a/c/1/0"
@@ -338,7 +338,7 @@ def test_a_changed_source_is_an_error_and_no_half_value_stays(change, nth, copy,
         copy(source, target, concurrency=1)
     assert caught.value.key == BIG
     assert str(tmp_path / "source") in caught.value.store
-    assert "Copy again" in caught.value.cure
+    assert "Copy again" in caught.value.hint
     assert not target.exists_sync(BIG)
     assert not target.exists_sync("zarr.json")
     assert not [name for _, _, names in os.walk(tmp_path / "target") for name in names if "zarrstore" in name]
@@ -419,9 +419,9 @@ def test_a_failed_copy_says_how_far_it_came_and_can_go_on(kind, copy, tmp_path):
 
 
 class Slow(WrapperStore):
-    async def _read(self, below, key, request, new):
+    async def _read(self, below, key, request, allocate):
         await below.sleep(0.02)
-        return await below.read(key, request, new)
+        return await below.read(key, request, allocate)
 
 
 @pytest.mark.parametrize("target", ["local", "awaiting"])
@@ -506,14 +506,14 @@ def test_a_slow_medium_is_asked_many_things_at_once(delay, copy):
     lock = threading.Lock()
 
     class Waiting(WrapperStore):
-        async def _read(self, below, key, request, new):
+        async def _read(self, below, key, request, allocate):
             nonlocal most, under_way
             with lock:
                 under_way += 1
                 most = max(most, under_way)
             if delay:
                 await below.sleep(delay)
-            value = await below.read(key, request, new)
+            value = await below.read(key, request, allocate)
             with lock:
                 under_way -= 1
             return value
@@ -546,9 +546,9 @@ def test_stores_that_override_public_methods_are_not_bypassed_and_do_not_deadloc
 @both_faces
 def test_a_wrapper_that_suspends_over_a_blocking_store_is_told_apart(copy):
     class Suspending(WrapperStore):
-        async def _read(self, below, key, request, new):
+        async def _read(self, below, key, request, allocate):
             await asyncio.sleep(0)  # a wrapper's sleep is below.sleep
-            return await below.read(key, request, new)
+            return await below.read(key, request, allocate)
 
     with pytest.raises(RuntimeError, match="a blocking verb suspended"):
         copy(Suspending(filled()), MemoryStore())

@@ -75,7 +75,7 @@ class TestMemory(_Suite, StoreTests[MemoryStore, cpu.Buffer]):
         assert repr(store) == f"MemoryStore({str(store)!r})"
 
 
-class Wrapped(WrapperStore):
+class WrapperVerbs(WrapperStore):
     """Takes what its inner store takes, as the suite constructs by keyword."""
 
     def __init__(self, root, read_only=False):
@@ -88,8 +88,8 @@ class Wrapped(WrapperStore):
         return store
 
 
-class TestWrapper(_Suite, StoreTests[Wrapped, cpu.Buffer]):
-    store_cls = Wrapped
+class TestWrapper(_Suite, StoreTests[WrapperVerbs, cpu.Buffer]):
+    store_cls = WrapperVerbs
 
     @pytest.fixture
     def store_kwargs(self, tmp_path):

@@ -21,7 +21,7 @@ from zarr.testing.store import StoreTests
 from zarrs_machines import SETTINGS, NoClashes, hierarchy
 
 from zarrstore.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore
-from zarrstore.storage._wrappers.adapter import ForeignStore
+from zarrstore.storage._wrappers.adapter import ZarrStoreAdapter
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),
@@ -124,7 +124,7 @@ class TestLoggingLocal(_InFolder, StoreTests[Spoken, cpu.Buffer]):
         assert repr(store) == f"Spoken(LocalStore, {str(store._store)!r})"
 
 
-class Foreign(_Opened, ForeignStore):
+class Foreign(_Opened, ZarrStoreAdapter):
     """zarr-python's local store in our adapter."""
 
     def __init__(self, root, read_only=False):

@@ -36,7 +36,7 @@ every = pytest.mark.parametrize("name", errors.__all__)
 
 
 def make(name, **kwargs):
-    return getattr(errors, name)("it broke.", store="file:///x", key="a/b", cure="Mend it.", **kwargs)
+    return getattr(errors, name)("it broke.", store="file:///x", key="a/b", hint="Mend it.", **kwargs)
 
 
 @every
@@ -83,7 +83,7 @@ def test_pickling(name, again):
     other = again(error)
     assert type(other) is type(error)
     assert str(other) == str(error)
-    assert (other.message, other.store, other.key, other.cure) == (
+    assert (other.message, other.store, other.key, other.hint) == (
         "it broke.",
         "file:///x",
         "a/b",

@@ -16,7 +16,7 @@ import numpy_kvikio
 import pytest
 
 from zarrstore._core.retry import RetryPolicy
-from zarrstore._faces.to_device import landing
+from zarrstore._faces.to_device import to_device
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest, cut
 from zarrstore.buffer import _cupy, _direct, _staging, cpu, gpu
 from zarrstore.errors import BackendError, ByteRequestError, MissingDependencyError, TruncatedError
@@ -65,13 +65,13 @@ class Awaited(Store):
     def _location(self):
         return f"awaited://{id(self):x}"
 
-    async def _read(self, key, request, new):
+    async def _read(self, key, request, allocate):
         await asyncio.sleep(0)
         value = self.values.get(key)
         if value is None:
             return None
         value = cut(value, request)
-        memory = new(len(value))
+        memory = allocate(len(value))
         memory[:] = np.frombuffer(value, np.uint8)
         return memory
 
@@ -90,11 +90,11 @@ class Plain(MemoryStore):
 
     _never_blocks = False
 
-    def _read(self, key, request, new):
-        found = super()._read(key, request, new)
+    def _read(self, key, request, allocate):
+        found = super()._read(key, request, allocate)
         return None if found is None else found.tobytes()
 
-    _read_now = Store._read_now
+    _read_nowait = Store._read_nowait
 
 
 class Changed(MemoryStore):
@@ -108,8 +108,8 @@ class Changed(MemoryStore):
 
 
 class Passing(WrapperStore):
-    async def _read(self, below, key, request, new):
-        return await below.read(key, request, new)
+    async def _read(self, below, key, request, allocate):
+        return await below.read(key, request, allocate)
 
 
 def closed_zip(path, **options):
@@ -246,9 +246,9 @@ def test_wrong_requests_are_told_as_ever(store):
 
 
 def test_host_memory_is_read_as_ever():
-    verbs = MemoryStore()._plain_loop
-    assert landing(verbs, None) is verbs
-    assert landing(verbs, cpu.buffer_prototype) is verbs
+    verbs = MemoryStore()._own_async_verbs
+    assert to_device(verbs, None) is verbs
+    assert to_device(verbs, cpu.buffer_prototype) is verbs
 
 
 # -- the ring -------------------------------------------------------------------------------------

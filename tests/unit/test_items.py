@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from zarrstore._core.listing import Items
+from zarrstore._core.listing import Flattened
 
 
 def collected(pages):
@@ -13,7 +13,7 @@ def collected(pages):
             yield page
 
     async def run():
-        return [item async for item in Items(source)]
+        return [item async for item in Flattened(source)]
 
     return asyncio.run(run())
 
@@ -31,7 +31,7 @@ def test_nothing_starts_before_the_first_step_and_the_end_stays_the_end():
         yield [1]
 
     async def run():
-        items = Items(source)
+        items = Flattened(source)
         assert not started
         assert await anext(items) == 1
         for _ in range(2):
@@ -54,7 +54,7 @@ def test_closing_ends_it_and_what_it_reads(steps):
             seen.append("closed")
 
     async def run():
-        items = Items(source)
+        items = Flattened(source)
         for _ in range(steps):
             await anext(items)
         await items.aclose()
@@ -71,7 +71,7 @@ def test_an_error_of_a_page_is_raised():
         raise OSError("no more")
 
     async def run():
-        items = Items(source)
+        items = Flattened(source)
         assert await anext(items) == 1
         with pytest.raises(OSError, match="no more"):
             await anext(items)

@@ -60,7 +60,7 @@ def test_errors_name_store_key_and_cure():
         check_key("../x", "file:///data")
     assert caught.value.key == "../x"
     assert caught.value.store == "file:///data"
-    assert "segments joined by '/'" in caught.value.cure
+    assert "segments joined by '/'" in caught.value.hint
 
 
 def test_an_error_about_a_surrogate_can_be_printed():

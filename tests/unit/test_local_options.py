@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from zarrstore._core.verbs import IN_PLACE
+from zarrstore._core.verbs import MAX_INLINE_SIZE
 from zarrstore._os import files as _files
 from zarrstore._os import fsync as _sync
 from zarrstore.errors import BackendError, RefusedError
@@ -30,7 +30,9 @@ def store(tmp_path):
 # -- reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 4096, IN_PLACE, IN_PLACE + 1, 8 << 20, (8 << 20) + 4097, len(LARGE)])
+@pytest.mark.parametrize(
+    "size", [1, 4096, MAX_INLINE_SIZE, MAX_INLINE_SIZE + 1, 8 << 20, (8 << 20) + 4097, len(LARGE)]
+)
 def test_values_of_any_size_by_every_face(store, size):
     value = LARGE[:size]
     store.set_sync("k", value)

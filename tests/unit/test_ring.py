@@ -12,7 +12,7 @@ import threading
 import numpy as np
 import pytest
 
-from zarrstore._core.verbs import WAIT
+from zarrstore._core.verbs import WOULD_BLOCK
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import BackendError, ByteRequestError
 from zarrstore.storage import LocalStore, _ring
@@ -199,7 +199,7 @@ def test_a_short_answer_alone_is_no_value(store, monkeypatch):
         answers = _ring.read_each(folder, [(key, None) for key in values])
     finally:
         os.close(folder)
-    assert [at for at, answer in enumerate(answers) if answer is WAIT] == [5]
+    assert [at for at, answer in enumerate(answers) if answer is WOULD_BLOCK] == [5]
     assert read_both(store, [(key, None) for key in values]) == list(values.values())
 
 

@@ -48,11 +48,11 @@ class _Forgetful(MemoryStore):
 
 
 class _Shortening(MemoryStore):
-    def _read(self, key, request, new):
-        value = super()._read(key, request, new)
+    def _read(self, key, request, allocate):
+        value = super()._read(key, request, allocate)
         return value[:-1] if value is not None and len(value) > 20 else value
 
-    _read_now = _read
+    _read_nowait = _read
 
 
 @pytest.mark.parametrize("make", [_Forgetful, _Shortening])

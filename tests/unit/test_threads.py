@@ -14,12 +14,12 @@ from zarrstore._async import threads as _threads
 
 def test_results_and_errors_come_back():
     async def main():
-        assert await _threads.hop(lambda a, b: a + b, 1, 2) == 3
+        assert await _threads.to_thread(lambda a, b: a + b, 1, 2) == 3
         with pytest.raises(ZeroDivisionError):
-            await _threads.hop(lambda: 1 / 0)
+            await _threads.to_thread(lambda: 1 / 0)
         with pytest.raises(RuntimeError, match="StopIteration"):
-            await _threads.hop(next, iter(()))
-        return await asyncio.gather(*(_threads.hop(lambda i=i: i * i) for i in range(500)))
+            await _threads.to_thread(next, iter(()))
+        return await asyncio.gather(*(_threads.to_thread(lambda i=i: i * i) for i in range(500)))
 
     assert asyncio.run(main()) == [i * i for i in range(500)]
 
@@ -27,9 +27,9 @@ def test_results_and_errors_come_back():
 def test_a_call_that_has_not_begun_is_withdrawn():
     async def main():
         gate, ran = threading.Event(), []
-        blockers = [asyncio.ensure_future(_threads.hop(gate.wait)) for _ in range(_threads.POOL_SIZE)]
+        blockers = [asyncio.ensure_future(_threads.to_thread(gate.wait)) for _ in range(_threads.POOL_SIZE)]
         await asyncio.sleep(0.3)  # the pool grows to its size
-        task = asyncio.ensure_future(_threads.hop(ran.append, 1))
+        task = asyncio.ensure_future(_threads.to_thread(ran.append, 1))
         await asyncio.sleep(0.01)
         task.cancel()
         start = time.perf_counter()
@@ -53,7 +53,7 @@ def test_a_call_that_has_begun_is_waited_for(cancels):
             time.sleep(0.1)
             ended.append(1)
 
-        task = asyncio.ensure_future(_threads.hop(work))
+        task = asyncio.ensure_future(_threads.to_thread(work))
         await asyncio.sleep(0.03)
         for _ in range(cancels):
             task.cancel()
@@ -67,7 +67,7 @@ def test_a_call_that_has_begun_is_waited_for(cancels):
 
 def test_a_call_without_effect_is_left_behind():
     async def main():
-        task = asyncio.ensure_future(_threads.hop(time.sleep, 0.3, abandon=True))
+        task = asyncio.ensure_future(_threads.to_thread(time.sleep, 0.3, abandon_on_cancel=True))
         await asyncio.sleep(0.02)
         task.cancel()
         start = time.perf_counter()
@@ -81,7 +81,7 @@ def test_a_call_without_effect_is_left_behind():
 def test_slow_calls_get_more_threads_and_run_side_by_side():
     async def main():
         start = time.perf_counter()
-        await asyncio.gather(*(_threads.hop(time.sleep, 0.05) for _ in range(_threads.POOL_SIZE * 2)))
+        await asyncio.gather(*(_threads.to_thread(time.sleep, 0.05) for _ in range(_threads.POOL_SIZE * 2)))
         return time.perf_counter() - start
 
     assert asyncio.run(main()) < 0.05 * _threads.POOL_SIZE
@@ -153,7 +153,7 @@ def test_where_no_thread_can_be_started_the_call_is_made_in_place(monkeypatch):
     monkeypatch.setattr(_threads, "_pool", _threads._Pool(4))
     monkeypatch.setattr(_threads.threading, "Thread", NoThread)
     me = threading.get_ident()
-    assert asyncio.run(_threads.hop(threading.get_ident)) == me
+    assert asyncio.run(_threads.to_thread(threading.get_ident)) == me
 
 
 _FORK = """
@@ -161,7 +161,7 @@ import asyncio, os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from zarrstore._async import threads as _threads
 async def use():
-    assert await _threads.hop(lambda: 1) == 1
+    assert await _threads.to_thread(lambda: 1) == 1
     assert await _threads.await_on_io(asyncio.sleep(0, 2)) == 2
 asyncio.run(use())
 child = os.fork()
@@ -186,7 +186,7 @@ def write():
     time.sleep(0.2)
     open({str(tmp_path / "done")!r}, "w").close()
 async def main():
-    asyncio.ensure_future(_threads.hop(write))
+    asyncio.ensure_future(_threads.to_thread(write))
     await asyncio.sleep(0.05)
 asyncio.run(main())
 """
@@ -199,7 +199,7 @@ def test_context_is_the_callers_on_the_loop():
 
     async def main():
         variable.set(5)
-        await _threads.hop(lambda: None)
+        await _threads.to_thread(lambda: None)
         assert variable.get() == 5
 
     asyncio.run(main())
@@ -210,12 +210,12 @@ def test_the_rest_of_a_call_comes_behind_those_that_wait():
 
     def first():
         begun.wait(5)
-        return _threads.Later(lambda: done.append("rest") or "answer")
+        return _threads.Continuation(lambda: done.append("rest") or "answer")
 
     async def main():
-        one = asyncio.ensure_future(_threads.hop(first))
+        one = asyncio.ensure_future(_threads.to_thread(first))
         await asyncio.sleep(0)
-        others = [asyncio.ensure_future(_threads.hop(done.append, number)) for number in range(3)]
+        others = [asyncio.ensure_future(_threads.to_thread(done.append, number)) for number in range(3)]
         await asyncio.sleep(0)
         begun.set()
         answers = await asyncio.gather(one, *others)
@@ -225,7 +225,7 @@ def test_the_rest_of_a_call_comes_behind_those_that_wait():
             raise ValueError("at the end")
 
         with pytest.raises(ValueError, match="at the end"):
-            await _threads.hop(lambda: _threads.Later(fail))
+            await _threads.to_thread(lambda: _threads.Continuation(fail))
 
     asyncio.run(main())
     assert sorted(map(str, done)) == ["0", "1", "2", "rest"]
@@ -240,7 +240,7 @@ def test_cancellation_waits_for_the_rest_of_a_call():
         done.append("rest")
 
     async def main():
-        task = asyncio.ensure_future(_threads.hop(lambda: _threads.Later(rest)))
+        task = asyncio.ensure_future(_threads.to_thread(lambda: _threads.Continuation(rest)))
         await asyncio.sleep(0.05)
         task.cancel()
         threading.Timer(0.05, go.set).start()
@@ -260,10 +260,10 @@ def test_calls_made_together_share_one_call():
         return [ValueError("three") if number == 3 else 2 * number for (number,) in items]
 
     async def main():
-        tasks = [asyncio.ensure_future(_threads.hop_together(double, number)) for number in range(5)]
+        tasks = [asyncio.ensure_future(_threads.to_thread_batched(double, number)) for number in range(5)]
         await asyncio.sleep(0.05)
-        tasks.append(asyncio.ensure_future(_threads.hop_together(double, 5)))
-        tasks.append(asyncio.ensure_future(_threads.hop_together(double, 6)))
+        tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 5)))
+        tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 6)))
         await asyncio.sleep(0)
         tasks[-1].cancel()  # it waits for the others' end, and hasn't begun
         await asyncio.sleep(0)
@@ -278,10 +278,10 @@ def test_calls_made_together_share_one_call():
             raise KeyError("all")
 
         answers = await asyncio.gather(
-            *(_threads.hop_together(fail, number) for number in range(3)), return_exceptions=True
+            *(_threads.to_thread_batched(fail, number) for number in range(3)), return_exceptions=True
         )
         assert [type(answer) for answer in answers] == [KeyError] * 3
-        assert await _threads.hop_together(double, 7) == 14
+        assert await _threads.to_thread_batched(double, 7) == 14
 
     asyncio.run(main())
     assert sorted(number for numbers in lists for number in numbers) == [0, 1, 2, 3, 4, 5, 7]
@@ -298,7 +298,7 @@ def test_cancellation_waits_for_a_call_made_together():
         return [None] * len(items)
 
     async def main():
-        task = asyncio.ensure_future(_threads.hop_together(slow, 1))
+        task = asyncio.ensure_future(_threads.to_thread_batched(slow, 1))
         await asyncio.sleep(0)
         begun.wait(5)
         task.cancel()

@@ -22,7 +22,7 @@ class Blocking(Store):
     def _location(self):
         return f"dict://{id(self.values)}"
 
-    def _read(self, key, request, new):
+    def _read(self, key, request, allocate):
         return cut(self.values[key], request) if key in self.values else None
 
     def _write(self, key, pieces, condition):
@@ -46,12 +46,12 @@ class Blocking(Store):
         )
 
 
-class Awaiting(Blocking):
+class NativeAsyncVerbs(Blocking):
     """The same, with awaited verbs."""
 
-    async def _read(self, key, request, new):
+    async def _read(self, key, request, allocate):
         await asyncio.sleep(0)
-        return super()._read(key, request, new)
+        return super()._read(key, request, allocate)
 
     async def _write(self, key, pieces, condition):
         value = await gather_pieces(pieces)
@@ -71,7 +71,7 @@ class Awaiting(Blocking):
 _PICKLED = ("identity",)  # its dict lives at another place after pickling, as its author chose
 
 
-@pytest.mark.parametrize("kind", [Blocking, Awaiting])
+@pytest.mark.parametrize("kind", [Blocking, NativeAsyncVerbs])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_strangers_store_keeps_the_contract(kind, wrapped):
     from zarrstore.testing import QUESTIONS
@@ -86,7 +86,7 @@ def test_mixed_verbs_are_refused_where_the_class_is_made():
     with pytest.raises(TypeError, match="mixes blocking and awaiting"):
 
         class Mixed(Blocking):
-            async def _read(self, key, request, new):
+            async def _read(self, key, request, allocate):
                 return None
 
 
@@ -97,10 +97,10 @@ class Recorder(WrapperStore):
         super().__init__(store)
         self.seen = []
 
-    async def _read(self, below, key, request, new):
+    async def _read(self, below, key, request, allocate):
         self.seen.append(("read", key))
         await below.sleep(0)
-        return await below.read(key, request, new)
+        return await below.read(key, request, allocate)
 
     async def _write(self, below, key, pieces, condition):
         self.seen.append(("write", key))
@@ -111,7 +111,7 @@ class Recorder(WrapperStore):
         return await below.remove(key, condition)
 
 
-@pytest.mark.parametrize("inner", [MemoryStore, Awaiting])
+@pytest.mark.parametrize("inner", [MemoryStore, NativeAsyncVerbs])
 def test_nothing_bypasses_a_wrapper(inner):
     recorder = Recorder(inner())
     store = WrapperStore(recorder)
@@ -216,9 +216,9 @@ def test_overridden_public_methods_are_not_bypassed(wrap):
 
 def test_a_blocking_verb_that_suspends_says_so():
     class Odd(WrapperStore):
-        async def _read(self, below, key, request, new):
+        async def _read(self, below, key, request, allocate):
             await asyncio.sleep(0.01)
-            return await below.read(key, request, new)
+            return await below.read(key, request, allocate)
 
     with pytest.raises(RuntimeError, match=r"suspended|no running event loop"):
         Odd(MemoryStore()).get_sync("k")
@@ -226,9 +226,9 @@ def test_a_blocking_verb_that_suspends_says_so():
 
 def test_sleep_below_serves_both_faces():
     class Slow(WrapperStore):
-        async def _read(self, below, key, request, new):
+        async def _read(self, below, key, request, allocate):
             await below.sleep(0.02)
-            return await below.read(key, request, new)
+            return await below.read(key, request, allocate)
 
     store = Slow(MemoryStore({"k": b"1"}))
     for call in (lambda: store.get_sync("k"), lambda: asyncio.run(store.get("k"))):
@@ -251,7 +251,7 @@ def test_values_in_pieces_never_meet_in_one_place():
             yield bytes(size)
 
     store = Counting()
-    asyncio.run(store._verbs_for_wrapper(inline=False).write("k", pieces(), None))
+    asyncio.run(store._verbs_for_wrapper(sync=False).write("k", pieces(), None))
     assert seen == [3, 5, 7]
 
 
@@ -260,7 +260,7 @@ def test_capabilities_are_declared():
     assert Blocking().capabilities == Capabilities()
 
 
-@pytest.mark.parametrize("make", [MemoryStore, Awaiting, lambda: WrapperStore(MemoryStore())])
+@pytest.mark.parametrize("make", [MemoryStore, NativeAsyncVerbs, lambda: WrapperStore(MemoryStore())])
 def test_a_store_is_freed_when_it_is_dropped_not_when_the_collector_runs(make):
     """A store in a reference cycle would keep its memory until the collector happens to run."""
     import gc
@@ -298,7 +298,7 @@ class Listing(Store):
 
     _location = "listing://"
 
-    def _read(self, key, request, new):
+    def _read(self, key, request, allocate):
         return b"1"
 
     def _write(self, key, pieces, condition):
@@ -307,7 +307,7 @@ class Listing(Store):
     def _remove(self, key, condition):
         raise NotImplementedError
 
-    def _lists_now(self):
+    def _can_list_nowait(self):
         return self.now
 
     def _scan(self, prefix, deep, sizes):

@@ -94,7 +94,7 @@ def test_read_only_twin_inside_a_wrapper_stays_read_only(store):
     with pytest.raises(ReadOnlyError):
         outer.set_sync("k", b"x")
     with pytest.raises(ReadOnlyError):
-        asyncio.run(outer._plain_loop.write("k", (b"x",), None))
+        asyncio.run(outer._own_async_verbs.write("k", (b"x",), None))
 
 
 def test_views_of_a_logging_store_are_counted(store):

@@ -27,14 +27,14 @@ class Counting(WrapperStore):
         super().__init__(store)
         self.log = []
 
-    async def _read(self, below, key, request, new):
+    async def _read(self, below, key, request, allocate):
         self.log.append(request)
-        return await below.read(key, request, new)
+        return await below.read(key, request, allocate)
 
-    async def _read_many(self, below, requests, new):
+    async def _read_many(self, below, requests, allocate):
         requests = list(requests)
         self.log.append(requests)
-        return await below.read_many(requests, new)
+        return await below.read_many(requests, allocate)
 
 
 def test_an_open_file(tmp_path):

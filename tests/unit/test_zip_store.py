@@ -382,7 +382,7 @@ def test_a_listing_that_was_begun_needs_no_thread(path, monkeypatch):
             await store.set(f"g/{number}", b"v" * number)
         await store.set("g/1/below", b"1")  # a name of both a key and a directory
         assert not await store.is_empty("g")
-        monkeypatch.setattr("zarrstore._async.threads.hop", None)
+        monkeypatch.setattr("zarrstore._async.threads.to_thread", None)
         names = [name async for name in store.list_dir("g")]
         assert sorted(names) == sorted(map(str, range(30)))
         assert len([key async for key in store.list_prefix("g")]) == 31

@@ -1,7 +1,7 @@
 """What binds verbs to a world: the calling thread, an event loop, a wrapper, a read-only view.
 
-`Inline` calls blocking verbs where we are, `Hopping` and `Staying` serve an event loop with them,
-`Awaiting` passes coroutines on; `Wrapped` puts a wrapper's verbs over those below.
+`Inline` calls blocking verbs where we are, `ThreadedVerbs` and `NonBlockingVerbs` serve an event loop with them,
+`NativeAsyncVerbs` passes coroutines on; `WrapperVerbs` puts a wrapper's verbs over those below.
 """
 
 from __future__ import annotations
@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from zarrstore._async import threads as _threads
 from zarrstore._async.concurrency import gather
-from zarrstore._core.verbs import ANY, MADE_OF, NAMES, OPTIONAL, WAIT, Entry, Verbs, drive, host_memory
+from zarrstore._core.verbs import (
+    ANY,
+    DEFAULT_USES,
+    NAMES,
+    OPTIONAL,
+    WOULD_BLOCK,
+    Entry,
+    Verbs,
+    drive,
+    host_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.verbs import Condition, New, T
+    from zarrstore._core.verbs import Allocate, Condition, T
 
 # Optional verbs that answer with pages.
 _LISTINGS = ("_names", "_keys")
@@ -32,10 +42,10 @@ class _Bound(Verbs):
     Whoever uses them holds the store meanwhile.
     """
 
-    __slots__ = ("of",)
+    __slots__ = ("store",)
 
     def __init__(self, store: Any) -> None:
-        self.of: Callable[[], Any] = weakref.ref(store)
+        self.store: Callable[[], Any] = weakref.ref(store)
 
     # As on an event loop; `Inline` has its own.
 
@@ -45,10 +55,10 @@ class _Bound(Verbs):
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Hop."""
-        return await _threads.hop(function, *args, abandon=True)
+        return await _threads.to_thread(function, *args, abandon_on_cancel=True)
 
 
-class Inline(_Bound):
+class SyncVerbs(_Bound):
     """Blocking verbs, called where we are."""
 
     __slots__ = ()
@@ -61,34 +71,34 @@ class Inline(_Bound):
         """Block."""
         return function(*args)
 
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Call the store's verb."""
-        return self.of()._read(key, request, new)
+        return self.store()._read(key, request, allocate)
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Call the store's verb; async pieces are driven one by one."""
         if hasattr(pieces, "__aiter__"):
             pieces = _driven(pieces)
-        return self.of()._write(key, pieces, condition)
+        return self.store()._write(key, pieces, condition)
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Call the store's verb."""
-        return self.of()._remove(key, condition)
+        return self.store()._remove(key, condition)
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""
-        for page in self.of()._scan(prefix, deep, sizes):
+        for page in self.store()._scan(prefix, deep, sizes):
             yield page
 
     @staticmethod
     def optional(attribute: str) -> Callable[..., Any]:
         """Make the method for an optional verb that the store has."""
 
-        async def verb(self: Inline, *args: Any) -> Any:
-            return getattr(self.of(), attribute)(*args)
+        async def verb(self: SyncVerbs, *args: Any) -> Any:
+            return getattr(self.store(), attribute)(*args)
 
-        async def listing(self: Inline, prefix: str) -> AsyncIterator[list[str]]:
-            for page in getattr(self.of(), attribute)(prefix):
+        async def listing(self: SyncVerbs, prefix: str) -> AsyncIterator[list[str]]:
+            for page in getattr(self.store(), attribute)(prefix):
                 yield page
 
         return listing if attribute in _LISTINGS else verb
@@ -104,7 +114,7 @@ def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
             return
 
 
-class Hopping(_Bound):
+class ThreadedVerbs(_Bound):
     """Blocking verbs for an event loop: what can't block is called in place, the rest hops to the pool.
 
     A run of calls in place yields to the loop once in 32 small ones, so that other tasks go on.
@@ -112,35 +122,37 @@ class Hopping(_Bound):
 
     __slots__ = ()
 
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Answer in place if that needs no waiting, else hop."""
-        store = self.of()
-        value = store._read_now(key, request, new)
-        if value is WAIT:
-            return await self.read_late(key, request, new)
+        store = self.store()
+        value = store._read_nowait(key, request, allocate)
+        if value is WOULD_BLOCK:
+            return await self.read_in_thread(key, request, allocate)
         # A turn is a small read; large ones count for as many as they take the time of.
         store._turns -= 1 if value is None else 1 + (len(value) >> 13)
         if store._turns < 0:
             await store._give_turn()
         return value
 
-    def read_late(self, key: str, request: ByteRequest | None, new: New) -> Awaitable[Any]:
+    def read_in_thread(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Any]:
         """Hop."""
-        return _threads.hop(self.of()._read, key, request, new, abandon=True)
+        return _threads.to_thread(self.store()._read, key, request, allocate, abandon_on_cancel=True)
 
-    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+    async def read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
+    ) -> list[Any]:
         """Answer in place what needs no waiting, and share hops for the rest."""
-        store = self.of()
+        store = self.store()
         requests = list(requests)
-        if store._reads_together(len(requests), new):
-            return await _threads.hop(store._read_many, requests, new, abandon=True)
+        if store._reads_together(len(requests), allocate):
+            return await _threads.to_thread(store._read_many, requests, allocate, abandon_on_cancel=True)
         answers: list[Any] = []
         cold: list[int] = []
         turns = store._turns
-        with closing(store._read_many_now(requests, new)) as values:
+        with closing(store._read_many_nowait(requests, allocate)) as values:
             for index, value in enumerate(values):
                 answers.append(value)
-                if value is WAIT:
+                if value is WOULD_BLOCK:
                     cold.append(index)
                     continue
                 turns -= 1 if value is None else 1 + (len(value) >> 13)
@@ -153,7 +165,9 @@ class Hopping(_Bound):
             share = -(-len(cold) // _threads.POOL_SIZE)
             shares = [cold[i : i + share] for i in range(0, len(cold), share)]
             hops = [
-                _threads.hop(_read_each, store, [requests[i] for i in part], new, abandon=True)
+                _threads.to_thread(
+                    _read_each, store, [requests[i] for i in part], allocate, abandon_on_cancel=True
+                )
                 for part in shares
             ]
             for part, values in zip(shares, await asyncio.gather(*hops), strict=True):
@@ -163,26 +177,26 @@ class Hopping(_Bound):
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Write in place if that needs no waiting, else hop; async pieces are fetched one by one."""
-        store = self.of()
+        store = self.store()
         if hasattr(pieces, "__aiter__"):
             pieces = _fetched(pieces, asyncio.get_running_loop())
         else:
-            answer = store._write_now(key, pieces, condition)
-            if answer is not WAIT:
+            answer = store._write_nowait(key, pieces, condition)
+            if answer is not WOULD_BLOCK:
                 store._turns -= 2 + (sum(map(len, pieces)) >> 13)
                 if store._turns < 0:
                     await store._give_turn()
                 return answer
             if hasattr(store, "_write_many"):
-                return await _threads.hop_together(store._write_many, key, pieces, condition)
-        return await _threads.hop(store._write_staged, key, pieces, condition)
+                return await _threads.to_thread_batched(store._write_many, key, pieces, condition)
+        return await _threads.to_thread(store._write_staged, key, pieces, condition)
 
     async def stat(self, key: str) -> Entry | None:
         """Answer in place if that needs no waiting, else hop."""
-        store = self.of()
-        found: Any = store._stat_now(key)
-        if found is WAIT:
-            entry: Entry | None = await _threads.hop(_stat_of, store, key, abandon=True)
+        store = self.store()
+        found: Any = store._stat_nowait(key)
+        if found is WOULD_BLOCK:
+            entry: Entry | None = await _threads.to_thread(_stat_of, store, key, abandon_on_cancel=True)
             return entry
         store._turns -= 1
         if store._turns < 0:
@@ -191,15 +205,15 @@ class Hopping(_Bound):
 
     async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Hop."""
-        return await _threads.hop(self.of()._remove, key, condition)
+        return await _threads.to_thread(self.store()._remove, key, condition)
 
     async def remove_many(self, keys: Iterable[str]) -> None:
         """Hop once."""
-        await _threads.hop(_remove_each, self.of(), keys)
+        await _threads.to_thread(_remove_each, self.store(), keys)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """List in place if that needs no waiting, else hop once a page."""
-        store = self.of()
+        store = self.store()
         return _paged(store, store._scan, prefix, deep, sizes)
 
     @staticmethod
@@ -207,23 +221,26 @@ class Hopping(_Bound):
         """Make the method for an optional verb that the store has."""
         idle = attribute == "_read_versioned"
 
-        async def verb(self: Hopping, *args: Any) -> Any:
-            return await _threads.hop(getattr(self.of(), attribute), *args, abandon=idle)
+        async def verb(self: ThreadedVerbs, *args: Any) -> Any:
+            return await _threads.to_thread(getattr(self.store(), attribute), *args, abandon_on_cancel=idle)
 
-        def listing(self: Hopping, prefix: str) -> AsyncIterator[list[str]]:
-            store = self.of()
+        def listing(self: ThreadedVerbs, prefix: str) -> AsyncIterator[list[str]]:
+            store = self.store()
             return _paged(store, getattr(store, attribute), prefix)
 
         if attribute in _LISTINGS:
             return listing
-        own: dict[str, Callable[..., Any]] = {"_read_many": Hopping.read_many, "_stat": Hopping.stat}
+        own: dict[str, Callable[..., Any]] = {
+            "_read_many": ThreadedVerbs.read_many,
+            "_stat": ThreadedVerbs.stat,
+        }
         return own.get(attribute, verb)
 
 
-def _read_each(store: Any, requests: list[tuple[str, Any]], new: New) -> list[Any]:
+def _read_each(store: Any, requests: list[tuple[str, Any]], allocate: Allocate) -> list[Any]:
     if hasattr(store, "_read_many"):
-        return list(store._read_many(requests, new))
-    return [store._read(key, request, new) for key, request in requests]
+        return list(store._read_many(requests, allocate))
+    return [store._read(key, request, allocate) for key, request in requests]
 
 
 def _stat_of(store: Any, key: str) -> Entry | None:
@@ -244,7 +261,7 @@ def _remove_each(store: Any, keys: Iterable[str]) -> None:
 
 async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> AsyncIterator[Any]:
     """Pages of a listing for an event loop: in place if that needs no waiting, else by a hop each."""
-    if store._lists_now():
+    if store._can_list_nowait():
         for page in verb(*args):
             yield page
             # As many lines as a small read takes the time of are a turn.
@@ -252,9 +269,9 @@ async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> 
             if store._turns < 0:
                 await store._give_turn()
         return
-    iterator = await _threads.hop(_begin, verb, *args)
+    iterator = await _threads.to_thread(_begin, verb, *args)
     try:
-        while (page := await _threads.hop(next, iterator, None)) is not None:
+        while (page := await _threads.to_thread(next, iterator, None)) is not None:
             yield page
     finally:
         close = getattr(iterator, "close", None)
@@ -280,7 +297,7 @@ async def _next(iterator: AsyncIterator[T]) -> T:
     return await iterator.__anext__()
 
 
-class Staying(Inline):
+class NonBlockingVerbs(SyncVerbs):
     """Verbs of a store in memory for an event loop: nothing to wait for, but turns to give.
 
     What lists hops all the same where much is to be done before.
@@ -291,17 +308,17 @@ class Staying(Inline):
     sleep = _Bound.sleep
     call = _Bound.call
 
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Call the store's verb."""
-        store = self.of()
+        store = self.store()
         store._turns -= 1
         if store._turns < 0:
             await store._give_turn()
-        return store._read(key, request, new)
+        return store._read(key, request, allocate)
 
     async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Call the store's verb."""
-        store = self.of()
+        store = self.store()
         if hasattr(pieces, "__aiter__"):
             pieces = [piece async for piece in pieces]
         store._turns -= 1
@@ -309,62 +326,64 @@ class Staying(Inline):
             await store._give_turn()
         return store._write(key, pieces, condition)
 
-    scan = Hopping.scan
+    scan = ThreadedVerbs.scan
 
     @staticmethod
     def optional(attribute: str) -> Callable[..., Any]:
         """Make the method for an optional verb that the store has."""
         if attribute in _LISTINGS:
-            return Hopping.optional(attribute)
+            return ThreadedVerbs.optional(attribute)
         if attribute not in ("_is_empty", "_remove_below"):
-            return Inline.optional(attribute)
+            return SyncVerbs.optional(attribute)
 
-        async def verb(self: Staying, *args: Any) -> Any:
-            store = self.of()
-            if store._lists_now():
+        async def verb(self: NonBlockingVerbs, *args: Any) -> Any:
+            store = self.store()
+            if store._can_list_nowait():
                 return getattr(store, attribute)(*args)
-            return await _threads.hop(getattr(store, attribute), *args)
+            return await _threads.to_thread(getattr(store, attribute), *args)
 
         return verb
 
 
-class Awaiting(_Bound):
+class NativeAsyncVerbs(_Bound):
     """Verbs that are coroutines already."""
 
     __slots__ = ()
 
     # Not coroutines themselves, which would cost each request some time more.
 
-    def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Return the store's verb to be awaited."""
-        return self.of()._read(key, request, new)
+        return self.store()._read(key, request, allocate)
 
-    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+    async def read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
+    ) -> list[Any]:
         """Await all reads at once."""
-        return await gather([self.read(key, request, new) for key, request in requests])
+        return await gather([self.read(key, request, allocate) for key, request in requests])
 
     def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
         """Return the store's verb to be awaited."""
-        return self.of()._write(key, pieces, condition)
+        return self.store()._write(key, pieces, condition)
 
     def remove(self, key: str, condition: Condition | str = ANY) -> Any:
         """Return the store's verb to be awaited."""
-        return self.of()._remove(key, condition)
+        return self.store()._remove(key, condition)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""
-        pages: AsyncIterator[list[Entry]] = self.of()._scan(prefix, deep, sizes)
+        pages: AsyncIterator[list[Entry]] = self.store()._scan(prefix, deep, sizes)
         return pages
 
     @staticmethod
     def optional(attribute: str) -> Callable[..., Any]:
         """Make the method for an optional verb that the store has."""
 
-        async def verb(self: Awaiting, *args: Any) -> Any:
-            return await getattr(self.of(), attribute)(*args)
+        async def verb(self: NativeAsyncVerbs, *args: Any) -> Any:
+            return await getattr(self.store(), attribute)(*args)
 
-        def listing(self: Awaiting, prefix: str) -> Any:
-            return getattr(self.of(), attribute)(prefix)
+        def listing(self: NativeAsyncVerbs, prefix: str) -> Any:
+            return getattr(self.store(), attribute)(prefix)
 
         return listing if attribute in _LISTINGS else verb
 
@@ -377,13 +396,13 @@ def bind_class(binding: Any, store_class: type) -> Any:
     return type(f"{store_class.__name__}{binding.__name__}", (binding,), {"__slots__": (), **methods})
 
 
-class Wrapped(Verbs):
+class WrapperVerbs(Verbs):
     """A wrapper's verbs: an overridden one gets the verbs below first, the rest pass through."""
 
-    __slots__ = ("below", "of")
+    __slots__ = ("below", "store")
 
     def __init__(self, store: Any, below: Verbs) -> None:
-        self.of: Callable[[], Any] = weakref.ref(store)
+        self.store: Callable[[], Any] = weakref.ref(store)
         self.below = below
 
     async def sleep(self, seconds: float) -> None:
@@ -395,9 +414,9 @@ class Wrapped(Verbs):
         return await self.below.call(function, *args)
 
     # The four that must be there; `wrap_class` gives every wrapper class its own.
-    def read(self, key: str, request: Any, new: New) -> Any:
+    def read(self, key: str, request: Any, allocate: Allocate) -> Any:
         """Pass through."""
-        return self.below.read(key, request, new)
+        return self.below.read(key, request, allocate)
 
     def write(self, key: str, pieces: Any, condition: Any) -> Any:
         """Pass through."""
@@ -419,37 +438,37 @@ def wrap_class(wrapper_class: type) -> Any:
     if "read" in changed:
         methods["read"] = _overridden_read
     for name in OPTIONAL:
-        if name not in changed and changed.isdisjoint(MADE_OF.get(name, ())):
+        if name not in changed and changed.isdisjoint(DEFAULT_USES.get(name, ())):
             methods[name] = _passed(name)
-    return type(f"{wrapper_class.__name__}Wrapped", (Wrapped,), {"__slots__": (), **methods})
+    return type(f"{wrapper_class.__name__}Wrapped", (WrapperVerbs,), {"__slots__": (), **methods})
 
 
 def _overridden(attribute: str) -> Callable[..., Any]:
-    def verb(self: Wrapped, *args: Any) -> Any:
-        return getattr(self.of(), attribute)(self.below, *args)
+    def verb(self: WrapperVerbs, *args: Any) -> Any:
+        return getattr(self.store(), attribute)(self.below, *args)
 
     return verb
 
 
-def _overridden_read(self: Wrapped, key: str, request: Any, new: New) -> Any:
+def _overridden_read(self: WrapperVerbs, key: str, request: Any, allocate: Allocate) -> Any:
     # What `_overridden` would make, spelled out: this one is called millions of times.
-    return self.of()._read(self.below, key, request, new)
+    return self.store()._read(self.below, key, request, allocate)
 
 
 def _passed(name: str) -> Callable[..., Any]:
-    def verb(self: Wrapped, *args: Any) -> Any:
+    def verb(self: WrapperVerbs, *args: Any) -> Any:
         return getattr(self.below, name)(*args)
 
     return verb
 
 
-class Gated(Wrapped):
+class ReadOnlyVerbs(WrapperVerbs):
     """The verbs of a read-only store, as wrappers see them: those that change anything are refused."""
 
     __slots__ = ()
 
     async def _refuse(self, *args: Any) -> None:
-        self.of()._check_writable()
+        self.store()._check_writable()
 
     write = remove = patch = copy = remove_many = remove_below = _refuse  # type: ignore[assignment]
     read_many = _passed("read_many")

@@ -33,7 +33,7 @@ _WATCH = 0.002
 _SLOW = 0.00015
 
 
-class Later:
+class Continuation:
     """What a call in the pool returns that wants to go on behind those that are waiting: the rest of it."""
 
     __slots__ = ("rest",)
@@ -69,7 +69,7 @@ class _Job:
             self.state = _RUNNING
         try:
             result = self.function(*self.args)
-            if type(result) is Later:
+            if type(result) is Continuation:
                 self.function, self.args = result.rest, ()
                 if _pool.submit(self):
                     return
@@ -274,14 +274,14 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: _pool.finish())
 
 
-async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> T:
+async def to_thread(function: Callable[..., T], *args: Any, abandon_on_cancel: bool = False) -> T:
     """Make a blocking call in the pool.
 
     Parameters
     ----------
     function : callable
-        Called with ``args`` in a thread of the pool. It may return `Later`.
-    abandon : bool
+        Called with ``args`` in a thread of the pool. It may return `Continuation`.
+    abandon_on_cancel : bool
         What cancellation does to a call that has begun: wait for its end (False, the default) or
         leave it behind, for calls that have no effect on anything.
 
@@ -299,12 +299,12 @@ async def hop(function: Callable[..., T], *args: Any, abandon: bool = False) -> 
     try:
         return await job.future  # type: ignore[no-any-return]
     except asyncio.CancelledError:
-        if not job.withdraw() and not abandon:
+        if not job.withdraw() and not abandon_on_cancel:
             await _settle(job, loop)
         raise
 
 
-async def hop_together(function: Callable[[list[Any]], list[Any]], *args: Any) -> Any:
+async def to_thread_batched(function: Callable[[list[Any]], list[Any]], *args: Any) -> Any:
     """Have a blocking call made in the pool for some arguments, and for those of other tasks with them.
 
     What comes while the function is at work waits, and is its next list.

@@ -50,7 +50,7 @@ def copy(
                 "no key lies here, so there is nothing to copy.",
                 store=store,
                 key=prefix or None,
-                cure="Is the source spelt right?",
+                hint="Is the source spelt right?",
             )
         with progress_on(quiet=quiet or dry_run) as progress:
             report = copy_store_sync(
@@ -102,7 +102,7 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
                     "this is a directory." if below else "there is no such value.",
                     store=store,
                     key=path,
-                    cure="-r removes all that lies below it." if below else None,
+                    hint="-r removes all that lies below it." if below else None,
                 )
         what = ", ".join(shown(path) for path in paths) or "everything"
         question = f"Remove {what} ({values_text(count)}, {size_text(size)}) from {shown(str(store))}?"

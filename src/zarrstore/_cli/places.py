@@ -43,7 +43,7 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
         yield entry
     if empty:
         raise KeyNotFoundError(
-            "no key lies here.", store=store, key=prefix or None, cure="Is the URL spelt right?"
+            "no key lies here.", store=store, key=prefix or None, hint="Is the URL spelt right?"
         )
 
 

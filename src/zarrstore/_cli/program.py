@@ -98,7 +98,7 @@ def _complain(text: str, error: BaseException) -> None:
     if _state["debug"]:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())
-    line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # a cure that names Python's parameter
+    line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # a hint that names Python's parameter
     click.echo(f"zarrstore: {line}", err=True)
 
 

@@ -25,7 +25,7 @@ from zarrstore._copy.places import joined, place_of, refuse_overlap
 from zarrstore._core.keys import check_prefix
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory
-from zarrstore._core.zarr_compat import is_foreign_path
+from zarrstore._core.zarr_compat import is_zarr_path
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
     ByteRequestError,
@@ -172,11 +172,11 @@ async def copy_store(
     """
     copy = _Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
     try:
-        return await copy.run(inline=False)
+        return await copy.run(sync=False)
     finally:
         for store in copy.opened:
             if store._blocks:
-                await _threads.hop(store.close)
+                await _threads.to_thread(store.close)
             else:
                 store.close()
 
@@ -197,8 +197,8 @@ def copy_store_sync(
     copy = _Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
     try:
         if copy.blocks:
-            return drive(copy.run(inline=True))
-        return _threads.run_on_io(copy.run(inline=False))
+            return drive(copy.run(sync=True))
+        return _threads.run_on_io(copy.run(sync=False))
     finally:
         for store in copy.opened:
             store.close()
@@ -248,8 +248,8 @@ class _Copy:
         self.concurrency = concurrency
         self.blocks = self.source._blocks and self.target._blocks
         # Threads call verbs in place; so does `drive`. Tasks await them.
-        self.reader: Verbs = self.source._verbs_for_wrapper(inline=self.blocks)
-        self.writer: Verbs = self.target._verbs_for_wrapper(inline=self.blocks)
+        self.reader: Verbs = self.source._verbs_for_wrapper(sync=self.blocks)
+        self.writer: Verbs = self.target._verbs_for_wrapper(sync=self.blocks)
         # Where the store can, a key that somebody makes meanwhile isn't overwritten unasked.
         careful = if_exists != "replace" and self.target.capabilities.atomic_create
         self.condition = ABSENT if careful else ANY
@@ -262,7 +262,7 @@ class _Copy:
 
     def _open(self, place: Any, mode: Literal["r", "a"]) -> tuple[Store, str]:
         """Return the store behind a store-like, and the path in it that is meant."""
-        path = place.path if isinstance(place, StorePath) or is_foreign_path(place) else ""
+        path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
         if isinstance(place, Store):
             return place, ""
         store = make_store_sync(place, mode=None if path else mode)
@@ -270,14 +270,14 @@ class _Copy:
             self.opened.append(store)
         return store, path
 
-    async def run(self, *, inline: bool) -> CopyReport:
+    async def run(self, *, sync: bool) -> CopyReport:
         """Plan and move; ``inline`` if nobody but threads of our own is to be waited for."""
         began = time.perf_counter()
         # The plan is made where we are: on a loop by its verbs, in a thread by the others. What only
         # computes would hold a loop for long if there are many keys, so it is done beside it.
-        reader = self.source._verbs_for_wrapper(inline=inline)
-        writer = self.target._verbs_for_wrapper(inline=inline)
-        aside = _in_place if inline else _threads.hop
+        reader = self.source._verbs_for_wrapper(sync=sync)
+        writer = self.target._verbs_for_wrapper(sync=sync)
+        aside = _in_place if sync else _threads.to_thread
         entries = await self._entries(reader)
         names, tops = await aside(self._names, entries)
         there = await self._found(writer, names, tops) if self.if_exists != "replace" else set()
@@ -288,7 +288,7 @@ class _Copy:
         self._count(0, 0)
         try:
             for phase, concurrency in zip(phases, (self.concurrency, self.concurrency, 1), strict=True):
-                await self._each(phase, concurrency, inline)
+                await self._each(phase, concurrency, sync)
         except BaseException as error:
             self.stopped = True  # Ctrl-C may have come while workers were being started
             if self.copied:
@@ -368,7 +368,7 @@ class _Copy:
             f"({', '.join(map(repr, first))}{more}); nothing was written.",
             store=self.target,
             key=first[0],
-            cure="Copy to an empty place, or use if_exists='skip' or if_exists='replace'.",
+            hint="Copy to an empty place, or use if_exists='skip' or if_exists='replace'.",
         )
 
     def _refuse_nesting(self, names: set[str], there: set[str]) -> None:
@@ -386,7 +386,7 @@ class _Copy:
                 "nothing was written.",
                 store=self.target,
                 key=name,
-                cure="Use a target without folders (MemoryStore, ZipStore), or copy the two apart.",
+                hint="Use a target without folders (MemoryStore, ZipStore), or copy the two apart.",
             )
 
     def _refuse_own_keys(self, entries: Iterable[Entry], names: set[str]) -> None:
@@ -401,7 +401,7 @@ class _Copy:
                     "source and target overlap: this key would be overwritten before it is read.",
                     store=self.target,
                     key=self._to(entry),
-                    cure="Copy to a place beside the source.",
+                    hint="Copy to a place beside the source.",
                 )
 
     def _in_order(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
@@ -421,9 +421,9 @@ class _Copy:
 
     # -- who does it ------------------------------------------------------------------------------
 
-    async def _each(self, entries: Sequence[Entry], concurrency: int, inline: bool) -> None:
+    async def _each(self, entries: Sequence[Entry], concurrency: int, sync: bool) -> None:
         """Move entries, some at once, and look on until the last worker has ended."""
-        inbox = Inbox() if inline else LoopInbox()
+        inbox = Inbox() if sync else LoopInbox()
         todo = iter(entries)
 
         async def work() -> None:
@@ -548,7 +548,7 @@ class _Copy:
                 "somebody else made this key while the copy was under way.",
                 store=self.target,
                 key=key,
-                cure="See who writes there; if_exists='skip' or if_exists='replace' decides about it.",
+                hint="See who writes there; if_exists='skip' or if_exists='replace' decides about it.",
             )
         with self.lock:
             self.skipped += 1
@@ -609,7 +609,7 @@ class _Copy:
             self._check_same(store, before, await verbs.stat(key))
         except ByteRequestError as error:
             raise ChangedError(
-                "the value became shorter while it was read.", store=store, key=key, cure=_AGAIN
+                "the value became shorter while it was read.", store=store, key=key, hint=_AGAIN
             ) from error
         except StoreError:
             raise
@@ -627,7 +627,7 @@ class _Copy:
         else:
             return
         raise ChangedError(
-            f"{reason} while the copy was under way.", store=store, key=expected.key, cure=_AGAIN
+            f"{reason} while the copy was under way.", store=store, key=expected.key, hint=_AGAIN
         )
 
     async def _exhaust(self, verbs: Verbs, store: Store, entry: Entry, watch: Watch) -> None:
@@ -651,7 +651,7 @@ class _Copy:
             else "the value was there before, and isn't the source's.",
             store=self.target,
             key=key,
-            cure="Somebody else writes there, or the medium is failing."
+            hint="Somebody else writes there, or the medium is failing."
             if written
             else "if_exists='replace' writes it anew.",
         ) from cause

@@ -30,12 +30,12 @@ class LoopInbox:
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+        self._async_verbs = asyncio.get_running_loop()
         self._turns = 0
 
     def put(self, event: Event) -> None:
         # From a task of the loop itself too: so events keep their order, and come one turn later.
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        self._async_verbs.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def get(self) -> Event:
         self._turns += 1

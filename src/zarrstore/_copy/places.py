@@ -45,5 +45,5 @@ def refuse_overlap(source: Store, prefix: str, target: Store, target_prefix: str
             else "a copy into the source's own subtree would become part of what is copied.",
             store=target,
             key=target_prefix or None,
-            cure="Copy to a place outside of the source.",
+            hint="Copy to a place outside of the source.",
         )

@@ -45,7 +45,7 @@ async def read_ranges(
     verbs: Verbs,
     key: str,
     requests: Sequence[ByteRequest | None],
-    new: Any,
+    allocate: Any,
     *,
     max_concurrency: int,
     max_gap_bytes: int,
@@ -63,7 +63,7 @@ async def read_ranges(
     for first in range(0, len(plan), max(1, max_concurrency)):
         part = plan[first : first + max(1, max_concurrency)]
         try:
-            answers = await verbs.read_many([(key, request) for request, _ in part], new)
+            answers = await verbs.read_many([(key, request) for request, _ in part], allocate)
             batch = []
             for (merged, members), answer in zip(part, answers, strict=True):
                 if answer is None:
@@ -102,7 +102,7 @@ async def patch_many(verbs: Verbs, parts: Iterable[tuple[str, int, Any]], store:
                     f"parts overlap at byte {start}.",
                     store=store,
                     key=key,
-                    cure="Each byte may be written once.",
+                    hint="Each byte may be written once.",
                 )
             end = start + len(value)
     for key, own in by_key.items():

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
-PAGE = 1000
+PAGE_SIZE = 1000
 
 
-class Tree:
+class KeyTree:
     """Names one level below each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key.
 
     A directory's name ends in ``/``, so a key and a directory may share one. Names are kept as they are
@@ -102,7 +102,7 @@ class Tree:
             if len(keys) < len(names):
                 pending += [inside + name for name in names if name[-1] == "/"]
             page += keys if inside != first_in else [key for key in keys if key != first]
-            if len(page) >= PAGE:
+            if len(page) >= PAGE_SIZE:
                 yield from pages(page)
                 page = []
         if page:
@@ -118,4 +118,4 @@ def once_each(names: list[str]) -> list[str]:
 
 def pages(paths: list[str]) -> Iterator[list[str]]:
     """Cut a listing into pages."""
-    return (paths[start : start + PAGE] for start in range(0, len(paths), PAGE))
+    return (paths[start : start + PAGE_SIZE] for start in range(0, len(paths), PAGE_SIZE))

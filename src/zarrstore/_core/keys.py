@@ -40,14 +40,14 @@ def check_key(key: str, store: object) -> None:
         pass
     if not isinstance(key, str):
         raise InvalidKeyError(
-            f"a key is text, not {type(key).__name__}.", store=store, key=repr(key), cure="Pass a str."
+            f"a key is text, not {type(key).__name__}.", store=store, key=repr(key), hint="Pass a str."
         )
     if not is_key(key):
         raise InvalidKeyError(
             "not a key.",
             store=store,
             key=key.encode("utf-8", "backslashreplace").decode(),
-            cure="A key is text: segments joined by '/', none of them empty, '.' or '..', "
+            hint="A key is text: segments joined by '/', none of them empty, '.' or '..', "
             "with no leading or trailing '/', no NUL and no lone surrogate.",
         )
 
@@ -59,7 +59,7 @@ def check_azure_key(key: str, store: object) -> None:
             "Azure would store such a key under another name.",
             store=store,
             key=key,
-            cure="Choose a name without a backslash, and without a dot at the end of a segment.",
+            hint="Choose a name without a backslash, and without a dot at the end of a segment.",
         )
 
 
@@ -80,5 +80,5 @@ def check_prefix(prefix: str, store: object) -> str:
         "not a prefix.",
         store=store,
         key=shown,
-        cure="A prefix is a directory: '' for the root, else 'a/b' or 'a/b/'.",
+        hint="A prefix is a directory: '' for the root, else 'a/b' or 'a/b/'.",
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Items(Generic[T]):
+class Flattened(Generic[T]):
     """An asynchronous iterator over what is in pages.
 
     An async generator would say the same in four lines, but since Python 3.12 each of its steps takes
@@ -30,7 +30,7 @@ class Items(Generic[T]):
         self._pages: AsyncIterator[Iterable[T]] | None = None
         self._page: Iterator[T] = iter(())
 
-    def __aiter__(self) -> Items[T]:
+    def __aiter__(self) -> Flattened[T]:
         return self
 
     async def __anext__(self) -> T:

@@ -118,7 +118,7 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
                     f"{value!r} has a negative number.",
                     store=store,
                     key=key,
-                    cure="Use SuffixByteRequest to count from the end.",
+                    hint="Use SuffixByteRequest to count from the end.",
                 )
         if not isinstance(value, strict):
             made: ByteRequest = lenient(*map(int, numbers))
@@ -129,7 +129,7 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
         if isinstance(value, RangeByteRequest) and value.end <= value.start:
             kind = "zero-length" if value.end == value.start else "inverted"
             raise ByteRequestError(
-                f"{value!r} is {kind}.", store=store, key=key, cure="end must be past start."
+                f"{value!r} is {kind}.", store=store, key=key, hint="end must be past start."
             )
         if isinstance(value, SuffixByteRequest) and value.suffix == 0:
             raise ByteRequestError(f"{value!r} is zero-length.", store=store, key=key)
@@ -138,7 +138,7 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
         f"Unexpected byte_range, got {value!r}.",
         store=store,
         key=key,
-        cure="Use RangeByteRequest, OffsetByteRequest or SuffixByteRequest.",
+        hint="Use RangeByteRequest, OffsetByteRequest or SuffixByteRequest.",
     )
 
 
@@ -175,7 +175,7 @@ def span(request: ByteRequest | None, size: int) -> tuple[int, int]:
             return size, size
         raise ByteRequestError(
             f"{request!r} starts at or past the end of a value of {size} bytes.",
-            cure="Ask getsize() first, or ask for a suffix.",
+            hint="Ask getsize() first, or ask for a suffix.",
         )
     return start, max(start, stop)
 

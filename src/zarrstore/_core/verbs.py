@@ -16,17 +16,17 @@ A store defines, as plain functions if it blocks or as coroutines if it awaits:
 and may define these, which otherwise are loops over the ones above:
 
 =====================================  ==============================================================
-``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WAIT`;
-                                       ``_stat_now`` and ``_write_now`` likewise, and ``_read_many_now``,
+``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WOULD_BLOCK`;
+                                       ``_stat_nowait`` and ``_write_nowait`` likewise, and ``_read_many_nowait``,
                                        which yields an answer for each ``(key, request)``
 ``_write_many(writes)``                write for each ``(key, pieces, condition)``; returns the answers, and
                                        exceptions in the place of those that failed
-``_write_staged(key, pieces, ...)``    as ``_write``, but may return `zarrstore._async.threads.Later`: what is
+``_write_staged(key, pieces, ...)``    as ``_write``, but may return `zarrstore._async.threads.Continuation`: what is
                                        left to do when others have had their turn
 ``_lists_now()``                       whether ``_scan``, ``_names`` and ``_keys`` need no waiting now
 ``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
 ``_reads_together(count, new)``        whether so many reads had better be one call of ``_read_many`` in the
-                                       pool, even where ``_read_now`` could answer them
+                                       pool, even where ``_read_nowait`` could answer them
 ``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
 ``_stat(key)``                         its `Entry` with size and version, or None
 ``_names(prefix)``                     pages of names one level below a directory, once each
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
 
-    New: TypeAlias = Callable[[int], Any]
+    Allocate: TypeAlias = Callable[[int], Any]
 
 T = TypeVar("T")
 
@@ -97,13 +97,13 @@ class Condition(Enum):
 class Signal(Enum):
     """Answers of verbs that are no values."""
 
-    WAIT = "wait"
+    WOULD_BLOCK = "wait"
     CONFLICT = "conflict"
 
 
 ANY = Condition.ANY
 ABSENT = Condition.ABSENT
-WAIT = Signal.WAIT
+WOULD_BLOCK = Signal.WOULD_BLOCK
 CONFLICT = Signal.CONFLICT
 
 
@@ -163,7 +163,7 @@ class Verbs(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Read what a request selects; None if there is no such value."""
 
     @abstractmethod
@@ -186,21 +186,23 @@ class Verbs(ABC):
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Make a blocking call that has no effect but its result, as one makes them in this world."""
 
-    def read_late(self, key: str, request: ByteRequest | None, new: New) -> Awaitable[Any]:
-        """Read what the store's ``_read_now`` had no answer for."""
-        return self.read(key, request, new)
+    def read_in_thread(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Any]:
+        """Read what the store's ``_read_nowait`` had no answer for."""
+        return self.read(key, request, allocate)
 
     # What follows are the defaults of the optional verbs: loops over the ones above.
 
-    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+    async def read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
+    ) -> list[Any]:
         """Answer many reads, in the order asked."""
-        return [await self.read(key, request, new) for key, request in requests]
+        return [await self.read(key, request, allocate) for key, request in requests]
 
-    async def read_versioned(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read_versioned(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Read a value together with its version."""
         before = await self.stat(key)
         while before is not None:
-            value = await self.read(key, request, new)
+            value = await self.read(key, request, allocate)
             after = await self.stat(key)
             if value is not None and after is not None and before.version == after.version:
                 return value, before.version
@@ -264,10 +266,10 @@ class Verbs(ABC):
 
 
 # How many small calls in place a loop bears before other tasks get their turn.
-TURNS = 32
+MAX_INLINE_CALLS = 32
 # Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
 # its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
-IN_PLACE = 17 << 14
+MAX_INLINE_SIZE = 17 << 14
 
 REQUIRED = ("read", "write", "remove", "scan")
 OPTIONAL = (
@@ -286,7 +288,7 @@ NAMES = (*REQUIRED, *OPTIONAL)
 
 # Which verbs a default is made of: whoever changes one of those gets the default back, unless it
 # changes that one too. So nothing bypasses a change.
-MADE_OF: dict[str, tuple[str, ...]] = {
+DEFAULT_USES: dict[str, tuple[str, ...]] = {
     "read_many": ("read",),
     "read_versioned": ("read",),
     "patch": ("read", "write"),
@@ -310,7 +312,7 @@ def check_parts(key: str, size: int, parts: Iterable[tuple[int, Any]]) -> None:
             raise ByteRequestError(
                 f"a part that starts at byte {start} would leave a gap in a value of {size} bytes.",
                 key=key,
-                cure="Write the bytes in between as well.",
+                hint="Write the bytes in between as well.",
             )
         size = max(size, start + len(part))
 

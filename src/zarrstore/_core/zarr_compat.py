@@ -40,13 +40,13 @@ def register_nd_buffer(base: type) -> None:
     _register(base, "zarr.core.buffer.core", "NDBuffer")
 
 
-def is_foreign_store(value: object) -> bool:
+def is_zarr_store(value: object) -> bool:
     """Whether value is one of zarr-python's own stores (ours are asked about by their own class)."""
     theirs = getattr(sys.modules.get("zarr.abc.store"), "Store", None)
     return theirs is not None and isinstance(value, theirs)
 
 
-def is_foreign_path(value: object) -> bool:
+def is_zarr_path(value: object) -> bool:
     """Whether value is one of zarr-python's store paths."""
     theirs = getattr(sys.modules.get("zarr.storage"), "StorePath", None)
     return theirs is not None and isinstance(value, theirs)
@@ -63,12 +63,12 @@ def is_buffer(value: object) -> bool:
     return hasattr(value, "as_numpy_array") and hasattr(value, "as_array_like")
 
 
-def foreign_prototype() -> Any:
+def zarr_prototype() -> Any:
     """zarr-python's default prototype: what its stores expect to be handed."""
     return sys.modules["zarr.core.buffer"].default_buffer_prototype()
 
 
-def foreign_request(request: Any) -> Any:
+def zarr_request(request: Any) -> Any:
     """Translate one of our byte requests for a store of zarr-python's."""
     if request is None:
         return None
@@ -80,6 +80,6 @@ def foreign_request(request: Any) -> Any:
     return theirs.RangeByteRequest(request.start, request.end)
 
 
-def foreign_buffer(data: Any) -> Any:
+def zarr_buffer(data: Any) -> Any:
     """Put bytes into a buffer of zarr-python's, whose stores take no other."""
-    return foreign_prototype().buffer.from_bytes(data)
+    return zarr_prototype().buffer.from_bytes(data)

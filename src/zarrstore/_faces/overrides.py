@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import T
 
 # Which verbs a public method stands for; those made of these get their defaults back.
-STANDS_FOR: dict[str, tuple[str, ...]] = {
+VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
     "get": ("read", "read_many", "read_versioned", "patch"),
     "set": ("write", "patch"),
     "set_if_not_exists": ("write",),
@@ -35,7 +35,7 @@ STANDS_FOR: dict[str, tuple[str, ...]] = {
 }
 
 
-class Routed(Verbs):
+class OverrideAware(Verbs):
     """Verbs that go through the overridden public methods of a store.
 
     Parameters
@@ -48,23 +48,23 @@ class Routed(Verbs):
         Whether the verbs are driven: overrides that await run on the I/O loop then.
     """
 
-    __slots__ = ("inline", "of", "plain")
+    __slots__ = ("plain", "store", "sync")
 
-    def __init__(self, store: Any, plain: Verbs, *, inline: bool) -> None:
-        self.of: Callable[[], Any] = weakref.ref(store)
+    def __init__(self, store: Any, plain: Verbs, *, sync: bool) -> None:
+        self.store: Callable[[], Any] = weakref.ref(store)
         self.plain = plain
-        self.inline = inline
+        self.sync = sync
 
     def _has(self, name: str) -> bool:
-        return name in self.of()._overridden
+        return name in self.store()._overridden
 
     def _changed(self, verb: str) -> bool:
-        return any(verb in verbs for name, verbs in STANDS_FOR.items() if self._has(name))
+        return any(verb in verbs for name, verbs in VERBS_OF_METHOD.items() if self._has(name))
 
     async def _call(self, name: str, *args: Any) -> Any:
         """Call a public method; its blocking twin if only that is possible here and overridden as well."""
-        store = self.of()
-        if not self.inline:
+        store = self.store()
+        if not self.sync:
             return await getattr(store, name)(*args)
         if name + "_sync" in store._overridden:
             return getattr(store, name + "_sync")(*args)
@@ -78,12 +78,12 @@ class Routed(Verbs):
         """Call as the store does."""
         return await self.plain.call(function, *args)
 
-    async def read(self, key: str, request: Any, new: Any) -> Any:
+    async def read(self, key: str, request: Any, allocate: Any) -> Any:
         """Ask ``get`` if it is overridden."""
         if not self._has("get"):
-            return await self.plain.read(key, request, new)
-        if self.inline and self._has("get_sync"):
-            value = self.of().get_sync(key, prototype=default_buffer_prototype(), byte_range=request)
+            return await self.plain.read(key, request, allocate)
+        if self.sync and self._has("get_sync"):
+            value = self.store().get_sync(key, prototype=default_buffer_prototype(), byte_range=request)
         else:
             value = await self._call("get", key, default_buffer_prototype(), request)
         return None if value is None else value.as_numpy_array()
@@ -127,8 +127,8 @@ class Routed(Verbs):
                 async for page in pages:
                     yield page
             return
-        listing = self.of().list() if name == "list" else getattr(self.of(), name)(prefix)
-        keys = _threads.run_on_io(_collect(listing)) if self.inline else await _collect(listing)
+        listing = self.store().list() if name == "list" else getattr(self.store(), name)(prefix)
+        keys = _threads.run_on_io(_collect(listing)) if self.sync else await _collect(listing)
         if deep:
             yield [Entry(key) for key in keys]
             return
@@ -149,20 +149,20 @@ class Routed(Verbs):
         """Look by the scan if a listing is overridden."""
         return await (Verbs.is_empty(self, prefix) if self._changed("scan") else self.plain.is_empty(prefix))
 
-    async def read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+    async def read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
         """Loop over reads if they are changed."""
         return await (
-            Verbs.read_many(self, requests, new)
+            Verbs.read_many(self, requests, allocate)
             if self._changed("read_many")
-            else self.plain.read_many(requests, new)
+            else self.plain.read_many(requests, allocate)
         )
 
-    async def read_versioned(self, key: str, request: Any, new: Any) -> Any:
+    async def read_versioned(self, key: str, request: Any, allocate: Any) -> Any:
         """Loop over reads if they are changed."""
         return await (
-            Verbs.read_versioned(self, key, request, new)
+            Verbs.read_versioned(self, key, request, allocate)
             if self._changed("read_versioned")
-            else self.plain.read_versioned(key, request, new)
+            else self.plain.read_versioned(key, request, allocate)
         )
 
     async def patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:

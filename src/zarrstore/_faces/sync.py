@@ -13,7 +13,7 @@ from zarrstore._core import composites as _composites
 from zarrstore._core.keys import check_key
 from zarrstore._core.requests import as_request
 from zarrstore._core.verbs import ANY, drive, host_memory
-from zarrstore._faces.to_device import ON_HOST, landing, lands
+from zarrstore._faces.to_device import HOST_BUFFERS, to_device, wants_device
 from zarrstore._faces.values import parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
@@ -38,13 +38,13 @@ class SyncFace:
         _overridden: ClassVar[frozenset[str]]
 
         @cached_property
-        def _inline(self) -> Verbs: ...
+        def _sync_verbs(self) -> Verbs: ...
         @cached_property
-        def _loop(self) -> Verbs: ...
+        def _async_verbs(self) -> Verbs: ...
         @cached_property
-        def _plain_inline(self) -> Verbs: ...
+        def _own_sync_verbs(self) -> Verbs: ...
         @cached_property
-        def _plain_loop(self) -> Verbs: ...
+        def _own_async_verbs(self) -> Verbs: ...
 
         _ready: Callable[[str, Any], tuple[Any, ...]]
         _about: Callable[[ByteRequestError, str | None], ByteRequestError]
@@ -77,8 +77,8 @@ class SyncFace:
             answer: T = _threads.run_on_io(getattr(self, name)(*args))
             return answer
         if self._blocks:
-            return drive(body(landing(self._inline, prototype), *args))
-        return _threads.run_on_io(body(landing(self._loop, prototype), *args))
+            return drive(body(to_device(self._sync_verbs, prototype), *args))
+        return _threads.run_on_io(body(to_device(self._async_verbs, prototype), *args))
 
     def get_sync(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Blocking form of `get`."""
@@ -89,14 +89,14 @@ class SyncFace:
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if prototype is not None and prototype.buffer not in ON_HOST and lands(prototype):
+            if prototype is not None and prototype.buffer not in HOST_BUFFERS and wants_device(prototype):
                 value = self._run("", _composites.read_value, key, byte_range, prototype=prototype)
             elif self._direct:
                 value = self._read(key, byte_range, host_memory)
             elif self._blocks:
-                value = drive(self._plain_inline.read(key, byte_range, host_memory))
+                value = drive(self._own_sync_verbs.read(key, byte_range, host_memory))
             else:
-                value = _threads.run_on_io(self._plain_loop.read(key, byte_range, host_memory))
+                value = _threads.run_on_io(self._own_async_verbs.read(key, byte_range, host_memory))
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
@@ -192,9 +192,9 @@ class SyncFace:
         elif self._direct:
             self._write(key, pieces, ANY)
         elif self._blocks:
-            drive(self._plain_inline.write(key, pieces, ANY))
+            drive(self._own_sync_verbs.write(key, pieces, ANY))
         else:
-            _threads.run_on_io(self._plain_loop.write(key, pieces, ANY))
+            _threads.run_on_io(self._own_async_verbs.write(key, pieces, ANY))
         return None
 
     def set_if_not_exists_sync(self, key: str, value: Any) -> None:
@@ -223,9 +223,9 @@ class SyncFace:
         if self._direct:
             self._remove(key, ANY)
         elif self._blocks:
-            drive(self._plain_inline.remove(key, ANY))
+            drive(self._own_sync_verbs.remove(key, ANY))
         else:
-            _threads.run_on_io(self._plain_loop.remove(key, ANY))
+            _threads.run_on_io(self._own_async_verbs.remove(key, ANY))
         return None
 
     def delete_if_unchanged_sync(self, key: str, version: str) -> bool:
@@ -261,7 +261,7 @@ class SyncFace:
 
     def _iterate(self, listing: Callable[[Verbs, str], AsyncIterator[list[T]]], prefix: str) -> Iterator[T]:
         directory = self._listed(prefix)
-        verbs = self._inline if self._blocks else self._loop
+        verbs = self._sync_verbs if self._blocks else self._async_verbs
         run = drive if self._blocks else _threads.run_on_io
         return _pull(self, listing(verbs, directory), run)
 

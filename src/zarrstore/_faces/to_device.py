@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._async.bindings import Wrapped
-from zarrstore._core import zarr_compat as _foreign
+from zarrstore._async.bindings import WrapperVerbs
+from zarrstore._core import zarr_compat as zarr_compat
 from zarrstore.buffer import cpu, gpu
 from zarrstore.buffer._cupy import is_on_device
 from zarrstore.buffer._staging import Staging
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.verbs import New, Verbs
+    from zarrstore._core.verbs import Allocate, Verbs
 
 # Classes of buffers in host memory, as they are met: what the most frequent reads ask first, by themselves.
-ON_HOST: set[Any] = {cpu.Buffer}
+HOST_BUFFERS: set[Any] = {cpu.Buffer}
 
 
-def lands(prototype: Any) -> bool:
+def wants_device(prototype: Any) -> bool:
     """Whether a prototype names buffers in a GPU's memory."""
-    if prototype is None or prototype.buffer in ON_HOST:
+    if prototype is None or prototype.buffer in HOST_BUFFERS:
         return False
     made = prototype.buffer
-    if issubclass(made, gpu.Buffer) or _foreign.is_gpu_buffer_class(made):
+    if issubclass(made, gpu.Buffer) or zarr_compat.is_gpu_buffer_class(made):
         return True
-    ON_HOST.add(made)
+    HOST_BUFFERS.add(made)
     return False
 
 
-def landing(verbs: Verbs, prototype: Any) -> Verbs:
+def to_device(verbs: Verbs, prototype: Any) -> Verbs:
     """Return verbs whose reads suit a prototype: for host memory the same, for a GPU's others.
 
     The latter are bound to the device and the stream that are current in the calling thread.
@@ -41,10 +41,10 @@ def landing(verbs: Verbs, prototype: Any) -> Verbs:
     MissingDependencyError
         If a GPU's memory is wanted, and cupy or a GPU is missing.
     """
-    return Landing(verbs, Staging()) if lands(prototype) else verbs
+    return ToDevice(verbs, Staging()) if wants_device(prototype) else verbs
 
 
-class Landing(Wrapped):
+class ToDevice(WrapperVerbs):
     """Verbs whose reads answer with arrays on a device, whatever memory the verbs below filled.
 
     Parameters
@@ -55,23 +55,25 @@ class Landing(Wrapped):
         The allocator to read with, whatever memory a caller names.
     """
 
-    __slots__ = ("new",)
+    __slots__ = ("allocate",)
 
-    def __init__(self, below: Verbs, new: Staging) -> None:
+    def __init__(self, below: Verbs, allocate: Staging) -> None:
         self.below = below
-        self.new = new
+        self.allocate = allocate
 
-    async def read(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Read, and copy to the device what doesn't lie there."""
-        return (await self._land([await self.below.read(key, request, self.new)]))[0]
+        return (await self._land([await self.below.read(key, request, self.allocate)]))[0]
 
-    async def read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: New) -> list[Any]:
+    async def read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
+    ) -> list[Any]:
         """Read, and copy to the device what doesn't lie there."""
-        return await self._land(await self.below.read_many(requests, self.new))
+        return await self._land(await self.below.read_many(requests, self.allocate))
 
-    async def read_versioned(self, key: str, request: ByteRequest | None, new: New) -> Any:
+    async def read_versioned(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
         """Read, and copy to the device what doesn't lie there."""
-        found = await self.below.read_versioned(key, request, self.new)
+        found = await self.below.read_versioned(key, request, self.allocate)
         return found and (*await self._land([found[0]]), found[1])
 
     async def _land(self, values: list[Any]) -> list[Any]:
@@ -80,5 +82,5 @@ class Landing(Wrapped):
         return await self.below.call(self._put, values)
 
     def _put(self, values: list[Any]) -> list[Any]:
-        put = self.new.put
+        put = self.allocate.put
         return [value if value is None or is_on_device(value) else put(value) for value in values]

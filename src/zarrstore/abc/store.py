@@ -11,11 +11,18 @@ from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zarrstore._async.bindings import Awaiting, Gated, Hopping, Inline, Staying, bind_class
+from zarrstore._async.bindings import (
+    NativeAsyncVerbs,
+    NonBlockingVerbs,
+    ReadOnlyVerbs,
+    SyncVerbs,
+    ThreadedVerbs,
+    bind_class,
+)
 from zarrstore._core import composites as _composites
-from zarrstore._core import zarr_compat as _foreign
+from zarrstore._core import zarr_compat as zarr_compat
 from zarrstore._core.keys import check_key, check_prefix
-from zarrstore._core.listing import Items
+from zarrstore._core.listing import Flattened
 from zarrstore._core.requests import (
     ByteRequest,
     ByteRequestLike,
@@ -30,9 +37,9 @@ from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
+    MAX_INLINE_CALLS,
     REQUIRED,
-    TURNS,
-    WAIT,
+    WOULD_BLOCK,
     Capabilities,
     Condition,
     Entry,
@@ -41,9 +48,9 @@ from zarrstore._core.verbs import (
     host_memory,
     join_pieces,
 )
-from zarrstore._faces.overrides import STANDS_FOR, Routed
+from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware
 from zarrstore._faces.sync import SyncFace
-from zarrstore._faces.to_device import ON_HOST, landing
+from zarrstore._faces.to_device import HOST_BUFFERS, to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
 
@@ -66,7 +73,7 @@ __all__ = [
     "ABSENT",
     "ANY",
     "CONFLICT",
-    "WAIT",
+    "WOULD_BLOCK",
     "ByteRequest",
     "ByteRequestLike",
     "Capabilities",
@@ -87,7 +94,7 @@ __all__ = [
 _STRIDE = 512
 
 # Bound verbs: made anew in each process and for each copy, never pickled, never shared.
-_RUNTIME = ("_inline", "_loop", "_plain_inline", "_plain_loop")
+_RUNTIME = ("_sync_verbs", "_async_verbs", "_own_sync_verbs", "_own_async_verbs")
 
 
 class Store(_Base):
@@ -118,7 +125,7 @@ class Store(_Base):
     _bindings: ClassVar[tuple[Any, Any]]
     # Of the calls in place that an event loop bears from one task, before others get their turn, a half; how
     # many of those are left; and whose calls used the last ones up.
-    _allowance: ClassVar[int] = TURNS // 2 - 1  # the call that goes below 0 counts
+    _allowance: ClassVar[int] = MAX_INLINE_CALLS // 2 - 1  # the call that goes below 0 counts
     _turns: int = _allowance
     _hog: int = 0
 
@@ -149,9 +156,13 @@ class Store(_Base):
             )
         if kinds and not isinstance(getattr_static(cls, "_blocks"), property):
             cls._blocks = cls._direct = kinds == {False}
-            on_loop = (Staying if cls._never_blocks else Hopping) if cls._blocks else Awaiting
+            on_loop = (
+                (NonBlockingVerbs if cls._never_blocks else ThreadedVerbs)
+                if cls._blocks
+                else NativeAsyncVerbs
+            )
             cls._bindings = (
-                bind_class(Inline if cls._blocks else Awaiting, cls),
+                bind_class(SyncVerbs if cls._blocks else NativeAsyncVerbs, cls),
                 bind_class(on_loop, cls),
             )
         cls._overridden = frozenset(name for name in _FACE if not hasattr(getattr(cls, name), "_is_face"))
@@ -160,8 +171,8 @@ class Store(_Base):
 
     @property
     def __class__(self) -> type[Self]:
-        # isinstance() asks this, zarr-python's among them: see `_foreign`.
-        _foreign.register_store(Store)
+        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        zarr_compat.register_store(Store)
         return type(self)
 
     @__class__.setter
@@ -207,33 +218,33 @@ class Store(_Base):
     # -- bindings ---------------------------------------------------------------------------------
 
     @cached_property
-    def _plain_inline(self) -> Verbs:
+    def _own_sync_verbs(self) -> Verbs:
         """This store's own verbs, in the calling thread."""
         verbs: Verbs = self._bindings[0](self)
         return verbs
 
     @cached_property
-    def _plain_loop(self) -> Verbs:
+    def _own_async_verbs(self) -> Verbs:
         """This store's own verbs, on an event loop."""
         verbs: Verbs = self._bindings[1](self)
         return verbs
 
-    def _route(self, plain: Verbs, *, inline: bool) -> Verbs:
+    def _route(self, plain: Verbs, *, sync: bool) -> Verbs:
         """Lead verbs through the public methods that a subclass overrides."""
-        return Routed(self, plain, inline=inline) if self._overridden & STANDS_FOR.keys() else plain
+        return OverrideAware(self, plain, sync=sync) if self._overridden & VERBS_OF_METHOD.keys() else plain
 
     @cached_property
-    def _inline(self) -> Verbs:
-        return self._route(self._plain_inline, inline=True)
+    def _sync_verbs(self) -> Verbs:
+        return self._route(self._own_sync_verbs, sync=True)
 
     @cached_property
-    def _loop(self) -> Verbs:
-        return self._route(self._plain_loop, inline=False)
+    def _async_verbs(self) -> Verbs:
+        return self._route(self._own_async_verbs, sync=False)
 
-    def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
+    def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
         """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
-        verbs = self._route(self._plain_inline if inline else self._plain_loop, inline=inline)
-        return Gated(self, verbs) if self.read_only else verbs
+        verbs = self._route(self._own_sync_verbs if sync else self._own_async_verbs, sync=sync)
+        return ReadOnlyVerbs(self, verbs) if self.read_only else verbs
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -299,7 +310,7 @@ class Store(_Base):
             raise ReadOnlyError(
                 "store was opened in read-only mode and does not support writing.",
                 store=self,
-                cure="Use with_read_only(False) if you may write.",
+                hint="Use with_read_only(False) if you may write.",
             )
 
     @property
@@ -324,31 +335,31 @@ class Store(_Base):
             self._hog = task
             return
         self._hog = 0
-        await self._plain_loop.sleep(0)
+        await self._own_async_verbs.sleep(0)
 
     # What the verbs of these names would answer if that needs no waiting.
 
-    def _read_now(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        return WAIT
+    def _read_nowait(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
+        return WOULD_BLOCK
 
-    def _read_many_now(self, requests: Iterable[tuple[str, Any]], new: Any) -> Generator[Any]:
+    def _read_many_nowait(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> Generator[Any]:
         for key, request in requests:
-            yield self._read_now(key, request, new)
+            yield self._read_nowait(key, request, allocate)
 
-    def _reads_together(self, count: int, new: Any) -> bool:
+    def _reads_together(self, count: int, allocate: Any) -> bool:
         return False
 
-    def _stat_now(self, key: str) -> Any:
-        return WAIT
+    def _stat_nowait(self, key: str) -> Any:
+        return WOULD_BLOCK
 
     def _write_staged(self, key: str, pieces: Any, condition: Any) -> Any:
         """Write, as a call in the pool: it may return the rest of its work."""
         return self._write(key, pieces, condition)
 
-    def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
-        return WAIT
+    def _write_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
+        return WOULD_BLOCK
 
-    def _lists_now(self) -> bool:
+    def _can_list_nowait(self) -> bool:
         return False
 
     # -- views ------------------------------------------------------------------------------------
@@ -401,15 +412,15 @@ class Store(_Base):
             byte_range = as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if prototype is not None and prototype.buffer not in ON_HOST:
-                value = await landing(self._plain_loop, prototype).read(key, byte_range, host_memory)
+            if prototype is not None and prototype.buffer not in HOST_BUFFERS:
+                value = await to_device(self._own_async_verbs, prototype).read(key, byte_range, host_memory)
             elif not self._direct:
-                value = await self._plain_loop.read(key, byte_range, host_memory)
+                value = await self._own_async_verbs.read(key, byte_range, host_memory)
             else:
                 # As the bound verb would, but a coroutine less for each value that is at hand.
-                value = self._read_now(key, byte_range, host_memory)
-                if value is WAIT:
-                    value = await self._plain_loop.read_late(key, byte_range, host_memory)
+                value = self._read_nowait(key, byte_range, host_memory)
+                if value is WOULD_BLOCK:
+                    value = await self._own_async_verbs.read_in_thread(key, byte_range, host_memory)
                 else:
                     self._turns -= 1 if value is None else 1 + (len(value) >> 13)
                     if self._turns < 0:
@@ -435,7 +446,7 @@ class Store(_Base):
         list of Buffer or None
             In the order asked; None for a missing key.
         """
-        verbs = landing(self._loop, prototype)
+        verbs = to_device(self._async_verbs, prototype)
         requests: builtins.list[tuple[str, ByteRequest | None]] = []
         asked = iter(key_ranges)
         while part := self._parse_requests(islice(asked, _STRIDE)):
@@ -492,7 +503,7 @@ class Store(_Base):
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
         async for batch in _composites.read_ranges(
-            landing(self._loop, prototype),
+            to_device(self._async_verbs, prototype),
             key,
             requests,
             host_memory,
@@ -526,7 +537,9 @@ class Store(_Base):
         UnsupportedOperationError
             If the store has no versions (see `capabilities`).
         """
-        return await self._do_get_versioned(landing(self._loop, prototype), key, prototype, byte_range)
+        return await self._do_get_versioned(
+            to_device(self._async_verbs, prototype), key, prototype, byte_range
+        )
 
     async def exists(self, key: str) -> bool:
         """Whether a key has a value; False for directories.
@@ -536,7 +549,7 @@ class Store(_Base):
         key : str
             Which value.
         """
-        return await self._do_stat(self._plain_loop, key) is not None
+        return await self._do_stat(self._own_async_verbs, key) is not None
 
     async def getsize(self, key: str) -> int:
         """Size of a value in bytes.
@@ -551,7 +564,7 @@ class Store(_Base):
         KeyNotFoundError
             If there is no such value (a `FileNotFoundError`).
         """
-        return self._size(await self._do_stat(self._plain_loop, key), key)
+        return self._size(await self._do_stat(self._own_async_verbs, key), key)
 
     async def getsize_prefix(self, prefix: str) -> int:
         """Sum of the sizes, in bytes, of all values below a directory.
@@ -561,7 +574,7 @@ class Store(_Base):
         prefix : str
             The directory: ``""`` is the root, ``"a/b"`` and ``"a/b/"`` are the same.
         """
-        return await self._do_getsize_prefix(self._loop, prefix)
+        return await self._do_getsize_prefix(self._async_verbs, prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -579,11 +592,11 @@ class Store(_Base):
         """
         pieces = self._ready(key, value)
         if byte_range is not None:
-            await self._do_patch(self._plain_loop, [parse_parts(key, byte_range, pieces, self)])
+            await self._do_patch(self._own_async_verbs, [parse_parts(key, byte_range, pieces, self)])
             return
         # As the bound verb would, but a coroutine less where nothing has to be waited for.
-        if self._write_now(key, pieces, ANY) is WAIT:
-            await self._plain_loop.write(key, pieces, ANY)
+        if self._write_nowait(key, pieces, ANY) is WOULD_BLOCK:
+            await self._own_async_verbs.write(key, pieces, ANY)
         else:
             self._turns -= 2 + (len(pieces[0]) >> 13)
             if self._turns < 0:
@@ -599,7 +612,7 @@ class Store(_Base):
         value : Buffer or bytes-like
             What to store.
         """
-        await self._do_create(self._plain_loop, key, value)
+        await self._do_create(self._own_async_verbs, key, value)
 
     async def create(self, key: str, value: Any) -> bool:
         """Store a value unless the key has one, and tell whether this call stored it.
@@ -613,7 +626,7 @@ class Store(_Base):
         value : Buffer or bytes-like
             What to store.
         """
-        return await self._do_create(self._loop, key, value)
+        return await self._do_create(self._async_verbs, key, value)
 
     async def set_if_unchanged(self, key: str, value: Any, version: str) -> str | None:
         """Replace a value only if it still has a version.
@@ -632,7 +645,7 @@ class Store(_Base):
         str or None
             The new version; None if somebody else was first.
         """
-        return await self._do_set_if_unchanged(self._loop, key, value, version)
+        return await self._do_set_if_unchanged(self._async_verbs, key, value, version)
 
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
         """Overwrite parts of existing values. Not one step: a crash may leave some of it done.
@@ -652,7 +665,7 @@ class Store(_Base):
         ByteRequestError
             If parts overlap or leave a gap; nothing of that key is written then.
         """
-        await self._do_set_partial_values(self._loop, key_start_values)
+        await self._do_set_partial_values(self._async_verbs, key_start_values)
 
     async def delete(self, key: str) -> None:
         """Remove a value; no error if there is none.
@@ -665,7 +678,7 @@ class Store(_Base):
         self._check_writable()
         check_key(key, self)
         self._is_open = True
-        await self._plain_loop.remove(key, ANY)
+        await self._own_async_verbs.remove(key, ANY)
 
     async def delete_if_unchanged(self, key: str, version: str) -> bool:
         """Remove a value only if it still has a version; whether that was so.
@@ -677,7 +690,7 @@ class Store(_Base):
         version : str
             What `get_versioned` told.
         """
-        return await self._do_delete_if_unchanged(self._loop, key, version)
+        return await self._do_delete_if_unchanged(self._async_verbs, key, version)
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove all that lies below a directory; no error if nothing does.
@@ -688,12 +701,12 @@ class Store(_Base):
             The directory: ``"a/b"`` and ``"a/b/"`` are the same; ``""`` is the root, as in `clear`.
         """
         await self._do_delete_dir(
-            self._plain_loop if "delete" not in self._overridden else self._loop, prefix
+            self._own_async_verbs if "delete" not in self._overridden else self._async_verbs, prefix
         )
 
     async def clear(self) -> None:
         """Remove all keys and values, and nothing that isn't below the root."""
-        await self._do_delete_dir(self._loop, "")
+        await self._do_delete_dir(self._async_verbs, "")
 
     # -- listing ----------------------------------------------------------------------------------
 
@@ -705,11 +718,11 @@ class Store(_Base):
         prefix : str
             The directory; the root by default.
         """
-        return await self._do_is_empty(self._loop, prefix)
+        return await self._do_is_empty(self._async_verbs, prefix)
 
     def list(self) -> AsyncIterator[str]:
         """Yield all keys, unordered."""
-        return Items(lambda: self._plain_loop.keys(self._listed("")))
+        return Flattened(lambda: self._own_async_verbs.keys(self._listed("")))
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield all keys below a directory, relative to the root, unordered.
@@ -719,7 +732,7 @@ class Store(_Base):
         prefix : str
             The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
         """
-        return Items(lambda: self._plain_loop.keys(self._listed(prefix)))
+        return Flattened(lambda: self._own_async_verbs.keys(self._listed(prefix)))
 
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names of keys and directories one level below a directory, once each.
@@ -729,7 +742,7 @@ class Store(_Base):
         prefix : str
             The directory.
         """
-        return Items(lambda: self._plain_loop.names(self._listed(prefix)))
+        return Flattened(lambda: self._own_async_verbs.names(self._listed(prefix)))
 
     # -- bodies that both faces share -------------------------------------------------------------
 
@@ -834,7 +847,7 @@ class Store(_Base):
                 "this store can't overwrite part of a value.",
                 store=self,
                 key=parts[0][0] if parts else None,
-                cure="Write the whole value.",
+                hint="Write the whole value.",
             )
         try:
             await _composites.patch_many(verbs, parts, self)

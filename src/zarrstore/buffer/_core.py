@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from zarrstore._core import zarr_compat as _foreign
+from zarrstore._core import zarr_compat as zarr_compat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,8 +79,8 @@ class Buffer(_Base):
 
     @property
     def __class__(self) -> type[Self]:
-        # isinstance() asks this, zarr-python's among them: see `_foreign`.
-        _foreign.register_buffer(Buffer)
+        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        zarr_compat.register_buffer(Buffer)
         return type(self)
 
     @__class__.setter

@@ -39,12 +39,12 @@ def cupy() -> Any:
         import cupy
     except ImportError as error:
         raise MissingDependencyError(
-            "buffers on a GPU need the package cupy.", cure="pip install 'zarrstore[gpu]'"
+            "buffers on a GPU need the package cupy.", hint="pip install 'zarrstore[gpu]'"
         ) from error
     if _Driver.dead:
         raise ForkError(
             "a GPU was used before this process was forked off, and can't be used here.",
-            cure="Start processes by 'spawn' or 'forkserver': "
+            hint="Start processes by 'spawn' or 'forkserver': "
             "multiprocessing.set_start_method('forkserver').",
         )
     _find_device(cupy)
@@ -62,7 +62,7 @@ def _find_device(cupy: Any) -> None:
     if not found:
         raise MissingDependencyError(
             f"buffers on a GPU need a GPU, and cupy finds none: {reason}.",
-            cure="Run this where there is one, with a driver for the CUDA version that cupy was built for.",
+            hint="Run this where there is one, with a driver for the CUDA version that cupy was built for.",
         )
     _Driver.used = True
 

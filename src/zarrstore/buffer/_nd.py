@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zarrstore._core import zarr_compat as _foreign
+from zarrstore._core import zarr_compat as zarr_compat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ class NDBuffer:
 
     @property
     def __class__(self) -> type[Self]:
-        _foreign.register_nd_buffer(NDBuffer)
+        zarr_compat.register_nd_buffer(NDBuffer)
         return type(self)
 
     @__class__.setter

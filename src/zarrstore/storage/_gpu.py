@@ -112,7 +112,7 @@ class GpuMemoryStore(MemoryStore):
 
     set._is_face = True  # type: ignore[attr-defined]
 
-    def _read(self, key: str, request: Any, new: Any) -> Any:
+    def _read(self, key: str, request: Any, allocate: Any) -> Any:
         buffer = self._data.values.get(key)
         if buffer is None:
             return None
@@ -120,7 +120,7 @@ class GpuMemoryStore(MemoryStore):
         start, stop = span(request, array.size)
         return array[start:stop]
 
-    _read_now = _read
+    _read_nowait = _read
 
     def _array_of(self, piece: Any) -> Any:
         return gpu.device_array(piece if is_on_device(piece) else super()._array_of(piece))

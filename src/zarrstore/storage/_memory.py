@@ -10,12 +10,12 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from zarrstore._core.key_tree import Tree, once_each, pages
+from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, TURNS, Capabilities, Entry, check_parts
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, MAX_INLINE_CALLS, Capabilities, Entry, check_parts
 from zarrstore._core.zarr_compat import is_buffer
-from zarrstore._faces.to_device import ON_HOST
+from zarrstore._faces.to_device import HOST_BUFFERS
 from zarrstore._faces.values import as_pieces, wrap
 from zarrstore.abc.store import Store
 from zarrstore.buffer import cpu
@@ -56,7 +56,7 @@ class _Data:
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
-        self._tree = Tree()
+        self._tree = KeyTree()
         # Versions that somebody asked for, and of what; they count up, so none is ever used twice.
         self._versions: dict[str, tuple[Any, str]] = {}
         self._clock = 0
@@ -91,7 +91,7 @@ class _Data:
                 self.values.clear()
                 self.fresh.clear()
                 self._versions.clear()
-                self._tree = Tree()
+                self._tree = KeyTree()
                 return
             for page in self.below(directory):
                 for key in page:
@@ -110,7 +110,7 @@ class _Data:
             known = self._versions[key] = (value, str(self._clock))
         return known[1]
 
-    def tree(self) -> Tree:
+    def tree(self) -> KeyTree:
         """Return the tree of the keys in a mapping of our own, brought up to date."""
         while True:
             with self.lock:  # for a part at a time: who writes waits for it
@@ -167,7 +167,9 @@ class MemoryStore(Store):
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
     _never_blocks: ClassVar[bool] = True
-    _allowance: ClassVar[int] = 2 * TURNS  # a call in memory takes a quarter of a small read's time
+    _allowance: ClassVar[int] = (
+        2 * MAX_INLINE_CALLS
+    )  # a call in memory takes a quarter of a small read's time
     _scheme: ClassVar[str] = "memory"
     # Whether `set` need not ask the verb, which a subclass may have its own way of.
     _sets_plainly: ClassVar[bool] = True
@@ -209,7 +211,7 @@ class MemoryStore(Store):
             raise DetachedError(
                 "this memory store is a copy of another process's: what is written here would be lost.",
                 store=self,
-                cure="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
+                hint="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
             )
 
     # How bytes are held, which another kind of memory does otherwise.
@@ -244,7 +246,7 @@ class MemoryStore(Store):
 
     # -- verbs ------------------------------------------------------------------------------------
 
-    def _read(self, key: str, request: Any, new: Any) -> Any:
+    def _read(self, key: str, request: Any, allocate: Any) -> Any:
         value = self._data.values.get(key)
         if value is None:
             return None
@@ -257,11 +259,11 @@ class MemoryStore(Store):
         start, stop = span(request, array.size)
         return array[start:stop]
 
-    _read_now = _read
+    _read_nowait = _read
 
-    def _read_versioned(self, key: str, request: Any, new: Any) -> tuple[Any, str] | None:
+    def _read_versioned(self, key: str, request: Any, allocate: Any) -> tuple[Any, str] | None:
         with self._data.lock:
-            value = self._read(key, request, new)
+            value = self._read(key, request, allocate)
             return None if value is None else (value, self._data.version(key))
 
     def _stat(self, key: str) -> Entry | None:
@@ -321,7 +323,7 @@ class MemoryStore(Store):
         buffer = self._data.values.get(key)
         return None if buffer is None else len(buffer)
 
-    def _lists_now(self) -> bool:
+    def _can_list_nowait(self) -> bool:
         return len(self._data.fresh) <= _AT_ONCE
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
@@ -346,7 +348,7 @@ class MemoryStore(Store):
         # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
         data = self._data
         value = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
-        if prototype is not None and prototype.buffer not in ON_HOST:
+        if prototype is not None and prototype.buffer not in HOST_BUFFERS:
             value = None
         if type(value) is bytes:
             array: Any = np.frombuffer(value, _U8)

@@ -88,7 +88,7 @@ class StorePath:
                 "keys lie here already, and mode 'w-' only creates.",
                 store=store,
                 key=self.path or None,
-                cure="Use mode 'a' to add to them, or 'w' to remove them first.",
+                hint="Use mode 'a' to add to them, or 'w' to remove them first.",
             )
         if mode == "w":
             await self.delete_dir()
@@ -131,7 +131,7 @@ class StorePath:
                 "a store path writes whole values only.",
                 store=self.store,
                 key=self.path,
-                cure="Use the store's set_partial_values.",
+                hint="Use the store's set_partial_values.",
             )
         await self.store.set(self.path, value)
 

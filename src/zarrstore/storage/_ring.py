@@ -23,7 +23,7 @@ import numpy as np
 
 from zarrstore._async import threads as _threads
 from zarrstore._core.requests import RangeByteRequest
-from zarrstore._core.verbs import WAIT
+from zarrstore._core.verbs import WOULD_BLOCK
 from zarrstore._os.files import HAS_NUMBERS, READ
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class _Ring:
             return [value[:size].copy() for value, size in zip(self._memory, sizes, strict=False)]
         missing = opened == -errno.ENOENT
         return [
-            self._memory[at, : sizes[at]].copy() if whole[at] else None if missing[at] else WAIT
+            self._memory[at, : sizes[at]].copy() if whole[at] else None if missing[at] else WOULD_BLOCK
             for at in range(count)
         ]
 
@@ -287,12 +287,12 @@ def read_each(folder: int, requests: Sequence[tuple[str, Any]]) -> list[Any]:
     Returns
     -------
     list of array, None or WAIT
-        A value, None for a proven absence, and `WAIT` for whatever must be looked at by itself: large
+        A value, None for a proven absence, and `WOULD_BLOCK` for whatever must be looked at by itself: large
         or empty files, folders, errors.
     """
     suited = [at for at, (_, request) in enumerate(requests) if request is None or _is_short(request)]
     if len(suited) < len(requests):
-        answers: list[Any] = [WAIT] * len(requests)
+        answers: list[Any] = [WOULD_BLOCK] * len(requests)
         for at, answer in zip(suited, _shared(folder, [requests[at] for at in suited]), strict=True):
             answers[at] = answer
         return answers
@@ -323,11 +323,11 @@ def _read_all(folder: int, requests: Sequence[tuple[str, Any]]) -> list[Any]:
         for first in range(0, len(requests), _FILES) if ring is not None else ():
             found = ring.read(folder, requests[first : first + _FILES])  # type: ignore[union-attr]
             answers += found
-            if 2 * sum(answer is WAIT for answer in found) > len(found):
+            if 2 * sum(answer is WOULD_BLOCK for answer in found) > len(found):
                 break  # mostly large files: each is better read by itself
     except BaseException as error:
         _abandoned.append(_own.__dict__.pop("ring"))
         if not isinstance(error, OSError):
             raise
         _refused = True
-    return answers + [WAIT] * (len(requests) - len(answers))
+    return answers + [WOULD_BLOCK] * (len(requests) - len(answers))

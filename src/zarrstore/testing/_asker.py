@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._core.zarr_compat import foreign_buffer, foreign_prototype, foreign_request
+from zarrstore._core.zarr_compat import zarr_buffer, zarr_prototype, zarr_request
 from zarrstore.abc.store import Capabilities, Store
 from zarrstore.buffer import default_buffer_prototype
 
@@ -42,7 +42,7 @@ class Asker:
     @property
     def prototype(self) -> Any:
         """The prototype that the store's own library uses."""
-        return default_buffer_prototype() if self.ours else foreign_prototype()
+        return default_buffer_prototype() if self.ours else zarr_prototype()
 
     def with_store(self, store: Any) -> Asker:
         """Return an asker of the same kind for another store."""
@@ -50,13 +50,13 @@ class Asker:
 
     def value(self, data: Any) -> Any:
         """Put bytes into what the store takes."""
-        return data if self.ours or not isinstance(data, bytes) else foreign_buffer(data)
+        return data if self.ours or not isinstance(data, bytes) else zarr_buffer(data)
 
     def request(self, request: Any) -> Any:
         """Put a byte request of ours into what the store takes."""
         if self.ours or not hasattr(request, "__dataclass_fields__"):
             return request
-        return foreign_request(request)
+        return zarr_request(request)
 
     def _method(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self.store, name + "_sync" if self.face == "block" else name)

@@ -29,13 +29,13 @@ class _AroundVerbs(WrapperStore[Any]):
         """Return what a read is to answer."""
         return answer
 
-    async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
         await self._before(below, "read", key)
-        return self._after("read", key, await below.read(key, request, new))
+        return self._after("read", key, await below.read(key, request, allocate))
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
+    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
         await self._before(below, "read_versioned", key)
-        found = await below.read_versioned(key, request, new)
+        found = await below.read_versioned(key, request, allocate)
         return found and (self._after("read_versioned", key, found[0]), found[1])
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:

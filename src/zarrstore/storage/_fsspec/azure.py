@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec.errors import no_container, refused
-from zarrstore.storage._remote.limits import TOKEN
+from zarrstore.storage._remote.dispatch import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,7 @@ try:
     from fsspec.utils import tokenize
 except ImportError as error:
     raise MissingDependencyError(
-        "URLs and fsspec's file systems need the package fsspec.", cure="pip install 'zarrstore[fsspec]'"
+        "URLs and fsspec's file systems need the package fsspec.", hint="pip install 'zarrstore[fsspec]'"
     ) from error
 try:
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
-    from zarrstore.storage._remote.limits import Traffic
+    from zarrstore.storage._remote.dispatch import Dispatcher
 
 __all__ = [
     "Calls",
@@ -99,7 +99,7 @@ def as_awaiting(fs: Any) -> Any:
     if AsyncFileSystemWrapper is None:
         raise MissingDependencyError(
             f"{type(fs).__name__} blocks, and this fsspec has no wrapper for such file systems.",
-            cure="pip install 'fsspec>=2024.12'",
+            hint="pip install 'fsspec>=2024.12'",
         )
     return AsyncFileSystemWrapper(fs, asynchronous=True)
 
@@ -158,15 +158,15 @@ class Calls:
     ----------
     fs : AsyncFileSystem
         The user's; pickled by itself, while what is made of it here never is.
-    traffic : Traffic
+    dispatcher : Dispatcher
         What every call has to pass.
     quiet : bool
         Whether the client itself is to try nothing again.
     """
 
-    def __init__(self, fs: Any, traffic: Traffic, *, quiet: bool) -> None:
+    def __init__(self, fs: Any, dispatcher: Dispatcher, *, quiet: bool) -> None:
         self.fs = fs
-        self.traffic = traffic
+        self.dispatcher = dispatcher
         self.quiet = quiet
         self.blocks = blocking_inside(fs) is not None
         self.direct = find(fs)
@@ -220,20 +220,22 @@ class Calls:
         """Make a call that changes nothing; cancelled, it may be left behind."""
         if self.blocks:
             call = partial(getattr(self.living, name), *args, **kwargs)
-            return await self.traffic.ask(lambda: _threads.hop(call, abandon=True))
-        return await self.traffic.ask(partial(getattr(self.living, "_" + name), *args, **kwargs))
+            return await self.dispatcher.dispatch(lambda: _threads.to_thread(call, abandon_on_cancel=True))
+        return await self.dispatcher.dispatch(partial(getattr(self.living, "_" + name), *args, **kwargs))
 
     async def change(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Make a call that changes something; cancelled, it is waited for."""
         if self.blocks:
             call = partial(getattr(self.living, name), *args, **kwargs)
-            return await self.traffic.change(lambda: _threads.hop(call))
-        return await self.traffic.change(partial(getattr(self.living, "_" + name), *args, **kwargs))
+            return await self.dispatcher.dispatch_write(lambda: _threads.to_thread(call))
+        return await self.dispatcher.dispatch_write(
+            partial(getattr(self.living, "_" + name), *args, **kwargs)
+        )
 
     async def own(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Make a call of ours with the file system, which changes nothing."""
-        return await self.traffic.ask(partial(call, self.living, *args))
+        return await self.dispatcher.dispatch(partial(call, self.living, *args))
 
     async def own_change(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Make a call of ours with the file system, which changes something."""
-        return await self.traffic.change(partial(call, self.living, *args))
+        return await self.dispatcher.dispatch_write(partial(call, self.living, *args))

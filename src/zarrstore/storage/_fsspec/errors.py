@@ -149,7 +149,7 @@ def no_container(action: str, store: object, key: str | None) -> BackendError:
         f"could not {action}: the bucket or container does not exist.",
         store=store,
         key=key,
-        cure="Create it, or check its name and region.",
+        hint="Create it, or check its name and region.",
     )
 
 
@@ -179,7 +179,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
                 f"could not {action}: {reason}.",
                 store=store,
                 key=key or None,
-                cure="Check the credentials and what they may do; public data often needs anon=True.",
+                hint="Check the credentials and what they may do; public data often needs anon=True.",
             )
         if isinstance(link, NotImplementedError) or number in (405, 501):
             return UnsupportedOperationError(

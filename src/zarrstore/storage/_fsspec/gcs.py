@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec.errors import no_container, refused
-from zarrstore.storage._remote.limits import TOKEN
+from zarrstore.storage._remote.dispatch import TOKEN
 
 BATCH = 100  # what Google takes in a bulk delete
 _LISTED = "items(name,size),prefixes,nextPageToken"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarrstore.storage._fsspec.calls import Calls
     from zarrstore.storage._fsspec.protocol import Direct
-    from zarrstore.storage._remote.limits import Traffic
+    from zarrstore.storage._remote.dispatch import Dispatcher
 
 # Protocols whose `mv` of a file to a name beside it replaces in one step.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
@@ -39,7 +39,7 @@ class Listing:
     if TYPE_CHECKING:
         # What the rest of the store has and these verbs use.
         _files: Calls
-        _traffic: Traffic
+        _dispatcher: Dispatcher
         _base: str
         _prefix: str
         _protocol: str
@@ -55,7 +55,7 @@ class Listing:
         def _kind(self) -> Direct | None: ...
 
         @cached_property
-        def _plain_loop(self) -> Verbs: ...
+        def _own_async_verbs(self) -> Verbs: ...
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
         if self._kind is not None and self._base:
@@ -65,7 +65,7 @@ class Listing:
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
         while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
+            batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
             levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
@@ -86,7 +86,7 @@ class Listing:
         token: str | None = None
         while True:
             ask = partial(self._page, kind, prefix, deep, token)
-            page, token = await self._files.run(self._traffic.again(ask))
+            page, token = await self._files.run(self._dispatcher.retry_call(ask))
             yield page
             if token is None:
                 return
@@ -94,13 +94,13 @@ class Listing:
     async def _is_empty(self, prefix: str) -> bool:
         if self._kind is not None and self._base:
             ask = partial(self._page, self._kind, prefix, True, None, 2)
-            page, more = await self._files.run(self._traffic.again(ask))
+            page, more = await self._files.run(self._dispatcher.retry_call(ask))
             if any(_is_listed(entry, prefix, True) for entry in page):
                 return False
             if more is None:
                 return True
             # What lies there first is no key of ours: somebody's mark of a folder, say.
-        return await Verbs.is_empty(self._plain_loop, prefix)
+        return await Verbs.is_empty(self._own_async_verbs, prefix)
 
     async def _page(
         self, kind: Direct, prefix: str, deep: bool, token: str | None, most: int | None = None
@@ -131,7 +131,7 @@ class Listing:
     async def _level(self, directory: str) -> list[_Child]:
         """What lies one level below a directory; nothing if it isn't there."""
         ask = self._linked if self._http else self._listed_level
-        return await self._traffic.again(lambda: ask(directory))
+        return await self._dispatcher.retry_call(lambda: ask(directory))
 
     async def _listed_level(self, directory: str) -> list[_Child]:
         try:
@@ -177,7 +177,7 @@ class Listing:
         unlisted = UnsupportedOperationError(
             "this server doesn't list what it has.",
             store=self,
-            cure="Give the keys, or consolidate the metadata where they are written.",
+            hint="Give the keys, or consolidate the metadata where they are written.",
         )
         refusal = None
         try:

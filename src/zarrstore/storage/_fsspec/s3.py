@@ -11,7 +11,7 @@ from typing import Any
 
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, TransientError
-from zarrstore.storage._remote.limits import CONCURRENCY, TOKEN
+from zarrstore.storage._remote.dispatch import CONCURRENCY, TOKEN
 
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
 _PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")

@@ -46,8 +46,8 @@ from zarrstore.storage._fsspec.calls import (
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.listing import RENAMES, Listing
 from zarrstore.storage._local.store import LocalStore
-from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_grouped
-from zarrstore.storage._remote.limits import CONCURRENCY, Traffic
+from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_coalesced
+from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,8 +162,8 @@ class FsspecStore(Listing, Store):
         is_s3 = s3.serves(fs)
         if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _PATIENT):
             retry = None
-        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not blocks)
-        self._files = Calls(fs, self._traffic, quiet=is_s3 and retry is not None and not s3.retries(fs))
+        self._dispatcher = Dispatcher(retry, concurrency, errors.is_slow_down, timed=not blocks)
+        self._files = Calls(fs, self._dispatcher, quiet=is_s3 and retry is not None and not s3.retries(fs))
         self._limits = max_gap_bytes, max_coalesced_bytes
         # Whether the bucket has answered: not every answer says whether key or bucket is missing.
         self._proven = False
@@ -298,9 +298,9 @@ class FsspecStore(Listing, Store):
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
     @cached_property
-    def _plain_loop(self) -> Verbs:
+    def _own_async_verbs(self) -> Verbs:
         # Files here are files: what LocalStore knows of them (whole writes, say) holds.
-        return super()._plain_loop if self._local is None else self._local._plain_loop
+        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
 
     async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value.
@@ -338,7 +338,7 @@ class FsspecStore(Listing, Store):
                 "names like this are kept for temporary files.",
                 store=self,
                 key=key,
-                cure="Choose another name.",
+                hint="Choose another name.",
             )
         moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
         if hasattr(inside, "split_path"):
@@ -349,7 +349,7 @@ class FsspecStore(Listing, Store):
                 "this file system would put such a key elsewhere.",
                 store=self,
                 key=key,
-                cure="Choose another name.",
+                hint="Choose another name.",
             )
         return path
 
@@ -390,15 +390,17 @@ class FsspecStore(Listing, Store):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
         return await self._files.run(self._read_there(key, request))
 
-    async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
-        return await self._files.run(read_grouped(requests, self._read_there, *self._limits))
+    async def _read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Any
+    ) -> list[Any]:
+        return await self._files.run(read_coalesced(requests, self._read_there, *self._limits))
 
     async def _read_there(self, key: str, request: ByteRequest | None) -> Any:
         """Read where the file system lives."""
-        return await self._traffic.shared((key, request), partial(self._fetch, key, request))
+        return await self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
         path = self._path(key)
@@ -451,11 +453,11 @@ class FsspecStore(Listing, Store):
             f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
             store=self,
             key=key,
-            cure="Read it again; if that doesn't help, it was written incompletely.",
+            hint="Read it again; if that doesn't help, it was written incompletely.",
         )
 
     async def _stat(self, key: str) -> Entry | None:
-        return await self._files.run(self._traffic.again(lambda: self._look(key)))
+        return await self._files.run(self._dispatcher.retry_call(lambda: self._look(key)))
 
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
@@ -496,7 +498,7 @@ class FsspecStore(Listing, Store):
         return await self._files.run(put(key, value))
 
     async def _put(self, key: str, value: bytes) -> None:
-        await self._traffic.again(lambda: self._put_once(key, value))
+        await self._dispatcher.retry_call(lambda: self._put_once(key, value))
 
     async def _put_once(self, key: str, value: bytes) -> None:
         path = self._path(key)
@@ -541,7 +543,7 @@ class FsspecStore(Listing, Store):
 
     async def _create(self, key: str, value: bytes) -> Any:
         if not self._creates:
-            if await self._traffic.again(lambda: self._look(key)) is not None:
+            if await self._dispatcher.retry_call(lambda: self._look(key)) is not None:
                 return CONFLICT
             return await self._put(key, value)
         path = self._path(key)
@@ -558,7 +560,7 @@ class FsspecStore(Listing, Store):
             # An attempt before this one may have made it, and its answer been lost.
             return None if tries > 1 and await self._is_ours(path, key, value, token) else CONFLICT
 
-        return await self._traffic.again(attempt)
+        return await self._dispatcher.retry_call(attempt)
 
     async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
         for _ in range(5):
@@ -618,7 +620,7 @@ class FsspecStore(Listing, Store):
             "a folder lies here, or a value where one of its folders is due.",
             store=self,
             key=key,
-            cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+            hint="A folder can't be a value too: delete one of them, or use a store without folders.",
         )
 
     # -- removing ---------------------------------------------------------------------------------
@@ -637,7 +639,7 @@ class FsspecStore(Listing, Store):
 
     async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
         await self._prove("delete", "")
-        again = self._traffic.again
+        again = self._dispatcher.retry_call
         parts = batches(paths, kind.BATCH)
         await gather([again(partial(self._delete_batch, kind, part)) for part in parts])
 
@@ -648,7 +650,7 @@ class FsspecStore(Listing, Store):
             raise self._failed(error, "delete", "") from error
 
     async def _delete(self, path: str, key: str) -> None:
-        await self._traffic.again(lambda: self._delete_once(path, key))
+        await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
 
     async def _delete_once(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
@@ -663,7 +665,7 @@ class FsspecStore(Listing, Store):
             raise RefusedError(
                 "this store's root is the root of the whole file system: clearing it would empty that.",
                 store=self,
-                cure="Make a store on the folder, or on the bucket, that you mean.",
+                hint="Make a store on the folder, or on the bucket, that you mean.",
             )
         if self._kind is not None:
             async for page in self._pages(self._kind, prefix, True):
@@ -677,7 +679,7 @@ class FsspecStore(Listing, Store):
         folders = [directory] if prefix else []
         pending = [directory]
         while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), self._traffic.concurrency))]
+            batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
             for level in await gather([self._level(path) for path in batch]):
                 below = [child.path for child in level if child.is_directory]
                 pending += below

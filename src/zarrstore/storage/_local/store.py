@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from zarrstore._async.threads import Later
+from zarrstore._async.threads import Continuation
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
-    IN_PLACE,
-    WAIT,
+    MAX_INLINE_SIZE,
+    WOULD_BLOCK,
     Capabilities,
     Entry,
     check_parts,
@@ -45,7 +45,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage import _ring as ring
 from zarrstore.storage._local import rmtree as removal
-from zarrstore.storage._local.walk import Tree
+from zarrstore.storage._local.walk import FolderWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -191,7 +191,7 @@ class LocalStore(Store):
             raise RootError(
                 "the root is a file, not a folder.",
                 store=self,
-                cure="If it is a zip archive, open it with ZipStore.",
+                hint="If it is a zip archive, open it with ZipStore.",
             )
 
     def _check_links(self, key: str) -> None:
@@ -201,7 +201,7 @@ class LocalStore(Store):
                 "a link leads out of the store.",
                 store=self,
                 key=key,
-                cure="Use follow_symlinks=True if you trust it.",
+                hint="Use follow_symlinks=True if you trust it.",
             )
 
     def _is_value(self, descriptor: int, key: str) -> bool:
@@ -209,9 +209,9 @@ class LocalStore(Store):
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return stat.S_ISREG(mode)
-        raise BackendError("this is a pipe or a device, not a file.", store=self, key=key, cure="Remove it.")
+        raise BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
-    def _read(self, key: str, request: Any, new: Any) -> Any:
+    def _read(self, key: str, request: Any, allocate: Any) -> Any:
         descriptor = self._open_value(key)
         if descriptor < 0:
             return None
@@ -232,13 +232,13 @@ class LocalStore(Store):
                 return None
             if start == stop and not self._is_value(descriptor, key):
                 return None
-            if self.mmap and new is host_memory and start < stop:
+            if self.mmap and allocate is host_memory and start < stop:
                 return self._map(descriptor, start, stop)
-            if new is host_memory or not hasattr(new, "fill"):
-                memory = new(stop - start)
+            if allocate is host_memory or not hasattr(allocate, "fill"):
+                memory = allocate(stop - start)
                 done = files.read_into(descriptor, memory, start)
             else:
-                memory, done = new.fill(
+                memory, done = allocate.fill(
                     stop - start,
                     lambda memory, at: files.read_into(descriptor, memory, start + at),
                     (descriptor, start),
@@ -248,7 +248,7 @@ class LocalStore(Store):
                     f"the file ended after {start + done} bytes; it had {size} when it was opened.",
                     store=self,
                     key=key,
-                    cure="Somebody cut it in place; read it again.",
+                    hint="Somebody cut it in place; read it again.",
                 )
             return memory
         except StoreError:
@@ -260,20 +260,20 @@ class LocalStore(Store):
         finally:
             os.close(descriptor)
 
-    def _reads_together(self, count: int, new: Any) -> bool:
+    def _reads_together(self, count: int, allocate: Any) -> bool:
         return (
             self._in_place
             and self._cached_opens
-            and new is host_memory
+            and allocate is host_memory
             and not self.mmap
             and ring.is_worth(count)
             and type(self)._read is LocalStore._read  # a subclass's must not be gone around
         )
 
-    def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+    def _read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
         asked = list(requests)
-        answers = [WAIT] * len(asked)
-        if self._reads_together(len(asked), new):
+        answers = [WOULD_BLOCK] * len(asked)
+        if self._reads_together(len(asked), allocate):
             try:
                 folder = os.open(self._root, files.FOLDER)
             except OSError:
@@ -284,7 +284,7 @@ class LocalStore(Store):
                 finally:
                     os.close(folder)
         return [
-            self._read(key, request, new) if answer is WAIT else answer
+            self._read(key, request, allocate) if answer is WOULD_BLOCK else answer
             for answer, (key, request) in zip(answers, asked, strict=True)
         ]
 
@@ -293,62 +293,62 @@ class LocalStore(Store):
             memory_maps.mmap(descriptor, stop, access=memory_maps.ACCESS_READ), np.uint8, stop - start, start
         )
 
-    def _read_now(self, key: str, request: Any, new: Any) -> Any:
-        if not self._in_place or new is not host_memory:
-            return WAIT
+    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
+        if not self._in_place or allocate is not host_memory:
+            return WOULD_BLOCK
         if self._cached_opens:
             descriptor = files.open_cached(self._base + key)
             if descriptor < 0:
-                return None if descriptor == -2 else WAIT
+                return None if descriptor == -2 else WOULD_BLOCK
         else:
             try:
                 descriptor = os.open(self._base + key, files.READ)
             except FileNotFoundError:
                 return None
             except OSError:
-                return WAIT
-        return self._read_hot(descriptor, request, new)
+                return WOULD_BLOCK
+        return self._read_hot(descriptor, request, allocate)
 
-    def _read_many_now(self, requests: Iterable[tuple[str, Any]], new: Any) -> Generator[Any]:
-        """Read many as `_read_now` does, from a folder that is found only once."""
+    def _read_many_nowait(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> Generator[Any]:
+        """Read many as `_read_nowait` does, from a folder that is found only once."""
         root = -1
-        if self._in_place and self._cached_opens and new is host_memory:
+        if self._in_place and self._cached_opens and allocate is host_memory:
             root = files.open_cached(self._base)
         if root < 0:
-            yield from super()._read_many_now(requests, new)
+            yield from super()._read_many_nowait(requests, allocate)
             return
         try:
             for key, request in requests:
                 descriptor = files.open_cached(key, root)
                 if descriptor < 0:
-                    yield None if descriptor == -2 else WAIT
+                    yield None if descriptor == -2 else WOULD_BLOCK
                 else:
-                    yield self._read_hot(descriptor, request, new)
+                    yield self._read_hot(descriptor, request, allocate)
         finally:
             os.close(root)
 
-    def _read_hot(self, descriptor: int, request: Any, new: Any) -> Any:
+    def _read_hot(self, descriptor: int, request: Any, allocate: Any) -> Any:
         """Read an open file if the page cache has all that is wanted, and close it."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)
             if self.mmap and start < stop < _ENDLESS:
                 return self._map(descriptor, start, stop)
-            if not 0 < stop - start <= IN_PLACE:
-                return WAIT  # large, empty, or a folder
-            memory = new(stop - start)
+            if not 0 < stop - start <= MAX_INLINE_SIZE:
+                return WOULD_BLOCK  # large, empty, or a folder
+            memory = allocate(stop - start)
             # A short answer means that the rest isn't cached as often as that the file ended there,
             # so only exactly what was asked for counts.
             flags = 0 if self._plainly else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:
-                return WAIT
+                return WOULD_BLOCK
             return memory
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 self._in_place = False  # overlayfs says so: it has no such reads, and others block
-            return WAIT
+            return WOULD_BLOCK
         except ByteRequestError:
-            return WAIT  # the other way knows folders from values
+            return WOULD_BLOCK  # the other way knows folders from values
         finally:
             os.close(descriptor)
 
@@ -370,16 +370,16 @@ class LocalStore(Store):
         # No version to write against, but enough to notice that a file was replaced between two looks.
         return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
 
-    def _stat_now(self, key: str) -> Any:
+    def _stat_nowait(self, key: str) -> Any:
         if not self._in_place:
-            return WAIT
+            return WOULD_BLOCK
         if self._plainly:
             return self._stat(key)
         if not self._cached_opens:
-            return WAIT
+            return WOULD_BLOCK
         descriptor = files.open_cached(self._base + key)
         if descriptor < 0:
-            return None if descriptor == -2 else WAIT
+            return None if descriptor == -2 else WOULD_BLOCK
         try:
             found = os.fstat(descriptor)
         finally:
@@ -390,7 +390,7 @@ class LocalStore(Store):
 
     def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         answer = self._begin_write(key, pieces, condition)
-        return answer.rest() if type(answer) is Later else answer
+        return answer.rest() if type(answer) is Continuation else answer
 
     def _write_staged(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         own = type(self)._write is LocalStore._write  # a subclass's must not be gone around
@@ -435,7 +435,7 @@ class LocalStore(Store):
                 return answer
             # When many are written at once, the folder is synced for all of them at the end.
             changed = (folder, *map(os.path.dirname, made))
-            return Later(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
+            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
@@ -463,7 +463,7 @@ class LocalStore(Store):
                 "names like this are kept for temporary files.",
                 store=self,
                 key=key,
-                cure="Choose another name.",
+                hint="Choose another name.",
             )
         if not self._surveyed:
             self._survey()
@@ -471,10 +471,10 @@ class LocalStore(Store):
             self._check_links(key)
         return self._base + key
 
-    def _write_now(self, key: str, pieces: Any, condition: Any) -> Any:
-        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= IN_PLACE:
+    def _write_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
+        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= MAX_INLINE_SIZE:
             return self._write(key, pieces, condition)
-        return WAIT
+        return WOULD_BLOCK
 
     def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
         """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
@@ -521,13 +521,13 @@ class LocalStore(Store):
                     f"{above!r} is a value, so no key can lie below it.",
                     store=self,
                     key=key,
-                    cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+                    hint="A folder can't be a value too: delete one of them, or use a store without folders.",
                 )
         return KeyConflictError(
             "keys lie below it, so it can't be a value.",
             store=self,
             key=key,
-            cure="A folder can't be a value too: delete one of them, or use a store without folders.",
+            hint="A folder can't be a value too: delete one of them, or use a store without folders.",
         )
 
     def _publish(self, temporary: str, path: str, key: str) -> Any:
@@ -633,14 +633,14 @@ class LocalStore(Store):
             raise RefusedError(
                 "this store's root is the root of the whole file system: clearing it empties the machine.",
                 store=self,
-                cure="Make a store on the folder that you mean.",
+                hint="Make a store on the folder that you mean.",
             )
         self._check_root()
 
     # -- listing ----------------------------------------------------------------------------------
 
-    def _tree(self) -> Tree:
-        return Tree(self._base, self._fail_listing, sweep=not self.read_only)
+    def _tree(self) -> FolderWalk:
+        return FolderWalk(self._base, self._fail_listing, sweep=not self.read_only)
 
     def _fail_listing(self, error: OSError, place: str) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -673,16 +673,16 @@ class LocalStore(Store):
         FileExistsError
             If there is something at the new root.
         """
-        from zarrstore._async.threads import hop
+        from zarrstore._async.threads import to_thread
 
         self._check_writable()
-        await hop(self._move, os.fspath(dest_root))
+        await to_thread(self._move, os.fspath(dest_root))
 
     def _move(self, destination: str) -> None:
         target = os.path.realpath(destination)
         if os.path.lexists(target):
             raise KeyConflictError(
-                f"{target!r} exists already.", store=self, cure="Move to a path that nothing has yet."
+                f"{target!r} exists already.", store=self, hint="Move to a path that nothing has yet."
             )
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.move(self._root, target)

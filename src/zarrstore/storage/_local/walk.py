@@ -24,7 +24,7 @@ _DEPTH = 32
 _new = tuple.__new__  # an Entry at half the cost
 
 
-class Tree:
+class FolderWalk:
     """A tree of folders to list.
 
     Parameters

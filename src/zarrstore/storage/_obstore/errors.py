@@ -98,21 +98,21 @@ def translated(error: BaseException, action: str, store: object, key: str | None
             f"could not {action}: the bucket or container does not exist.",
             store=store,
             key=key,
-            cure="Create it, or check its name and region.",
+            hint="Create it, or check its name and region.",
         )
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or number in (401, 403):
         return AccessDeniedError(
             f"could not {action}: {reason}.",
             store=store,
             key=key,
-            cure="Check the credentials and what they may do; public data often needs skip_signature=True.",
+            hint="Check the credentials and what they may do; public data often needs skip_signature=True.",
         )
     if _says(error, _NO_KEY, key):
         return InvalidKeyError(
             f"could not {action}: this backend can't hold such a key.",
             store=store,
             key=key,
-            cure="Choose another name.",
+            hint="Choose another name.",
         )
     if is_unsupported(error) or number in (405, 501):
         return UnsupportedOperationError(f"could not {action}: this backend can't.", store=store, key=key)

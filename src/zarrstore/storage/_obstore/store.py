@@ -27,15 +27,15 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
-from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_grouped
-from zarrstore.storage._remote.limits import CONCURRENCY, TOKEN, Traffic
+from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_coalesced
+from zarrstore.storage._remote.dispatch import CONCURRENCY, TOKEN, Dispatcher
 
 try:
     import obstore
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 except ImportError as error:
     raise MissingDependencyError(
-        "stores over obstore need the package obstore.", cure="pip install 'zarrstore[obstore]'"
+        "stores over obstore need the package obstore.", hint="pip install 'zarrstore[obstore]'"
     ) from error
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class ObjectStore(Store):
             retry = None
         # Its own retries would make ten of one, and hide from us that the server is busy.
         self._quiet = retry is not None and not told and type(store).__name__ in _CLIENTS
-        self._traffic = Traffic(retry, concurrency, errors.is_slow_down, timed=not self._quiet)
+        self._dispatcher = Dispatcher(retry, concurrency, errors.is_slow_down, timed=not self._quiet)
         self._limits = max_gap_bytes, max_coalesced_bytes
         # Whether the bucket has answered: an answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = self._http or self._in_memory
@@ -184,8 +184,8 @@ class ObjectStore(Store):
         return Capabilities(atomic_create=not self._http, versions=not self._http, shared=not self._in_memory)
 
     @cached_property
-    def _plain_loop(self) -> Verbs:
-        return super()._plain_loop if self._local is None else self._local._plain_loop
+    def _own_async_verbs(self) -> Verbs:
+        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class ObjectStore(Store):
         if not self._quiet:
             return self.store
         args, options = self.store.__getnewargs_ex__()
-        retry = self._traffic.retry
+        retry = self._dispatcher.retry
         if retry is not None and retry.timeout is not None:
             own = {"timeout": timedelta(seconds=retry.timeout)}
             options["client_options"] = own | (options.get("client_options") or {})
@@ -210,7 +210,7 @@ class ObjectStore(Store):
             raise ForkError(
                 "obstore was used before this process was forked off, and can't be used here.",
                 store=self,
-                cure="Start processes by 'spawn' or 'forkserver': "
+                hint="Start processes by 'spawn' or 'forkserver': "
                 "multiprocessing.set_start_method('forkserver').",
             )
         _Runtime.used = True
@@ -234,16 +234,22 @@ class ObjectStore(Store):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
-        found = await self._traffic.shared((key, request), partial(self._fetch, key, request, False))
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
+        found = await self._dispatcher.single_flight(
+            (key, request), partial(self._fetch, key, request, False)
+        )
         return found and found[0]
 
-    async def _read_versioned(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+    async def _read_versioned(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
         fetch = partial(self._fetch, key, request, True)
-        return await self._traffic.shared((key, request, "and its version"), fetch)
+        return await self._dispatcher.single_flight((key, request, "and its version"), fetch)
 
-    async def _read_many(self, requests: Iterable[tuple[str, ByteRequest | None]], new: Any) -> list[Any]:
-        return await read_grouped(requests, lambda key, request: self._read(key, request, new), *self._limits)
+    async def _read_many(
+        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Any
+    ) -> list[Any]:
+        return await read_coalesced(
+            requests, lambda key, request: self._read(key, request, allocate), *self._limits
+        )
 
     async def _fetch(
         self, key: str, request: ByteRequest | None, versioned: bool
@@ -265,12 +271,12 @@ class ObjectStore(Store):
                 # Bytes alone come by one way through obstore instead of two.
                 start = request.start  # type: ignore[union-attr]
                 ask = partial(obstore.get_range_async, store, key, start=start, end=end)
-                value = await self._traffic.ask(ask)
+                value = await self._dispatcher.dispatch(ask)
                 if len(value) == end - start:
                     self._proven = True
                     return memoryview(value), None
                 # The value ends before, or the answer did: its length tells.
-            answer, value = await self._traffic.ask(arrive)
+            answer, value = await self._dispatcher.dispatch(arrive)
             start, stop = answer.range
         except Exception as error:
             if self._is_unseen(error, key):
@@ -310,7 +316,7 @@ class ObjectStore(Store):
             raise self._failed(error, "read", key)
         try:
             ask = partial(obstore.get_range_async, self._alive(), key, start=start, end=stop)
-            value = await self._traffic.ask(ask)
+            value = await self._dispatcher.dispatch(ask)
         except Exception as failure:
             raise self._failed(failure, "read", key) from None
         if len(value) != stop - start:
@@ -322,12 +328,12 @@ class ObjectStore(Store):
         return memoryview(value), entry.version
 
     async def _stat(self, key: str) -> Entry | None:
-        return await self._traffic.again(lambda: self._look(key))
+        return await self._dispatcher.retry_call(lambda: self._look(key))
 
     async def _look(self, key: str) -> Entry | None:
         self._check(key)
         try:
-            meta = await self._traffic.ask(partial(obstore.head_async, self._alive(), key))
+            meta = await self._dispatcher.dispatch(partial(obstore.head_async, self._alive(), key))
         except Exception as error:
             if not self._is_unseen(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
@@ -338,7 +344,7 @@ class ObjectStore(Store):
     async def _look_twice(self, key: str) -> Entry | None:
         """Ask for a value that HEAD didn't find: this answer has words, which tell key from bucket."""
         try:
-            meta = (await self._traffic.ask(partial(obstore.get_async, self._alive(), key))).meta
+            meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:
             if not self._is_unseen(error, key):
                 raise self._failed(error, "look up", key) from error.__cause__
@@ -354,7 +360,7 @@ class ObjectStore(Store):
         # obstore's memory would go on looking at the caller's.
         value = pieces[0] if single and not self._in_memory else await gather_pieces(pieces)
         if condition is ANY:
-            return await self._traffic.again(partial(self._put, key, value, "overwrite", None))
+            return await self._dispatcher.retry_call(partial(self._put, key, value, "overwrite", None))
         mode = "create" if condition is ABSENT else {"e_tag": condition}
         token = os.urandom(16).hex()
         # A client that tries again by itself doesn't tell.
@@ -367,7 +373,7 @@ class ObjectStore(Store):
             # An attempt before this one may have done it, and its answer been lost.
             return await self._own(key, value, token) if answer is CONFLICT and tries > 1 else answer
 
-        return await self._traffic.again(attempt)
+        return await self._dispatcher.retry_call(attempt)
 
     async def _put(self, key: str, value: Any, mode: Any, attributes: Any) -> Any:
         # One request, whatever the size: what is sent in parts can have no condition.
@@ -375,7 +381,7 @@ class ObjectStore(Store):
         own = {"attributes": attributes, "mode": mode, "use_multipart": parts}
         send = partial(obstore.put_async, self._alive(), key, value, **own)
         try:
-            answer = await self._traffic.change(send)
+            answer = await self._dispatcher.dispatch_write(send)
         except (AlreadyExistsError, PreconditionError):
             return CONFLICT
         except Exception as error:
@@ -392,7 +398,7 @@ class ObjectStore(Store):
             return found[1] if found is not None and found[0] == memoryview(value) else CONFLICT
         look = partial(obstore.get_async, self._alive(), key, options={"head": True})
         try:
-            answer = await self._traffic.ask(look)
+            answer = await self._dispatcher.dispatch(look)
         except Exception as error:
             if self._is_absent(error, key):
                 return CONFLICT
@@ -402,11 +408,11 @@ class ObjectStore(Store):
     async def _copy(self, source: str, target: str) -> None:
         self._check(source)
         self._check(target)
-        await self._traffic.again(lambda: self._copy_once(source, target))
+        await self._dispatcher.retry_call(lambda: self._copy_once(source, target))
 
     async def _copy_once(self, source: str, target: str) -> None:
         try:
-            await self._traffic.change(partial(obstore.copy_async, self._alive(), source, target))
+            await self._dispatcher.dispatch_write(partial(obstore.copy_async, self._alive(), source, target))
         except Exception as error:
             if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
@@ -417,7 +423,7 @@ class ObjectStore(Store):
     async def _remove(self, key: str, condition: Any = ANY) -> Any:
         self._check(key)
         if condition is ANY:
-            await self._traffic.again(lambda: self._delete(key, key))
+            await self._dispatcher.retry_call(lambda: self._delete(key, key))
             return None
         entry = await self._stat(key)
         if entry is None or entry.version != condition:
@@ -430,12 +436,12 @@ class ObjectStore(Store):
         paths = list(keys)
         for path in paths:
             self._check(path)
-        again = self._traffic.again
+        again = self._dispatcher.retry_call
         await gather([again(partial(self._delete, part, None)) for part in batches(paths, _PAGE)])
 
     async def _delete(self, paths: Any, key: str | None) -> None:
         try:
-            await self._traffic.change(partial(obstore.delete_async, self._alive(), paths))
+            await self._dispatcher.dispatch_write(partial(obstore.delete_async, self._alive(), paths))
         except Exception as error:
             if not self._is_absent(error, key):
                 raise self._failed(error, "delete", key) from error.__cause__
@@ -454,7 +460,7 @@ class ObjectStore(Store):
                         return False
             return True
 
-        return await self._traffic.again(look)
+        return await self._dispatcher.retry_call(look)
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         if not deep:
@@ -465,7 +471,7 @@ class ObjectStore(Store):
                 *(Entry(f"{prefix}{name}/") for name in directories),
             ]
             return
-        told = listed(self._traffic.retry, lambda: self._pages(prefix), asyncio.sleep)
+        told = listed(self._dispatcher.retry, lambda: self._pages(prefix), asyncio.sleep)
         async with aclosing(told) as pages:
             async for page in pages:
                 yield page
@@ -482,13 +488,13 @@ class ObjectStore(Store):
 
     async def _level(self, prefix: str) -> Any:
         """Return what obstore tells of one level of a directory."""
-        return await self._traffic.again(partial(self._ask_level, prefix))
+        return await self._dispatcher.retry_call(partial(self._ask_level, prefix))
 
     async def _ask_level(self, prefix: str) -> Any:
         self._alive()
         try:
             ask = partial(obstore.list_with_delimiter_async, self.store, prefix or None)
-            level = await self._traffic.ask(ask)
+            level = await self._dispatcher.dispatch(ask)
         except Exception as error:
             if self._is_absent(error, prefix):
                 return {"objects": (), "common_prefixes": ()}
@@ -521,7 +527,7 @@ class ObjectStore(Store):
             failure: StoreError = UnsupportedOperationError(
                 "this server doesn't list what it has.",
                 store=self,
-                cure="Give the keys, or consolidate the metadata where they are written.",
+                hint="Give the keys, or consolidate the metadata where they are written.",
             )
             failure.__cause__ = errors.without_secrets(error)
             return failure

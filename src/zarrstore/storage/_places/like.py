@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from zarrstore._core.zarr_compat import is_foreign_path, is_foreign_store
+from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
     MissingDependencyError,
@@ -99,7 +99,7 @@ def make_store_sync(
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
-            cure="Drop them, or make the store yourself.",
+            hint="Drop them, or make the store yourself.",
         )
     store = _dispatch(store_like, mode, storage_options, backend)
     if mode == "r" and not store.read_only:
@@ -133,7 +133,7 @@ async def make_store_path(
         What serves a URL, as in `make_store`.
     """
     store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
-    base = store_like.path if isinstance(store_like, StorePath) or is_foreign_path(store_like) else ""
+    base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
     return await StorePath.open(store, f"{base}/{path or ''}", mode)
 
 
@@ -142,9 +142,9 @@ def _dispatch(
 ) -> Store:
     if isinstance(value, Store):
         return value
-    if isinstance(value, StorePath) or is_foreign_path(value):
+    if isinstance(value, StorePath) or is_zarr_path(value):
         return as_store(value.store)
-    if is_foreign_store(value):
+    if is_zarr_store(value):
         return as_store(value)
     if value is None:
         return MemoryStore()
@@ -165,13 +165,13 @@ def _dispatch(
         if not isinstance(value, MutableMapping):
             raise StoreLikeError(
                 f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
-                cure="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
+                hint="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
             )
         return cast("Store", _fsspec_store().from_mapper(value))
     if isinstance(value, MutableMapping):
         _check_dict(value)
         return MemoryStore(value)
-    raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", cure=f"Give {_KINDS}.")
+    raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", hint=f"Give {_KINDS}.")
 
 
 def _comes_from(value: Any, package: str) -> bool:
@@ -198,7 +198,7 @@ def _from_text(
     text: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
 ) -> Store:
     if not text:
-        raise StoreLikeError("an empty text names no place.", cure="Use '.' for the current folder.")
+        raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
@@ -207,7 +207,7 @@ def _from_text(
         _check_unused(options, text)
         return _from_path(_local_path(text) if scheme else text, mode)
     if backend not in (None, "obstore", "fsspec"):
-        raise StoreLikeError(f"there is no backend {backend!r}.", cure="Choose 'obstore' or 'fsspec'.")
+        raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
         if store is not None:
@@ -229,7 +229,7 @@ def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | Non
         if backend is None:
             return None  # fsspec says what is wrong, in the terms of the options that were given
         raise StoreLikeError(
-            f"obstore can't open {_shown(url)!r}.", cure="Check the options, or let fsspec open it."
+            f"obstore can't open {_shown(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from error
     return None if theirs is None else ObjectStore(theirs)
 
@@ -251,7 +251,7 @@ def _from_archive(
     if not place or "|" in inside:
         raise StoreLikeError(
             f"{_shown(place or inside)!r} names no archive and directory.",
-            cure="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
+            hint="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
         )
     from zarrstore.storage._zip.store import ZipStore
 
@@ -270,7 +270,7 @@ def _from_archive(
             raise UnsupportedOperationError(
                 f"mode {mode!r} writes, and the archive at {_shown(place)!r} can only be read: "
                 "a zip archive is written in a local file.",
-                cure="Copy it to one, or write to a store of files at that place.",
+                hint="Copy it to one, or write to a store of files at that place.",
             )
         if outer is not None:
             within, key = _from_archive(outer[0], "", "r", options), outer[1]
@@ -297,7 +297,7 @@ def _check_unused(options: dict[str, Any] | None, text: str) -> None:
     if options:
         raise StoreLikeError(
             f"storage_options were given, but {text!r} is a path: nothing would use them.",
-            cure="Drop them, or give a URL.",
+            hint="Drop them, or give a URL.",
         )
 
 
@@ -315,10 +315,10 @@ def _local_path(url: str) -> str:
     if parts.netloc not in ("", "localhost"):
         raise StoreLikeError(
             f"{url!r} names the host {parts.netloc!r}.",
-            cure="A file URL has three slashes: file:///folder/data.zarr",
+            hint="A file URL has three slashes: file:///folder/data.zarr",
         )
     if parts.query or parts.fragment:
-        raise StoreLikeError(f"{url!r} has a query or a fragment.", cure="Write %3F for '?' and %23 for '#'.")
+        raise StoreLikeError(f"{url!r} has a query or a fragment.", hint="Write %3F for '?' and %23 for '#'.")
     return unquote(parts.path)
 
 
@@ -334,7 +334,7 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
             return ZipStore(path, mode="r" if mode in (None, "r") else "a")
         raise StoreLikeError(
             f"{path!r} is a file, and not a zip archive.",
-            cure="A store's root is a folder, or a zip archive (which starts with 'PK').",
+            hint="A store's root is a folder, or a zip archive (which starts with 'PK').",
         )
     if path.endswith(".zip") and not os.path.exists(path) and mode in ("w", "w-", "a"):
         from zarrstore.storage._zip.store import ZipStore
@@ -360,13 +360,13 @@ def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] 
     if unused:
         raise StoreLikeError(
             f"nothing would use the storage_options {', '.join(map(repr, sorted(unused)))}.",
-            cure="Drop them.",
+            hint="Drop them.",
         )
     try:
         return cast("Store", store_class.from_url(url, storage_options=options))
     except ImportError as error:
         raise MissingDependencyError(
-            f"{'::'.join(schemes)} URLs need another package.", cure=f"{error}."
+            f"{'::'.join(schemes)} URLs need another package.", hint=f"{error}."
         ) from error
 
 
@@ -392,7 +392,7 @@ def _check_scheme(scheme: str, url: str) -> None:
     near = get_close_matches(scheme.lower(), known, n=3, cutoff=0.5)
     raise StoreLikeError(
         f"{scheme!r} in {_shown(url)!r} is no scheme that fsspec knows.",
-        cure=f"Did you mean {' or '.join(map(repr, near))}?"
+        hint=f"Did you mean {' or '.join(map(repr, near))}?"
         if near
         else "fsspec.available_protocols() lists them; a path needs no scheme.",
     )

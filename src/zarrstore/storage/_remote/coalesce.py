@@ -21,7 +21,7 @@ MAX_GAP = 1 << 20
 MAX_COALESCED = 16 << 20
 
 
-async def read_grouped(
+async def read_coalesced(
     requests: Iterable[tuple[str, ByteRequest | None]],
     read: Callable[[str, ByteRequest | None], Awaitable[Any]],
     max_gap_bytes: int,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.requests import ByteRequest, span
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, gather_pieces
-from zarrstore._core.zarr_compat import foreign_buffer, foreign_prototype, foreign_request
+from zarrstore._core.zarr_compat import zarr_buffer, zarr_prototype, zarr_request
 from zarrstore.abc.store import Store
 from zarrstore.errors import UnsupportedOperationError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-class ForeignStore(Store):
+class ZarrStoreAdapter(Store):
     """Verbs over the public methods of one of zarr-python's stores.
 
     Requests, prototypes and buffers are translated on the way. zarr-python's stores slice where ours
@@ -39,7 +39,7 @@ class ForeignStore(Store):
         return str(self._store)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ForeignStore) and bool(self._store == other._store)
+        return isinstance(other, ZarrStoreAdapter) and bool(self._store == other._store)
 
     __hash__ = Store.__hash__
 
@@ -91,7 +91,7 @@ class ForeignStore(Store):
 
     # -- verbs ------------------------------------------------------------------------------------
 
-    async def _read(self, key: str, request: ByteRequest | None, new: Any) -> Any:
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
         if request is not None:
             entry = await self._stat(key)
             if entry is None:
@@ -99,7 +99,7 @@ class ForeignStore(Store):
             start, stop = span(request, entry.size or 0)
             if start == stop:
                 return b""
-        value = await self._store.get(key, foreign_prototype(), foreign_request(request))
+        value = await self._store.get(key, zarr_prototype(), zarr_request(request))
         return None if value is None else value.as_numpy_array()
 
     async def _stat(self, key: str) -> Entry | None:
@@ -115,7 +115,7 @@ class ForeignStore(Store):
             return CONFLICT
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("zarr-python's stores keep no versions.", store=self, key=key)
-        await self._store.set(key, foreign_buffer(await gather_pieces(pieces)))
+        await self._store.set(key, zarr_buffer(await gather_pieces(pieces)))
         return None
 
     async def _remove(self, key: str, condition: Any = ANY) -> Any:

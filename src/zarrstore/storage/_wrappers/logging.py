@@ -13,7 +13,7 @@ from functools import cached_property, wraps
 from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._async.bindings import Wrapped
+from zarrstore._async.bindings import WrapperVerbs
 from zarrstore.abc.store import Store
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
@@ -150,8 +150,8 @@ class LoggingStore(WrapperStore[T_Store]):
         other.log_handler = self.log_handler
         return other
 
-    def _verbs_for_wrapper(self, *, inline: bool) -> Verbs:
-        return _Watched(self, super()._verbs_for_wrapper(inline=inline))
+    def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
+        return _Watched(self, super()._verbs_for_wrapper(sync=sync))
 
     # -- logging ----------------------------------------------------------------------------------
 
@@ -292,14 +292,14 @@ for _name, _argument in _METHODS.items():
     setattr(LoggingStore, _name, _watching(_name, _argument))
 
 
-class _Watched(Wrapped):
+class _Watched(WrapperVerbs):
     """A logging store's verbs as a wrapper around it sees them."""
 
     __slots__ = ()
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Pass on, watched."""
-        store, method = self.of(), "list_prefix" if deep else "list_dir"
+        store, method = self.store(), "list_prefix" if deep else "list_dir"
         store._count(method)
         with store._told(method, _hint(prefix)):
             async for page in self.below.scan(prefix, deep, sizes):
@@ -308,7 +308,7 @@ class _Watched(Wrapped):
 
 def _watching_verb(name: str) -> Callable[..., Any]:
     async def verb(self: _Watched, *args: Any) -> Any:
-        store, method = self.of(), _VERBS[name]
+        store, method = self.store(), _VERBS[name]
         store._count(method)
         with store._told(method, _hint(args[0]) if isinstance(args[0], str) else ""):
             return await getattr(self.below, name)(*args)

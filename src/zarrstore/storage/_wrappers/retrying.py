@@ -62,20 +62,20 @@ class RetryStore(WrapperStore[Any]):
 
         return await self.policy.call(in_time, below.sleep)
 
-    async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await self._call(below, key, lambda: below.read(key, request, new))
+    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+        return await self._call(below, key, lambda: below.read(key, request, allocate))
 
-    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
         asked = list(requests)
         try:
-            return await below.read_many(asked, new)
+            return await below.read_many(asked, allocate)
         except self.policy.errors:
             # One of many failed: all again would fail again, so each gets attempts of its own.
             await below.sleep(self.policy.wait(1))
-            return [await self._read(below, key, request, new) for key, request in asked]
+            return [await self._read(below, key, request, allocate) for key, request in asked]
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await self._call(below, key, lambda: below.read_versioned(key, request, new))
+    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+        return await self._call(below, key, lambda: below.read_versioned(key, request, allocate))
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:
         return await self._call(below, key, lambda: below.stat(key))

@@ -65,15 +65,15 @@ class SubStore(WrapperStore[T_Store]):
 
     # Each verb is made anew here, so that none can slip past the prefix.
 
-    async def _read(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await below.read(self._prefix + key, request, new)
+    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+        return await below.read(self._prefix + key, request, allocate)
 
-    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
         prefix = self._prefix
-        return await below.read_many([(prefix + key, request) for key, request in requests], new)
+        return await below.read_many([(prefix + key, request) for key, request in requests], allocate)
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, new: Any) -> Any:
-        return await below.read_versioned(self._prefix + key, request, new)
+    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+        return await below.read_versioned(self._prefix + key, request, allocate)
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:
         entry = await below.stat(self._prefix + key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from zarrstore._async.bindings import Wrapped, wrap_class
+from zarrstore._async.bindings import WrapperVerbs, wrap_class
 from zarrstore.abc.store import Store
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class WrapperStore(Store, Generic[T_Store]):
 
     _store: T_Store
     # The class that binds this class's verbs to those below.
-    _wrapped: ClassVar[Any] = Wrapped
+    _wrapped: ClassVar[Any] = WrapperVerbs
 
     def __init__(self, store: T_Store) -> None:
         self._is_open = False
@@ -90,13 +90,13 @@ class WrapperStore(Store, Generic[T_Store]):
         cls._wrapped = wrap_class(cls)
 
     @cached_property
-    def _plain_inline(self) -> Verbs:
-        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=True))
+    def _own_sync_verbs(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(sync=True))
         return verbs
 
     @cached_property
-    def _plain_loop(self) -> Verbs:
-        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(inline=False))
+    def _own_async_verbs(self) -> Verbs:
+        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(sync=False))
         return verbs
 
     async def _open(self) -> None:
@@ -167,14 +167,14 @@ WrapperStore._wrapped = wrap_class(WrapperStore)
 
 def as_store(store: Any) -> Store:
     """Return a store with verbs: the store itself, or one of zarr-python's in our adapter."""
-    from zarrstore._core.zarr_compat import is_foreign_store
+    from zarrstore._core.zarr_compat import is_zarr_store
 
     if isinstance(store, Store):
         return store
-    if is_foreign_store(store):
-        from zarrstore.storage._wrappers.adapter import ForeignStore
+    if is_zarr_store(store):
+        from zarrstore.storage._wrappers.adapter import ZarrStoreAdapter
 
-        return ForeignStore(store)
+        return ZarrStoreAdapter(store)
     raise TypeError(
         f"a store is needed, not {type(store).__name__}; make_store() turns paths and URLs into one"
     )

@@ -16,7 +16,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
-from zarrstore._core.verbs import ABSENT, CONFLICT, WAIT
+from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
 from zarrstore.errors import (
     CorruptError,
     KeyConflictError,
@@ -154,7 +154,7 @@ class Archive:
         except FileNotFoundError:
             if self.mode == "r":
                 raise KeyNotFoundError(
-                    "there is no archive at this path.", cure="Use mode='a' or 'w' to make one."
+                    "there is no archive at this path.", hint="Use mode='a' or 'w' to make one."
                 ) from None
             return View(_Nothing(), Index(), None, 0, 0, 0)
         if not view.size and self.mode == "r":
@@ -166,7 +166,7 @@ class Archive:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise RootError(f"the path is {what}, not a zip archive.", cure="Open a folder with LocalStore.")
+            raise RootError(f"the path is {what}, not a zip archive.", hint="Open a folder with LocalStore.")
         view = open_view(source)
         if self.mmap and view.size:
             import mmap
@@ -240,7 +240,7 @@ class Archive:
                 return
             raise KeyConflictError(
                 "there is a file at this path already, and mode 'x' makes a new one.",
-                cure="Use mode='a' to add to it, or 'w' to replace it.",
+                hint="Use mode='a' to add to it, or 'w' to replace it.",
             ) from None
         self._adopt(descriptor)
 
@@ -337,18 +337,18 @@ class Archive:
             raise answer
         return answer
 
-    def put_now(self, key: str, pieces: Any, condition: Any) -> Any:
-        """Store a small value as `put` does if nothing has to be waited for, else return `WAIT`."""
+    def put_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
+        """Store a small value as `put` does if nothing has to be waited for, else return `WOULD_BLOCK`."""
         if not self.lies_in_memory or not self._is_plain:
-            return WAIT
+            return WOULD_BLOCK
         if not self._lock.acquire(blocking=False):
-            return WAIT
+            return WOULD_BLOCK
         try:
             writer, view = self._writer, self.view
             if writer is None or view is None or writer.pid != os.getpid():
-                return WAIT
+                return WOULD_BLOCK
             if not writer.is_small(key, pieces, alone=True):
-                return WAIT
+                return WOULD_BLOCK
             if condition is ABSENT and key in view.index.rows:
                 return CONFLICT
             try:
@@ -457,7 +457,7 @@ class Archive:
             # Somebody's program unpacks itself: only with the very layout that it knows.
             raise UnsupportedOperationError(
                 "the bytes in front of the archive belong to somebody else, so it can't be written anew.",
-                cure="Copy its keys to a new store.",
+                hint="Copy its keys to a new store.",
             )
 
         def fill(descriptor: int) -> None:
@@ -563,8 +563,8 @@ def lock_file(descriptor: int) -> None:
         pass
 
 
-def _locked(cure: str) -> LockedError:
-    return LockedError("somebody else is writing this archive.", cure=cure)
+def _locked(hint: str) -> LockedError:
+    return LockedError("somebody else is writing this archive.", hint=hint)
 
 
 def unlock_and_close(descriptor: int) -> None:

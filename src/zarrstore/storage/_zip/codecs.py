@@ -47,7 +47,7 @@ def packer(method: int) -> Any:
         raise _missing(method) from error
     raise UnsupportedOperationError(
         f"zip's compression method {method} can't be written.",
-        cure="Use zipfile.ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2 or ZIP_LZMA.",
+        hint="Use zipfile.ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2 or ZIP_LZMA.",
     )
 
 
@@ -187,5 +187,5 @@ def _zstd() -> Any:
 
 
 def _missing(method: int) -> MissingDependencyError:
-    cure = "pip install backports.zstd" if method == ZSTANDARD else "Use a Python that was built with it."
-    return MissingDependencyError(f"{_NAMES[method]} isn't available in this Python.", cure=cure)
+    hint = "pip install backports.zstd" if method == ZSTANDARD else "Use a Python that was built with it."
+    return MissingDependencyError(f"{_NAMES[method]} isn't available in this Python.", hint=hint)

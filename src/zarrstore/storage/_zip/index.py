@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
-from zarrstore._core.key_tree import Tree
+from zarrstore._core.key_tree import KeyTree
 from zarrstore._core.keys import is_key
 from zarrstore.errors import CorruptError
 from zarrstore.storage._zip.format import CENTRAL, ENCRYPTED, FULL32, STORED, UTF8, Member, find_extra
@@ -247,7 +247,7 @@ class Index:
         self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
         self.lock = threading.RLock()
         self._row: Any = None if directory is None else directory.members.item
-        self._tree: Tree | None = None
+        self._tree: KeyTree | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -293,14 +293,14 @@ class Index:
         """Whether a listing needs no more than to look."""
         return self._tree is not None
 
-    def tree(self) -> Tree:
+    def tree(self) -> KeyTree:
         """Return the tree of the keys, built by the first listing."""
         tree = self._tree
         if tree is None:
             with self.lock:
                 tree = self._tree
                 if tree is None:
-                    tree = Tree()
+                    tree = KeyTree()
                     for name in self.rows:
                         _graft(tree, name)
                     self._tree = tree
@@ -321,7 +321,7 @@ class Index:
             return [(key, found) for key, found in self.rows.items() if type(found) is not int]  # type: ignore[misc]
 
 
-def _graft(tree: Tree, path: str) -> None:
+def _graft(tree: KeyTree, path: str) -> None:
     """Add a name to a tree if it is a key."""
     cut = path.rfind("/") + 1
     # A directory that has names is in the grammar, so only the last segment needs a look.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import IN_PLACE, WAIT, host_memory
+from zarrstore._core.verbs import MAX_INLINE_SIZE, WOULD_BLOCK, host_memory
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,
@@ -98,7 +98,7 @@ class View:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, member: Member, key: str, request: Any, new: Any, *, verify: bool = False) -> Any:
+    def read(self, member: Member, key: str, request: Any, allocate: Any, *, verify: bool = False) -> Any:
         """Read what a request selects of a member.
 
         Parameters
@@ -119,7 +119,7 @@ class View:
             start, stop = span(request, member.size)
             whole = stop - start == member.size
             if not verify:
-                return self._data(member, key, start, stop, new)
+                return self._data(member, key, start, stop, allocate)
             value = self._data(member, key, 0, member.size, host_memory)
             _check_crc(value, member)
             return value if whole else value[start:stop]
@@ -164,8 +164,8 @@ class View:
 
         Returns
         -------
-        array, None or WAIT
-            None if there is no such member; `WAIT` if that call alone doesn't do, as for what is
+        array, None or WOULD_BLOCK
+            None if there is no such member; `WOULD_BLOCK` if that call alone doesn't do, as for what is
             compressed, or large, or read for the first time.
         """
         index = self.index
@@ -174,49 +174,49 @@ class View:
             return None
         file = self._file
         if type(row) is not int or file is None or self.mapped is not None or not (wait or file.in_place):
-            return WAIT
+            return WOULD_BLOCK
         directory: Any = index.directory
         start, size = directory.starts[row], directory.sizes[row]
-        if not start or not directory.plain[row] or not 0 < size <= IN_PLACE:
-            return WAIT
+        if not start or not directory.plain[row] or not 0 < size <= MAX_INLINE_SIZE:
+            return WOULD_BLOCK
         memory = host_memory(size)
         try:
             count = _preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
         except OSError:
-            return WAIT
-        return memory if count == size else WAIT
+            return WOULD_BLOCK
+        return memory if count == size else WOULD_BLOCK
 
-    def read_now(self, member: Member, key: str, request: Any, source: FileSource, new: Any) -> Any:
-        """Read what needs no unpacking and no waiting; `WAIT` for anything else, errors included."""
+    def read_nowait(self, member: Member, key: str, request: Any, source: FileSource, allocate: Any) -> Any:
+        """Read what needs no unpacking and no waiting; `WOULD_BLOCK` for anything else, errors included."""
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
-            return WAIT
+            return WOULD_BLOCK
         start, stop = 0, member.size
         if request is not None:
             try:
                 start, stop = span(request, stop)
             except ByteRequestError:
-                return WAIT
+                return WOULD_BLOCK
         size = stop - start
         if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
             return self.mapped[member.start + start : member.start + stop]
-        if not 0 < size <= IN_PLACE:
-            return WAIT
+        if not 0 < size <= MAX_INLINE_SIZE:
+            return WOULD_BLOCK
         if member.start:
-            memory = new(size)
-            return memory if source.read_now(member.start + start, memory) == size else WAIT
+            memory = allocate(size)
+            return memory if source.read_nowait(member.start + start, memory) == size else WOULD_BLOCK
         ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
-        if stop > IN_PLACE:
-            return WAIT
-        memory = new(ahead + stop)
-        count = source.read_now(member.offset, memory)
+        if stop > MAX_INLINE_SIZE:
+            return WOULD_BLOCK
+        memory = allocate(ahead + stop)
+        count = source.read_nowait(member.offset, memory)
         local = parse_local(memory[: min(count, ahead)].tobytes(), 0, member.offset)
         if local is None:
-            return WAIT
+            return WOULD_BLOCK
         try:
             behind = self._settle(member, key, local) - member.offset
         except CorruptError:
-            return WAIT
-        return memory[behind + start : behind + stop] if behind + stop <= count else WAIT
+            return WOULD_BLOCK
+        return memory[behind + start : behind + stop] if behind + stop <= count else WOULD_BLOCK
 
     def _check_stored(self, member: Member) -> None:
         if member.flags & ENCRYPTED:
@@ -224,7 +224,7 @@ class View:
         if member.size != member.packed:
             raise CorruptError("it isn't compressed, yet has two sizes.")
 
-    def _data(self, member: Member, key: str, start: int, stop: int, new: Any) -> Any:
+    def _data(self, member: Member, key: str, start: int, stop: int, allocate: Any) -> Any:
         """Return some of a member's data as they lie in the file."""
         size = stop - start
         first = member.start
@@ -234,17 +234,17 @@ class View:
             first = self.locate(member, key)
         if self.mapped is not None and first + stop <= len(self.mapped):
             return self.mapped[first + start : first + stop]
-        if new is None or size <= self.source.at_once:
+        if allocate is None or size <= self.source.at_once:
             return _whole(self.source.read(first + start, size), size)
         source, begin = self.source, first + start
-        if isinstance(source, FileSource) and hasattr(new, "fill"):
-            memory, count = new.fill(
+        if isinstance(source, FileSource) and hasattr(allocate, "fill"):
+            memory, count = allocate.fill(
                 size,
                 lambda memory, at: source.read_into(begin + at, memory),
                 (source.descriptor, begin),
             )
         else:
-            memory = new(size)
+            memory = allocate(size)
             count = source.read_into(begin, memory)
         if count != size:
             raise _cut_off()
@@ -281,7 +281,7 @@ class View:
         if key.isascii() and local.name != key.encode():
             raise CorruptError(f"its local header bears another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
-            raise CorruptError("its data would reach into what follows.", cure="Take no value from it.")
+            raise CorruptError("its data would reach into what follows.", hint="Take no value from it.")
         directory.members["start"][member.row] = first
         return first
 
@@ -293,7 +293,7 @@ def _whole(data: Any, size: int) -> Any:
 
 
 def _cut_off() -> CorruptError:
-    return CorruptError("the archive ends within its data.", cure="Somebody cut the file; restore it.")
+    return CorruptError("the archive ends within its data.", hint="Somebody cut the file; restore it.")
 
 
 def _check_crc(value: Any, member: Member) -> None:
@@ -339,7 +339,7 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
         raise TransientError("the archive changes faster than it can be read.")
     raise CorruptError(
         "this is no zip archive, or its end is missing.",
-        cure="If it was cut off, 'zarrstore repair' saves what is whole.",
+        hint="If it was cut off, 'zarrstore repair' saves what is whole.",
     )
 
 
@@ -408,7 +408,7 @@ def _check_prefix(source: Source) -> None:
     if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
         raise CorruptError(
             "the end record doesn't belong to the archive that starts with the file.",
-            cure="If the file was cut off, 'zarrstore repair' saves what is whole.",
+            hint="If the file was cut off, 'zarrstore repair' saves what is whole.",
         )
 
 
@@ -423,7 +423,7 @@ def _open_unclosed(source: Source, guard: Guard, size: int, stop: int) -> View:
         if end is None:
             raise CorruptError(
                 f"at byte {guard.end_record} there should be an end record.",
-                cure="'zarrstore repair' saves what is whole.",
+                hint="'zarrstore repair' saves what is whole.",
             )
         index = _read_index(source, end, tail, base)
     chain_stop = guard.start

@@ -167,7 +167,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         raise KeyConflictError(
             "there is a file where the new archive was to be written.",
             store=f"zip://{target}",
-            cure="Name another place, or none to have it take the old one's.",
+            hint="Name another place, or none to have it take the old one's.",
         )
     try:
         descriptor = os.open(real, os.O_RDWR | _BINARY)
@@ -189,7 +189,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
             raise CorruptError(
                 "nothing in this file looks like part of a zip archive; it was left as it is.",
                 store=f"zip://{real}",
-                cure="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
+                hint="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
             )
         _write_new(source, whole, target, real, report, comment=_comment(view))
         return report

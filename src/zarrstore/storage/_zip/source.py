@@ -95,7 +95,7 @@ class FileSource:
             done += count
         return done
 
-    def read_now(self, start: int, memory: Any) -> int:
+    def read_nowait(self, start: int, memory: Any) -> int:
         """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
         try:
             return os.preadv(self.descriptor, [memory], start, self.now_flags)

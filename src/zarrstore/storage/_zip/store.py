@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
-from zarrstore._async.threads import hop
+from zarrstore._async.threads import to_thread
 from zarrstore._core.key_tree import pages
-from zarrstore._core.verbs import ABSENT, ANY, WAIT, Capabilities, Entry, host_memory
+from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
 from zarrstore._os.temporary import make_name
 from zarrstore.abc.store import Store
@@ -132,7 +132,7 @@ class ZipStore(Store):
         elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
             if not self.read_only:
                 raise UnsupportedOperationError(
-                    f"an archive in {type(path).__name__} can only be read.", cure="Use mode='r'."
+                    f"an archive in {type(path).__name__} can only be read.", hint="Use mode='r'."
                 )
             self._origin = path
         else:
@@ -155,7 +155,7 @@ class ZipStore(Store):
             raise UnsupportedOperationError(
                 "zip archives can't be written on this system, only read.",
                 store=self,
-                cure="Use mode='r', or write to a LocalStore.",
+                hint="Use mode='r', or write to a LocalStore.",
             )
 
     def _make_archive(self, mode: str) -> Archive:
@@ -183,7 +183,7 @@ class ZipStore(Store):
     async def _open(self) -> None:
         await super()._open()
         try:
-            await hop(self._view)
+            await to_thread(self._view)
         except BaseException:
             self._is_open = False
             raise
@@ -245,38 +245,38 @@ class ZipStore(Store):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def _read(self, key: str, request: Any, new: Any) -> Any:
+    def _read(self, key: str, request: Any, allocate: Any) -> Any:
         view = self._view()
-        if request is None and new is host_memory and not self._verify:
+        if request is None and allocate is host_memory and not self._verify:
             value = view.read_plain(key, True)
-            if value is not WAIT:
+            if value is not WOULD_BLOCK:
                 return value
-        return self._read_from(view, key, request, new)
+        return self._read_from(view, key, request, allocate)
 
-    def _read_from(self, view: View, key: str, request: Any, new: Any) -> Any:
+    def _read_from(self, view: View, key: str, request: Any, allocate: Any) -> Any:
         member = view.index.find(key)
         if member is None:
             return None
         with _Named(self, "read", key):
-            return view.read(member, key, request, new, verify=self._verify)
+            return view.read(member, key, request, allocate, verify=self._verify)
 
-    def _read_now(self, key: str, request: Any, new: Any) -> Any:
+    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
         view = self._archive.view
         if view is None:
-            return WAIT
-        if request is None and new is host_memory and not self._verify:
+            return WOULD_BLOCK
+        if request is None and allocate is host_memory and not self._verify:
             value = view.read_plain(key, False)
-            if value is not WAIT:
+            if value is not WOULD_BLOCK:
                 return value
         source = view.source
         member = view.index.find(key)
         if member is None:
             return None
-        if self._verify or new is not host_memory or not isinstance(source, FileSource):
-            return WAIT
+        if self._verify or allocate is not host_memory or not isinstance(source, FileSource):
+            return WOULD_BLOCK
         if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
-            return WAIT
-        return view.read_now(member, key, request, source, new)
+            return WOULD_BLOCK
+        return view.read_nowait(member, key, request, source, allocate)
 
     def _settle_in_place(self, source: FileSource) -> bool:
         """Where reads without waiting are refused: read plainly in memory, else never in place."""
@@ -284,23 +284,23 @@ class ZipStore(Store):
         source.in_place = is_memory(file_system(str(self.path)))
         return source.in_place
 
-    def _read_many(self, requests: Iterable[tuple[str, Any]], new: Any) -> list[Any]:
+    def _read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
         asked = list(requests)
         view = self._view()
         if isinstance(view.source, StoreSource):
             found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
             with _Named(self, "read", None):
                 view = view.fetched(found, view.source)
-        return [self._read_from(view, key, request, new) for key, request in asked]
+        return [self._read_from(view, key, request, allocate) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
         size = self._view().index.size(key)
         return None if size is None else Entry(key, size)
 
-    def _stat_now(self, key: str) -> Any:
-        return WAIT if self._archive.view is None else self._stat(key)
+    def _stat_nowait(self, key: str) -> Any:
+        return WOULD_BLOCK if self._archive.view is None else self._stat(key)
 
-    def _lists_now(self) -> bool:
+    def _can_list_nowait(self) -> bool:
         view = self._archive.view
         return view is not None and view.index.has_tree
 
@@ -328,11 +328,11 @@ class ZipStore(Store):
         with _Named(self, "write", key):
             return self._archive.put(key, pieces, condition)
 
-    def _write_now(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_nowait(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         if (condition is not ANY and condition is not ABSENT) or type(self)._write is not ZipStore._write:
-            return WAIT
+            return WOULD_BLOCK
         try:
-            return self._archive.put_now(key, pieces, condition)
+            return self._archive.put_nowait(key, pieces, condition)
         except (StoreError, OSError):
             with _Named(self, "write", key):
                 raise
@@ -379,7 +379,7 @@ class ZipStore(Store):
                 "this store was made without deletes.",
                 store=self,
                 key=key,
-                cure="Use ZipStore(..., deletes=True), or overwrite the value.",
+                hint="Use ZipStore(..., deletes=True), or overwrite the value.",
             )
 
     # -- dead bytes -------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class ZipStore(Store):
         int
             By how many bytes the file shrank.
         """
-        return await hop(self.compact_sync)
+        return await to_thread(self.compact_sync)
 
     def compact_sync(self) -> int:
         """Blocking form of `compact`."""

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from zarrstore._core.verbs import IN_PLACE
+from zarrstore._core.verbs import MAX_INLINE_SIZE
 from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import packer
 from zarrstore.storage._zip.format import (
@@ -109,7 +109,7 @@ class Appender:
         if not self._zip64 or type(pieces) not in (tuple, list) or len(key) > _MAX_NAME // 4:
             return False
         size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))  # type: ignore[index,arg-type]
-        return size <= (IN_PLACE if alone else _SMALL)
+        return size <= (MAX_INLINE_SIZE if alone else _SMALL)
 
     def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
         """Append small values; when this returns all of them are committed.
@@ -275,7 +275,7 @@ class Appender:
             raise InvalidKeyError(
                 f"a name of {len(name)} bytes doesn't fit a zip archive.",
                 key=key[:100] + "...",
-                cure=f"Keep keys within {_MAX_NAME} bytes.",
+                hint=f"Keep keys within {_MAX_NAME} bytes.",
             )
 
     def _check_room(self, key: str, name_size: int, size: int, count: int = 1) -> None:
@@ -574,5 +574,5 @@ def _too_large(key: str | None) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         "the archive would need Zip64: more than 2 GiB or 65,535 members.",
         key=key,
-        cure="Use allowZip64=True.",
+        hint="Use allowZip64=True.",
     )

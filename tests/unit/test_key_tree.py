@@ -5,7 +5,7 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrstore._core.key_tree import PAGE, Tree, pages
+from zarrstore._core.key_tree import PAGE_SIZE, KeyTree, pages
 
 SEGMENTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
 KEYS = SEGMENTS.map("/".join)
@@ -30,7 +30,7 @@ def names_below(keys, directory):
 
 @given(STEPS)
 def test_a_tree_knows_what_a_set_of_keys_would_say(steps):
-    tree, keys = Tree(), set()
+    tree, keys = KeyTree(), set()
     for verb, path in steps:
         getattr(tree, verb)(path)
         if verb == "add":
@@ -56,18 +56,18 @@ def test_a_tree_knows_what_a_set_of_keys_would_say(steps):
 
 
 def test_a_long_directory_comes_in_pages_and_its_first_key_at_once():
-    tree = Tree()
-    keys = [f"a/{number}" for number in range(2 * PAGE + 5)]
+    tree = KeyTree()
+    keys = [f"a/{number}" for number in range(2 * PAGE_SIZE + 5)]
     for key in keys:
         tree.add(key)
     found = list(tree.below(""))
     assert len(found[0]) == 1
-    assert max(map(len, found)) <= PAGE
+    assert max(map(len, found)) <= PAGE_SIZE
     assert sorted(chain(*found)) == sorted(keys)
 
 
 def test_pages_hold_everything_once():
     assert list(pages([])) == []
-    assert list(chain(*pages([str(number) for number in range(PAGE + 1)]))) == [
-        str(number) for number in range(PAGE + 1)
+    assert list(chain(*pages([str(number) for number in range(PAGE_SIZE + 1)]))) == [
+        str(number) for number in range(PAGE_SIZE + 1)
     ]

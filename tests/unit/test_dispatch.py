@@ -9,8 +9,8 @@ import pytest
 
 from zarrstore import RetryPolicy
 from zarrstore.errors import TransientError
-from zarrstore.storage._remote import limits as _traffic
-from zarrstore.storage._remote.limits import Traffic
+from zarrstore.storage._remote import dispatch
+from zarrstore.storage._remote.dispatch import Dispatcher
 
 QUICK = RetryPolicy(attempts=5, base=0, timeout=None)
 
@@ -24,7 +24,7 @@ def is_busy(error):
 
 
 def make(concurrency=8, retry=None, **options):
-    return Traffic(retry, concurrency, is_busy, **options)
+    return Dispatcher(retry, concurrency, is_busy, **options)
 
 
 async def turns(count=5):
@@ -55,9 +55,9 @@ class Server:
 
 def test_the_limit_is_the_stores_and_not_a_calls():
     async def main():
-        server, traffic = Server(), make(8)
-        calls = [traffic.ask(server.request) for _ in range(50)]
-        more = [traffic.change(server.request) for _ in range(50)]
+        server, dispatcher = Server(), make(8)
+        calls = [dispatcher.dispatch(server.request) for _ in range(50)]
+        more = [dispatcher.dispatch_write(server.request) for _ in range(50)]
         await asyncio.gather(asyncio.gather(*calls), asyncio.gather(*more))
         return server.most
 
@@ -66,19 +66,21 @@ def test_the_limit_is_the_stores_and_not_a_calls():
 
 def test_it_halves_when_told_to_slow_down_and_comes_back():
     async def main():
-        server, traffic = Server(), make(16)
+        server, dispatcher = Server(), make(16)
         most = []
         for busy in (False, True, True, False):
             server.most, server.fails = 0, lambda busy=busy: busy
-            await asyncio.gather(*(traffic.ask(server.request) for _ in range(16)), return_exceptions=True)
+            await asyncio.gather(
+                *(dispatcher.dispatch(server.request) for _ in range(16)), return_exceptions=True
+            )
             most.append(server.most)
         # All that were sent together count once, and what succeeds adds a little.
         assert most[:3] == [16, 16, 8]
         assert 4 <= most[3] < 8
         for _ in range(300):
-            await traffic.ask(server.request)
+            await dispatcher.dispatch(server.request)
         server.most = 0
-        await asyncio.gather(*(traffic.ask(server.request) for _ in range(40)))
+        await asyncio.gather(*(dispatcher.dispatch(server.request) for _ in range(40)))
         return server.most
 
     assert asyncio.run(main()) == 16
@@ -86,13 +88,13 @@ def test_it_halves_when_told_to_slow_down_and_comes_back():
 
 def test_it_goes_down_to_one_and_no_further():
     async def main():
-        server, traffic = Server(), make(4)
+        server, dispatcher = Server(), make(4)
         server.fails = lambda: True
         for _ in range(10):
             with pytest.raises(Busy):
-                await traffic.ask(server.request)
+                await dispatcher.dispatch(server.request)
         server.most, server.fails = 0, lambda: False
-        await asyncio.wait_for(asyncio.gather(*(traffic.ask(server.request) for _ in range(2))), 5)
+        await asyncio.wait_for(asyncio.gather(*(dispatcher.dispatch(server.request) for _ in range(2))), 5)
         return server.most
 
     assert asyncio.run(main()) == 1
@@ -100,15 +102,15 @@ def test_it_goes_down_to_one_and_no_further():
 
 def test_other_failures_slow_nothing_down():
     async def main():
-        server, traffic = Server(), make(4)
+        server, dispatcher = Server(), make(4)
 
         async def fail():
             raise ValueError
 
         for _ in range(10):
             with pytest.raises(ValueError):
-                await traffic.ask(fail)
-        await asyncio.gather(*(traffic.ask(server.request) for _ in range(8)))
+                await dispatcher.dispatch(fail)
+        await asyncio.gather(*(dispatcher.dispatch(server.request) for _ in range(8)))
         return server.most
 
     assert asyncio.run(main()) == 4
@@ -117,24 +119,24 @@ def test_other_failures_slow_nothing_down():
 @pytest.mark.parametrize("victims", [(1,), (1, 2), (0, 2), (0, 1, 2), (3,)])
 def test_places_of_the_cancelled_are_given_on(victims):
     async def main():
-        server, traffic = Server(), make(1)
+        server, dispatcher = Server(), make(1)
         for after in range(6):
-            tasks = [asyncio.ensure_future(traffic.ask(server.request)) for _ in range(4)]
+            tasks = [asyncio.ensure_future(dispatcher.dispatch(server.request)) for _ in range(4)]
             await turns(after)
             for victim in victims:
                 tasks[victim].cancel()
             await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-            await asyncio.wait_for(traffic.ask(server.request), 5)
+            await asyncio.wait_for(dispatcher.dispatch(server.request), 5)
         assert server.most == 1
 
     asyncio.run(main())
 
 
 def test_one_limit_an_event_loop_and_none_in_a_pickle():
-    traffic = make(2, QUICK)
+    dispatcher = make(2, QUICK)
     for _ in range(2):
-        asyncio.run(traffic.ask(Server().request))
-    copy = pickle.loads(pickle.dumps(traffic))
+        asyncio.run(dispatcher.dispatch(Server().request))
+    copy = pickle.loads(pickle.dumps(dispatcher))
     assert (copy.retry, copy.concurrency) == (QUICK, 2)
     asyncio.run(copy.ask(Server().request))
     with pytest.raises(ValueError, match="at least 1"):
@@ -154,8 +156,8 @@ def test_what_stalls_is_given_up():
             finally:
                 ended.append(True)
 
-        traffic = make(retry=RetryPolicy(timeout=0.01))
-        for call in (traffic.ask, traffic.change):
+        dispatcher = make(retry=RetryPolicy(timeout=0.01))
+        for call in (dispatcher.dispatch, dispatcher.dispatch_write):
             with pytest.raises(TimeoutError):
                 await call(stall)
         assert ended == [True, True]  # a write too is cut off, not left behind
@@ -173,7 +175,7 @@ def test_a_change_is_waited_for_when_cancelled():
             await turns(10)
             done.append(True)
 
-        task = asyncio.ensure_future(make().change(write))
+        task = asyncio.ensure_future(make().dispatch_write(write))
         await turns(3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -194,7 +196,7 @@ def test_again_by_the_policy_or_not_at_all():
         for retry, wanted in ((None, 1), (QUICK, 5)):
             calls.clear()
             with pytest.raises(TransientError):
-                await make(retry=retry).again(fail)
+                await make(retry=retry).retry_call(fail)
             assert len(calls) == wanted
 
     asyncio.run(main())
@@ -222,14 +224,17 @@ class Value:
 
 def test_equal_reads_share_one_request():
     async def main():
-        traffic, server, arrived = make(), Value(), asyncio.Event()
-        reads = [asyncio.ensure_future(traffic.shared("k", lambda: server.read(arrived))) for _ in range(9)]
-        other = asyncio.ensure_future(traffic.shared("l", lambda: server.read(arrived)))
+        dispatcher, server, arrived = make(), Value(), asyncio.Event()
+        reads = [
+            asyncio.ensure_future(dispatcher.single_flight("k", lambda: server.read(arrived)))
+            for _ in range(9)
+        ]
+        other = asyncio.ensure_future(dispatcher.single_flight("l", lambda: server.read(arrived)))
         await turns()
         arrived.set()
         assert await asyncio.gather(*reads, other) == [0] * 10
         assert server.sent == 2
-        await traffic.shared("k", lambda: server.read(arrived))
+        await dispatcher.single_flight("k", lambda: server.read(arrived))
         assert server.sent == 3  # nothing is kept
 
     asyncio.run(main())
@@ -240,17 +245,17 @@ def test_no_read_is_older_than_a_write_that_was_acknowledged():
     steps = [("read", 0), ("read", 1), ("read", 2), ("write", 1), ("write", 2), ("end", 0), ("end", 1)]
 
     async def play(order):
-        traffic, server = make(64), Value()
+        dispatcher, server = make(64), Value()
         arrivals = [asyncio.Event() for _ in range(3)]
         reads, floors, acknowledged = {}, {}, 0
         for act, number in order:
             if act == "read":
                 floors[number] = acknowledged
                 reads[number] = asyncio.ensure_future(
-                    traffic.shared("k", lambda number=number: server.read(arrivals[number]))
+                    dispatcher.single_flight("k", lambda number=number: server.read(arrivals[number]))
                 )
             elif act == "write":
-                await traffic.change(lambda number=number: server.write(number))
+                await dispatcher.dispatch_write(lambda number=number: server.write(number))
                 acknowledged = number
             else:
                 arrivals[number].set()
@@ -273,10 +278,10 @@ def test_no_read_is_older_than_a_write_that_was_acknowledged():
 
 def test_who_shares_outlives_the_one_who_asked():
     async def main():
-        traffic, server, arrived = make(), Value(), asyncio.Event()
+        dispatcher, server, arrived = make(), Value(), asyncio.Event()
 
         def read():
-            return asyncio.ensure_future(traffic.shared("k", lambda: server.read(arrived)))
+            return asyncio.ensure_future(dispatcher.single_flight("k", lambda: server.read(arrived)))
 
         first, second, third = read(), read(), read()
         await turns()
@@ -295,21 +300,21 @@ def test_who_shares_outlives_the_one_who_asked():
 
 def test_a_failure_is_shared_too_and_nothing_hangs():
     async def main():
-        traffic, calls = make(), []
+        dispatcher, calls = make(), []
 
         async def fail():
             calls.append(None)
             await turns()
             raise TransientError("no.")
 
-        reads = [asyncio.ensure_future(traffic.shared("k", fail)) for _ in range(4)]
+        reads = [asyncio.ensure_future(dispatcher.single_flight("k", fail)) for _ in range(4)]
         await turns(2)
         reads[3].cancel()
         answers = await asyncio.gather(*reads, return_exceptions=True)
         assert [type(answer) for answer in answers] == [TransientError] * 3 + [asyncio.CancelledError]
         assert len(calls) == 1
         # Alone with a failure, and all others gone: it is told to the one that asked.
-        reads = [asyncio.ensure_future(traffic.shared("k", fail)) for _ in range(2)]
+        reads = [asyncio.ensure_future(dispatcher.single_flight("k", fail)) for _ in range(2)]
         await turns(2)
         reads[1].cancel()
         with pytest.raises(TransientError):
@@ -329,12 +334,12 @@ def test_the_usual_limit_leaves_files_to_others(monkeypatch, files, most):
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
-    assert _traffic._most_at_once() == most
+    assert dispatch._most_at_once() == most
 
 
 def test_where_sockets_are_no_files_there_is_a_limit_too(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert _traffic._most_at_once() == 512
+    assert dispatch._most_at_once() == 512
 
 
 # -- again ----------------------------------------------------------------------------------------
@@ -352,9 +357,9 @@ def test_shared_reads_are_made_again_as_often_as_the_policy_says(attempts, asked
         return b"value"
 
     async def main():
-        traffic = make(retry=RetryPolicy(attempts=attempts, base=0, timeout=None))
+        dispatcher = make(retry=RetryPolicy(attempts=attempts, base=0, timeout=None))
         return await asyncio.gather(
-            traffic.shared("k", read), traffic.shared("k", read), return_exceptions=True
+            dispatcher.single_flight("k", read), dispatcher.single_flight("k", read), return_exceptions=True
         )
 
     answers = asyncio.run(main())
@@ -371,6 +376,6 @@ def test_shared_reads_without_a_policy_fail_at_once():
 
     async def main():
         with pytest.raises(TransientError):
-            await make(retry=None).shared("k", read)
+            await make(retry=None).single_flight("k", read)
 
     asyncio.run(main())

@@ -46,76 +46,76 @@ class _Writes:
     last: object = object()
 
 
-class _Gate:
+class AdaptiveLimiter:
     """Lets so many requests pass at once; fewer while the server says that these are too many.
 
     An answer of "slow down" halves the number, each success adds its share of one more: so it settles
     where the server bears it.
     """
 
-    __slots__ = ("_allowed", "_busy", "_most", "_waiting", "era")
+    __slots__ = ("_allowed", "_busy", "_most", "_waiting", "generation")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._allowed = float(most)
         self._busy = 0
         # Halvings so far. What was sent before one says nothing about the number that it left.
-        self.era = 0
+        self.generation = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def enter(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Pass if there is a place; who isn't let in waits for his turn, which is his place then."""
         if self._busy < self._allowed and not self._waiting:
             self._busy += 1
             return True
         return False
 
-    async def turn(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def acquire(self) -> None:
+        acquire = asyncio.get_running_loop().create_future()
+        self._waiting.append(acquire)
         try:
-            await turn
+            await acquire
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # the place was given, and isn't wanted any more
+            if acquire.done() and not acquire.cancelled():
+                self.release()  # the place was given, and isn't wanted any more
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._busy -= 1
         while self._waiting and self._busy < self._allowed:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            acquire = self._waiting.popleft()
+            if not acquire.done():
                 self._busy += 1
-                turn.set_result(None)
+                acquire.set_result(None)
 
-    def praise(self) -> None:
+    def on_success(self) -> None:
         if self._allowed < self._most:
             self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
-    def blame(self, era: int) -> None:
-        if era == self.era:
-            self.era += 1
+    def on_throttled(self, generation: int) -> None:
+        if generation == self.generation:
+            self.generation += 1
             self._allowed = max(1.0, self._allowed / 2)
 
 
-class _Place:
+class _Permit:
     """A request's place among those of its loop, which its outcome is held to be the server's word on."""
 
-    __slots__ = ("_era", "_gate", "_is_slow_down")
+    __slots__ = ("_generation", "_is_slow_down", "_limiter")
 
-    def __init__(self, gate: _Gate, is_slow_down: Callable[[BaseException], bool]) -> None:
-        self._gate = gate
+    def __init__(self, limiter: AdaptiveLimiter, is_slow_down: Callable[[BaseException], bool]) -> None:
+        self._limiter = limiter
         self._is_slow_down = is_slow_down
 
     def __enter__(self) -> None:
-        self._era = self._gate.era
+        self._generation = self._limiter.generation
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if error is None:
-            self._gate.praise()
+            self._limiter.on_success()
         elif isinstance(error, Exception) and self._is_slow_down(error):
-            self._gate.blame(self._era)
-        self._gate.leave()
+            self._limiter.on_throttled(self._generation)
+        self._limiter.release()
 
 
 class _Flight:
@@ -129,13 +129,13 @@ class _Flight:
         self.answer: asyncio.Future[Any] | None = None
 
 
-class _Lane:
+class _PerLoop:
     """What belongs to one event loop."""
 
-    __slots__ = ("flights", "gate")
+    __slots__ = ("flights", "limiter")
 
     def __init__(self, most: int) -> None:
-        self.gate = _Gate(most)
+        self.limiter = AdaptiveLimiter(most)
         self.flights: dict[Hashable, _Flight] = {}
 
 
@@ -143,7 +143,7 @@ def _no_loop() -> None:
     """Stand where a weak reference to a loop will."""
 
 
-class Traffic:
+class Dispatcher:
     """The requests of one store.
 
     Parameters
@@ -175,71 +175,71 @@ class Traffic:
         self._forget()
 
     def _forget(self) -> None:
-        self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
-        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _Lane] = _no_loop, _Lane(0)
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _PerLoop] = WeakKeyDictionary()
+        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _PerLoop] = _no_loop, _PerLoop(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lanes": None, "_last": None}
+        return {**self.__dict__, "_loops": None, "_last": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
 
-    def _lane(self) -> _Lane:
+    def _for_loop(self) -> _PerLoop:
         loop = asyncio.get_running_loop()
-        last, lane = self._last
+        last, state = self._last
         if last() is not loop:  # mostly it is, and looking takes half a microsecond
-            found = self._lanes.get(loop)
+            found = self._loops.get(loop)
             if found is None:
-                found = self._lanes[loop] = _Lane(self.concurrency)
-            lane = found
-            self._last = ref(loop), lane
-        return lane
+                found = self._loops[loop] = _PerLoop(self.concurrency)
+            state = found
+            self._last = ref(loop), state
+        return state
 
     # Each coroutine more costs every request some time: what can, returns what is to be awaited.
 
-    def again(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+    def retry_call(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         """Make a call, which tells its failures as our errors, as often as the policy says."""
         return call() if self.retry is None else self.retry.call(call, asyncio.sleep)
 
-    def ask(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+    def dispatch(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Make a request that changes nothing; cancelled, it is left behind."""
         return self._ask(send) if self._timeout is None else self._ask_in_time(send)
 
     async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
-        with self._place() or await self._turn():
+        with self._permit_nowait() or await self._permit():
             return await send()
 
     async def _ask_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
-        with self._place() or await self._turn():
+        with self._permit_nowait() or await self._permit():
             async with asyncio.timeout(self._timeout):
                 return await send()
 
-    async def change(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def dispatch_write(self, send: Callable[[], Awaitable[T]]) -> T:
         """Make a request that changes something; once sent it is waited for, cancelled or not."""
         try:
-            with self._place() or await self._turn():
+            with self._permit_nowait() or await self._permit():
                 return await finished(send(), self._timeout)
         finally:
             _Writes.last = object()
 
-    def _place(self) -> _Place | None:
+    def _permit_nowait(self) -> _Permit | None:
         """Return a place for one request, to be made ``with`` it; None if it has to wait for its turn."""
-        gate = self._lane().gate
-        return _Place(gate, self._is_slow_down) if gate.enter() else None
+        limiter = self._for_loop().limiter
+        return _Permit(limiter, self._is_slow_down) if limiter.acquire_nowait() else None
 
-    async def _turn(self) -> _Place:
+    async def _permit(self) -> _Permit:
         """Wait for a place."""
-        gate = self._lane().gate
-        await gate.turn()
-        return _Place(gate, self._is_slow_down)
+        limiter = self._for_loop().limiter
+        await limiter.acquire()
+        return _Permit(limiter, self._is_slow_down)
 
-    async def shared(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+    async def single_flight(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """Make a read as `again` does, or wait for an equal one since the last change was acknowledged.
 
         An older one may have been answered before that change, so its answer would be out of date.
         """
-        flights = self._lane().flights
+        flights = self._for_loop().flights
         while (flight := flights.get(what)) is not None and flight.since is _Writes.last:
             if flight.answer is None:
                 flight.answer = asyncio.get_running_loop().create_future()
