@@ -138,7 +138,7 @@ def test_one_limit_an_event_loop_and_none_in_a_pickle():
         asyncio.run(dispatcher.dispatch(Server().request))
     copy = pickle.loads(pickle.dumps(dispatcher))
     assert (copy.retry, copy.concurrency) == (QUICK, 2)
-    asyncio.run(copy.ask(Server().request))
+    asyncio.run(copy.dispatch(Server().request))
     with pytest.raises(ValueError, match="at least 1"):
         make(0)
 
@@ -162,7 +162,7 @@ def test_what_stalls_is_given_up():
                 await call(stall)
         assert ended == [True, True]  # a write too is cut off, not left behind
         untimed = make(retry=RetryPolicy(timeout=0.01), timed=False)
-        await untimed.ask(lambda: asyncio.sleep(0.05))
+        await untimed.dispatch(lambda: asyncio.sleep(0.05))
 
     asyncio.run(main())
 
