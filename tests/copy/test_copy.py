@@ -24,6 +24,7 @@ from zarrstore import (
     copy_store_sync,
     storage,
 )
+from zarrstore._async.nowait import NowaitVerbs
 from zarrstore.abc.store import Capabilities, Entry, cut, gather_pieces
 from zarrstore.errors import (
     ChangedError,
@@ -48,7 +49,7 @@ VALUES = {
 }
 
 
-class NativeAsyncVerbs(Store):
+class Awaiting(Store):
     """A store of coroutines, such as one behind a network."""
 
     def __init__(self, values=None, name="awaiting", *, read_only=False):
@@ -93,7 +94,7 @@ class Noted(WrapperStore):
 KINDS = {
     "memory": lambda folder: MemoryStore(),
     "local": lambda folder: LocalStore(folder),
-    "awaiting": lambda folder: NativeAsyncVerbs(),
+    "awaiting": lambda folder: Awaiting(),
     "wrapper": lambda folder: Noted(LocalStore(folder)),
     "zarr-local": lambda folder: zarr.storage.LocalStore(folder),
     "zarr-memory": lambda folder: zarr.storage.MemoryStore(),
@@ -521,7 +522,7 @@ def test_a_slow_medium_is_asked_many_things_at_once(delay, copy):
     values = {f"c/{index}": b"1" for index in range(100)}
 
     class Blocking(MemoryStore):
-        _never_blocks = False
+        _loop_binding = NowaitVerbs
 
     copy(Waiting(filled(Blocking(), values)), MemoryStore())
     assert most == 8 if delay else most <= 8

@@ -15,6 +15,7 @@ import numpy_cupy
 import numpy_kvikio
 import pytest
 
+from zarrstore._async.nowait import NowaitVerbs
 from zarrstore._core.retry import RetryPolicy
 from zarrstore._faces.to_device import to_device
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest, cut
@@ -88,7 +89,7 @@ class Awaited(Store):
 class Plain(MemoryStore):
     """A store of blocking verbs that know nothing of devices, and answer with bytes."""
 
-    _never_blocks = False
+    _loop_binding = NowaitVerbs
 
     def _read(self, key, request, allocate):
         found = super()._read(key, request, allocate)

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from zarrstore._core.verbs import MAX_INLINE_SIZE
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._os import files as _files
 from zarrstore._os import fsync as _sync
 from zarrstore.errors import BackendError, RefusedError

@@ -8,6 +8,7 @@ import pytest
 
 from zarrstore.abc.store import Capabilities, Entry, Store, cut, gather_pieces, join_pieces
 from zarrstore.storage import MemoryStore, WrapperStore
+from zarrstore.storage._nowait import NowaitStore
 from zarrstore.testing import check_store
 
 
@@ -46,7 +47,7 @@ class Blocking(Store):
         )
 
 
-class NativeAsyncVerbs(Blocking):
+class Awaiting(Blocking):
     """The same, with awaited verbs."""
 
     async def _read(self, key, request, allocate):
@@ -71,7 +72,7 @@ class NativeAsyncVerbs(Blocking):
 _PICKLED = ("identity",)  # its dict lives at another place after pickling, as its author chose
 
 
-@pytest.mark.parametrize("kind", [Blocking, NativeAsyncVerbs])
+@pytest.mark.parametrize("kind", [Blocking, Awaiting])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_strangers_store_keeps_the_contract(kind, wrapped):
     from zarrstore.testing import QUESTIONS
@@ -111,7 +112,7 @@ class Recorder(WrapperStore):
         return await below.remove(key, condition)
 
 
-@pytest.mark.parametrize("inner", [MemoryStore, NativeAsyncVerbs])
+@pytest.mark.parametrize("inner", [MemoryStore, Awaiting])
 def test_nothing_bypasses_a_wrapper(inner):
     recorder = Recorder(inner())
     store = WrapperStore(recorder)
@@ -260,7 +261,7 @@ def test_capabilities_are_declared():
     assert Blocking().capabilities == Capabilities()
 
 
-@pytest.mark.parametrize("make", [MemoryStore, NativeAsyncVerbs, lambda: WrapperStore(MemoryStore())])
+@pytest.mark.parametrize("make", [MemoryStore, Awaiting, lambda: WrapperStore(MemoryStore())])
 def test_a_store_is_freed_when_it_is_dropped_not_when_the_collector_runs(make):
     """A store in a reference cycle would keep its memory until the collector happens to run."""
     import gc
@@ -288,7 +289,7 @@ def test_a_store_is_freed_when_it_is_dropped_not_when_the_collector_runs(make):
         gc.enable()
 
 
-class Listing(Store):
+class Listing(NowaitStore):
     """Counts which threads ask it for pages."""
 
     def __init__(self, now):

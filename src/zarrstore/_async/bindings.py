@@ -1,7 +1,8 @@
-"""What binds verbs to a world: the calling thread, an event loop, a wrapper, a read-only view.
+"""What binds a store's verbs to the calling thread, to an event loop, or to the verbs below a wrapper.
 
-`Inline` calls blocking verbs where we are, `ThreadedVerbs` and `NonBlockingVerbs` serve an event loop with them,
-`NativeAsyncVerbs` passes coroutines on; `WrapperVerbs` puts a wrapper's verbs over those below.
+`SyncVerbs` calls blocking verbs where we are, `ThreadedVerbs` serves an event loop with them from a pool of
+threads, `NativeAsyncVerbs` passes coroutines on. `WrapperVerbs` puts a wrapper's verbs over those below, and
+`ReadOnlyVerbs` refuses whatever changes something.
 """
 
 from __future__ import annotations
@@ -9,34 +10,51 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from zarrstore._async import threads as _threads
-from zarrstore._async.concurrency import gather
-from zarrstore._core.verbs import (
-    ANY,
-    DEFAULT_USES,
-    NAMES,
-    OPTIONAL,
-    WOULD_BLOCK,
-    Entry,
-    Verbs,
-    drive,
-    host_memory,
-)
+from zarrstore._async import concurrency, threads
+from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, Verbs, defines, drive
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.verbs import Allocate, Condition, T
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Request
 
-# Optional verbs that answer with pages.
-_LISTINGS = ("_names", "_keys")
+S = TypeVar("S")
+T = TypeVar("T")
+T_Store = TypeVar("T_Store")
+T_Bound = TypeVar("T_Bound", bound="_Bound[BlockingStore] | _Bound[AwaitingStore]")
 
 
-class _Bound(Verbs):
+class BlockingStore(Protocol):
+    """A store whose verbs block."""
+
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate, /) -> Data | None: ...
+    def _write(self, key: str, pieces: Pieces, condition: Demand, /) -> str | Conflict | None: ...
+    def _remove(self, key: str, condition: Demand, /) -> Conflict | None: ...
+    def _scan(self, prefix: str, deep: bool, sizes: bool, /) -> Iterable[list[Entry]]: ...
+    def _read_many(self, requests: Iterable[Request], allocate: Allocate, /) -> Iterable[Data | None]: ...
+    def _stat(self, key: str, /) -> Entry | None: ...
+    def _remove_many(self, keys: Iterable[str], /) -> None: ...
+
+
+class AwaitingStore(Protocol):
+    """A store whose verbs await."""
+
+    def _read(
+        self, key: str, request: ByteRequest | None, allocate: Allocate, /
+    ) -> Awaitable[Data | None]: ...
+    def _write(
+        self, key: str, pieces: AnyPieces, condition: Demand, /
+    ) -> Awaitable[str | Conflict | None]: ...
+    def _remove(self, key: str, condition: Demand, /) -> Awaitable[Conflict | None]: ...
+    def _scan(self, prefix: str, deep: bool, sizes: bool, /) -> AsyncIterator[list[Entry]]: ...
+
+
+class _Bound(Verbs, Generic[T_Store]):
     """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it.
 
     Whoever uses them holds the store meanwhile.
@@ -44,22 +62,17 @@ class _Bound(Verbs):
 
     __slots__ = ("store",)
 
-    def __init__(self, store: Any) -> None:
-        self.store: Callable[[], Any] = weakref.ref(store)
+    def __init__(self, store: T_Store) -> None:
+        self.store: Callable[[], T_Store] = weakref.ref(store)  # type: ignore[assignment]  # it lives
 
-    # As on an event loop; `Inline` has its own.
-
-    async def sleep(self, seconds: float) -> None:
-        """Let other tasks run."""
-        await asyncio.sleep(seconds)
-
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Hop."""
-        return await _threads.to_thread(function, *args, abandon_on_cancel=True)
+    @classmethod
+    def optional(cls, name: str) -> Callable[..., object]:
+        """Make the method for an optional verb that a store defines."""
+        raise NotImplementedError
 
 
-class SyncVerbs(_Bound):
-    """Blocking verbs, called where we are."""
+class SyncVerbs(_Bound[BlockingStore]):
+    """Blocking verbs, called in the calling thread."""
 
     __slots__ = ()
 
@@ -67,21 +80,25 @@ class SyncVerbs(_Bound):
         """Block."""
         time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven, no loop is there to block
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
+    async def call(self, function: Callable[..., T], *args: object) -> T:
         """Block."""
         return function(*args)
 
-    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make one after the other."""
+        return [await call(item) for item in items]
+
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         """Call the store's verb."""
         return self.store()._read(key, request, allocate)
 
-    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
         """Call the store's verb; async pieces are driven one by one."""
-        if hasattr(pieces, "__aiter__"):
-            pieces = _driven(pieces)
-        return self.store()._write(key, pieces, condition)
+        return self.store()._write(key, _driven(pieces), condition)
 
-    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
         """Call the store's verb."""
         return self.store()._remove(key, condition)
 
@@ -90,202 +107,140 @@ class SyncVerbs(_Bound):
         for page in self.store()._scan(prefix, deep, sizes):
             yield page
 
-    @staticmethod
-    def optional(attribute: str) -> Callable[..., Any]:
-        """Make the method for an optional verb that the store has."""
+    @classmethod
+    def optional(cls, name: str) -> Callable[..., object]:
+        """Make the method for an optional verb that a store defines."""
+        attribute = "_" + name
 
-        async def verb(self: SyncVerbs, *args: Any) -> Any:
+        async def verb(self: SyncVerbs, *args: object) -> object:
             return getattr(self.store(), attribute)(*args)
 
         async def listing(self: SyncVerbs, prefix: str) -> AsyncIterator[list[str]]:
             for page in getattr(self.store(), attribute)(prefix):
                 yield page
 
-        return listing if attribute in _LISTINGS else verb
+        return listing if name in LISTINGS else verb
 
 
-def _driven(pieces: AsyncIterator[Any]) -> Iterator[Any]:
+def _driven(pieces: AnyPieces) -> Pieces:
+    """Return pieces that a blocking verb can iterate over, without a loop."""
+    if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
+        return pieces
+    return drive_each(pieces)
+
+
+def drive_each(items: AsyncIterable[T]) -> Iterator[T]:
     """Iterate, without a loop, over an async iterator that never suspends."""
-    iterator = pieces.__aiter__()
+    iterator = aiter(items)
     while True:
         try:
-            yield drive(iterator.__anext__())  # type: ignore[arg-type]
+            yield drive(anext(iterator))
         except StopAsyncIteration:
             return
 
 
-class ThreadedVerbs(_Bound):
-    """Blocking verbs for an event loop: what can't block is called in place, the rest hops to the pool.
-
-    A run of calls in place yields to the loop once in 32 small ones, so that other tasks go on.
-    """
+class ThreadedVerbs(_Bound[BlockingStore]):
+    """Blocking verbs for an event loop: each call is made in a thread of the pool."""
 
     __slots__ = ()
 
-    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
-        """Answer in place if that needs no waiting, else hop."""
-        store = self.store()
-        value = store._read_nowait(key, request, allocate)
-        if value is WOULD_BLOCK:
-            return await self.read_in_thread(key, request, allocate)
-        # A turn is a small read; large ones count for as many as they take the time of.
-        store._turns -= 1 if value is None else 1 + (len(value) >> 13)
-        if store._turns < 0:
-            await store._give_turn()
-        return value
+    async def sleep(self, seconds: float) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(seconds)
 
-    def read_in_thread(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Any]:
-        """Hop."""
-        return _threads.to_thread(self.store()._read, key, request, allocate, abandon_on_cancel=True)
+    async def call(self, function: Callable[..., T], *args: object) -> T:
+        """Call in a thread."""
+        return await threads.to_thread(function, *args, abandon_on_cancel=True)
 
-    async def read_many(
-        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
-    ) -> list[Any]:
-        """Answer in place what needs no waiting, and share hops for the rest."""
-        store = self.store()
-        requests = list(requests)
-        if store._reads_together(len(requests), allocate):
-            return await _threads.to_thread(store._read_many, requests, allocate, abandon_on_cancel=True)
-        answers: list[Any] = []
-        cold: list[int] = []
-        turns = store._turns
-        with closing(store._read_many_nowait(requests, allocate)) as values:
-            for index, value in enumerate(values):
-                answers.append(value)
-                if value is WOULD_BLOCK:
-                    cold.append(index)
-                    continue
-                turns -= 1 if value is None else 1 + (len(value) >> 13)
-                if turns < 0:
-                    await store._give_turn()
-                    turns = store._allowance
-        store._turns = turns
-        if cold:
-            # Several hops, so that a medium which serves many requests at once is asked many at once.
-            share = -(-len(cold) // _threads.POOL_SIZE)
-            shares = [cold[i : i + share] for i in range(0, len(cold), share)]
-            hops = [
-                _threads.to_thread(
-                    _read_each, store, [requests[i] for i in part], allocate, abandon_on_cancel=True
-                )
-                for part in shares
-            ]
-            for part, values in zip(shares, await asyncio.gather(*hops), strict=True):
-                for index, value in zip(part, values, strict=True):
-                    answers[index] = value
-        return answers
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make one after the other: where much is to be done at once, bulk verbs share it out."""
+        return [await call(item) for item in items]
 
-    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
-        """Write in place if that needs no waiting, else hop; async pieces are fetched one by one."""
-        store = self.store()
-        if hasattr(pieces, "__aiter__"):
-            pieces = _fetched(pieces, asyncio.get_running_loop())
-        else:
-            answer = store._write_nowait(key, pieces, condition)
-            if answer is not WOULD_BLOCK:
-                store._turns -= 2 + (sum(map(len, pieces)) >> 13)
-                if store._turns < 0:
-                    await store._give_turn()
-                return answer
-            if hasattr(store, "_write_many"):
-                return await _threads.to_thread_batched(store._write_many, key, pieces, condition)
-        return await _threads.to_thread(store._write_staged, key, pieces, condition)
+    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
+        """Read in a thread."""
+        return threads.to_thread(self.store()._read, key, request, allocate, abandon_on_cancel=True)
+
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
+        """Share the reads out among threads, for a medium that serves many at once."""
+        asked = list(requests)
+        return await self.read_in_threads(asked, allocate) if asked else []
+
+    async def read_in_threads(self, asked: list[Request], allocate: Allocate) -> list[Data | None]:
+        """Read many in the pool, in the order asked."""
+        share = -(-len(asked) // threads.POOL_SIZE)
+        parts = [asked[start : start + share] for start in range(0, len(asked), share)]
+        calls = [
+            threads.to_thread(_read_each, self.store(), part, allocate, abandon_on_cancel=True)
+            for part in parts
+        ]
+        return [value for values in await asyncio.gather(*calls) for value in values]
+
+    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+        """Write in a thread; async pieces are fetched one by one."""
+        return await threads.to_thread(self.store()._write, key, fetched(pieces), condition)
+
+    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+        """Remove in a thread."""
+        return await threads.to_thread(self.store()._remove, key, condition)
 
     async def stat(self, key: str) -> Entry | None:
-        """Answer in place if that needs no waiting, else hop."""
-        store = self.store()
-        found: Any = store._stat_nowait(key)
-        if found is WOULD_BLOCK:
-            entry: Entry | None = await _threads.to_thread(_stat_of, store, key, abandon_on_cancel=True)
-            return entry
-        store._turns -= 1
-        if store._turns < 0:
-            await store._give_turn()
-        return found  # type: ignore[no-any-return]
-
-    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
-        """Hop."""
-        return await _threads.to_thread(self.store()._remove, key, condition)
+        """Look up in a thread."""
+        return await threads.to_thread(self.store()._stat, key, abandon_on_cancel=True)
 
     async def remove_many(self, keys: Iterable[str]) -> None:
-        """Hop once."""
-        await _threads.to_thread(_remove_each, self.store(), keys)
+        """Remove in one thread."""
+        await threads.to_thread(self.store()._remove_many, keys)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """List in place if that needs no waiting, else hop once a page."""
-        store = self.store()
-        return _paged(store, store._scan, prefix, deep, sizes)
+        """List in a thread, page by page."""
+        return self.listed(self.store()._scan, prefix, deep, sizes)
 
-    @staticmethod
-    def optional(attribute: str) -> Callable[..., Any]:
-        """Make the method for an optional verb that the store has."""
-        idle = attribute == "_read_versioned"
+    async def listed(self, verb: Callable[..., Iterable[T]], *args: object) -> AsyncIterator[T]:
+        """Iterate in threads over a verb that answers with pages."""
+        iterator = await threads.to_thread(_begin, verb, *args)
+        try:
+            while (page := await threads.to_thread(next, iterator, None)) is not None:
+                yield page
+        finally:
+            if (close := getattr(iterator, "close", None)) is not None:
+                close()
 
-        async def verb(self: ThreadedVerbs, *args: Any) -> Any:
-            return await _threads.to_thread(getattr(self.store(), attribute), *args, abandon_on_cancel=idle)
+    @classmethod
+    def optional(cls, name: str) -> Callable[..., object]:
+        """Make the method for an optional verb that a store defines."""
+        attribute = "_" + name
+        idle = name == "read_versioned"
+
+        async def verb(self: ThreadedVerbs, *args: object) -> object:
+            return await threads.to_thread(getattr(self.store(), attribute), *args, abandon_on_cancel=idle)
 
         def listing(self: ThreadedVerbs, prefix: str) -> AsyncIterator[list[str]]:
-            store = self.store()
-            return _paged(store, getattr(store, attribute), prefix)
+            return self.listed(getattr(self.store(), attribute), prefix)
 
-        if attribute in _LISTINGS:
-            return listing
-        own: dict[str, Callable[..., Any]] = {
-            "_read_many": ThreadedVerbs.read_many,
-            "_stat": ThreadedVerbs.stat,
-        }
-        return own.get(attribute, verb)
+        return listing if name in LISTINGS else verb
 
 
-def _read_each(store: Any, requests: list[tuple[str, Any]], allocate: Allocate) -> list[Any]:
-    if hasattr(store, "_read_many"):
+def _read_each(store: BlockingStore, requests: list[Request], allocate: Allocate) -> list[Data | None]:
+    if defines(type(store), "read_many"):
         return list(store._read_many(requests, allocate))
     return [store._read(key, request, allocate) for key, request in requests]
 
 
-def _stat_of(store: Any, key: str) -> Entry | None:
-    if hasattr(store, "_stat"):
-        found: Entry | None = store._stat(key)
-        return found
-    value = store._read(key, None, host_memory)
-    return None if value is None else Entry(key, len(value))
-
-
-def _remove_each(store: Any, keys: Iterable[str]) -> None:
-    if hasattr(store, "_remove_many"):
-        store._remove_many(keys)
-        return
-    for key in keys:
-        store._remove(key, ANY)
-
-
-async def _paged(store: Any, verb: Callable[..., Iterable[Any]], *args: Any) -> AsyncIterator[Any]:
-    """Pages of a listing for an event loop: in place if that needs no waiting, else by a hop each."""
-    if store._can_list_nowait():
-        for page in verb(*args):
-            yield page
-            # As many lines as a small read takes the time of are a turn.
-            store._turns -= 1 + (len(page) >> 4)
-            if store._turns < 0:
-                await store._give_turn()
-        return
-    iterator = await _threads.to_thread(_begin, verb, *args)
-    try:
-        while (page := await _threads.to_thread(next, iterator, None)) is not None:
-            yield page
-    finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
-
-
-def _begin(verb: Callable[..., Iterable[T]], *args: Any) -> Iterator[T]:
+def _begin(verb: Callable[..., Iterable[T]], *args: object) -> Iterator[T]:
     return iter(verb(*args))
 
 
-def _fetched(pieces: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
-    """Iterate, in a thread of the pool, over an async iterator that lives on a loop."""
-    iterator = pieces.__aiter__()
+def fetched(pieces: AnyPieces) -> Pieces:
+    """Return pieces that a blocking verb can iterate over in a thread of the pool."""
+    if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
+        return pieces
+    return _fetch_each(pieces, asyncio.get_running_loop())
+
+
+def _fetch_each(pieces: AsyncIterable[Data], loop: asyncio.AbstractEventLoop) -> Iterator[Data]:
+    iterator = aiter(pieces)
     while True:
         try:
             yield asyncio.run_coroutine_threadsafe(_next(iterator), loop).result()
@@ -294,135 +249,108 @@ def _fetched(pieces: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> Ite
 
 
 async def _next(iterator: AsyncIterator[T]) -> T:
-    return await iterator.__anext__()
+    return await anext(iterator)
 
 
-class NonBlockingVerbs(SyncVerbs):
-    """Verbs of a store in memory for an event loop: nothing to wait for, but turns to give.
-
-    What lists hops all the same where much is to be done before.
-    """
+class NativeAsyncVerbs(_Bound[AwaitingStore]):
+    """Verbs that are coroutines already: returned, not awaited, which would cost each request time."""
 
     __slots__ = ()
 
-    sleep = _Bound.sleep
-    call = _Bound.call
+    sleep = ThreadedVerbs.sleep
+    call = ThreadedVerbs.call
 
-    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
-        """Call the store's verb."""
-        store = self.store()
-        store._turns -= 1
-        if store._turns < 0:
-            await store._give_turn()
-        return store._read(key, request, allocate)
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make all at once; the store limits how many requests are under way."""
+        return await concurrency.gather([call(item) for item in items])
 
-    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
-        """Call the store's verb."""
-        store = self.store()
-        if hasattr(pieces, "__aiter__"):
-            pieces = [piece async for piece in pieces]
-        store._turns -= 1
-        if store._turns < 0:
-            await store._give_turn()
-        return store._write(key, pieces, condition)
-
-    scan = ThreadedVerbs.scan
-
-    @staticmethod
-    def optional(attribute: str) -> Callable[..., Any]:
-        """Make the method for an optional verb that the store has."""
-        if attribute in _LISTINGS:
-            return ThreadedVerbs.optional(attribute)
-        if attribute not in ("_is_empty", "_remove_below"):
-            return SyncVerbs.optional(attribute)
-
-        async def verb(self: NonBlockingVerbs, *args: Any) -> Any:
-            store = self.store()
-            if store._can_list_nowait():
-                return getattr(store, attribute)(*args)
-            return await _threads.to_thread(getattr(store, attribute), *args)
-
-        return verb
-
-
-class NativeAsyncVerbs(_Bound):
-    """Verbs that are coroutines already."""
-
-    __slots__ = ()
-
-    # Not coroutines themselves, which would cost each request some time more.
-
-    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Return the store's verb to be awaited."""
         return self.store()._read(key, request, allocate)
 
-    async def read_many(
-        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
-    ) -> list[Any]:
-        """Await all reads at once."""
-        return await gather([self.read(key, request, allocate) for key, request in requests])
-
-    def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
         """Return the store's verb to be awaited."""
         return self.store()._write(key, pieces, condition)
 
-    def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
         """Return the store's verb to be awaited."""
         return self.store()._remove(key, condition)
 
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Iterate over the store's verb."""
-        pages: AsyncIterator[list[Entry]] = self.store()._scan(prefix, deep, sizes)
-        return pages
+        return self.store()._scan(prefix, deep, sizes)
 
-    @staticmethod
-    def optional(attribute: str) -> Callable[..., Any]:
-        """Make the method for an optional verb that the store has."""
+    @classmethod
+    def optional(cls, name: str) -> Callable[..., object]:
+        """Make the method for an optional verb that a store defines."""
+        attribute = "_" + name
 
-        async def verb(self: NativeAsyncVerbs, *args: Any) -> Any:
-            return await getattr(self.store(), attribute)(*args)
+        def verb(self: NativeAsyncVerbs, *args: object) -> object:
+            return getattr(self.store(), attribute)(*args)
 
-        def listing(self: NativeAsyncVerbs, prefix: str) -> Any:
-            return getattr(self.store(), attribute)(prefix)
-
-        return listing if attribute in _LISTINGS else verb
+        return verb
 
 
-def bind_class(binding: Any, store_class: type) -> Any:
-    """Make the class that binds stores of a class: its optional verbs where it has them, else defaults."""
-    methods: dict[str, Any] = {
-        name: binding.optional("_" + name) for name in OPTIONAL if hasattr(store_class, "_" + name)
-    }
-    return type(f"{store_class.__name__}{binding.__name__}", (binding,), {"__slots__": (), **methods})
+_classes: weakref.WeakKeyDictionary[type, dict[type, type]] = weakref.WeakKeyDictionary()
+
+
+def bind(binding: type[T_Bound], store: object) -> T_Bound:
+    """Bind a store's verbs: those that its class defines, and defaults for the rest.
+
+    The class that does so is made once for each class of stores, and kept outside of that, so that classes
+    which were made at run time can be pickled.
+    """
+    made = _classes.setdefault(type(store), {})
+    if binding not in made:
+        methods = {
+            name: binding.optional(name)
+            for name in OPTIONAL
+            # What the binding has its own way of, it does by the store's verb, defined or not.
+            if defines(type(store), name) and getattr(binding, name) is getattr(Verbs, name)
+        }
+        name = f"{type(store).__name__}{binding.__name__}"
+        made[binding] = type(name, (binding,), {"__slots__": (), **methods})
+    bound: T_Bound = made[binding](store)
+    return bound
 
 
 class WrapperVerbs(Verbs):
-    """A wrapper's verbs: an overridden one gets the verbs below first, the rest pass through."""
+    """A wrapper's verbs: one that its class defines gets the verbs below first, the rest pass through."""
 
     __slots__ = ("below", "store")
 
-    def __init__(self, store: Any, below: Verbs) -> None:
-        self.store: Callable[[], Any] = weakref.ref(store)
+    store: Callable[[], object]
+
+    def __init__(self, store: object, below: Verbs) -> None:
+        self.store = weakref.ref(store)
         self.below = below
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the wrapped store does."""
         await self.below.sleep(seconds)
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
+    async def call(self, function: Callable[..., T], *args: object) -> T:
         """Call as the wrapped store does."""
         return await self.below.call(function, *args)
 
-    # The four that must be there; `wrap_class` gives every wrapper class its own.
-    def read(self, key: str, request: Any, allocate: Allocate) -> Any:
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make many calls as the wrapped store does."""
+        return await self.below.for_each(call, items)
+
+    # The four that must be there; `bind_wrapper` gives every wrapper class its own.
+    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Pass through."""
         return self.below.read(key, request, allocate)
 
-    def write(self, key: str, pieces: Any, condition: Any) -> Any:
+    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
         """Pass through."""
         return self.below.write(key, pieces, condition)
 
-    def remove(self, key: str, condition: Any = ANY) -> Any:
+    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
         """Pass through."""
         return self.below.remove(key, condition)
 
@@ -431,32 +359,48 @@ class WrapperVerbs(Verbs):
         return self.below.scan(prefix, deep, sizes)
 
 
-def wrap_class(wrapper_class: type) -> Any:
-    """Make the class that binds wrappers of a class: overridden verbs, their defaults, the rest below."""
-    changed = {name for name in NAMES if hasattr(wrapper_class, "_" + name)}
-    methods: dict[str, Any] = {name: _overridden("_" + name) for name in changed}
-    if "read" in changed:
-        methods["read"] = _overridden_read
-    for name in OPTIONAL:
-        if name not in changed and changed.isdisjoint(DEFAULT_USES.get(name, ())):
-            methods[name] = _passed(name)
-    return type(f"{wrapper_class.__name__}Wrapped", (WrapperVerbs,), {"__slots__": (), **methods})
+_wrapper_classes: weakref.WeakKeyDictionary[type, type[WrapperVerbs]] = weakref.WeakKeyDictionary()
 
 
-def _overridden(attribute: str) -> Callable[..., Any]:
-    def verb(self: WrapperVerbs, *args: Any) -> Any:
+def bind_wrapper(wrapper: object, below: Verbs) -> Verbs:
+    """Bind a wrapper's verbs to those below: what its class defines, defaults made of that, and the rest."""
+    wrapper_class = type(wrapper)
+    made = _wrapper_classes.get(wrapper_class)
+    if made is None:
+        defined = {name for name in NAMES if defines(wrapper_class, name)}
+        methods = {name: _over_below("_" + name) for name in defined}
+        if "read" in defined:
+            methods["read"] = _read_over_below
+        if "remove" in defined:
+            methods["remove"] = _remove_over_below
+        for name in OPTIONAL:
+            if name not in defined and defined.isdisjoint(DEFAULT_USES.get(name, ())):
+                methods[name] = _from_below(name)
+        made = type(f"{wrapper_class.__name__}Verbs", (WrapperVerbs,), {"__slots__": (), **methods})
+        _wrapper_classes[wrapper_class] = made
+    return made(wrapper, below)
+
+
+def _over_below(attribute: str) -> Callable[..., object]:
+    def verb(self: WrapperVerbs, *args: object) -> object:
         return getattr(self.store(), attribute)(self.below, *args)
 
     return verb
 
 
-def _overridden_read(self: WrapperVerbs, key: str, request: Any, allocate: Allocate) -> Any:
-    # What `_overridden` would make, spelled out: this one is called millions of times.
-    return self.store()._read(self.below, key, request, allocate)
+def _read_over_below(
+    self: WrapperVerbs, key: str, request: ByteRequest | None, allocate: Allocate
+) -> Awaitable[Data | None]:
+    # What `_over_below` would make, spelled out: this one is called millions of times.
+    return self.store()._read(self.below, key, request, allocate)  # type: ignore[attr-defined, no-any-return]
 
 
-def _passed(name: str) -> Callable[..., Any]:
-    def verb(self: WrapperVerbs, *args: Any) -> Any:
+def _remove_over_below(self: WrapperVerbs, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
+    return self.store()._remove(self.below, key, condition)  # type: ignore[attr-defined, no-any-return]
+
+
+def _from_below(name: str) -> Callable[..., object]:
+    def verb(self: WrapperVerbs, *args: object) -> object:
         return getattr(self.below, name)(*args)
 
     return verb
@@ -467,13 +411,16 @@ class ReadOnlyVerbs(WrapperVerbs):
 
     __slots__ = ()
 
-    async def _refuse(self, *args: Any) -> None:
-        self.store()._check_writable()
 
-    write = remove = patch = copy = remove_many = remove_below = _refuse  # type: ignore[assignment]
-    read_many = _passed("read_many")
-    read_versioned = _passed("read_versioned")
-    stat = _passed("stat")
-    names = _passed("names")
-    keys = _passed("keys")
-    is_empty = _passed("is_empty")
+def _refused(name: str) -> Callable[..., object]:
+    async def verb(self: ReadOnlyVerbs, *args: object) -> None:
+        self.store()._check_writable()  # type: ignore[attr-defined]
+
+    return verb
+
+
+for _name in NAMES:
+    if _name in ("write", "remove", "patch", "copy", "remove_many", "remove_below"):
+        setattr(ReadOnlyVerbs, _name, _refused(_name))
+    elif _name in OPTIONAL:
+        setattr(ReadOnlyVerbs, _name, _from_below(_name))

@@ -6,7 +6,7 @@ to awaited ones they run on an event loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import coalesce, cut_member
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.verbs import Verbs
+    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.verbs import Request, Verbs
 
 
 async def size_below(verbs: Verbs, prefix: str) -> int:
@@ -31,7 +32,7 @@ async def size_below(verbs: Verbs, prefix: str) -> int:
     return total
 
 
-async def create(verbs: Verbs, key: str, pieces: Any, *, atomic: bool) -> bool:
+async def create(verbs: Verbs, key: str, pieces: AnyPieces, *, atomic: bool) -> bool:
     """Write a value if the key has none; whether it was this call that wrote it."""
     if atomic:
         return await verbs.write(key, pieces, ABSENT) is not CONFLICT
@@ -45,12 +46,12 @@ async def read_ranges(
     verbs: Verbs,
     key: str,
     requests: Sequence[ByteRequest | None],
-    allocate: Any,
+    allocate: Allocate,
     *,
     max_concurrency: int,
     max_gap_bytes: int,
     max_coalesced_bytes: int,
-) -> AsyncIterator[list[tuple[int, Any]]]:
+) -> AsyncIterator[list[tuple[int, Data]]]:
     """Read many ranges of one value by few reads; yields batches of (index, bytes).
 
     Raises
@@ -78,19 +79,19 @@ async def read_ranges(
         yield batch
 
 
-async def read_value(verbs: Verbs, key: str, request: ByteRequest | None) -> Any:
+async def read_value(verbs: Verbs, key: str, request: ByteRequest | None) -> Data | None:
     """Read one value."""
     return await verbs.read(key, request, host_memory)
 
 
-async def read_values(verbs: Verbs, requests: list[tuple[str, ByteRequest | None]]) -> list[Any]:
+async def read_values(verbs: Verbs, requests: list[Request]) -> list[Data | None]:
     """Read many (key, request) pairs."""
     return await verbs.read_many(requests, host_memory)
 
 
-async def patch_many(verbs: Verbs, parts: Iterable[tuple[str, int, Any]], store: object) -> None:
+async def patch_many(verbs: Verbs, parts: Iterable[tuple[str, int, Data]], store: object) -> None:
     """Overwrite parts of existing values, key by key, after all of them have been checked."""
-    by_key: dict[str, list[tuple[int, Any]]] = {}
+    by_key: dict[str, list[tuple[int, Data]]] = {}
     for key, start, value in parts:
         by_key.setdefault(key, []).append((start, value))
     for key, own in by_key.items():

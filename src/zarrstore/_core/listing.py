@@ -1,4 +1,4 @@
-"""What a listing tells in pages, one by one."""
+"""Pages of a listing: closed when somebody leaves early, and flattened into single items."""
 
 from __future__ import annotations
 
@@ -6,9 +6,32 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-    from typing import Any
 
 T = TypeVar("T")
+
+# Pages are large enough that a page's own cost vanishes, and small enough to hold up no loop for long.
+PAGE_SIZE = 1000
+
+
+class closing_pages(Generic[T]):
+    """Close an async iterator at the end of a block, if it can be closed: not all are generators."""
+
+    __slots__ = ("_pages",)
+
+    def __init__(self, pages: AsyncIterator[T]) -> None:
+        self._pages = pages
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        return self._pages
+
+    async def __aexit__(self, *error: object) -> None:
+        await close(self._pages)
+
+
+async def close(pages: AsyncIterator[object]) -> None:
+    """End a listing here."""
+    if (aclose := getattr(pages, "aclose", None)) is not None:
+        await aclose()
 
 
 class Flattened(Generic[T]):
@@ -19,14 +42,14 @@ class Flattened(Generic[T]):
 
     Parameters
     ----------
-    pages : callable
+    start : callable
         Starts the listing; called with the first step, as a generator's body is.
     """
 
     __slots__ = ("_page", "_pages", "_start")
 
-    def __init__(self, pages: Callable[[], AsyncIterator[Iterable[T]]]) -> None:
-        self._start = pages
+    def __init__(self, start: Callable[[], AsyncIterator[Iterable[T]]]) -> None:
+        self._start = start
         self._pages: AsyncIterator[Iterable[T]] | None = None
         self._page: Iterator[T] = iter(())
 
@@ -48,10 +71,11 @@ class Flattened(Generic[T]):
         self._page = iter(())
         if self._pages is None:
             self._start = _nothing
-        elif (close := getattr(self._pages, "aclose", None)) is not None:
-            await close()
+        else:
+            await close(self._pages)
 
 
-async def _nothing() -> AsyncIterator[Any]:
-    return
-    yield
+async def _nothing() -> AsyncIterator[Iterable[T]]:
+    pages: tuple[Iterable[T], ...] = ()
+    for page in pages:
+        yield page

@@ -8,15 +8,17 @@ of the lenient subclasses below, which stores and wrappers need not know about.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
     from zarr.abc import store as theirs
+
+    from zarrstore._core.types import Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class _LenientSuffix(SuffixByteRequest):
 
 
 _LENIENT = (_LenientRange, _LenientOffset, _LenientSuffix)
-_FIELDS: tuple[tuple[tuple[str, ...], type[Any], type[Any]], ...] = (
+_FIELDS: tuple[tuple[tuple[str, ...], type[ByteRequest], Callable[..., ByteRequest]], ...] = (
     (("start", "end"), RangeByteRequest, _LenientRange),
     (("offset",), OffsetByteRequest, _LenientOffset),
     (("suffix",), SuffixByteRequest, _LenientSuffix),
@@ -121,11 +123,9 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
                     hint="Use SuffixByteRequest to count from the end.",
                 )
         if not isinstance(value, strict):
-            made: ByteRequest = lenient(*map(int, numbers))
-            return made
-        request: ByteRequest = value
+            return lenient(*map(int, numbers))
         if isinstance(value, _LENIENT):
-            return request
+            return value
         if isinstance(value, RangeByteRequest) and value.end <= value.start:
             kind = "zero-length" if value.end == value.start else "inverted"
             raise ByteRequestError(
@@ -133,7 +133,7 @@ def as_request(value: object, store: object = None, key: str | None = None) -> B
             )
         if isinstance(value, SuffixByteRequest) and value.suffix == 0:
             raise ByteRequestError(f"{value!r} is zero-length.", store=store, key=key)
-        return request
+        return value
     raise ByteRequestError(
         f"Unexpected byte_range, got {value!r}.",
         store=store,
@@ -180,7 +180,7 @@ def span(request: ByteRequest | None, size: int) -> tuple[int, int]:
     return start, max(start, stop)
 
 
-def cut(value: Any, request: ByteRequest | None) -> Any:
+def cut(value: Data, request: ByteRequest | None) -> Data:
     """Return the requested part of a whole value, sliced without a copy where its type allows."""
     if request is None:
         return value
@@ -241,7 +241,7 @@ def _merged(
     return _LenientRange(start, end), [(index, r.start - start, r.end - start) for index, r in group]
 
 
-def cut_member(answer: Any, start: int, stop: int, request: ByteRequest | None, base: int) -> Any:
+def cut_member(answer: Data, start: int, stop: int, request: ByteRequest | None, base: int) -> Data:
     """Cut one member out of a merged answer, judging it as if it had been asked alone."""
     if stop < 0:
         return answer

@@ -1,71 +1,40 @@
-"""Verbs: the handful of operations that a store implements, and what binds them to a world.
+"""Verbs: the operations that a store implements, as callers see them once they are bound.
 
-A store defines, as plain functions if it blocks or as coroutines if it awaits:
-
-=====================================  ==============================================================
-``_read(key, request, new)``           the bytes that the request selects, or None for a proven
-                                       absence; ``new(n)`` gives n bytes of host memory to fill, which
-                                       a store that owns its memory may ignore; see `host_memory`
-``_write(key, pieces, condition)``     replace the value by the concatenated pieces in one step;
-                                       returns its version (or None) or `CONFLICT`
-``_remove(key, condition)``            remove the key; no error if it isn't there; None or `CONFLICT`
-``_scan(prefix, deep, sizes)``         pages (lists) of `Entry` below a directory; not deep: one level,
-                                       where a directory's key ends in ``/``; ``sizes`` only if true
-=====================================  ==============================================================
-
-and may define these, which otherwise are loops over the ones above:
-
-=====================================  ==============================================================
-``_read_now(key, request, new)``       what ``_read`` would answer if that needs no waiting, else `WOULD_BLOCK`;
-                                       ``_stat_nowait`` and ``_write_nowait`` likewise, and ``_read_many_nowait``,
-                                       which yields an answer for each ``(key, request)``
-``_write_many(writes)``                write for each ``(key, pieces, condition)``; returns the answers, and
-                                       exceptions in the place of those that failed
-``_write_staged(key, pieces, ...)``    as ``_write``, but may return `zarrstore._async.threads.Continuation`: what is
-                                       left to do when others have had their turn
-``_lists_now()``                       whether ``_scan``, ``_names`` and ``_keys`` need no waiting now
-``_read_many(requests, new)``          a list of answers for a list of ``(key, request)``
-``_reads_together(count, new)``        whether so many reads had better be one call of ``_read_many`` in the
-                                       pool, even where ``_read_nowait`` could answer them
-``_read_versioned(key, request, new)`` ``(bytes, version)`` of one and the same value, or None
-``_stat(key)``                         its `Entry` with size and version, or None
-``_names(prefix)``                     pages of names one level below a directory, once each
-``_keys(prefix)``                      pages of all keys below a directory
-``_is_empty(prefix)``                  whether no key lies below a directory
-``_patch(key, parts)``                 overwrite ``(start, bytes)`` parts inside an existing value
-``_remove_many(keys)``                 remove many keys
-``_remove_below(prefix)``              remove all that lies below a directory, keys or not
-``_copy(source, target)``              copy within the store
-=====================================  ==============================================================
-
-Versions are opaque text; ``condition`` is `ANY`, `ABSENT` or the version that must still be there.
-``pieces`` is an iterable of bytes-like objects (for an awaiting store it may be an async iterable),
-so that no value need fit into memory twice.
-
-`zarrstore._async.bindings` binds them to the calling thread or to an event loop. Code over bound verbs is one
-coroutine for both: in the calling thread it never suspends, and `drive` runs it.
+`zarrstore.abc.store.Store` declares them and says what each must do. A store defines them with ``def`` if
+it blocks, with ``async def`` if it awaits; `zarrstore._async.bindings` binds either to the calling thread
+or to an event loop, as a `Verbs`. Code over bound verbs is one coroutine for both: over blocking verbs it
+never suspends, and `drive` runs it in the calling thread.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import aclosing
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from zarrstore._core.listing import closing_pages
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-    from typing import TypeAlias
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+    )
+
+    import numpy.typing as npt
 
     from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
 
-    Allocate: TypeAlias = Callable[[int], Any]
-
+P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -97,14 +66,21 @@ class Condition(Enum):
 class Signal(Enum):
     """Answers of verbs that are no values."""
 
-    WOULD_BLOCK = "wait"
+    WOULD_BLOCK = "would block"
     CONFLICT = "conflict"
 
 
-ANY = Condition.ANY
-ABSENT = Condition.ABSENT
-WOULD_BLOCK = Signal.WOULD_BLOCK
-CONFLICT = Signal.CONFLICT
+ANY: Final = Condition.ANY
+ABSENT: Final = Condition.ABSENT
+WOULD_BLOCK: Final = Signal.WOULD_BLOCK
+CONFLICT: Final = Signal.CONFLICT
+
+WouldBlock: TypeAlias = Literal[Signal.WOULD_BLOCK]
+Conflict: TypeAlias = Literal[Signal.CONFLICT]
+# What a write demands of the value that is there: nothing, that there is none, or its version.
+Demand: TypeAlias = "Condition | str"
+# What a read asks for: a key, and which of its bytes.
+Request: TypeAlias = "tuple[str, ByteRequest | None]"
 
 
 @dataclass(frozen=True)
@@ -132,46 +108,67 @@ class Capabilities:
     shared: bool = True
 
 
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, here and now."""
+def drive(awaitable: Awaitable[T]) -> T:
+    """Run a coroutine that never suspends, in the calling thread and without an event loop.
+
+    Raises
+    ------
+    RuntimeError
+        If it suspends: a verb awaited something that only an event loop can wait for.
+    """
+    step = awaitable.__await__()
     try:
-        coroutine.send(None)
+        step.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        value: T = stop.value
+        return value
+    where = _suspended(awaitable)
     try:
-        coroutine.close()
+        step.close()
     except RuntimeError:
-        pass  # what it was in the middle of can't be closed either; the reason is told below
-    raise RuntimeError("a blocking verb suspended; define it with 'def', or all verbs with 'async def'")
+        pass  # an async generator in the middle of its work can't be closed; the error below says why
+    raise RuntimeError(
+        f"{where} suspended where no event loop runs it. A store's verbs are all 'def', or all 'async def'; "
+        "a wrapper's await nothing but what 'below' gives: its verbs, below.sleep and below.call."
+    )
 
 
-def join_pieces(pieces: Iterable[Any]) -> bytes:
+def _suspended(awaitable: object) -> str:
+    """Name the innermost coroutine that waits for something."""
+    name = "a blocking verb"
+    while awaitable is not None:
+        name = getattr(awaitable, "__qualname__", name)
+        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "ag_await", None)
+    return f"a blocking verb ({name})" if name != "a blocking verb" else name
+
+
+def join_pieces(pieces: Pieces) -> bytes:
     """Concatenate pieces, for stores that need a value whole."""
     return b"".join(pieces)
 
 
-async def gather_pieces(pieces: Any) -> bytes:
+async def gather_pieces(pieces: AnyPieces) -> bytes:
     """Concatenate pieces, async ones too, for awaiting stores that need a value whole."""
-    if hasattr(pieces, "__aiter__"):
+    if isinstance(pieces, AsyncIterable):
         return b"".join([piece async for piece in pieces])
-    return join_pieces(pieces)
+    return b"".join(pieces)
 
 
 class Verbs(ABC):
-    """Verbs bound to a world: every one a coroutine function, `scan` an async iterator of pages."""
+    """Verbs bound to a thread, a loop or a wrapper: each is awaited, a listing yields pages."""
 
     __slots__ = ()
 
     @abstractmethod
-    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+    def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Read what a request selects; None if there is no such value."""
 
     @abstractmethod
-    async def write(self, key: str, pieces: Any, condition: Condition | str) -> Any:
+    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
         """Replace a value; its version, or `CONFLICT`."""
 
     @abstractmethod
-    async def remove(self, key: str, condition: Condition | str = ANY) -> Any:
+    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
         """Remove a value; None, or `CONFLICT`."""
 
     @abstractmethod
@@ -180,25 +177,31 @@ class Verbs(ABC):
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
-        """Wait, as one waits in this world."""
+        """Wait: block a thread, or let an event loop go on."""
 
     @abstractmethod
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Make a blocking call that has no effect but its result, as one makes them in this world."""
+    async def call(self, function: Callable[..., T], *args: object) -> T:
+        """Make a blocking call that has no effect but its result: here, or in a thread of the pool."""
 
-    def read_in_thread(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Any]:
-        """Read what the store's ``_read_nowait`` had no answer for."""
-        return self.read(key, request, allocate)
+    @abstractmethod
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make a call for each item: one after the other, or at once where each waits for something remote."""
 
-    # What follows are the defaults of the optional verbs: loops over the ones above.
+    # What follows are the defaults of the optional verbs, made of the ones above.
 
-    async def read_many(
-        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
-    ) -> list[Any]:
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         """Answer many reads, in the order asked."""
-        return [await self.read(key, request, allocate) for key, request in requests]
 
-    async def read_versioned(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+        async def read(request: Request) -> Data | None:
+            return await self.read(*request, allocate)
+
+        return await self.for_each(read, requests)
+
+    async def read_versioned(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Data, str | None] | None:
         """Read a value together with its version."""
         before = await self.stat(key)
         while before is not None:
@@ -218,7 +221,7 @@ class Verbs(ABC):
         """List names one level below a directory, once each."""
         skip = len(prefix)
         seen: set[str] = set()
-        async with aclosing(self.scan(prefix, False, False)) as pages:  # type: ignore[type-var]
+        async with closing_pages(self.scan(prefix, False, False)) as pages:
             async for page in pages:
                 keys = [entry[0] for entry in page]
                 # A key and a directory may share a name.
@@ -228,19 +231,19 @@ class Verbs(ABC):
 
     async def keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """List all keys below a directory."""
-        async with aclosing(self.scan(prefix, True, False)) as pages:  # type: ignore[type-var]
+        async with closing_pages(self.scan(prefix, True, False)) as pages:
             async for page in pages:
                 yield [entry[0] for entry in page]
 
     async def is_empty(self, prefix: str) -> bool:
         """Whether no key lies below a directory; stops at the first."""
-        async with aclosing(self.scan(prefix, True, False)) as pages:  # type: ignore[type-var]
+        async with closing_pages(self.scan(prefix, True, False)) as pages:
             async for page in pages:
                 if page:
                     return False
         return True
 
-    async def patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    async def patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         """Overwrite parts of a value."""
         value = await self.read(key, None, host_memory)
         if value is None:
@@ -249,13 +252,17 @@ class Verbs(ABC):
 
     async def remove_many(self, keys: Iterable[str]) -> None:
         """Remove many values."""
-        for key in keys:
+
+        async def remove(key: str) -> None:
             await self.remove(key, ANY)
+
+        await self.for_each(remove, keys)
 
     async def remove_below(self, prefix: str) -> None:
         """Remove all that lies below a directory."""
-        async for page in self.scan(prefix, True, False):
-            await self.remove_many([entry.key for entry in page])
+        async with closing_pages(self.scan(prefix, True, False)) as pages:
+            async for page in pages:
+                await self.remove_many([entry.key for entry in page])
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a value within the store."""
@@ -264,12 +271,6 @@ class Verbs(ABC):
             raise KeyNotFoundError("there is no value to copy.", key=source)
         await self.write(target, (value,), ANY)
 
-
-# How many small calls in place a loop bears before other tasks get their turn.
-MAX_INLINE_CALLS = 32
-# Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
-# its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
-MAX_INLINE_SIZE = 17 << 14
 
 REQUIRED = ("read", "write", "remove", "scan")
 OPTIONAL = (
@@ -285,6 +286,8 @@ OPTIONAL = (
     "copy",
 )
 NAMES = (*REQUIRED, *OPTIONAL)
+# Verbs that answer with pages.
+LISTINGS = frozenset(("scan", "names", "keys"))
 
 # Which verbs a default is made of: whoever changes one of those gets the default back, unless it
 # changes that one too. So nothing bypasses a change.
@@ -301,7 +304,40 @@ DEFAULT_USES: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_parts(key: str, size: int, parts: Iterable[tuple[int, Any]]) -> None:
+def verb(
+    method: Callable[Concatenate[S, P], T],
+) -> (
+    Callable[Concatenate[S, P], T]
+    | Callable[Concatenate[S, P], Awaitable[T]]
+    | Callable[Concatenate[S, Verbs, P], Awaitable[T]]
+):
+    """Declare a verb, which stores define, and wrappers, which get the verbs below first."""
+    return _declared(method)
+
+
+def listing_verb(
+    method: Callable[Concatenate[S, P], Iterable[T]],
+) -> (
+    Callable[Concatenate[S, P], Iterable[T]]
+    | Callable[Concatenate[S, P], AsyncIterable[T]]
+    | Callable[Concatenate[S, Verbs, P], AsyncIterable[T]]
+):
+    """Declare a verb that answers with pages."""
+    return _declared(method)
+
+
+def _declared(method: Callable[P, T]) -> Callable[P, T]:
+    vars(method)["_is_declaration"] = True
+    return method
+
+
+def defines(store_class: type, name: str) -> bool:
+    """Whether a class defines a verb, rather than inherit its declaration."""
+    method = getattr(store_class, "_" + name, None)
+    return method is not None and not hasattr(method, "_is_declaration")
+
+
+def check_parts(key: str, size: int, parts: Iterable[tuple[int, Data]]) -> None:
     """Refuse parts, sorted by start, that would leave a gap behind the end of a value.
 
     A part may begin at most where the value, or the part before it, ends; it may reach past that.
@@ -317,22 +353,22 @@ def check_parts(key: str, size: int, parts: Iterable[tuple[int, Any]]) -> None:
         size = max(size, start + len(part))
 
 
-def patched(key: str, value: Any, parts: Iterable[tuple[int, Any]]) -> bytearray:
+def patched(key: str, value: Data, parts: Iterable[tuple[int, Data]]) -> bytearray:
     """Return a copy of a value with parts overwritten; the last part may reach past the old end."""
     parts = list(parts)
     check_parts(key, len(value), parts)
     copy = bytearray(value)
     for start, part in parts:
-        copy[start : start + len(part)] = part
+        copy[start : start + len(part)] = memoryview(part)
     return copy
 
 
-def host_memory(size: int) -> Any:
-    """Give ``size`` bytes of the host's memory: the ``new`` that is used where nobody asks otherwise.
+def host_memory(size: int) -> npt.NDArray[np.uint8]:
+    """Allocate ``size`` bytes of the host's memory: what reads are given where nobody asks otherwise.
 
-    Where values are wanted in a GPU's memory, ``new`` is a `zarrstore.buffer._staging.Staging`. It gives
-    host memory just so, and what a verb answers is copied to the device. Beyond that it has ``fill``:
-    a verb that can read by blocks may answer with what that gives, and so save a copy.
+    Where values are wanted in a GPU's memory, reads are given a `zarrstore.buffer._staging.Staging`. Called,
+    it allocates host memory just so, and what a verb answers is copied to the device. Its ``fill`` reads by
+    blocks, which saves a copy: a verb that can do so may answer with what that returns.
     """
     return _empty(size, _BYTE)
 

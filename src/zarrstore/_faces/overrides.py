@@ -8,17 +8,24 @@ are these: each goes through the public method that stands for it, if the class 
 from __future__ import annotations
 
 import weakref
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from zarrstore._async import threads as _threads
+from zarrstore._async import threads
+from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pieces
 from zarrstore.buffer import cpu, default_buffer_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 
-    from zarrstore._core.verbs import T
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, BufferLike, Data, Prototype
+    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore.buffer import Buffer
+
+S = TypeVar("S")
+T = TypeVar("T")
+T_Method = TypeVar("T_Method", bound="Callable[..., object]")
 
 # Which verbs a public method stands for; those made of these get their defaults back.
 VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
@@ -35,6 +42,29 @@ VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
 }
 
 
+def own_face(method: T_Method) -> T_Method:
+    """Mark a public method of ours, which goes by verbs itself: verbs need not be led through it."""
+    vars(method)["_is_own_face"] = True
+    return method
+
+
+class _Overriding(Protocol):
+    """A store whose class overrides some of these methods, or their blocking twins."""
+
+    @property
+    def _overridden(self) -> frozenset[str]: ...
+    async def get(self, key: str, prototype: Prototype, byte_range: ByteRequest | None) -> Buffer | None: ...
+    async def set(self, key: str, value: BufferLike) -> None: ...
+    async def set_if_not_exists(self, key: str, value: BufferLike) -> None: ...
+    async def delete(self, key: str) -> None: ...
+    async def delete_dir(self, prefix: str) -> None: ...
+    async def exists(self, key: str) -> bool: ...
+    async def getsize(self, key: str) -> int: ...
+    def list(self) -> AsyncIterator[str]: ...
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]: ...
+    def list_dir(self, prefix: str) -> AsyncIterator[str]: ...
+
+
 class OverrideAware(Verbs):
     """Verbs that go through the overridden public methods of a store.
 
@@ -42,17 +72,17 @@ class OverrideAware(Verbs):
     ----------
     store : Store
         The store whose class overrides public methods.
-    plain : Verbs
+    own : Verbs
         Its own verbs, which the rest goes to.
-    inline : bool
+    sync : bool
         Whether the verbs are driven: overrides that await run on the I/O loop then.
     """
 
-    __slots__ = ("plain", "store", "sync")
+    __slots__ = ("own", "store", "sync")
 
-    def __init__(self, store: Any, plain: Verbs, *, sync: bool) -> None:
-        self.store: Callable[[], Any] = weakref.ref(store)
-        self.plain = plain
+    def __init__(self, store: _Overriding, own: Verbs, *, sync: bool) -> None:
+        self.store: Callable[[], _Overriding] = weakref.ref(store)  # type: ignore[assignment]  # it lives
+        self.own = own
         self.sync = sync
 
     def _has(self, name: str) -> bool:
@@ -61,136 +91,121 @@ class OverrideAware(Verbs):
     def _changed(self, verb: str) -> bool:
         return any(verb in verbs for name, verbs in VERBS_OF_METHOD.items() if self._has(name))
 
-    async def _call(self, name: str, *args: Any) -> Any:
+    async def _call(self, method: Callable[..., Awaitable[T]], *args: object) -> T:
         """Call a public method; its blocking twin if only that is possible here and overridden as well."""
-        store = self.store()
         if not self.sync:
-            return await getattr(store, name)(*args)
-        if name + "_sync" in store._overridden:
-            return getattr(store, name + "_sync")(*args)
-        return _threads.run_on_io(getattr(store, name)(*args))
+            return await method(*args)
+        twin = method.__name__ + "_sync"
+        if twin in self.store()._overridden:
+            answer: T = getattr(self.store(), twin)(*args)
+            return answer
+        return threads.run_on_io(_awaited(method(*args)))
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the store does."""
-        await self.plain.sleep(seconds)
+        await self.own.sleep(seconds)
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
+    async def call(self, function: Callable[..., T], *args: object) -> T:
         """Call as the store does."""
-        return await self.plain.call(function, *args)
+        return await self.own.call(function, *args)
 
-    async def read(self, key: str, request: Any, allocate: Any) -> Any:
+    async def for_each(
+        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
+    ) -> list[T]:
+        """Make many calls as the store does."""
+        return await self.own.for_each(call, items)
+
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         """Ask ``get`` if it is overridden."""
         if not self._has("get"):
-            return await self.plain.read(key, request, allocate)
-        if self.sync and self._has("get_sync"):
-            value = self.store().get_sync(key, prototype=default_buffer_prototype(), byte_range=request)
-        else:
-            value = await self._call("get", key, default_buffer_prototype(), request)
+            return await self.own.read(key, request, allocate)
+        value = await self._call(self.store().get, key, default_buffer_prototype(), request)
         return None if value is None else value.as_numpy_array()
 
-    async def write(self, key: str, pieces: Any, condition: Any) -> Any:
+    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
         """Ask ``set`` or ``set_if_not_exists`` if they are overridden."""
+        store = self.store()
         if condition is ABSENT and (self._has("set_if_not_exists") or self._has("set")):
             if await self.stat(key) is not None:
                 return CONFLICT
-            name = "set_if_not_exists" if self._has("set_if_not_exists") else "set"
+            method = store.set_if_not_exists if self._has("set_if_not_exists") else store.set
         elif condition is ANY and self._has("set"):
-            name = "set"
+            method = store.set
         else:
-            return await self.plain.write(key, pieces, condition)
-        return await self._call(name, key, cpu.Buffer.from_bytes(await gather_pieces(pieces)))
+            return await self.own.write(key, pieces, condition)
+        await self._call(method, key, cpu.Buffer.from_bytes(await gather_pieces(pieces)))
+        return None
 
-    async def remove(self, key: str, condition: Any = ANY) -> Any:
+    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
         """Ask ``delete`` if it is overridden."""
-        if condition is ANY and self._has("delete"):
-            return await self._call("delete", key)
-        return await self.plain.remove(key, condition)
+        if condition is not ANY or not self._has("delete"):
+            return await self.own.remove(key, condition)
+        await self._call(self.store().delete, key)
+        return None
 
     async def stat(self, key: str) -> Entry | None:
         """Ask ``exists`` and ``getsize`` where they are overridden."""
-        if self._has("exists") and not await self._call("exists", key):
+        if self._has("exists") and not await self._call(self.store().exists, key):
             return None
         if self._has("getsize"):
             try:
-                return Entry(key, await self._call("getsize", key))
+                return Entry(key, await self._call(self.store().getsize, key))
             except FileNotFoundError:
                 return None
-        return await self.plain.stat(key)
+        return await self.own.stat(key)
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Ask the listings where they are overridden."""
-        name = "list_prefix" if deep else "list_dir"
+        store = self.store()
         if deep and not prefix and not self._has("list_prefix") and self._has("list"):
-            name = "list"
-        if not self._has(name):
-            async with aclosing(self.plain.scan(prefix, deep, sizes)) as pages:  # type: ignore[type-var]
+            listing = store.list()
+        elif self._has("list_prefix" if deep else "list_dir"):
+            listing = (store.list_prefix if deep else store.list_dir)(prefix)
+        else:
+            async with closing_pages(self.own.scan(prefix, deep, sizes)) as pages:
                 async for page in pages:
                     yield page
             return
-        listing = self.store().list() if name == "list" else getattr(self.store(), name)(prefix)
-        keys = _threads.run_on_io(_collect(listing)) if self.sync else await _collect(listing)
+        keys = threads.run_on_io(_collect(listing)) if self.sync else await _collect(listing)
         if deep:
             yield [Entry(key) for key in keys]
             return
         # Names in list_dir don't tell keys from directories; a key has a value.
         yield [
-            Entry(prefix + key if await self.plain.stat(prefix + key) else f"{prefix}{key}/") for key in keys
+            Entry(prefix + key if await self.own.stat(prefix + key) else f"{prefix}{key}/") for key in keys
         ]
 
-    def names(self, prefix: str) -> AsyncIterator[list[str]]:
-        """List names by the scan if a listing is overridden."""
-        return Verbs.names(self, prefix) if self._changed("scan") else self.plain.names(prefix)
-
-    def keys(self, prefix: str) -> AsyncIterator[list[str]]:
-        """List keys by the scan if a listing is overridden."""
-        return Verbs.keys(self, prefix) if self._changed("scan") else self.plain.keys(prefix)
-
-    async def is_empty(self, prefix: str) -> bool:
-        """Look by the scan if a listing is overridden."""
-        return await (Verbs.is_empty(self, prefix) if self._changed("scan") else self.plain.is_empty(prefix))
-
-    async def read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
-        """Loop over reads if they are changed."""
-        return await (
-            Verbs.read_many(self, requests, allocate)
-            if self._changed("read_many")
-            else self.plain.read_many(requests, allocate)
-        )
-
-    async def read_versioned(self, key: str, request: Any, allocate: Any) -> Any:
-        """Loop over reads if they are changed."""
-        return await (
-            Verbs.read_versioned(self, key, request, allocate)
-            if self._changed("read_versioned")
-            else self.plain.read_versioned(key, request, allocate)
-        )
-
-    async def patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
-        """Read and write if those are changed."""
-        await (Verbs.patch(self, key, parts) if self._changed("patch") else self.plain.patch(key, parts))
-
-    async def remove_many(self, keys: Iterable[str]) -> None:
-        """Loop over removals if they are changed."""
-        await (
-            Verbs.remove_many(self, keys) if self._changed("remove_many") else self.plain.remove_many(keys)
-        )
-
     async def remove_below(self, prefix: str) -> None:
-        """Ask ``delete_dir`` if it is overridden, else loop over removals if they are changed."""
+        """Ask ``delete_dir`` if it is overridden, else remove one by one if that is changed."""
         if self._has("delete_dir"):
-            await self._call("delete_dir", prefix.removesuffix("/"))
+            await self._call(self.store().delete_dir, prefix.removesuffix("/"))
+        elif self._changed("remove_below"):
+            await Verbs.remove_below(self, prefix)
         else:
-            await (
-                Verbs.remove_below(self, prefix)
-                if self._changed("remove_below")
-                else self.plain.remove_below(prefix)
-            )
+            await self.own.remove_below(prefix)
 
-    async def copy(self, source: str, target: str) -> None:
-        """Read and write if those are changed."""
-        changed = self._changed("read") or self._changed("write")
-        await (Verbs.copy(self, source, target) if changed else self.plain.copy(source, target))
+
+def _default_if_changed(name: str, *uses: str) -> Callable[..., object]:
+    """Make a verb that is the default if what it is made of is changed, and else the store's own."""
+    default = getattr(Verbs, name)
+
+    def verb(self: OverrideAware, *args: object) -> object:
+        changed = any(map(self._changed, uses))
+        return default(self, *args) if changed else getattr(self.own, name)(*args)
+
+    return verb
+
+
+for _name in ("names", "keys", "is_empty"):
+    setattr(OverrideAware, _name, _default_if_changed(_name, "scan"))
+for _name in ("read_many", "read_versioned", "patch", "remove_many"):
+    setattr(OverrideAware, _name, _default_if_changed(_name, _name))
+setattr(OverrideAware, "copy", _default_if_changed("copy", "read", "write"))  # noqa: B010 - as above
 
 
 async def _collect(listing: AsyncIterator[str]) -> list[str]:
     return [key async for key in listing]
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -6,11 +6,13 @@ the middle of a running event loop too; over awaited ones on the process's priva
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from zarrstore._async import threads as _threads
-from zarrstore._core import composites as _composites
+from zarrstore._async.bindings import drive_each
+from zarrstore._async.threads import run_on_io
+from zarrstore._core import composites
 from zarrstore._core.keys import check_key
+from zarrstore._core.listing import close
 from zarrstore._core.requests import as_request
 from zarrstore._core.verbs import ANY, drive, host_memory
 from zarrstore._faces.to_device import HOST_BUFFERS, to_device, wants_device
@@ -18,13 +20,42 @@ from zarrstore._faces.values import parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
     from functools import cached_property
 
-    from zarrstore._core.requests import ByteRequest, ByteRequestLike
-    from zarrstore._core.verbs import Verbs
+    from zarrstore._core.requests import ByteRequestLike
+    from zarrstore._core.types import Data, Prototype, Value
+    from zarrstore._core.verbs import Entry, Request, Verbs
+    from zarrstore.buffer import Buffer
+
+    Pages = AsyncIterator[Sequence[tuple[int, Buffer | None]]]
 
 T = TypeVar("T")
+
+
+class _Awaited(Protocol):
+    """Public methods of the awaited face, which an override of one is asked by."""
+
+    async def get(
+        self, key: str, prototype: Prototype | None, byte_range: ByteRequestLike | None
+    ) -> Buffer | None: ...
+    async def get_partial_values(
+        self, prototype: Prototype | None, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
+    ) -> list[Buffer | None]: ...
+    def get_ranges(
+        self,
+        key: str,
+        byte_ranges: Sequence[ByteRequestLike | None],
+        *,
+        prototype: Prototype | None,
+        max_gap_bytes: int,
+        max_coalesced_bytes: int,
+    ) -> Pages: ...
+    async def exists(self, key: str) -> bool: ...
+    async def getsize(self, key: str) -> int: ...
+    async def set(self, key: str, value: Value, **part: tuple[int, int]) -> None: ...
+    async def delete(self, key: str) -> None: ...
+    async def clear(self) -> None: ...
 
 
 class SyncFace:
@@ -45,71 +76,93 @@ class SyncFace:
         def _own_sync_verbs(self) -> Verbs: ...
         @cached_property
         def _own_async_verbs(self) -> Verbs: ...
+        def _ready(self, key: str, value: Value) -> tuple[Data, ...]: ...
+        def _about(self, error: ByteRequestError, key: str | None) -> ByteRequestError: ...
+        def _check_writable(self) -> None: ...
+        def _listed(self, prefix: str) -> str: ...
+        def _parse_requests(
+            self, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
+        ) -> list[Request]: ...
+        def _size(self, entry: Entry | None, key: str) -> int: ...
+        async def _do_create(self, verbs: Verbs, key: str, value: Value) -> bool: ...
+        async def _do_delete_dir(self, verbs: Verbs, prefix: str) -> None: ...
+        async def _do_delete_if_unchanged(self, verbs: Verbs, key: str, version: str) -> bool: ...
+        async def _do_getsize_prefix(self, verbs: Verbs, prefix: str) -> int: ...
+        async def _do_is_empty(self, verbs: Verbs, prefix: str) -> bool: ...
+        async def _do_patch(self, verbs: Verbs, parts: list[tuple[str, int, Data]]) -> None: ...
+        async def _do_set_if_unchanged(
+            self, verbs: Verbs, key: str, value: Value, version: str
+        ) -> str | None: ...
+        async def _do_set_partial_values(
+            self, verbs: Verbs, parts: Iterable[tuple[str, int, Value]]
+        ) -> None: ...
+        async def _do_stat(self, verbs: Verbs, key: str) -> Entry | None: ...
+        async def _do_get_versioned(
+            self, verbs: Verbs, key: str, prototype: Prototype | None, byte_range: ByteRequestLike | None
+        ) -> tuple[Buffer, str] | None: ...
 
-        _ready: Callable[[str, Any], tuple[Any, ...]]
-        _about: Callable[[ByteRequestError, str | None], ByteRequestError]
-        _check_writable: Callable[[], None]
-        _do_create: Callable[..., Coroutine[Any, Any, bool]]
-        _do_delete_dir: Callable[..., Coroutine[Any, Any, None]]
-        _do_delete_if_unchanged: Callable[..., Coroutine[Any, Any, bool]]
-        _do_getsize_prefix: Callable[..., Coroutine[Any, Any, int]]
-        _do_is_empty: Callable[..., Coroutine[Any, Any, bool]]
-        _do_patch: Callable[..., Coroutine[Any, Any, None]]
-        _do_set_if_unchanged: Callable[..., Coroutine[Any, Any, str | None]]
-        _do_set_partial_values: Callable[..., Coroutine[Any, Any, None]]
-        _do_stat: Callable[..., Coroutine[Any, Any, Any]]
+        # Verbs, which the calling thread may call as they are if `_direct` says so.
         _read: Callable[..., Any]
         _write: Callable[..., Any]
         _remove: Callable[..., Any]
-        _listed: Callable[[str], str]
-        _parse_requests: Callable[..., list[tuple[str, ByteRequest | None]]]
-        _size: Callable[..., int]
-        _do_get_versioned: Callable[..., Coroutine[Any, Any, Any]]
+
+    def _overrides(self) -> _Awaited:
+        """Return this store as what its class overrides is called."""
+        return self  # type: ignore[return-value]  # every store has the awaited face
 
     def _run(
-        self, name: str, body: Callable[..., Coroutine[Any, Any, T]], *args: Any, prototype: Any = None
+        self,
+        name: str,
+        body: Callable[..., Coroutine[object, object, T]],
+        *args: object,
+        prototype: Prototype | None = None,
     ) -> T:
         """Run a body that takes verbs first; an awaited method that a subclass overrides is asked instead.
 
         The verbs read into the memory that ``prototype`` names.
         """
         if name in self._overridden:
-            answer: T = _threads.run_on_io(getattr(self, name)(*args))
+            answer: T = run_on_io(getattr(self, name)(*args))
             return answer
         if self._blocks:
             return drive(body(to_device(self._sync_verbs, prototype), *args))
-        return _threads.run_on_io(body(to_device(self._async_verbs, prototype), *args))
+        return run_on_io(body(to_device(self._async_verbs, prototype), *args))
 
-    def get_sync(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
+    def _wait(self, call: Callable[[Verbs], Awaitable[T]]) -> T:
+        """Make a call of this store's own verbs."""
+        if self._blocks:
+            return drive(call(self._own_sync_verbs))
+        return run_on_io(_awaited(call(self._own_async_verbs)))
+
+    def get_sync(
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
         """Blocking form of `get`."""
         if "get" in self._overridden:
-            return _threads.run_on_io(self.get(key, prototype, byte_range))  # type: ignore[attr-defined]
+            return run_on_io(self._overrides().get(key, prototype, byte_range))
         check_key(key, self)
-        if byte_range is not None:
-            byte_range = as_request(byte_range, self, key)
+        request = None if byte_range is None else as_request(byte_range, self, key)
         self._is_open = True
         try:
             if prototype is not None and prototype.buffer not in HOST_BUFFERS and wants_device(prototype):
-                value = self._run("", _composites.read_value, key, byte_range, prototype=prototype)
+                value = self._run("", composites.read_value, key, request, prototype=prototype)
             elif self._direct:
-                value = self._read(key, byte_range, host_memory)
-            elif self._blocks:
-                value = drive(self._own_sync_verbs.read(key, byte_range, host_memory))
+                value = self._read(key, request, host_memory)
             else:
-                value = _threads.run_on_io(self._own_async_verbs.read(key, byte_range, host_memory))
+                value = self._wait(lambda verbs: verbs.read(key, request, host_memory))
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
 
     def get_partial_values_sync(
-        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
-    ) -> list[Any]:
+        self, prototype: Prototype | None, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
+    ) -> list[Buffer | None]:
         """Blocking form of `get_partial_values`."""
         if "get_partial_values" in self._overridden:
-            return _threads.run_on_io(self.get_partial_values(prototype, key_ranges))  # type: ignore[attr-defined]
+            return run_on_io(self._overrides().get_partial_values(prototype, key_ranges))
         requests = self._parse_requests(key_ranges)
         try:
-            values = self._run("", _composites.read_values, requests, prototype=prototype)
+            values = self._run("", composites.read_values, requests, prototype=prototype)
         except ByteRequestError as error:
             raise self._about(error, None) from None
         return wrap_each(values, prototype)
@@ -119,113 +172,95 @@ class SyncFace:
         key: str,
         byte_ranges: Sequence[ByteRequestLike | None],
         *,
-        prototype: Any = None,
+        prototype: Prototype | None = None,
         max_gap_bytes: int = 1 << 20,
         max_coalesced_bytes: int = 16 << 20,
-    ) -> list[tuple[int, Any]]:
+    ) -> list[tuple[int, Buffer | None]]:
         """Blocking form of `get_ranges`; returns one list."""
         check_key(key, self)
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
+        limits = {"max_gap_bytes": max_gap_bytes, "max_coalesced_bytes": max_coalesced_bytes}
 
-        async def collect(verbs: Verbs) -> list[tuple[int, Any]]:
-            batches = _composites.read_ranges(
-                verbs,
-                key,
-                requests,
-                host_memory,
-                max_concurrency=64,
-                max_gap_bytes=max_gap_bytes,
-                max_coalesced_bytes=max_coalesced_bytes,
-            )
+        async def collect(verbs: Verbs) -> list[tuple[int, Buffer | None]]:
+            batches = composites.read_ranges(verbs, key, requests, host_memory, max_concurrency=64, **limits)
             return [(index, wrap(value, prototype)) async for batch in batches for index, value in batch]
 
         if "get_ranges" in self._overridden:
 
-            async def ask() -> list[tuple[int, Any]]:
-                batches = self.get_ranges(  # type: ignore[attr-defined]
-                    key,
-                    byte_ranges,
-                    prototype=prototype,
-                    max_gap_bytes=max_gap_bytes,
-                    max_coalesced_bytes=max_coalesced_bytes,
-                )
+            async def ask() -> list[tuple[int, Buffer | None]]:
+                batches = self._overrides().get_ranges(key, byte_ranges, prototype=prototype, **limits)
                 return [pair async for batch in batches for pair in batch]
 
-            return _threads.run_on_io(ask())
+            return run_on_io(ask())
         return self._run("", collect, prototype=prototype)
 
     def get_versioned_sync(
-        self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
-    ) -> tuple[Any, str] | None:
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> tuple[Buffer, str] | None:
         """Blocking form of `get_versioned`."""
-        found: tuple[Any, str] | None = self._run(
+        return self._run(
             "get_versioned", self._do_get_versioned, key, prototype, byte_range, prototype=prototype
         )
-        return found
 
     def exists_sync(self, key: str) -> bool:
         """Blocking form of `exists`."""
         if "exists" in self._overridden:
-            return _threads.run_on_io(self.exists(key))  # type: ignore[attr-defined, no-any-return]
+            return run_on_io(self._overrides().exists(key))
         return self._run("", self._do_stat, key) is not None
 
     def getsize_sync(self, key: str) -> int:
         """Blocking form of `getsize`."""
         if "getsize" in self._overridden:
-            return _threads.run_on_io(self.getsize(key))  # type: ignore[attr-defined, no-any-return]
+            return run_on_io(self._overrides().getsize(key))
         return self._size(self._run("", self._do_stat, key), key)
 
     def getsize_prefix_sync(self, prefix: str) -> int:
         """Blocking form of `getsize_prefix`."""
         return self._run("getsize_prefix", self._do_getsize_prefix, prefix)
 
-    def set_sync(self, key: str, value: Any, *, byte_range: tuple[int, int] | None = None) -> None:
+    def set_sync(self, key: str, value: Value, *, byte_range: tuple[int, int] | None = None) -> None:
         """Blocking form of `set`."""
         if "set" in self._overridden:
             # An override with zarr-python's signature knows no byte_range: it is passed if there is one.
             part = {} if byte_range is None else {"byte_range": byte_range}
-            return _threads.run_on_io(self.set(key, value, **part))  # type: ignore[attr-defined, no-any-return]
+            return run_on_io(self._overrides().set(key, value, **part))
         pieces = self._ready(key, value)
         if byte_range is not None:
             self._run("", self._do_patch, [parse_parts(key, byte_range, pieces, self)])
         elif self._direct:
             self._write(key, pieces, ANY)
-        elif self._blocks:
-            drive(self._own_sync_verbs.write(key, pieces, ANY))
         else:
-            _threads.run_on_io(self._own_async_verbs.write(key, pieces, ANY))
+            self._wait(lambda verbs: verbs.write(key, pieces, ANY))
         return None
 
-    def set_if_not_exists_sync(self, key: str, value: Any) -> None:
+    def set_if_not_exists_sync(self, key: str, value: Value) -> None:
         """Blocking form of `set_if_not_exists`."""
         self._run("set_if_not_exists", self._do_create, key, value)
 
-    def create_sync(self, key: str, value: Any) -> bool:
+    def create_sync(self, key: str, value: Value) -> bool:
         """Blocking form of `create`."""
         return self._run("create", self._do_create, key, value)
 
-    def set_if_unchanged_sync(self, key: str, value: Any, version: str) -> str | None:
+    def set_if_unchanged_sync(self, key: str, value: Value, version: str) -> str | None:
         """Blocking form of `set_if_unchanged`."""
         return self._run("set_if_unchanged", self._do_set_if_unchanged, key, value, version)
 
-    def set_partial_values_sync(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
+    def set_partial_values_sync(self, key_start_values: Iterable[tuple[str, int, Value]]) -> None:
         """Blocking form of `set_partial_values`."""
         self._run("set_partial_values", self._do_set_partial_values, key_start_values)
 
     def delete_sync(self, key: str) -> None:
         """Blocking form of `delete`."""
         if "delete" in self._overridden:
-            return _threads.run_on_io(self.delete(key))  # type: ignore[attr-defined, no-any-return]
+            return run_on_io(self._overrides().delete(key))
         self._check_writable()
         check_key(key, self)
         self._is_open = True
         if self._direct:
             self._remove(key, ANY)
-        elif self._blocks:
-            drive(self._own_sync_verbs.remove(key, ANY))
         else:
-            _threads.run_on_io(self._own_async_verbs.remove(key, ANY))
+            self._wait(lambda verbs: verbs.remove(key, ANY))
         return None
 
     def delete_if_unchanged_sync(self, key: str, version: str) -> bool:
@@ -239,7 +274,7 @@ class SyncFace:
     def clear_sync(self) -> None:
         """Blocking form of `clear`."""
         if "clear" in self._overridden:
-            return _threads.run_on_io(self.clear())  # type: ignore[attr-defined, no-any-return]
+            return run_on_io(self._overrides().clear())
         self._run("", self._do_delete_dir, "")
         return None
 
@@ -261,12 +296,12 @@ class SyncFace:
 
     def _iterate(self, listing: Callable[[Verbs, str], AsyncIterator[list[T]]], prefix: str) -> Iterator[T]:
         directory = self._listed(prefix)
-        verbs = self._sync_verbs if self._blocks else self._async_verbs
-        run = drive if self._blocks else _threads.run_on_io
-        return _pull(self, listing(verbs, directory), run)
+        if self._blocks:
+            return _flattened(self, drive_each(listing(self._sync_verbs, directory)))
+        return _flattened(self, _pages_from_io(listing(self._async_verbs, directory)))
 
     def _get_bytes_sync(
-        self, key: str = "", *, prototype: Any = None, byte_range: ByteRequestLike | None = None
+        self, key: str = "", *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> bytes:
         value = self.get_sync(key, prototype=prototype, byte_range=byte_range)
         if value is None:
@@ -274,22 +309,31 @@ class SyncFace:
         return bytes(value.to_bytes())
 
     def _get_json_sync(
-        self, key: str = "", *, prototype: Any = None, byte_range: ByteRequestLike | None = None
-    ) -> Any:
+        self, key: str = "", *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> object:
         import json
 
         return json.loads(self._get_bytes_sync(key, prototype=prototype, byte_range=byte_range))
 
 
-def _pull(store: object, pages: AsyncIterator[list[T]], run: Callable[..., Any]) -> Iterator[T]:
-    """Iterate over a store's listing in pages from blocking code; leaving early closes it."""
+def _flattened(store: object, pages: Iterator[list[T]]) -> Iterator[T]:
+    """Iterate over what is in pages of a store's listing, and hold the store meanwhile."""
+    for page in pages:
+        yield from page
+
+
+def _pages_from_io(pages: AsyncIterator[list[T]]) -> Iterator[list[T]]:
+    """Iterate, in blocking code, over pages that the I/O thread lists; leaving early ends the listing."""
     try:
-        while (page := run(_next(pages))) is not None:
-            yield from page
+        while (page := run_on_io(_next(pages))) is not None:
+            yield page
     finally:
-        if (close := getattr(pages, "aclose", None)) is not None:
-            run(close())
+        run_on_io(close(pages))
 
 
 async def _next(pages: AsyncIterator[list[T]]) -> list[T] | None:
     return await anext(pages, None)
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._async.bindings import WrapperVerbs
-from zarrstore._core import zarr_compat as zarr_compat
+from zarrstore._core import zarr_compat
 from zarrstore.buffer import cpu, gpu
 from zarrstore.buffer._cupy import is_on_device
 from zarrstore.buffer._staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.verbs import Allocate, Verbs
+    from zarrstore._core.types import Allocate, BufferLike, Data, Prototype
+    from zarrstore._core.verbs import Request, Verbs
 
-# Classes of buffers in host memory, as they are met: what the most frequent reads ask first, by themselves.
-HOST_BUFFERS: set[Any] = {cpu.Buffer}
+# Cache of host-buffer classes, checked first on the hot path.
+HOST_BUFFERS: set[type[BufferLike]] = {cpu.Buffer}
 
 
-def wants_device(prototype: Any) -> bool:
+def wants_device(prototype: Prototype | None) -> bool:
     """Whether a prototype names buffers in a GPU's memory."""
     if prototype is None or prototype.buffer in HOST_BUFFERS:
         return False
@@ -31,7 +32,7 @@ def wants_device(prototype: Any) -> bool:
     return False
 
 
-def to_device(verbs: Verbs, prototype: Any) -> Verbs:
+def to_device(verbs: Verbs, prototype: Prototype | None) -> Verbs:
     """Return verbs whose reads suit a prototype: for host memory the same, for a GPU's others.
 
     The latter are bound to the device and the stream that are current in the calling thread.
@@ -51,7 +52,7 @@ class ToDevice(WrapperVerbs):
     ----------
     below : Verbs
         What to read by.
-    new : Staging
+    allocate : Staging
         The allocator to read with, whatever memory a caller names.
     """
 
@@ -61,26 +62,30 @@ class ToDevice(WrapperVerbs):
         self.below = below
         self.allocate = allocate
 
-    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         """Read, and copy to the device what doesn't lie there."""
-        return (await self._land([await self.below.read(key, request, self.allocate)]))[0]
+        return (await self._copy_each([await self.below.read(key, request, self.allocate)]))[0]
 
-    async def read_many(
-        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Allocate
-    ) -> list[Any]:
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         """Read, and copy to the device what doesn't lie there."""
-        return await self._land(await self.below.read_many(requests, self.allocate))
+        return await self._copy_each(await self.below.read_many(requests, self.allocate))
 
-    async def read_versioned(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Any:
+    async def read_versioned(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Data, str | None] | None:
         """Read, and copy to the device what doesn't lie there."""
         found = await self.below.read_versioned(key, request, self.allocate)
-        return found and (*await self._land([found[0]]), found[1])
+        if found is None:
+            return None
+        value, version = found
+        (copied,) = await self._copy_each([value])
+        return (value if copied is None else copied), version
 
-    async def _land(self, values: list[Any]) -> list[Any]:
+    async def _copy_each(self, values: Sequence[Data | None]) -> list[Data | None]:
         if all(value is None or is_on_device(value) for value in values):
-            return values
+            return list(values)
         return await self.below.call(self._put, values)
 
-    def _put(self, values: list[Any]) -> list[Any]:
+    def _put(self, values: Sequence[Data | None]) -> list[Data | None]:
         put = self.allocate.put
         return [value if value is None or is_on_device(value) else put(value) for value in values]

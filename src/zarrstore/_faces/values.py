@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -12,8 +12,17 @@ from zarrstore.errors import ByteRequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import numpy.typing as npt
 
-def as_pieces(value: Any, store: Any) -> tuple[Any, ...]:
+    from zarrstore._core.types import BufferLike, Data, Prototype, Value
+    from zarrstore.buffer import Buffer
+    from zarrstore.buffer._core import BytesLike
+
+    # Makes a buffer of an array in the host's memory.
+    Maker = Callable[[npt.NDArray[np.uint8]], Buffer]
+
+
+def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[Data, ...]:
     """Return a value as pieces that a verb can write, without a copy.
 
     Raises
@@ -22,13 +31,16 @@ def as_pieces(value: Any, store: Any) -> tuple[Any, ...]:
         If the value is no buffer and nothing bytes-like.
     """
     try:
-        if store._on_device:
-            return (value.as_array_like(),)  # no detour by the host for what may lie on the device
-        return (value.as_numpy_array(),)
+        buffer = cast("BufferLike", value)
+        if on_device:
+            return (
+                cast("Data", buffer.as_array_like()),
+            )  # no detour by the host for what may lie on the device
+        return (buffer.as_numpy_array(),)
     except AttributeError:
         pass
     try:
-        view = memoryview(value)
+        view = memoryview(value)  # type: ignore[arg-type]  # whatever is no buffer has the buffer protocol
     except TypeError:
         raise TypeError(
             f"{type(store).__name__}.set(): `value` must be a Buffer instance. "
@@ -48,8 +60,8 @@ def as_pieces(value: Any, store: Any) -> tuple[Any, ...]:
 
 
 def parse_parts(
-    key: str, byte_range: tuple[int, int | None], pieces: Sequence[Any], store: object
-) -> tuple[str, int, Any]:
+    key: str, byte_range: tuple[int, int | None], pieces: Sequence[Data], store: object
+) -> tuple[str, int, Data]:
     """Check a partial write by itself; returns (key, start, bytes)."""
     (piece,) = pieces
     start, stop = byte_range
@@ -65,20 +77,22 @@ def parse_parts(
 
 
 # Classes of buffers and what makes one from an array in the host's memory, as they are met.
-_makers: dict[Any, Callable[[Any], Any]] = {cpu.Buffer: cpu.Buffer}
+_makers: dict[type[BufferLike], Maker] = {cpu.Buffer: cpu.Buffer}
 
 
-def wrap(value: Any, prototype: Any) -> Any:
+def wrap(value: Data, prototype: Prototype | None) -> Buffer:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
-    made: Any = cpu.Buffer if prototype is None else prototype.buffer
+    made = cpu.Buffer if prototype is None else prototype.buffer
     if type(value) is np.ndarray:
         return (_makers.get(made) or _maker(made))(value)
+    # Buffers of zarr-python's class pass for ours: they have the same methods.
+    kind = cast("type[Buffer]", made)
     if hasattr(value, "__cuda_array_interface__"):
-        return made.from_buffer(gpu.Buffer(value))
-    return made.from_bytes(value)
+        return kind.from_buffer(gpu.Buffer(value))
+    return kind.from_bytes(cast("BytesLike", value))
 
 
-def wrap_each(values: Iterable[Any], prototype: Any) -> list[Any]:
+def wrap_each(values: Iterable[Data | None], prototype: Prototype | None) -> list[Buffer | None]:
     """Put each value into a buffer, as `wrap` does; None stays None."""
     maker = _maker(cpu.Buffer if prototype is None else prototype.buffer)
     return [
@@ -87,19 +101,22 @@ def wrap_each(values: Iterable[Any], prototype: Any) -> list[Any]:
     ]
 
 
-def _maker(made: Any) -> Callable[[Any], Any]:
+def _maker(made: type[BufferLike]) -> Maker:
     maker = _makers.get(made)
     if maker is None:
+        kind = cast("type[Buffer]", made)
         if made.__module__ == "zarr.core.buffer.cpu":
-            maker = _unchecked(made)
+            maker = _unchecked(kind)
         else:
             # Buffers on a device don't take the host's arrays as they are.
-            maker = made.from_array_like if made.__module__.endswith("cpu") else made.from_bytes
+            maker = (
+                kind.from_array_like if made.__module__.endswith("cpu") else cast("Maker", kind.from_bytes)
+            )
         _makers[made] = maker
     return maker
 
 
-def _unchecked(made: Any) -> Callable[[Any], Any]:
+def _unchecked(made: type[Buffer]) -> Maker:
     """Make a maker of zarr-python's buffers that spares each array the checks that verbs' answers pass.
 
     Those take 0.3 µs, a tenth of a small read. Should a buffer be more than its array one day, the checks
@@ -108,10 +125,10 @@ def _unchecked(made: Any) -> Callable[[Any], Any]:
     sample = np.empty(1, np.uint8)
     state = vars(made(sample))
     if state.pop("_data", None) is not sample or state:
-        return made  # type: ignore[no-any-return]
+        return made
     new = object.__new__
 
-    def make(array: Any) -> Any:
+    def make(array: npt.NDArray[np.uint8]) -> Buffer:
         buffer = new(made)
         buffer._data = array
         return buffer

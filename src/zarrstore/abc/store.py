@@ -1,26 +1,18 @@
-"""The base class of every store: each public method once, over the verbs that a store implements.
+"""The base class of every store: the verbs that a store implements, and each public method once, over them.
 
-May import: errors, keys, requests, buffers, verbs, composites, routing. Stores import this module.
+May import: errors, keys, requests, buffers, verbs, composites, bindings, faces. Stores import this module.
 """
 
 from __future__ import annotations
 
-from asyncio import current_task
+import copy
 from functools import cached_property
-from inspect import getattr_static, isasyncgenfunction, iscoroutinefunction
+from inspect import getattr_static
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from zarrstore._async.bindings import (
-    NativeAsyncVerbs,
-    NonBlockingVerbs,
-    ReadOnlyVerbs,
-    SyncVerbs,
-    ThreadedVerbs,
-    bind_class,
-)
-from zarrstore._core import composites as _composites
-from zarrstore._core import zarr_compat as zarr_compat
+from zarrstore._async.bindings import NativeAsyncVerbs, ReadOnlyVerbs, SyncVerbs, ThreadedVerbs, bind
+from zarrstore._core import composites, zarr_compat
 from zarrstore._core.keys import check_key, check_prefix
 from zarrstore._core.listing import Flattened
 from zarrstore._core.requests import (
@@ -37,8 +29,6 @@ from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
-    MAX_INLINE_CALLS,
-    REQUIRED,
     WOULD_BLOCK,
     Capabilities,
     Condition,
@@ -48,26 +38,40 @@ from zarrstore._core.verbs import (
     host_memory,
     join_pieces,
 )
-from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware
+from zarrstore._faces.authoring import check_store_class
+from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
 from zarrstore._faces.sync import SyncFace
-from zarrstore._faces.to_device import HOST_BUFFERS, to_device
+from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
+from zarrstore.abc._verbs import StoreVerbs
 from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, MutableMapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Iterable,
+        MutableMapping,
+        Sequence,
+    )
     from types import TracebackType
     from typing import Self
 
     from zarr.abc.store import Store as TheirStore
 
+    from zarrstore._core.types import Data, Prototype, Value
+    from zarrstore.buffer import Buffer
+
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
     # property `__class__` does that, and nothing of zarr-python's is imported.
-    class _Base(SyncFace, TheirStore):
+    class _Base(SyncFace, StoreVerbs, TheirStore):
         pass
 else:
-    _Base = SyncFace
+
+    class _Base(SyncFace, StoreVerbs):
+        pass
+
 
 __all__ = [
     "ABSENT",
@@ -90,25 +94,33 @@ __all__ = [
     "span",
 ]
 
+T = TypeVar("T")
+
 # Of a long list of reads so many are checked, or put into buffers, before other tasks get their turn.
 _STRIDE = 512
 
-# Bound verbs: made anew in each process and for each copy, never pickled, never shared.
-_RUNTIME = ("_sync_verbs", "_async_verbs", "_own_sync_verbs", "_own_async_verbs")
+# What is made anew in each process and for each copy, never pickled, never shared.
+_RUNTIME = ("_sync_verbs", "_async_verbs", "_own_sync_verbs", "_own_async_verbs", "_budget")
 
 
 class Store(_Base):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
 
-    A subclass defines the verbs ``_read``, ``_write``, ``_remove`` and ``_scan`` (all with ``def``, or
-    all with ``async def``) and the property ``_location``; `zarrstore._core.verbs` says what each must do and
-    which others it may define to be faster. Every public method comes from here, in an awaited form
-    and, under the same name with ``_sync`` behind it, in a blocking one.
+    A subclass defines the property ``_location`` and four verbs: `_read`, `_write`, `_remove` and `_scan`,
+    all with ``def`` if it blocks, or all with ``async def``. Verbs that block may run in several threads at
+    once. Ten more have defaults made of these four; a store that defines one of them gets faster. Every
+    public method comes from here, awaited and, with ``_sync`` behind its name, blocking.
 
     Parameters
     ----------
     read_only : bool
         Whether to refuse every call that changes something.
+
+    Raises
+    ------
+    TypeError
+        When a subclass is made: if a verb is missing, takes other arguments, or awaits while others block. A
+        base of stores that isn't one itself is made by ``class Base(Store, abstract=True)``.
     """
 
     _capabilities: ClassVar[Capabilities] = Capabilities()
@@ -117,17 +129,10 @@ class Store(_Base):
     _blocks: bool = True
     # Whether the calling thread may call them as they are: wrappers' get the verbs below first.
     _direct: ClassVar[bool] = False
-    # Whether they have nothing to wait for either, so that an event loop needs no thread for them.
-    _never_blocks: ClassVar[bool] = False
+    # What binds blocking verbs to an event loop.
+    _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
-    # The classes that bind them to the calling thread and to an event loop.
-    _bindings: ClassVar[tuple[Any, Any]]
-    # Of the calls in place that an event loop bears from one task, before others get their turn, a half; how
-    # many of those are left; and whose calls used the last ones up.
-    _allowance: ClassVar[int] = MAX_INLINE_CALLS // 2 - 1  # the call that goes below 0 counts
-    _turns: int = _allowance
-    _hog: int = 0
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -142,30 +147,24 @@ class Store(_Base):
         self._is_open = False
         self._read_only = read_only
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        kinds = {
-            iscoroutinefunction(verb) or isasyncgenfunction(verb)
-            for name in REQUIRED
-            if (verb := getattr(cls, "_" + name, None)) is not None
-        }
-        if len(kinds) > 1:
-            raise TypeError(
-                f"{cls.__name__} mixes blocking and awaiting verbs; define _read, _write, _remove and _scan "
-                "all with 'def' or all with 'async def'"
-            )
-        if kinds and not isinstance(getattr_static(cls, "_blocks"), property):
-            cls._blocks = cls._direct = kinds == {False}
-            on_loop = (
-                (NonBlockingVerbs if cls._never_blocks else ThreadedVerbs)
-                if cls._blocks
-                else NativeAsyncVerbs
-            )
-            cls._bindings = (
-                bind_class(SyncVerbs if cls._blocks else NativeAsyncVerbs, cls),
-                bind_class(on_loop, cls),
-            )
-        cls._overridden = frozenset(name for name in _FACE if not hasattr(getattr(cls, name), "_is_face"))
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        super().__init_subclass__()
+        if not abstract:
+            cls._check_class()
+        cls._overridden = frozenset(
+            name for name in _PUBLIC if not hasattr(getattr(cls, name), "_is_own_face")
+        )
+
+    @classmethod
+    def _check_class(cls) -> None:
+        """Check what a subclass defines, and note whether its verbs block."""
+        blocks = check_store_class(cls)
+        if blocks is None:
+            return
+        if cls._location is Store._location:
+            raise TypeError(f"{cls.__name__} lacks the property _location: where its data lies, as text.")
+        if not isinstance(getattr_static(cls, "_blocks"), property):
+            cls._blocks = cls._direct = blocks
 
     # -- identity ---------------------------------------------------------------------------------
 
@@ -202,10 +201,10 @@ class Store(_Base):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         return f"{type(self).__module__}.{type(self).__qualname__}", self._location, self.read_only
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = {name: value for name, value in self.__dict__.items() if name not in _RUNTIME}
         state["_is_open"] = False
         return state
@@ -215,23 +214,23 @@ class Store(_Base):
         """What this store can promise."""
         return self._capabilities
 
-    # -- bindings ---------------------------------------------------------------------------------
+    # -- bound verbs ------------------------------------------------------------------------------
+    # A store's own verbs are what its class defines. The others lead through public methods that a subclass
+    # overrides, so that nothing goes around an override; the methods themselves use the store's own.
 
     @cached_property
     def _own_sync_verbs(self) -> Verbs:
-        """This store's own verbs, in the calling thread."""
-        verbs: Verbs = self._bindings[0](self)
-        return verbs
+        """This store's own verbs, for the calling thread."""
+        return bind(SyncVerbs, self) if self._blocks else bind(NativeAsyncVerbs, self)
 
     @cached_property
     def _own_async_verbs(self) -> Verbs:
-        """This store's own verbs, on an event loop."""
-        verbs: Verbs = self._bindings[1](self)
-        return verbs
+        """This store's own verbs, for an event loop."""
+        return bind(self._loop_binding if self._blocks else NativeAsyncVerbs, self)
 
-    def _route(self, plain: Verbs, *, sync: bool) -> Verbs:
+    def _route(self, own: Verbs, *, sync: bool) -> Verbs:
         """Lead verbs through the public methods that a subclass overrides."""
-        return OverrideAware(self, plain, sync=sync) if self._overridden & VERBS_OF_METHOD.keys() else plain
+        return OverrideAware(self, own, sync=sync) if self._overridden & VERBS_OF_METHOD.keys() else own
 
     @cached_property
     def _sync_verbs(self) -> Verbs:
@@ -242,7 +241,7 @@ class Store(_Base):
         return self._route(self._own_async_verbs, sync=False)
 
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
-        """What a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
+        """Return what a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
         verbs = self._route(self._own_sync_verbs if sync else self._own_async_verbs, sync=sync)
         return ReadOnlyVerbs(self, verbs) if self.read_only else verbs
 
@@ -295,14 +294,22 @@ class Store(_Base):
     def with_read_only(self, read_only: bool = False) -> Self:
         """Return a store on the same data that is read-only, or not; it isn't opened.
 
+        The new store is a copy as `copy.copy` makes it: by ``__getstate__`` and ``__setstate__`` where a
+        class has them.
+
         Parameters
         ----------
         read_only : bool
             What the new store is to be.
         """
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__getstate__())
+        other = copy.copy(self)
         other._read_only = read_only
+        return other
+
+    def _share(self) -> Self:
+        """Copy the store with all that it holds, for classes whose pickles hold less: their ``__copy__``."""
+        other = object.__new__(type(self))
+        other.__dict__.update(Store.__getstate__(self))
         return other
 
     def _check_writable(self) -> None:
@@ -322,45 +329,6 @@ class Store(_Base):
     def _supports_sync_io(self) -> bool:
         # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
         return self._blocks
-
-    async def _give_turn(self) -> None:
-        """Let other tasks run, if one has made as many calls in place as an event loop bears.
-
-        Where many tasks make a few calls each, they are each other's turns: one that stepped back would only
-        keep the rest waiting for what it holds, as zarr-python's tasks hold one of ten places.
-        """
-        self._turns = self._allowance
-        task = id(current_task())  # not the task itself, which would be kept alive
-        if self._hog != task:
-            self._hog = task
-            return
-        self._hog = 0
-        await self._own_async_verbs.sleep(0)
-
-    # What the verbs of these names would answer if that needs no waiting.
-
-    def _read_nowait(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
-        return WOULD_BLOCK
-
-    def _read_many_nowait(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> Generator[Any]:
-        for key, request in requests:
-            yield self._read_nowait(key, request, allocate)
-
-    def _reads_together(self, count: int, allocate: Any) -> bool:
-        return False
-
-    def _stat_nowait(self, key: str) -> Any:
-        return WOULD_BLOCK
-
-    def _write_staged(self, key: str, pieces: Any, condition: Any) -> Any:
-        """Write, as a call in the pool: it may return the rest of its work."""
-        return self._write(key, pieces, condition)
-
-    def _write_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
-        return WOULD_BLOCK
-
-    def _can_list_nowait(self) -> bool:
-        return False
 
     # -- views ------------------------------------------------------------------------------------
 
@@ -384,7 +352,9 @@ class Store(_Base):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def get(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
+    async def get(
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
         """Read a value, or part of it.
 
         Parameters
@@ -408,30 +378,17 @@ class Store(_Base):
             If key or request are wrong.
         """
         check_key(key, self)
-        if byte_range is not None:
-            byte_range = as_request(byte_range, self, key)
+        request = None if byte_range is None else as_request(byte_range, self, key)
         self._is_open = True
         try:
-            if prototype is not None and prototype.buffer not in HOST_BUFFERS:
-                value = await to_device(self._own_async_verbs, prototype).read(key, byte_range, host_memory)
-            elif not self._direct:
-                value = await self._own_async_verbs.read(key, byte_range, host_memory)
-            else:
-                # As the bound verb would, but a coroutine less for each value that is at hand.
-                value = self._read_nowait(key, byte_range, host_memory)
-                if value is WOULD_BLOCK:
-                    value = await self._own_async_verbs.read_in_thread(key, byte_range, host_memory)
-                else:
-                    self._turns -= 1 if value is None else 1 + (len(value) >> 13)
-                    if self._turns < 0:
-                        await self._give_turn()
+            value = await to_device(self._own_async_verbs, prototype).read(key, request, host_memory)
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
 
-    async def get_partial_values(
-        self, prototype: Any, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
-    ) -> builtins.list[Any]:
+    async def get_partial_values(  # type: ignore[override]  # lists are invariant
+        self, prototype: Prototype | None, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
+    ) -> builtins.list[Buffer | None]:
         """Read many values, or parts of values.
 
         Parameters
@@ -454,10 +411,10 @@ class Store(_Base):
             if len(part) == _STRIDE:
                 await verbs.sleep(0)
         try:
-            values = await _composites.read_values(verbs, requests)
+            values = await composites.read_values(verbs, requests)
         except ByteRequestError as error:
             raise self._about(error, None) from None
-        buffers: builtins.list[Any] = []
+        buffers: builtins.list[Buffer | None] = []
         while True:
             buffers += wrap_each(values[len(buffers) : len(buffers) + _STRIDE], prototype)
             if len(buffers) == len(values):
@@ -469,11 +426,11 @@ class Store(_Base):
         key: str,
         byte_ranges: Sequence[ByteRequestLike | None],
         *,
-        prototype: Any = None,
+        prototype: Prototype | None = None,
         max_concurrency: int = 10,
         max_gap_bytes: int = 1 << 20,
         max_coalesced_bytes: int = 16 << 20,
-    ) -> AsyncIterator[Sequence[tuple[int, Any]]]:
+    ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]:
         """Read many ranges of one value, near ones by one read.
 
         Parameters
@@ -502,7 +459,7 @@ class Store(_Base):
         check_key(key, self)
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
-        async for batch in _composites.read_ranges(
+        async for batch in composites.read_ranges(
             to_device(self._async_verbs, prototype),
             key,
             requests,
@@ -514,8 +471,8 @@ class Store(_Base):
             yield [(index, wrap(value, prototype)) for index, value in batch]
 
     async def get_versioned(
-        self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
-    ) -> tuple[Any, str] | None:
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> tuple[Buffer, str] | None:
         """Read a value together with its version.
 
         Parameters
@@ -578,7 +535,7 @@ class Store(_Base):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    async def set(self, key: str, value: Any, *, byte_range: tuple[int, int] | None = None) -> None:
+    async def set(self, key: str, value: Value, *, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value, in one step: readers and crashes see the old one or the new one, whole.
 
         Parameters
@@ -594,15 +551,9 @@ class Store(_Base):
         if byte_range is not None:
             await self._do_patch(self._own_async_verbs, [parse_parts(key, byte_range, pieces, self)])
             return
-        # As the bound verb would, but a coroutine less where nothing has to be waited for.
-        if self._write_nowait(key, pieces, ANY) is WOULD_BLOCK:
-            await self._own_async_verbs.write(key, pieces, ANY)
-        else:
-            self._turns -= 2 + (len(pieces[0]) >> 13)
-            if self._turns < 0:
-                await self._give_turn()
+        await self._own_async_verbs.write(key, pieces, ANY)
 
-    async def set_if_not_exists(self, key: str, value: Any) -> None:
+    async def set_if_not_exists(self, key: str, value: Value) -> None:
         """Store a value unless the key has one.
 
         Parameters
@@ -614,7 +565,7 @@ class Store(_Base):
         """
         await self._do_create(self._own_async_verbs, key, value)
 
-    async def create(self, key: str, value: Any) -> bool:
+    async def create(self, key: str, value: Value) -> bool:
         """Store a value unless the key has one, and tell whether this call stored it.
 
         Of several callers exactly one is told True where `capabilities` has ``atomic_create``.
@@ -628,7 +579,7 @@ class Store(_Base):
         """
         return await self._do_create(self._async_verbs, key, value)
 
-    async def set_if_unchanged(self, key: str, value: Any, version: str) -> str | None:
+    async def set_if_unchanged(self, key: str, value: Value, version: str) -> str | None:
         """Replace a value only if it still has a version.
 
         Parameters
@@ -647,7 +598,7 @@ class Store(_Base):
         """
         return await self._do_set_if_unchanged(self._async_verbs, key, value, version)
 
-    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Value]]) -> None:
         """Overwrite parts of existing values. Not one step: a crash may leave some of it done.
 
         Parameters
@@ -752,11 +703,11 @@ class Store(_Base):
         error.store = error.store or str(self)
         return error
 
-    def _ready(self, key: str, value: Any) -> tuple[Any, ...]:
+    def _ready(self, key: str, value: Value) -> tuple[Data, ...]:
         """Check what is to be written, and where; returns its pieces."""
         self._check_writable()
         check_key(key, self)
-        pieces = as_pieces(value, self)
+        pieces = as_pieces(value, self, on_device=self._on_device)
         self._is_open = True
         return pieces
 
@@ -792,18 +743,18 @@ class Store(_Base):
         return await verbs.stat(key)
 
     async def _do_getsize_prefix(self, verbs: Verbs, prefix: str) -> int:
-        return await _composites.size_below(verbs, self._listed(prefix))
+        return await composites.size_below(verbs, self._listed(prefix))
 
     async def _do_is_empty(self, verbs: Verbs, prefix: str) -> bool:
         return await verbs.is_empty(self._listed(prefix))
 
-    async def _do_create(self, verbs: Verbs, key: str, value: Any) -> bool:
+    async def _do_create(self, verbs: Verbs, key: str, value: Value) -> bool:
         pieces = self._ready(key, value)
-        return await _composites.create(verbs, key, pieces, atomic=self.capabilities.atomic_create)
+        return await composites.create(verbs, key, pieces, atomic=self.capabilities.atomic_create)
 
     async def _do_get_versioned(
-        self, verbs: Verbs, key: str, prototype: Any, byte_range: ByteRequestLike | None
-    ) -> tuple[Any, str] | None:
+        self, verbs: Verbs, key: str, prototype: Prototype | None, byte_range: ByteRequestLike | None
+    ) -> tuple[Buffer, str] | None:
         check_key(key, self)
         self._check_versions(key)
         request = None if byte_range is None else as_request(byte_range, self, key)
@@ -817,7 +768,7 @@ class Store(_Base):
         value, version = found
         return wrap(value, prototype), version or ""
 
-    async def _do_set_if_unchanged(self, verbs: Verbs, key: str, value: Any, version: str) -> str | None:
+    async def _do_set_if_unchanged(self, verbs: Verbs, key: str, value: Value, version: str) -> str | None:
         self._check_writable()
         check_key(key, self)
         self._check_versions(key)
@@ -832,7 +783,7 @@ class Store(_Base):
         self._is_open = True
         return await verbs.remove(key, version) is not CONFLICT
 
-    async def _do_set_partial_values(self, verbs: Verbs, parts: Iterable[tuple[str, int, Any]]) -> None:
+    async def _do_set_partial_values(self, verbs: Verbs, parts: Iterable[tuple[str, int, Value]]) -> None:
         self._check_writable()
         parsed = []
         for key, start, value in parts:
@@ -841,7 +792,7 @@ class Store(_Base):
         self._is_open = True
         await self._do_patch(verbs, parsed)
 
-    async def _do_patch(self, verbs: Verbs, parts: builtins.list[tuple[str, int, Any]]) -> None:
+    async def _do_patch(self, verbs: Verbs, parts: builtins.list[tuple[str, int, Data]]) -> None:
         if not self.supports_partial_writes:
             raise UnsupportedOperationError(
                 "this store can't overwrite part of a value.",
@@ -850,7 +801,7 @@ class Store(_Base):
                 hint="Write the whole value.",
             )
         try:
-            await _composites.patch_many(verbs, parts, self)
+            await composites.patch_many(verbs, parts, self)
         except ByteRequestError as error:
             raise self._about(error, None) from None
 
@@ -863,18 +814,18 @@ class Store(_Base):
     # -- names that zarr-python calls --------------------------------------------------------------
 
     async def _get_many(
-        self, requests: Iterable[tuple[str, Any, ByteRequestLike | None]]
-    ) -> AsyncGenerator[tuple[str, Any], None]:
+        self, requests: Iterable[tuple[str, Prototype, ByteRequestLike | None]]
+    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
         for key, prototype, byte_range in requests:
             yield key, await self.get(key, prototype, byte_range)
 
-    async def _set_many(self, values: Iterable[tuple[str, Any]]) -> None:
+    async def _set_many(self, values: Iterable[tuple[str, Value]]) -> None:
         import asyncio
 
         await asyncio.gather(*(self.set(key, value) for key, value in values))
 
     async def _get_bytes(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequestLike | None = None
+        self, key: str, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> bytes:
         value = await self.get(key, prototype, byte_range)
         if value is None:
@@ -882,15 +833,15 @@ class Store(_Base):
         return bytes(value.to_bytes())
 
     async def _get_json(
-        self, key: str, *, prototype: Any = None, byte_range: ByteRequestLike | None = None
-    ) -> Any:
+        self, key: str, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> object:
         import json
 
         return json.loads(await self._get_bytes(key, prototype=prototype, byte_range=byte_range))
 
 
 # The methods whose overriding in a subclass is noticed: a blocking twin asks the override then.
-_FACE = [
+_PUBLIC = [
     name + twin
     for name in (
         "clear",
@@ -916,5 +867,5 @@ _FACE = [
     )
     for twin in ("", "_sync")
 ]
-for _name in _FACE:
-    getattr(Store, _name)._is_face = True
+for _name in _PUBLIC:
+    own_face(getattr(Store, _name))

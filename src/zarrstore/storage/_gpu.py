@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarrstore._core.requests import span
 from zarrstore._core.zarr_compat import is_buffer
+from zarrstore._faces.overrides import own_face
 from zarrstore.buffer import gpu
 from zarrstore.buffer._cupy import cupy, is_on_device
 from zarrstore.storage._memory import MemoryStore
@@ -96,6 +97,7 @@ class GpuMemoryStore(MemoryStore):
         """
         return cls({key: gpu.Buffer.from_buffer(value) for key, value in store_dict.items()})
 
+    @own_face
     async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
 
@@ -109,8 +111,6 @@ class GpuMemoryStore(MemoryStore):
             First byte, and the one behind the last.
         """
         await super().set(key, value, byte_range=byte_range)
-
-    set._is_face = True  # type: ignore[attr-defined]
 
     def _read(self, key: str, request: Any, allocate: Any) -> Any:
         buffer = self._data.values.get(key)

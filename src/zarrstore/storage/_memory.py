@@ -10,16 +10,18 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from zarrstore._async.nowait import MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVerbs
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, MAX_INLINE_CALLS, Capabilities, Entry, check_parts
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts
 from zarrstore._core.zarr_compat import is_buffer
+from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS
 from zarrstore._faces.values import as_pieces, wrap
-from zarrstore.abc.store import Store
 from zarrstore.buffer import cpu
 from zarrstore.errors import DetachedError, KeyNotFoundError
+from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
@@ -140,7 +142,7 @@ class _Data:
         return list(names)
 
 
-class MemoryStore(Store):
+class MemoryStore(NowaitStore):
     """A store in this process's memory.
 
     Values are kept as they were when they were set, and what a read returns shares that memory
@@ -166,16 +168,16 @@ class MemoryStore(Store):
     supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
-    _never_blocks: ClassVar[bool] = True
-    _allowance: ClassVar[int] = (
-        2 * MAX_INLINE_CALLS
-    )  # a call in memory takes a quarter of a small read's time
+    _loop_binding: ClassVar[type[NowaitVerbs]] = NonBlockingVerbs
+    _inline_calls: ClassVar[int] = 2 * MAX_INLINE_CALLS  # a call in memory takes a quarter of a read's time
     _scheme: ClassVar[str] = "memory"
-    # Whether `set` need not ask the verb, which a subclass may have its own way of.
+    # Whether `get` and `set` need not ask the verbs, which a subclass may have its own way of.
+    _gets_plainly: ClassVar[bool] = True
     _sets_plainly: ClassVar[bool] = True
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        super().__init_subclass__(abstract=abstract)
+        cls._gets_plainly = cls._read is MemoryStore._read
         cls._sets_plainly = cls._write is MemoryStore._write
 
     def __init__(
@@ -196,6 +198,8 @@ class MemoryStore(Store):
     @property
     def _location(self) -> str:
         return f"{self._scheme}://{self._data.token}"
+
+    __copy__ = NowaitStore._share
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.__getstate__()
@@ -343,11 +347,14 @@ class MemoryStore(Store):
 
     # -- what the listing adds to the face --------------------------------------------------------
 
+    @own_face
     async def get(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
         """Read a value, or part of it; see `Store.get`."""
         # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
         data = self._data
-        value = data.values.get(key) if byte_range is None and data.own and type(key) is str else None
+        value = None
+        if self._gets_plainly and byte_range is None and data.own and type(key) is str:
+            value = data.values.get(key)
         if prototype is not None and prototype.buffer not in HOST_BUFFERS:
             value = None
         if type(value) is bytes:
@@ -357,13 +364,11 @@ class MemoryStore(Store):
         else:
             return await super().get(key, prototype, byte_range)
         self._is_open = True
-        self._turns -= 1
-        if self._turns < 0:
-            await self._give_turn()
+        if self._budget.is_spent():
+            await self._budget.refill()
         return wrap(array, prototype)
 
-    get._is_face = True  # type: ignore[attr-defined]
-
+    @own_face
     async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
 
@@ -390,13 +395,10 @@ class MemoryStore(Store):
         if self._read_only or data.detached:
             self._check_writable()
         check_key(key, self)
-        data.put(key, self._keep(as_pieces(value, self)))
+        data.put(key, self._keep(as_pieces(value, self, on_device=self._on_device)))
         self._is_open = True
-        self._turns -= 1
-        if self._turns < 0:
-            await self._give_turn()
-
-    set._is_face = True  # type: ignore[attr-defined]
+        if self._budget.is_spent():
+            await self._budget.refill()
 
 
 def _bytes_of(piece: Any) -> bytes:

@@ -22,6 +22,7 @@ from zarrstore._core.verbs import (
     Verbs,
     gather_pieces,
 )
+from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
@@ -302,6 +303,7 @@ class FsspecStore(Listing, Store):
         # Files here are files: what LocalStore knows of them (whole writes, say) holds.
         return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
 
+    @own_face
     async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value.
 
@@ -320,8 +322,6 @@ class FsspecStore(Listing, Store):
             If ``byte_range`` is given (a `NotImplementedError`).
         """
         await super().set(key, value, byte_range=byte_range)
-
-    set._is_face = True  # type: ignore[attr-defined]
 
     # -- paths ------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
-    MAX_INLINE_SIZE,
     WOULD_BLOCK,
     Capabilities,
     Entry,
@@ -29,7 +29,6 @@ from zarrstore._core.verbs import (
 from zarrstore._os import files
 from zarrstore._os import fsync as syncing
 from zarrstore._os.temporary import claim, is_temporary, make_name
-from zarrstore.abc.store import Store
 from zarrstore.errors import (
     BackendError,
     ByteRequestError,
@@ -46,6 +45,7 @@ from zarrstore.errors import (
 from zarrstore.storage import _ring as ring
 from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.walk import FolderWalk
+from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -70,7 +70,7 @@ _UNSURVEYED = {
 }
 
 
-class LocalStore(Store):
+class LocalStore(NowaitStore):
     """A store whose keys are the files below a folder.
 
     A write makes a temporary file beside its target and renames it, so that readers and crashes see
@@ -392,9 +392,8 @@ class LocalStore(Store):
         answer = self._begin_write(key, pieces, condition)
         return answer.rest() if type(answer) is Continuation else answer
 
-    def _write_staged(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
-        own = type(self)._write is LocalStore._write  # a subclass's must not be gone around
-        return (self._begin_write if own else self._write)(key, pieces, condition)
+    def _write_in_steps(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+        return self._begin_write(key, pieces, condition)
 
     def _begin_write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
         if condition is not ANY and condition is not ABSENT:

@@ -285,7 +285,7 @@ def _watching(name: str, argument: str | None) -> Callable[..., Any]:
 
     return wraps(method)(
         watched
-    )  # the mark `_is_face` comes along: these only look on, nothing goes around them
+    )  # the mark of `own_face` comes along: these only look on, nothing goes around them
 
 
 for _name, _argument in _METHODS.items():

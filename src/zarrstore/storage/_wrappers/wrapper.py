@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from zarrstore._async.bindings import WrapperVerbs, wrap_class
+from zarrstore._async.bindings import bind_wrapper
+from zarrstore._faces.authoring import check_wrapper_class
 from zarrstore.abc.store import Store
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ class WrapperStore(Store, Generic[T_Store]):
     """
 
     _store: T_Store
-    # The class that binds this class's verbs to those below.
-    _wrapped: ClassVar[Any] = WrapperVerbs
 
     def __init__(self, store: T_Store) -> None:
         self._is_open = False
@@ -85,19 +85,17 @@ class WrapperStore(Store, Generic[T_Store]):
     def _supports_sync_io(self) -> bool:
         return self._below._supports_sync_io
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._wrapped = wrap_class(cls)
+    @classmethod
+    def _check_class(cls) -> None:
+        check_wrapper_class(cls)
 
     @cached_property
     def _own_sync_verbs(self) -> Verbs:
-        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(sync=True))
-        return verbs
+        return bind_wrapper(self, self._below._verbs_for_wrapper(sync=True))
 
     @cached_property
     def _own_async_verbs(self) -> Verbs:
-        verbs: Verbs = self._wrapped(self, self._below._verbs_for_wrapper(sync=False))
-        return verbs
+        return bind_wrapper(self, self._below._verbs_for_wrapper(sync=False))
 
     async def _open(self) -> None:
         await super()._open()
@@ -125,8 +123,7 @@ class WrapperStore(Store, Generic[T_Store]):
 
     def _around(self, store: Any) -> Self:
         """Return a wrapper like this one around another store."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__getstate__())
+        other = copy(self)
         other._store = store
         other._below = as_store(store)
         return other
@@ -160,9 +157,6 @@ class WrapperStore(Store, Generic[T_Store]):
     def supports_consolidated_metadata(self) -> bool:
         """Whether zarr-python may consolidate a hierarchy's metadata in the wrapped store."""
         return self._below.supports_consolidated_metadata
-
-
-WrapperStore._wrapped = wrap_class(WrapperStore)
 
 
 def as_store(store: Any) -> Store:

@@ -11,8 +11,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import MAX_INLINE_SIZE, WOULD_BLOCK, host_memory
+from zarrstore._core.verbs import WOULD_BLOCK, host_memory
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,

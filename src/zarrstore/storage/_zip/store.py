@@ -14,8 +14,8 @@ from zarrstore._core.key_tree import pages
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
 from zarrstore._os.temporary import make_name
-from zarrstore.abc.store import Store
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
+from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, alive
 from zarrstore.storage._zip.source import FileSource, ObjectSource, StoreSource
@@ -34,7 +34,7 @@ _MODES = ("r", "w", "a", "x")
 _FSYNC = ("none", "data", "full")
 
 
-class ZipStore(Store):
+class ZipStore(NowaitStore):
     """A store whose keys are the members of a zip archive.
 
     A ``set`` that has returned survives whatever happens to its process, and this class sees it at once
@@ -224,8 +224,9 @@ class ZipStore(Store):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
         other._check_system()
-        other._archive = self._archive
         return other
+
+    __copy__ = NowaitStore._share
 
     def __getstate__(self) -> dict[str, Any]:
         if self._origin is not None and not isinstance(self._origin, StorePath):
@@ -329,7 +330,7 @@ class ZipStore(Store):
             return self._archive.put(key, pieces, condition)
 
     def _write_nowait(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
-        if (condition is not ANY and condition is not ABSENT) or type(self)._write is not ZipStore._write:
+        if condition is not ANY and condition is not ABSENT:
             return WOULD_BLOCK
         try:
             return self._archive.put_nowait(key, pieces, condition)
@@ -338,7 +339,7 @@ class ZipStore(Store):
                 raise
 
     def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
-        if type(self)._write is not ZipStore._write or any(write[2] not in (ANY, ABSENT) for write in writes):
+        if any(write[2] not in (ANY, ABSENT) for write in writes):
             return [_attempt(self._write, *write) for write in writes]
         archive = self._archive
         try:

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from zarrstore._core.verbs import MAX_INLINE_SIZE
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import packer
 from zarrstore.storage._zip.format import (

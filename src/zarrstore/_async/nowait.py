@@ -1,0 +1,228 @@
+"""Our own blocking stores on an event loop: what needs no waiting is done there, the rest in threads.
+
+A store that knows what it can answer without waiting derives from
+`zarrstore.storage._nowait.NowaitStore`, which declares the methods that are called here. Nothing of this
+concerns stores that others write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import current_task
+from collections.abc import AsyncIterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from zarrstore._async import threads
+from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, fetched
+from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
+
+    # A key, its value in pieces, and a condition.
+    Write = tuple[str, Pieces, Demand]
+
+T = TypeVar("T")
+
+# How many small calls one task may make in place before other tasks get their turn.
+MAX_INLINE_CALLS = 32
+# Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
+# its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
+MAX_INLINE_SIZE = 17 << 14
+# A value of so many bytes, as a shift, takes about as long to copy as a call without one.
+_BYTES_A_CALL = 13
+
+
+class Budget:
+    """How much one task may do in place on an event loop before it lets others run.
+
+    Where many tasks make a few calls each, they are each other's turns. One that stepped back would only
+    keep the rest waiting for what it holds, as zarr-python's tasks hold one of ten places: so only a task
+    that uses up two allowances in a row steps back.
+
+    Parameters
+    ----------
+    calls : int
+        How many small calls are an allowance, less one.
+    """
+
+    __slots__ = ("_allowance", "_last", "_left")
+
+    def __init__(self, calls: int) -> None:
+        self._allowance = self._left = calls
+        self._last = 0
+
+    def is_spent(self, size: int = 0, calls: int = 1) -> bool:
+        """Count calls in place that moved ``size`` bytes; if it was too much, `refill` is to be awaited."""
+        self._left -= calls + (size >> _BYTES_A_CALL)
+        return self._left < 0
+
+    async def refill(self) -> None:
+        """Let other tasks run, if the calling task has used up the allowance before this one as well."""
+        self._left = self._allowance
+        task = id(current_task())  # not the task itself, which would be kept alive
+        if self._last != task:
+            self._last = task
+            return
+        self._last = 0
+        await asyncio.sleep(0)
+
+
+class NowaitMethods(BlockingStore, Protocol):
+    """What `NowaitVerbs` ask of a store beside its verbs."""
+
+    @property
+    def _budget(self) -> Budget: ...
+    @property
+    def _write_many(self) -> Callable[[list[Write]], list[object]] | None: ...
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None: ...
+    def _read_many_nowait(
+        self, requests: Iterable[Request], allocate: Allocate
+    ) -> Generator[Data | WouldBlock | None]: ...
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None: ...
+    def _write_nowait(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | WouldBlock | None: ...
+    def _can_list_nowait(self) -> bool: ...
+    def _write_in_steps(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | threads.Continuation | None: ...
+
+
+class NowaitVerbs(ThreadedVerbs):
+    """Blocking verbs for an event loop: what needs no waiting is called in place, the rest in threads."""
+
+    __slots__ = ()
+
+    store: Callable[[], NowaitMethods]
+
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        """Answer in place if that needs no waiting, else in a thread."""
+        store = self.store()
+        value = store._read_nowait(key, request, allocate)
+        if value is WOULD_BLOCK:
+            return await self.read_in_thread(key, request, allocate)
+        if store._budget.is_spent(0 if value is None else len(value)):
+            await store._budget.refill()
+        return value
+
+    read_in_thread = ThreadedVerbs.read
+
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
+        """Answer in place what needs no waiting, and share threads for the rest."""
+        store = self.store()
+        asked = list(requests)
+        answers: list[Data | None] = []
+        cold: list[int] = []
+        is_spent = store._budget.is_spent
+        with closing(store._read_many_nowait(asked, allocate)) as values:
+            for index, value in enumerate(values):
+                if value is WOULD_BLOCK:
+                    answers.append(None)
+                    cold.append(index)
+                    continue
+                answers.append(value)
+                if is_spent(0 if value is None else len(value)):
+                    await store._budget.refill()
+        if cold:
+            found = await self.read_in_threads([asked[index] for index in cold], allocate)
+            for index, late in zip(cold, found, strict=True):
+                answers[index] = late
+        return answers
+
+    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+        """Write in place if that needs no waiting, else in a thread."""
+        store = self.store()
+        if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
+            answer = store._write_nowait(key, pieces, condition)
+            if answer is not WOULD_BLOCK:
+                if store._budget.is_spent(sum(map(len, pieces)), 2):
+                    await store._budget.refill()
+                return answer
+        return await self.write_in_thread(key, pieces, condition)
+
+    async def write_in_thread(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+        """Write in a thread, with others that come meanwhile where the store can write many at once."""
+        store = self.store()
+        if store._write_many is not None and not isinstance(pieces, AsyncIterable):
+            batched = await threads.to_thread_batched(store._write_many, key, pieces, condition)
+            return cast("str | Conflict | None", batched)
+        answer = await threads.to_thread(store._write_in_steps, key, fetched(pieces), condition)
+        return cast("str | Conflict | None", answer)
+
+    async def stat(self, key: str) -> Entry | None:
+        """Answer in place if that needs no waiting, else in a thread."""
+        store = self.store()
+        found = store._stat_nowait(key)
+        if found is WOULD_BLOCK:
+            return await ThreadedVerbs.stat(self, key)
+        if store._budget.is_spent():
+            await store._budget.refill()
+        return found
+
+    async def listed(self, verb: Callable[..., Iterable[T]], *args: object) -> AsyncIterator[T]:
+        """List in place if that needs no waiting, else in threads."""
+        store = self.store()
+        if not store._can_list_nowait():
+            async for page in ThreadedVerbs.listed(self, verb, *args):
+                yield page
+            return
+        for page in verb(*args):
+            yield page
+            # As many lines as a small read takes the time of are a call.
+            if store._budget.is_spent(0, 1 + (len(cast("list[object]", page)) >> 4)):
+                await store._budget.refill()
+
+
+class NonBlockingVerbs(NowaitVerbs):
+    """Verbs of a store in memory for an event loop: called in place, but for listings that take long."""
+
+    __slots__ = ()
+
+    async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        """Read in place."""
+        store = self.store()
+        if store._budget.is_spent():
+            await store._budget.refill()
+        return store._read(key, request, allocate)
+
+    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+        """Write in place."""
+        if isinstance(pieces, AsyncIterable):
+            pieces = [piece async for piece in pieces]
+        store = self.store()
+        if store._budget.is_spent():
+            await store._budget.refill()
+        return store._write(key, pieces, condition)
+
+    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+        """Remove in place."""
+        return self.store()._remove(key, condition)
+
+    async def stat(self, key: str) -> Entry | None:
+        """Look up in place."""
+        return self.store()._stat(key)
+
+    read_many = Verbs.read_many
+    remove_many = Verbs.remove_many
+
+    @classmethod
+    def optional(cls, name: str) -> Callable[..., object]:
+        """Make the method for an optional verb that a store defines."""
+        if name in LISTINGS:
+            return super().optional(name)
+        if name not in ("is_empty", "remove_below"):
+            return SyncVerbs.optional(name)
+
+        async def verb(self: NonBlockingVerbs, *args: object) -> object:
+            call = getattr(self.store(), "_" + name)
+            return call(*args) if self.store()._can_list_nowait() else await threads.to_thread(call, *args)
+
+        return verb

@@ -1,0 +1,54 @@
+"""Types that cross the borders of modules: bytes, what allocates them, what passes for a buffer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    # Anything with the buffer protocol. Type checkers know `typing_extensions`, installed or not.
+    from typing_extensions import Buffer as BytesLike
+
+# Bytes that a verb returns or is handed: flat, with a length in bytes. A device's arrays pass for NumPy's,
+# since cupy has no types of its own.
+Data: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[np.uint8]"
+
+# What a blocking ``_write`` is handed, and what one that awaits is: its pieces may be awaited one by one.
+Pieces: TypeAlias = "Iterable[Data]"
+AnyPieces: TypeAlias = "Iterable[Data] | AsyncIterable[Data]"
+
+# Gives memory of so many bytes to read into.
+Allocate: TypeAlias = "Callable[[int], npt.NDArray[np.uint8]]"
+
+
+class BufferLike(Protocol):
+    """A buffer: ours, or zarr-python's. Any object with these methods will do."""
+
+    def as_array_like(self) -> object:
+        """Return the underlying array."""
+
+    def as_numpy_array(self) -> npt.NDArray[np.uint8]:
+        """Return the bytes in the host's memory."""
+
+    def to_bytes(self) -> bytes:
+        """Return a copy as `bytes`."""
+
+
+# What may be stored.
+Value: TypeAlias = "BufferLike | BytesLike"
+
+
+class Prototype(Protocol):
+    """The two classes that a reader wants its results in: our `BufferPrototype`, or zarr-python's."""
+
+    @property
+    def buffer(self) -> type[BufferLike]:
+        """Class of flat buffers."""
+
+    @property
+    def nd_buffer(self) -> type[object]:
+        """Class of n-dimensional buffers."""

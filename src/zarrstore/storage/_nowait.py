@@ -1,0 +1,135 @@
+"""What our own blocking stores add to `Store`: on an event loop, what needs no waiting is done in place.
+
+Such a store answers `_read_nowait` and its like at once, or says `WOULD_BLOCK`. `get` and `set` ask them
+directly, which saves a coroutine a call; `zarrstore._async.nowait` does so for all else.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from zarrstore._async.bindings import bind
+from zarrstore._async.nowait import MAX_INLINE_CALLS, Budget, NowaitVerbs
+from zarrstore._core.keys import check_key
+from zarrstore._core.requests import as_request
+from zarrstore._core.verbs import ANY, WOULD_BLOCK, host_memory
+from zarrstore._faces.overrides import own_face
+from zarrstore._faces.to_device import HOST_BUFFERS
+from zarrstore._faces.values import wrap
+from zarrstore.abc.store import Store
+from zarrstore.errors import ByteRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from zarrstore._async.threads import Continuation
+    from zarrstore._core.requests import ByteRequest, ByteRequestLike
+    from zarrstore._core.types import Allocate, Data, Pieces, Prototype, Value
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
+    from zarrstore.buffer import Buffer
+
+
+# What answers in place of a verb. Where a subclass defines the verb anew, these would go around it.
+_SHORTCUTS = {
+    "_read": ("_read_nowait", "_read_many_nowait"),
+    "_stat": ("_stat_nowait",),
+    "_write": ("_write_nowait", "_write_in_steps", "_write_many"),
+    "_scan": ("_can_list_nowait",),
+}
+
+
+class NowaitStore(Store, abstract=True):
+    """Base of stores whose verbs block, but often need not."""
+
+    _loop_binding: ClassVar[type[NowaitVerbs]] = NowaitVerbs
+    # Half of the small calls that one task may make in place, less one: see `Budget`.
+    _inline_calls: ClassVar[int] = MAX_INLINE_CALLS // 2 - 1
+
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        super().__init_subclass__(abstract=abstract)
+        for verb, shortcuts in _SHORTCUTS.items():
+            for shortcut in shortcuts:
+                if _depth(cls, verb) < _depth(cls, shortcut):
+                    setattr(cls, shortcut, getattr(NowaitStore, shortcut))
+
+    @cached_property
+    def _own_async_verbs(self) -> NowaitVerbs:
+        return bind(self._loop_binding, self)
+
+    @cached_property
+    def _budget(self) -> Budget:
+        return Budget(self._inline_calls)
+
+    # What the verbs of these names would answer if that needs no waiting, else `WOULD_BLOCK`.
+
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None:
+        return WOULD_BLOCK
+
+    def _read_many_nowait(
+        self, requests: Iterable[Request], allocate: Allocate
+    ) -> Generator[Data | WouldBlock | None]:
+        for key, request in requests:
+            yield self._read_nowait(key, request, allocate)
+
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
+        return WOULD_BLOCK
+
+    def _write_nowait(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | WouldBlock | None:
+        return WOULD_BLOCK
+
+    def _can_list_nowait(self) -> bool:
+        """Whether ``_scan``, ``_names`` and ``_keys`` need no waiting now."""
+        return False
+
+    def _write_in_steps(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | Continuation | None:
+        """Write, in a thread of the pool: what is left to do may be done when others have had their turn."""
+        return cast("str | Conflict | None", self._write(key, pieces, condition))
+
+    # Writes for each ``(key, pieces, condition)``; returns the answers, errors among them.
+    _write_many: ClassVar[Callable[..., list[object]] | None] = None
+
+    # Fast paths of `Store.get` and `Store.set`, held to the same tests.
+
+    @own_face
+    async def get(
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
+        """Read a value, or part of it; see `Store.get`."""
+        if prototype is not None and prototype.buffer not in HOST_BUFFERS:
+            return await super().get(key, prototype, byte_range)
+        check_key(key, self)
+        request = None if byte_range is None else as_request(byte_range, self, key)
+        self._is_open = True
+        try:
+            value = self._read_nowait(key, request, host_memory)
+            if value is WOULD_BLOCK:
+                value = await self._own_async_verbs.read_in_thread(key, request, host_memory)
+            elif self._budget.is_spent(0 if value is None else len(value)):
+                await self._budget.refill()
+        except ByteRequestError as error:
+            raise self._about(error, key) from None
+        return None if value is None else wrap(value, prototype)
+
+    @own_face
+    async def set(self, key: str, value: Value, *, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value; see `Store.set`."""
+        if byte_range is not None:
+            await super().set(key, value, byte_range=byte_range)
+            return
+        pieces = self._ready(key, value)
+        if self._write_nowait(key, pieces, ANY) is WOULD_BLOCK:
+            await self._own_async_verbs.write_in_thread(key, pieces, ANY)
+        elif self._budget.is_spent(len(pieces[0]), 2):
+            await self._budget.refill()
+
+
+def _depth(cls: type, name: str) -> int:
+    """How far up the classes that a class derives from a name is defined."""
+    return next((depth for depth, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
