@@ -30,6 +30,7 @@ from zarrstore.storage import (
     WrapperStore,
     ZipStore,
 )
+from zarrstore.storage._nowait import NowaitStore
 
 BLOCK = 1000
 DEVICE = gpu.buffer_prototype
@@ -95,7 +96,7 @@ class Plain(MemoryStore):
         found = super()._read(key, request, allocate)
         return None if found is None else found.tobytes()
 
-    _read_nowait = Store._read_nowait
+    _read_nowait = NowaitStore._read_nowait
 
 
 class Changed(MemoryStore):

@@ -17,7 +17,7 @@ from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._os import files as _files
 from zarrstore._os import fsync as _sync
 from zarrstore.errors import BackendError, RefusedError
-from zarrstore.storage import LocalStore, _ring
+from zarrstore.storage import LocalStore
 
 LARGE = np.random.default_rng(1).integers(0, 256, 20_000_003, dtype="B")
 
@@ -398,8 +398,7 @@ def test_no_call_holds_the_loop(store, megabytes):
 @pytest.mark.skipif(not _files.NOWAIT, reason="needs Linux, to read in place what is in the page cache")
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_run_of_reads_in_place_lets_others_go_on(store, monkeypatch, batch):
-    """Another task has its turn after 32 small reads, one by one as well as in a batch without a ring."""
-    monkeypatch.setattr(_ring, "_refused", True)
+    """Another task has its turn after 32 small reads, one by one as well as in a batch."""
     keys = [f"k/{i}" for i in range(500)]
     for key in keys:
         store.set_sync(key, bytes(4096))

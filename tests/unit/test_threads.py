@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from zarrstore._async import threads as _threads
+from zarrstore._core.verbs import ANY
 
 
 def test_results_and_errors_come_back():
@@ -160,6 +162,7 @@ _FORK = """
 import asyncio, os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from zarrstore._async import threads as _threads
+from zarrstore._core.verbs import ANY
 async def use():
     assert await _threads.to_thread(lambda: 1) == 1
     assert await _threads.await_on_io(asyncio.sleep(0, 2)) == 2
@@ -182,6 +185,7 @@ def test_writes_under_way_end_before_the_interpreter_does(tmp_path):
     code = f"""
 import asyncio, time
 from zarrstore._async import threads as _threads
+from zarrstore._core.verbs import ANY
 def write():
     time.sleep(0.2)
     open({str(tmp_path / "done")!r}, "w").close()
@@ -307,4 +311,149 @@ def test_cancellation_waits_for_a_call_made_together():
             await task
         assert done == [1]
 
+    asyncio.run(main())
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """A pool of one thread."""
+    pool = _threads._Pool(1)
+    monkeypatch.setattr(_threads, "_pool", pool)
+    yield pool
+    pool.finish()
+
+
+def in_time(function, seconds=10):
+    """What a call returns that must not hang, made in a thread that may be left behind."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert answers, "it hangs"
+    return answers[0]
+
+
+async def several(depth):
+    """Calls in the pool that wait for a loop's calls in the pool, and those likewise."""
+
+    def call(number):
+        return number if not depth else _threads.run_on_io(several(depth - 1))
+
+    return sum(await asyncio.gather(*(_threads.to_thread(call, number) for number in range(4))))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_threads_of_the_pool_may_wait_for_loops_that_need_the_pool(one_thread, depth):
+    assert in_time(lambda: asyncio.run(several(depth))) == 6 * 4**depth
+    assert in_time(lambda: _threads.run_on_io(several(depth))) == 6 * 4**depth
+    assert len(one_thread._threads) == 1
+
+
+def test_threads_of_the_pool_may_wait_for_calls_made_together(one_thread):
+    def double(items):
+        return [2 * number for (number,) in items]
+
+    async def inner():
+        return sum(await asyncio.gather(*(_threads.to_thread_batched(double, number) for number in range(4))))
+
+    async def outer():
+        return await asyncio.gather(*(_threads.to_thread(_threads.run_on_io, inner()) for _ in range(4)))
+
+    assert in_time(lambda: asyncio.run(outer())) == [12] * 4
+
+
+def test_a_signal_ends_a_call_that_the_waiting_thread_makes_itself(one_thread):
+    """The loop goes on, sees the call cancelled, and the next one works."""
+    seen, gate = [], threading.Event()
+
+    async def call():
+        try:
+            await _threads.to_thread(time.sleep, 20)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def occupy():
+        return await _threads.to_thread(gate.wait, 20)
+
+    busy = threading.Thread(target=asyncio.run, args=(occupy(),))
+    busy.start()
+    time.sleep(0.05)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    start = time.perf_counter()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _threads.run_on_io(call())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        gate.set()
+        busy.join()
+    assert time.perf_counter() - start < 5
+    assert seen == ["cancelled"]
+    assert _threads.run_on_io(_threads.to_thread(lambda: 1)) == 1
+
+
+def test_a_thread_of_the_pool_that_waits_for_a_lock_is_replaced(one_thread):
+    lock, done = _threads.PatientLock(), []
+
+    def wait():
+        with lock, lock:
+            done.append("locked")
+
+    async def main():
+        with lock:
+            tasks = [asyncio.ensure_future(_threads.to_thread(wait)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert await asyncio.wait_for(_threads.to_thread(lambda: 1), 5) == 1
+            assert not done
+        await asyncio.gather(*tasks)
+        for _ in range(20):
+            await _threads.to_thread(lambda: None)
+
+    in_time(lambda: asyncio.run(main()) or True)
+    assert done == ["locked"] * 3
+    assert len(one_thread._threads) == 1
+
+
+def test_a_call_beside_the_pool_needs_no_thread_of_it(one_thread):
+    gate = threading.Event()
+
+    async def main():
+        busy = asyncio.ensure_future(_threads.to_thread(gate.wait, 20))
+        await asyncio.sleep(0.02)
+        loop = asyncio.get_running_loop()
+
+        async def piece():
+            return await _threads.to_thread(lambda: 5)
+
+        assert await asyncio.wait_for(_threads.to_extra_thread(_threads.wait_on, loop, piece()), 5) == 5
+        gate.set()
+        await busy
+
+    in_time(lambda: asyncio.run(main()) or True)
+
+
+def test_where_no_thread_can_be_started_pieces_are_gathered_first(monkeypatch, tmp_path):
+    from zarrstore.storage import LocalStore
+
+    class NoThread:
+        def __init__(self, **kwargs):
+            pass
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    async def pieces():
+        for piece in (b"a", b"b"):
+            await asyncio.sleep(0)
+            yield piece
+
+    async def main():
+        store = LocalStore(tmp_path)
+        await store._own_async_verbs.write("k", pieces(), ANY)
+        assert store.get_sync("k").to_bytes() == b"ab"
+
+    monkeypatch.setattr(_threads, "_pool", _threads._Pool(4))
+    monkeypatch.setattr(_threads.threading, "Thread", NoThread)
     asyncio.run(main())

@@ -19,6 +19,8 @@ from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 
+    from typing_extensions import TypeIs
+
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
     from zarrstore._core.verbs import Conflict, Demand, Entry, Request
@@ -124,9 +126,7 @@ class SyncVerbs(_Bound[BlockingStore]):
 
 def _driven(pieces: AnyPieces) -> Pieces:
     """Return pieces that a blocking verb can iterate over, without a loop."""
-    if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
-        return pieces
-    return drive_each(pieces)
+    return drive_each(pieces) if is_stream(pieces) else pieces
 
 
 def drive_each(items: AsyncIterable[T]) -> Iterator[T]:
@@ -178,8 +178,21 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return [value for values in await asyncio.gather(*calls) for value in values]
 
     async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
-        """Write in a thread; async pieces are fetched one by one."""
-        return await threads.to_thread(self.store()._write, key, fetched(pieces), condition)
+        """Write in a thread."""
+        write = self.store()._write
+        if is_stream(pieces):
+            return await self.write_stream(write, key, pieces, condition)
+        return await threads.to_thread(write, key, pieces, condition)
+
+    async def write_stream(
+        self, write: Callable[..., T], key: str, pieces: AsyncIterable[Data], condition: Demand
+    ) -> T:
+        """Write pieces that are awaited on this loop, in a thread beside the pool, since it waits for the loop."""
+        try:
+            each = _fetch_each(pieces, asyncio.get_running_loop())
+            return await threads.to_extra_thread(write, key, each, condition)
+        except threads.NoThreadError:
+            return await threads.to_thread(write, key, [piece async for piece in pieces], condition)
 
     async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
         """Remove in a thread."""
@@ -232,18 +245,17 @@ def _begin(verb: Callable[..., Iterable[T]], *args: object) -> Iterator[T]:
     return iter(verb(*args))
 
 
-def fetched(pieces: AnyPieces) -> Pieces:
-    """Return pieces that a blocking verb can iterate over in a thread of the pool."""
-    if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
-        return pieces
-    return _fetch_each(pieces, asyncio.get_running_loop())
+def is_stream(pieces: AnyPieces) -> TypeIs[AsyncIterable[Data]]:
+    """Whether pieces are awaited one by one."""
+    return not isinstance(pieces, tuple) and isinstance(pieces, AsyncIterable)
 
 
 def _fetch_each(pieces: AsyncIterable[Data], loop: asyncio.AbstractEventLoop) -> Iterator[Data]:
+    """Iterate, in a thread beside the pool, over pieces that are awaited on a loop."""
     iterator = aiter(pieces)
     while True:
         try:
-            yield asyncio.run_coroutine_threadsafe(_next(iterator), loop).result()
+            yield threads.wait_on(loop, _next(iterator))
         except StopAsyncIteration:
             return
 

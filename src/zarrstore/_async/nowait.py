@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import current_task
-from collections.abc import AsyncIterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from zarrstore._async import threads
-from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, fetched
+from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, is_stream
 from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs
 
 if TYPE_CHECKING:
@@ -140,21 +139,23 @@ class NowaitVerbs(ThreadedVerbs):
     async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
         """Write in place if that needs no waiting, else in a thread."""
         store = self.store()
-        if isinstance(pieces, tuple) or not isinstance(pieces, AsyncIterable):
-            answer = store._write_nowait(key, pieces, condition)
-            if answer is not WOULD_BLOCK:
-                if store._budget.is_spent(sum(map(len, pieces)), 2):
-                    await store._budget.refill()
-                return answer
-        return await self.write_in_thread(key, pieces, condition)
+        if is_stream(pieces):
+            answer = await self.write_stream(store._write_in_steps, key, pieces, condition)
+            return cast("str | Conflict | None", answer)
+        at_once = store._write_nowait(key, pieces, condition)
+        if at_once is WOULD_BLOCK:
+            return await self.write_in_thread(key, pieces, condition)
+        if store._budget.is_spent(sum(map(len, pieces)), 2):
+            await store._budget.refill()
+        return at_once
 
-    async def write_in_thread(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
         """Write in a thread, with others that come meanwhile where the store can write many at once."""
         store = self.store()
-        if store._write_many is not None and not isinstance(pieces, AsyncIterable):
-            batched = await threads.to_thread_batched(store._write_many, key, pieces, condition)
-            return cast("str | Conflict | None", batched)
-        answer = await threads.to_thread(store._write_in_steps, key, fetched(pieces), condition)
+        if store._write_many is not None:
+            answer = await threads.to_thread_batched(store._write_many, key, pieces, condition)
+        else:
+            answer = await threads.to_thread(store._write_in_steps, key, pieces, condition)
         return cast("str | Conflict | None", answer)
 
     async def stat(self, key: str) -> Entry | None:
@@ -195,7 +196,7 @@ class NonBlockingVerbs(NowaitVerbs):
 
     async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
         """Write in place."""
-        if isinstance(pieces, AsyncIterable):
+        if is_stream(pieces):
             pieces = [piece async for piece in pieces]
         store = self.store()
         if store._budget.is_spent():

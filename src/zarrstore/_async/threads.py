@@ -4,6 +4,15 @@ A hop is a blocking call made for a coroutine. Results come back through one mai
 so that a burst of them wakes the loop once, not once each. A hop that is cancelled before it began
 is withdrawn; one that began is waited for, since its effect could otherwise land after a later,
 acknowledged call's. Where threads can't be started (WebAssembly) the call is made in place.
+
+No thread of the pool waits for another one to become free, or a pool full of such threads would wait
+for ever. By construction:
+
+- A thread that waits for a loop makes the blocking calls of what it waits for itself, unless a thread of
+  the pool is quicker (`wait_on`).
+- A value that arrives in pieces from a loop is written by a thread beside the pool (`to_extra_thread`).
+- A thread that waits for a lock that may be held for long doesn't count as one of the pool (`PatientLock`).
+- A part of a thread's own work is waited for only once another thread has begun it (`share`).
 """
 
 from __future__ import annotations
@@ -11,26 +20,40 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
+import time
 from collections import deque
+from contextlib import contextmanager
+from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
 # Blocking I/O waits more than it computes, so more threads than cores; 32 is where local disks level off.
 POOL_SIZE = int(os.environ.get("ZARRSTORE_THREADS", "0")) or min(32, (os.cpu_count() or 1) + 4)
 
-_WAITING, _RUNNING, _WITHDRAWN, _DELIVERED = range(4)
+# A thread may take up a job in the first two.
+_WAITING, _SUSPENDED, _RUNNING, _WITHDRAWN, _DELIVERED = range(5)
 
 # How often a loop with hops under way looks at the pool, in seconds, and the mean time of a job
 # above which more threads help: shorter ones only hand the interpreter's lock around.
 _WATCH = 0.002
 _SLOW = 0.00015
+
+# How long a thread of the pool waits for a lock before another one takes its place, in seconds.
+_SHORTLY = 0.01
+# How long leaving the interpreter waits for calls that have begun, in seconds.
+_LEAVING = 5.0
+
+
+class NoThreadError(RuntimeError):
+    """No thread can be started here."""
 
 
 class Continuation:
@@ -45,7 +68,7 @@ class Continuation:
 class _Job:
     """One call on its way through the pool and back."""
 
-    __slots__ = ("args", "error", "function", "future", "mailbox", "result", "state")
+    __slots__ = ("args", "error", "function", "future", "helper", "mailbox", "result", "state")
 
     def __init__(
         self,
@@ -58,26 +81,41 @@ class _Job:
         self.args = args
         self.mailbox = mailbox
         self.future = future
+        self.helper = _helper.get()
         self.state = _WAITING
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def run(self) -> None:
+    def run(self, *, helping: bool = False) -> None:
+        """Make the call, unless it was withdrawn or another thread was quicker."""
         with _state_lock:
-            if self.state is _WITHDRAWN:
+            if self.state > _SUSPENDED:
                 return
             self.state = _RUNNING
         try:
             result = self.function(*self.args)
             if type(result) is Continuation:
-                self.function, self.args = result.rest, ()
-                if _pool.submit(self):
+                self.function, self.args, self.state = result.rest, (), _SUSPENDED
+                if _offer(self, self.helper):
                     return
                 result = result.rest()
             self.result = result
         except BaseException as error:
+            if helping and not isinstance(error, Exception):
+                raise
             self.error = error
+        self.function = self.args = None  # type: ignore[assignment]
         self.mailbox.post(self)
+
+    def help(self) -> None:
+        """Make the call in a thread that waits for its loop: a signal's error is that thread's own."""
+        try:
+            self.run(helping=True)
+        except BaseException:
+            if self.state is _RUNNING:
+                self.error = asyncio.CancelledError()
+                self.mailbox.post(self)
+            raise
 
     def withdraw(self) -> bool:
         with _state_lock:
@@ -103,12 +141,13 @@ class _Job:
 class _Batch:
     """Items for one function, which is called with as many as there are whenever it is free."""
 
-    __slots__ = ("function", "jobs", "others")
+    __slots__ = ("function", "jobs", "others", "running")
 
     def __init__(self, function: Callable[[list[Any]], list[Any]], others: dict[Any, _Batch]) -> None:
         self.function = function
         self.others = others
         self.jobs: list[_Job] = []
+        self.running = False
 
     def add(self, job: _Job) -> bool:
         """Take up an item; whether somebody has to run the batch."""
@@ -119,18 +158,34 @@ class _Batch:
             self.others[self.function] = self
             return True
 
-    def run(self) -> None:
+    def run(self, *, helping: bool = False) -> None:
+        """Work for as long as there are items, unless another thread does."""
+        with _state_lock:
+            if self.running or not self.jobs:
+                return
+            self.running = True
         while jobs := self._take():
+            signalled: BaseException | None = None
             try:
                 answers = self.function([job.args for job in jobs])
             except BaseException as error:
-                answers = [error] * len(jobs)
+                if helping and not isinstance(error, Exception):
+                    signalled = error
+                answers = [asyncio.CancelledError() if signalled else error] * len(jobs)
             for job, answer in zip(jobs, answers, strict=True):
                 if isinstance(answer, BaseException):
                     job.error = answer
                 else:
                     job.result = answer
                 job.mailbox.post(job)
+            if signalled is not None:
+                self.running = False
+                _offer(self, None)  # the others' items
+                raise signalled
+
+    def help(self) -> None:
+        """Work in a thread that waits for its loop: a signal's error is that thread's own."""
+        self.run(helping=True)
 
     def _take(self) -> list[_Job]:
         with _state_lock:
@@ -138,6 +193,7 @@ class _Batch:
             for job in jobs:
                 job.state = _RUNNING
             if not jobs:
+                self.running = False
                 del self.others[self.function]
             return jobs
 
@@ -145,10 +201,11 @@ class _Batch:
 class _Mailbox:
     """Finished jobs of one event loop, delivered many at a wake-up."""
 
-    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches")
+    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches", "beside")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.batches: dict[Any, _Batch] = {}
+        self.beside = asyncio.Semaphore(POOL_SIZE)
         self._loop = loop
         self._finished: deque[_Job] = deque()
         self._lock = threading.Lock()
@@ -199,6 +256,7 @@ class _Pool:
         self._jobs: SimpleQueue[_Job | _Batch | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._beside: set[threading.Thread] = set()
         self._taken = 0  # grows without a lock: a hint, not a count
         self._looked = 0
 
@@ -225,9 +283,26 @@ class _Pool:
         if len(self._threads) < count:
             self._grow(count)
 
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """Let another thread stand in for this one, if it is of the pool, while it waits."""
+        if threading.current_thread() not in self._threads:
+            yield
+            return
+        self._resize(1)
+        self._grow(len(self._threads) + 1)
+        try:
+            yield
+        finally:
+            self._resize(-1)  # whoever ends a job next sees that there is one thread too many
+
+    def _resize(self, change: int) -> None:
+        with self._lock:
+            self._size += change
+
     def _grow(self, count: int) -> bool:
         with self._lock:
-            while len(self._threads) < count:
+            while len(self._threads) < min(count, self._size):
                 name = f"zarrstore-{len(self._threads)}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 try:
@@ -243,15 +318,108 @@ class _Pool:
             self._taken += 1
             job.run()
             del job
+            if len(self._threads) > self._size and self._retire():
+                return
+
+    def _retire(self) -> bool:
+        with self._lock:
+            surplus = len(self._threads) > self._size
+            if surplus:
+                self._threads.remove(threading.current_thread())
+        return surplus
+
+    def beside(self, job: _Job) -> None:
+        """Make a call in a thread that isn't one of the pool."""
+
+        def run() -> None:
+            try:
+                job.run()
+            finally:
+                self._beside.discard(thread)
+
+        thread = threading.Thread(target=run, name="zarrstore-beside", daemon=True)
+        self._beside.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._beside.discard(thread)
+            raise NoThreadError from None
 
     def finish(self) -> None:
-        """Let jobs that have begun end, so that leaving the interpreter tears no write apart."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join(timeout=5)
+        """Let jobs that have begun end, so that leaving the interpreter tears no write apart.
+
+        Whoever comes later finds no thread here: it gets a new one, or makes the call itself.
+        """
+        with self._lock:
+            threads, self._threads = self._threads, []
+            jobs, self._jobs = self._jobs, SimpleQueue()
+        for _ in threads:
+            jobs.put(None)
+        latest = time.monotonic() + _LEAVING
+        for thread in (*threads, *self._beside):
+            thread.join(timeout=max(0.0, latest - time.monotonic()))
 
 
+class PatientLock:
+    """A re-entrant lock that may be held for long: a thread of the pool that waits for it is replaced."""
+
+    __slots__ = ("_lock", "release")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.release = self._lock.release
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Take the lock; without ``blocking`` only if it is free."""
+        if self._lock.acquire(blocking=False):
+            return True
+        if not blocking:
+            return False
+        if self._lock.acquire(timeout=_SHORTLY):
+            return True
+        with _pool.replaced():
+            return self._lock.acquire()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class _Helper:
+    """What a thread that waits for a loop is told: calls to make, and ends of what it waits for."""
+
+    __slots__ = ("tell", "told")
+
+    def __init__(self) -> None:
+        self.told: SimpleQueue[_Job | _Batch | list[bool]] = SimpleQueue()
+        self.tell = self.told.put
+
+    def wait(self, ended: list[bool]) -> None:
+        """Make calls until a list that somebody tells isn't empty any more.
+
+        A call may wait in its turn, and then hear of the end of what is waited for outside of it.
+        """
+        while not ended:
+            told = self.told.get()
+            if isinstance(told, list):
+                told.append(True)
+            else:
+                told.help()
+            del told
+
+
+class _Own(threading.local):
+    """What belongs to a thread."""
+
+    def __init__(self) -> None:
+        self.helper = _Helper()
+
+
+# The thread, if any, that waits for what runs in this context.
+_helper: ContextVar[_Helper | None] = ContextVar("zarrstore_helper", default=None)
+_own = _Own()
 _state_lock = threading.Lock()
 _pool = _Pool(POOL_SIZE)
 _mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = WeakKeyDictionary()
@@ -261,7 +429,8 @@ _io_loop: asyncio.AbstractEventLoop | None = None
 
 def _after_fork() -> None:
     """Forget the parent's threads, which don't exist in the child."""
-    global _state_lock, _pool, _mailboxes, _io_lock, _io_loop
+    global _state_lock, _pool, _mailboxes, _own, _io_lock, _io_loop
+    _own = _Own()
     _state_lock = threading.Lock()
     _pool = _Pool(POOL_SIZE)
     _mailboxes = WeakKeyDictionary()
@@ -293,15 +462,34 @@ async def to_thread(function: Callable[..., T], *args: Any, abandon_on_cancel: b
     loop = asyncio.get_running_loop()
     mailbox = _mailbox(loop)
     job = _Job(function, args, mailbox, loop.create_future())
-    if not _pool.submit(job):
+    if not _offer(job, job.helper):
         return function(*args)
     mailbox.watch()
+    # As `_answer` does, but a coroutine less: this one is awaited most.
     try:
         return await job.future  # type: ignore[no-any-return]
     except asyncio.CancelledError:
         if not job.withdraw() and not abandon_on_cancel:
             await _settle(job, loop)
         raise
+
+
+async def to_extra_thread(function: Callable[..., T], *args: Any) -> T:
+    """Make a blocking call that waits for this loop, in a thread beside the pool.
+
+    As many as the pool has threads are made at once; the others wait on the loop.
+
+    Raises
+    ------
+    NoThreadError
+        If no thread can be started.
+    """
+    loop = asyncio.get_running_loop()
+    mailbox = _mailbox(loop)
+    async with mailbox.beside:
+        job = _Job(function, args, mailbox, loop.create_future())
+        _pool.beside(job)
+        return await _answer(job, loop)  # type: ignore[no-any-return]
 
 
 async def to_thread_batched(function: Callable[[list[Any]], list[Any]], *args: Any) -> Any:
@@ -323,15 +511,30 @@ async def to_thread_batched(function: Callable[[list[Any]], list[Any]], *args: A
     mailbox = _mailbox(loop)
     job = _Job(function, args, mailbox, loop.create_future())
     batch = mailbox.batches.get(function) or _Batch(function, mailbox.batches)
-    if batch.add(job) and not _pool.submit(batch):
+    if batch.add(job) and not _offer(batch, None):
         batch.run()
+    elif job.helper is not None:
+        job.helper.tell(batch)
     mailbox.watch()
+    return await _answer(job, loop)
+
+
+async def _answer(job: _Job, loop: asyncio.AbstractEventLoop) -> Any:
     try:
         return await job.future
     except asyncio.CancelledError:
         if not job.withdraw():
             await _settle(job, loop)
         raise
+
+
+def _offer(job: _Job | _Batch, helper: _Helper | None) -> bool:
+    """Queue a call for the pool, and for the thread that waits for it, if any; False without threads."""
+    if not _pool.submit(job):
+        return False
+    if helper is not None:
+        helper.tell(job)
+    return True
 
 
 def share(function: Callable[[], T], *, among: int = 2) -> Callable[[], T]:
@@ -424,22 +627,39 @@ def run_on_io(coroutine: Coroutine[Any, Any, T]) -> T:
         raise RuntimeError(
             "a synchronous call on zarrstore's own I/O thread would wait for itself; await instead"
         )
-    loop = io_loop()
+    return wait_on(io_loop(), coroutine)
+
+
+def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop that runs in another thread, and wait for it.
+
+    What blocking calls it needs are made here meanwhile, unless a thread of the pool is quicker. So a
+    pool whose threads all wait like this is no dead end.
+    """
+    if sys.is_finalizing():  # threads stand still by now
+        coroutine.close()
+        raise RuntimeError("the interpreter is ending, and no event loop runs any more")
     tasks: list[asyncio.Task[T]] = []
-    ended: SimpleQueue[None] = SimpleQueue()
+    ended: list[bool] = []
+    helper = _own.helper
 
     def start() -> None:
         task = loop.create_task(coroutine)
         tasks.append(task)
-        task.add_done_callback(lambda _: ended.put(None))
+        task.add_done_callback(lambda _: helper.tell(ended))
 
-    loop.call_soon_threadsafe(start)
+    # A callback, and a task that is made in one, take over the context of this moment.
+    before = _helper.set(helper)
     try:
-        ended.get()
+        loop.call_soon_threadsafe(start)
+    finally:
+        _helper.reset(before)
+    try:
+        helper.wait(ended)
     except BaseException:
         # Ctrl-C in the caller must not leave the call running unseen: its end is waited for as well.
         loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-        ended.get()
+        helper.wait(ended)
         raise
     task = tasks.pop()
     try:

@@ -6,6 +6,7 @@ the middle of a running event loop too; over awaited ones on the process's priva
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from zarrstore._async.bindings import drive_each
@@ -328,7 +329,9 @@ def _pages_from_io(pages: AsyncIterator[list[T]]) -> Iterator[list[T]]:
         while (page := run_on_io(_next(pages))) is not None:
             yield page
     finally:
-        run_on_io(close(pages))
+        # At the interpreter's end no loop runs any more, and all that a listing holds goes anyway.
+        if not sys.is_finalizing():
+            run_on_io(close(pages))
 
 
 async def _next(pages: AsyncIterator[list[T]]) -> list[T] | None:

@@ -12,10 +12,10 @@ from typing import Any
 from zarrstore._async import threads as _threads
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# O_NONBLOCK, since opening a pipe would wait for somebody to write into it.
+# O_NONBLOCK, since opening a pipe would wait for somebody at its other end.
 READ = os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC
-MODIFY = os.O_WRONLY | _CLOEXEC
+MODIFY = os.O_WRONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 FOLDER = os.O_RDONLY | _CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 
 # Read only what the page cache holds (Linux); 0 where the system has no such thing.
@@ -56,8 +56,8 @@ class _How(ctypes.Structure):
 
 # Linux's openat2, of which Python has no binding, by its number.
 _OPENAT2 = 437
-HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
-_call = ctypes.PyDLL(None, use_errno=True).syscall if HAS_NUMBERS else None
+_HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
+_call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
 _RESOLVE_CACHED = 0x20
 _how = _How(READ, 0, _RESOLVE_CACHED)
 _how_cached = ctypes.byref(_how)

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 
 
+def _after_fork() -> None:
+    for data in list(_alive.values()):
+        data.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 # So many keys are added to a tree of keys in less than half a millisecond.
 _AT_ONCE = 1000
 # Values of at most so many bytes are kept as `bytes`, which takes half as long to make as an array does.
@@ -63,6 +71,16 @@ class _Data:
         self._versions: dict[str, tuple[Any, str]] = {}
         self._clock = 0
         _alive[token] = self
+
+    def after_fork(self) -> None:
+        """In a forked child: free the lock if another thread held it, which isn't here to do so."""
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+            return
+        self.lock = threading.RLock()
+        if self.own:  # what that thread was in the middle of may be half in the tree
+            self._tree = KeyTree()
+            self.fresh = list(self.values)
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value."""

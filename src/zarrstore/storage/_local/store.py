@@ -42,7 +42,6 @@ from zarrstore.errors import (
     UnsupportedOperationError,
     from_os_error,
 )
-from zarrstore.storage import _ring as ring
 from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.walk import FolderWalk
 from zarrstore.storage._nowait import NowaitStore
@@ -209,7 +208,10 @@ class LocalStore(NowaitStore):
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return stat.S_ISREG(mode)
-        raise BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
+        raise self._no_file(key)
+
+    def _no_file(self, key: str) -> BackendError:
+        return BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
     def _read(self, key: str, request: Any, allocate: Any) -> Any:
         descriptor = self._open_value(key)
@@ -259,34 +261,6 @@ class LocalStore(NowaitStore):
             raise self._error(error, "read", key) from error
         finally:
             os.close(descriptor)
-
-    def _reads_together(self, count: int, allocate: Any) -> bool:
-        return (
-            self._in_place
-            and self._cached_opens
-            and allocate is host_memory
-            and not self.mmap
-            and ring.is_worth(count)
-            and type(self)._read is LocalStore._read  # a subclass's must not be gone around
-        )
-
-    def _read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
-        asked = list(requests)
-        answers = [WOULD_BLOCK] * len(asked)
-        if self._reads_together(len(asked), allocate):
-            try:
-                folder = os.open(self._root, files.FOLDER)
-            except OSError:
-                pass  # the reads themselves will say why
-            else:
-                try:
-                    answers = ring.read_each(folder, asked)
-                finally:
-                    os.close(folder)
-        return [
-            self._read(key, request, allocate) if answer is WOULD_BLOCK else answer
-            for answer, (key, request) in zip(answers, asked, strict=True)
-        ]
 
     def _map(self, descriptor: int, start: int, stop: int) -> Any:
         return np.frombuffer(
@@ -569,8 +543,11 @@ class LocalStore(NowaitStore):
         except OSError as error:
             if error.errno in _ABSENT:
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key) from None
+            if error.errno == errno.ENXIO:  # a pipe that nobody reads
+                raise self._no_file(key) from None
             raise self._error(error, "write", key) from error
         try:
+            self._is_value(descriptor, key)
             check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
             for start, part in parts:
                 files.write_all(descriptor, part, start)

@@ -16,6 +16,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
+from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
 from zarrstore.errors import (
     CorruptError,
@@ -30,7 +31,7 @@ from zarrstore.storage._zip import writer as _writer
 from zarrstore.storage._zip.format import STORED
 from zarrstore.storage._zip.index import Index
 from zarrstore.storage._zip.reader import View, open_view
-from zarrstore.storage._zip.source import FileSource
+from zarrstore.storage._zip.source import FileSource, ObjectSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +44,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# O_NONBLOCK, since opening a pipe would wait for somebody at its other end.
+_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
 
 # An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
 DEAD_SHARE = 0.5
@@ -105,7 +108,7 @@ class Archive:
         self.view: View | None = None
         self._make_name = make_name
         self._open_source = open_source
-        self._lock = threading.RLock()
+        self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
         self.lies_in_memory: bool | None = None  # whoever writes first looks where the file is
         _archives.add(self)
@@ -150,7 +153,7 @@ class Archive:
         if self._open_source is not None:
             return open_view(self._open_source(), tail_size=_TAIL)
         try:
-            view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
+            view = self._view_of(os.open(self.path, _READ))
         except FileNotFoundError:
             if self.mode == "r":
                 raise KeyNotFoundError(
@@ -252,7 +255,7 @@ class Archive:
                 _writer.write_start(descriptor)
             self._sync_folder()
             self.view = None
-            view = self._view_of(os.open(self.path, os.O_RDONLY | _BINARY))
+            view = self._view_of(os.open(self.path, _READ))
         except BaseException:
             unlock_and_close(descriptor)
             raise
@@ -503,9 +506,11 @@ class Archive:
 
     def after_fork(self) -> None:
         """In a forked child: be a reader of what the parent had."""
-        self._lock = threading.RLock()
+        self._lock = PatientLock()
         if self.view is not None:
             self.view.index.lock = threading.RLock()
+            if isinstance(self.view.source, ObjectSource):
+                self.view.source.lock = threading.Lock()
         writer, self._writer = self._writer, None
         if writer is not None:
             os.close(writer.descriptor)

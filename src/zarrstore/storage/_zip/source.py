@@ -118,18 +118,18 @@ class ObjectSource:
     def __init__(self, file: Any) -> None:
         self.at_once = _AT_ONCE
         self._file = file
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def size(self) -> int:
         """How many bytes it has now."""
-        with self._lock:
+        with self.lock:
             self._file.seek(0, os.SEEK_END)
             return int(self._file.tell())
 
     def read(self, start: int, size: int) -> Any:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         parts = []
-        with self._lock:
+        with self.lock:
             self._file.seek(start)
             while size > 0 and (data := self._file.read(size)):
                 parts.append(data)

@@ -1,8 +1,6 @@
-"""Many small files by one system call: the same answers as file by file, whatever lies there."""
+"""Many values of the local store at once: the same answers as one by one, whatever lies there."""
 
 import asyncio
-import ctypes
-import errno
 import os
 import signal
 import subprocess
@@ -12,16 +10,13 @@ import threading
 import numpy as np
 import pytest
 
-from zarrstore._core.verbs import WOULD_BLOCK
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import BackendError, ByteRequestError
-from zarrstore.storage import LocalStore, _ring
+from zarrstore.storage import LocalStore
 
-pytestmark = pytest.mark.skipif(
-    _ring._ring() is None, reason="needs Linux 6.1 or later, and permission to use io_uring"
-)
-
-SIZES = [1, 100, 4095, 4096, 4097, _ring.LARGEST - 1, _ring.LARGEST, _ring.LARGEST + 1, 100_000]
+# Around a page, and around what is read in place.
+SIZES = [1, 100, 4095, 4096, 4097, MAX_INLINE_SIZE - 1, MAX_INLINE_SIZE, MAX_INLINE_SIZE + 1]
 
 
 def content(seed, size):
@@ -33,20 +28,6 @@ def store(tmp_path):
     store = LocalStore(tmp_path / "store")
     store.set_sync("first", b"so that it looks at its file system")
     return store
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """How many files each call of a ring was for."""
-    counts = []
-    real = _ring._Ring.read
-
-    def read(self, folder, requests):
-        counts.append(len(requests))
-        return real(self, folder, requests)
-
-    monkeypatch.setattr(_ring._Ring, "read", read)
-    return counts
 
 
 def read_both(store, pairs):
@@ -67,22 +48,14 @@ def fill(store, count, size=4096):
     return values
 
 
-@pytest.mark.parametrize("count", [64, 65, 300, 1000])
-def test_many_small_values_come_by_rings(store, calls, count):
-    values = fill(store, count)
+@pytest.mark.parametrize(("count", "size"), [(1, 4096), (1000, 4096), (200, 20_000)])
+def test_values_come_in_the_order_asked(store, count, size):
+    values = fill(store, count, size)
     assert read_both(store, [(key, None) for key in values]) == list(values.values())
-    assert sum(calls) == 2 * count
-    assert max(calls) <= 64
 
 
-def test_a_few_values_need_no_thread(store, calls):
-    values = fill(store, 63)
-    assert read_both(store, [(key, None) for key in values]) == list(values.values())
-    assert not calls
-
-
-def test_every_kind_of_answer(store, calls):
-    """Sizes around the limit, empty and missing values, folders, pipes, links, parts of values."""
+def test_every_kind_of_answer(store):
+    """Sizes around the limit, empty and missing values, folders, links, parts of values."""
     values = {f"size/{size}": content(size, size) for size in SIZES}
     values["ä/☃"] = b"not ASCII"
     values["empty"] = b""
@@ -114,9 +87,7 @@ def test_every_kind_of_answer(store, calls):
             expected += [value[len(value) // 2 :], value[-7:]]
     order = np.random.default_rng(0).permutation(len(pairs))
     pairs, expected = [pairs[i] for i in order], [expected[i] for i in order]
-    assert len(pairs) > 64
     assert read_both(store, pairs) == expected
-    assert sum(calls) > len(pairs)  # of each time more than half
 
 
 def test_what_is_wrong_is_told_as_for_one(store):
@@ -129,42 +100,27 @@ def test_what_is_wrong_is_told_as_for_one(store):
         read_both(store, [*pairs, ("pipe", None)])
 
 
-def test_a_pipe_that_is_held_open_is_told_too(store, monkeypatch):
-    """Reading it would wait for ever: the ring is left, and what it couldn't read is looked at by itself."""
+def test_a_pipe_that_is_held_open_is_told_too(store):
+    """Reading it would wait for ever."""
     values = fill(store, 100, 100)
     os.mkfifo(store.root / "pipe")
-    monkeypatch.setattr(_ring, "_own", threading.local())
-    monkeypatch.setattr(_ring, "_refused", False)
-    monkeypatch.setattr(_ring, "_abandoned", [])
-    monkeypatch.setattr(_ring._limit, "seconds", 0)
-    monkeypatch.setattr(_ring._limit, "nanoseconds", 10**8)
+    pairs = [*((key, None) for key in values), ("pipe", None)]
     holder = os.open(store.root / "pipe", os.O_RDWR)
     try:
         with pytest.raises(BackendError, match="pipe"):
-            store.get_partial_values_sync(None, [*((key, None) for key in values), ("pipe", None)])
-        assert _ring._abandoned
-        assert read_both(store, [(key, None) for key in values]) == list(values.values())
+            store.get_partial_values_sync(None, pairs)
+        with pytest.raises(BackendError, match="pipe"):
+            asyncio.run(store.get_partial_values(None, pairs))
     finally:
         os.close(holder)
-        for ring in _ring._abandoned:
-            ring.close()
 
 
-def test_a_missing_root_has_no_values(tmp_path):
-    store = LocalStore(tmp_path / "store")
-    store.set_sync("k", b"0")
+def test_a_missing_root_has_no_values(store):
     pairs = [(f"k{i}", None) for i in range(100)]
     assert read_both(store, pairs) == [None] * 100
-    (store.root / "k").unlink()
+    (store.root / "first").unlink()
     store.root.rmdir()
     assert read_both(store, pairs) == [None] * 100
-
-
-def test_a_run_of_large_values_leaves_the_ring(store, calls):
-    """Each is better read by itself: the first call finds out."""
-    values = fill(store, 200, 20_000)
-    assert read_both(store, [(key, None) for key in values]) == list(values.values())
-    assert calls == [64, 64]
 
 
 def test_values_share_no_memory(store):
@@ -173,6 +129,7 @@ def test_values_share_no_memory(store):
     assert all(answer.as_numpy_array().base is None for answer in answers)
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs a way to drop what is cached of a file")
 def test_cold_files_are_read_whole(store):
     values = fill(store, 400, 12_000)
     os.sync()
@@ -180,26 +137,6 @@ def test_cold_files_are_read_whole(store):
         descriptor = os.open(store.root / key, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 4096 if number % 2 else 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
-    assert read_both(store, [(key, None) for key in values]) == list(values.values())
-
-
-def test_a_short_answer_alone_is_no_value(store, monkeypatch):
-    """What comes behind it must be the end, and no error: as on a medium that fails in the middle."""
-    values = fill(store, 64)
-    real = _ring._Ring._carry_out
-
-    def failing(self, plan):
-        results = real(self, plan).copy()
-        results[5, 1:3] = 1000, -errno.EIO
-        return results
-
-    monkeypatch.setattr(_ring._Ring, "_carry_out", failing)
-    folder = os.open(store.root, os.O_RDONLY)
-    try:
-        answers = _ring.read_each(folder, [(key, None) for key in values])
-    finally:
-        os.close(folder)
-    assert [at for at, answer in enumerate(answers) if answer is WOULD_BLOCK] == [5]
     assert read_both(store, [(key, None) for key in values]) == list(values.values())
 
 
@@ -225,7 +162,7 @@ def test_the_loop_goes_on_meanwhile(store):
     assert turns > 5
 
 
-def test_threads_have_a_ring_each(store):
+def test_threads_read_side_by_side(store):
     values = fill(store, 300)
     pairs = [(key, None) for key in values]
     wrong = []
@@ -243,31 +180,18 @@ def test_threads_have_a_ring_each(store):
     assert not wrong
 
 
-def test_a_thread_that_ends_takes_its_ring_along(store):
-    values = fill(store, 64)
-    pairs = [(key, None) for key in values]
-
-    def open_rings():
-        links = [
-            os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)
-        ]
-        return sum("io_uring" in link for link in links)
-
-    store.get_partial_values_sync(None, pairs)
-    before = open_rings()
-    for _ in range(5):
-        thread = threading.Thread(target=store.get_partial_values_sync, args=(None, pairs))
-        thread.start()
-        thread.join()
-    assert open_rings() == before
-
-
-def test_signals_do_not_disturb(store):
+def test_a_signal_handler_may_read_in_the_middle_of_a_batch(store):
     values = fill(store, 300)
     pairs = [(key, None) for key in values]
+    others = list(values)[:64]
     seen = []
-    old = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+
+    def read(*_):
+        answers = store.get_partial_values_sync(None, [(key, None) for key in others])
+        seen.append([answer.to_bytes() for answer in answers] == [values[key] for key in others])
+
+    old = signal.signal(signal.SIGALRM, read)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
     try:
         for _ in range(30):
             answers = store.get_partial_values_sync(None, pairs)
@@ -276,62 +200,26 @@ def test_signals_do_not_disturb(store):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert seen
+    assert all(seen)
 
 
-def test_a_forked_child_makes_rings_of_its_own(store):
+def test_a_forked_child_reads_batches(store):
     values = fill(store, 300)
     code = """
 import os, sys, warnings
-from zarrstore.storage import LocalStore, _ring
+from zarrstore.storage import LocalStore
 warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads and fork
 store = LocalStore(sys.argv[1])
 store.get_sync("first")
 pairs = [(f"c/{i // 100}/{i}", None) for i in range(300)]
 before = store.get_partial_values_sync(None, pairs)
-ring = _ring._own.ring
 child = os.fork()
 if not child:
     after = store.get_partial_values_sync(None, pairs)
-    same = [a.to_bytes() for a in after] == [b.to_bytes() for b in before]
-    os._exit(0 if same and _ring._own.ring is not ring else 1)
+    os._exit([a.to_bytes() for a in after] != [b.to_bytes() for b in before])
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 after = store.get_partial_values_sync(None, pairs)
 assert [a.to_bytes() for a in after] == [b.to_bytes() for b in before]
 """
     assert values
     subprocess.run([sys.executable, "-c", code, str(store.root)], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EINVAL, errno.EMFILE])
-def test_without_rings_files_are_read_one_by_one(store, monkeypatch, number):
-    """As old kernels answer, and containers; simulated by a system call that says so."""
-    values = fill(store, 100)
-
-    def refuse(*args):
-        ctypes.set_errno(number)
-        return -1
-
-    monkeypatch.setattr(_ring, "_own", threading.local())
-    monkeypatch.setattr(_ring, "_refused", False)
-    monkeypatch.setattr(_ring, "_call", refuse)
-    assert read_both(store, [(key, None) for key in values]) == list(values.values())
-    assert _ring._refused == (number != errno.EMFILE)
-
-
-def test_a_ring_that_breaks_is_left(store, monkeypatch):
-    values = fill(store, 300)
-    real = _ring._call
-
-    def breaking(number, *args):
-        if number == _ring._ENTER:
-            ctypes.set_errno(errno.EBADF)
-            return -1
-        return real(number, *args)
-
-    monkeypatch.setattr(_ring, "_own", threading.local())
-    monkeypatch.setattr(_ring, "_refused", False)
-    monkeypatch.setattr(_ring, "_abandoned", [])
-    monkeypatch.setattr(_ring, "_call", breaking)
-    assert read_both(store, [(key, None) for key in values]) == list(values.values())
-    assert _ring._refused
-    assert _ring._abandoned

@@ -1,0 +1,49 @@
+"""A pool of one or two threads does all that a larger one does: nothing waits for a thread that isn't free.
+
+Each part is a process of its own, since a pool that hung would take the tests with it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_pool
+
+SUPPORT = Path(small_pool.__file__).parent
+ROOT = SUPPORT.parents[1]
+THREADS = pytest.mark.parametrize("threads", [1, 2])
+
+
+def run(threads, *command, seconds):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, command)],
+        env={**os.environ, "ZARRSTORE_THREADS": str(threads)},
+        cwd=SUPPORT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+
+
+@THREADS
+@pytest.mark.parametrize("part", ["contract", "copies"])
+@pytest.mark.parametrize("kind", small_pool.KINDS)
+def test_every_store(tmp_path, threads, part, kind):
+    run(threads, SUPPORT / "small_pool.py", part, kind, tmp_path, 60, seconds=70)
+
+
+@THREADS
+@pytest.mark.parametrize("part", ["archives", "busy_archive", "overridden"])
+@pytest.mark.parametrize("kind", ["local", "fsspec-other", "fsspec-memory", "fsspec-bucket", "retry"])
+def test_stores_on_stores(tmp_path, threads, part, kind):
+    run(threads, SUPPORT / "small_pool.py", part, kind, tmp_path, 20, seconds=30)
+
+
+@THREADS
+def test_the_examples_of_copying(threads):
+    page = ROOT / "tests" / "docs" / "test_examples.py"
+    chosen = [f"{page}::test_python_blocks_run[{name}]" for name in ("README.md", "docs/copying.md")]
+    run(threads, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, seconds=60)
