@@ -221,7 +221,8 @@ def test_calls_that_never_end_hold_up_leaving_once_and_not_a_thread_each():
 import asyncio, threading
 from zarrstore._async import threads as _threads
 async def main():
-    calls = [asyncio.ensure_future(_threads.to_thread(threading.Event().wait, abandon_on_cancel=True)) for _ in range(8)]
+    wait = threading.Event().wait
+    calls = [asyncio.ensure_future(_threads.to_thread(wait, abandon_on_cancel=True)) for _ in range(8)]
     await asyncio.sleep(0.3)
     for call in calls:
         call.cancel()

@@ -187,7 +187,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
     async def write_stream(
         self, write: Callable[..., T], key: str, pieces: AsyncIterable[Data], condition: Demand
     ) -> T:
-        """Write pieces that are awaited on this loop, in a thread beside the pool, since it waits for the loop."""
+        """Write pieces that this loop awaits, in a thread beside the pool, since it waits for the loop."""
         try:
             each = _fetch_each(pieces, asyncio.get_running_loop())
             return await threads.to_extra_thread(write, key, each, condition)

@@ -121,8 +121,8 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
 def repair(file: str, output: str | None) -> int:
     """Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.
 
-    The new archive takes the old one's place once it is written. If anything was lost, the old one is
-    kept beside it and the exit code is 1. An archive that is whole is left as it is.
+    The new archive takes the old one's place once it is written. The old one is kept beside it if anything
+    may be lost; if anything is, the exit code is 1. An archive that is whole is left as it is.
     """
     from zarrstore.storage import ZipStore
 

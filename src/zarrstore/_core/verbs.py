@@ -187,7 +187,7 @@ class Verbs(ABC):
     async def for_each(
         self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
     ) -> list[T]:
-        """Make a call for each item: one after the other, or at once where each waits for something remote."""
+        """Make a call for each item: one after the other, or at once where each waits for a server."""
 
     # What follows are the defaults of the optional verbs, made of the ones above.
 

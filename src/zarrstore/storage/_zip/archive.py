@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 import uuid
+from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
@@ -19,6 +20,7 @@ from weakref import WeakSet, WeakValueDictionary
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
 from zarrstore.errors import (
+    ChangedError,
     CorruptError,
     KeyConflictError,
     KeyNotFoundError,
@@ -31,10 +33,10 @@ from zarrstore.storage._zip import writer as _writer
 from zarrstore.storage._zip.format import STORED
 from zarrstore.storage._zip.index import Index
 from zarrstore.storage._zip.reader import View, open_view
-from zarrstore.storage._zip.source import FileSource, ObjectSource
+from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarrstore.storage._zip.source import Source
 
@@ -143,10 +145,13 @@ class Archive:
         with self._lock:
             if self.mode == "w":
                 self._replace()
-            elif self.mode == "x":
-                self._create()
-            else:
+            elif self.mode != "x":
                 return
+            elif not self._create():
+                raise KeyConflictError(
+                    "there is a file at this path already, and mode 'x' makes a new one.",
+                    hint="Use mode='a' to add to it, or 'w' to replace it.",
+                )
             self.mode = "a"
 
     def _look(self) -> View:
@@ -165,12 +170,9 @@ class Archive:
         return view
 
     def _view_of(self, descriptor: int) -> View:
-        source = FileSource(descriptor)
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise RootError(f"the path is {what}, not a zip archive.", hint="Open a folder with LocalStore.")
-        view = open_view(source)
+        with _closed_on_error(descriptor):
+            _check_regular(descriptor)
+        view = open_view(FileSource(descriptor))
         if self.mmap and view.size:
             import mmap
 
@@ -184,111 +186,76 @@ class Archive:
 
     def _begin(self) -> tuple[_writer.Appender, View]:
         """Become the file's writer, unless we are; the lock is held."""
-        view = self.open()  # which may make us the writer
-        writer = self._writer
-        if writer is not None:
-            if writer.pid != os.getpid():
-                raise _locked("This process was forked from the one that writes it.")
-            return writer, view
+        self.prepare()  # which may make us the writer
         while True:
+            writer, view = self._writer, self.view
+            if writer is not None and view is not None:
+                if writer.pid != os.getpid():
+                    raise _locked("This process was forked from the one that writes it.")
+                return writer, view
             try:
-                descriptor = os.open(self.path, os.O_RDWR | _BINARY)
+                descriptor = open_locked(self.path)
             except FileNotFoundError:
                 if self.mode == "r":
                     raise
-                self._create()
-                if self._writer is None or self.view is None:
-                    continue  # somebody else was faster
-                return self._writer, self.view
-            try:
-                lock_file(descriptor)
-                found = os.fstat(descriptor)
-                if not _is_same(found, self.path):
-                    raise _ReplacedError
-                if not found.st_size:
-                    _writer.write_start(descriptor)
-                    found = os.fstat(descriptor)
-                view = self._current(view, found)
-                if getattr(view.source, "identity", None) != (found.st_dev, found.st_ino):
-                    raise _ReplacedError
-            except _ReplacedError:
-                unlock_and_close(descriptor)
-                continue
-            except BaseException:
-                unlock_and_close(descriptor)
-                raise
-            self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
-            return self._writer, view
+                self._create()  # unless somebody else is faster
+            else:
+                self._adopt(descriptor)
 
-    def _current(self, view: View, found: os.stat_result) -> View:
-        """Return a view of the file as it is now that it is locked."""
-        known = getattr(view.source, "identity", None)
-        if known != (found.st_dev, found.st_ino) or view.size != found.st_size:
-            view = self.view = self._look()
-        return view
-
-    def _create(self) -> None:
-        """Make a new file and become its writer.
-
-        Raises
-        ------
-        KeyConflictError
-            If there is a file already.
-        """
+    def _create(self) -> bool:
+        """Make a new file and become its writer; False if there is a file already."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         except FileExistsError:
-            if self.mode != "x":
-                return
-            raise KeyConflictError(
-                "there is a file at this path already, and mode 'x' makes a new one.",
-                hint="Use mode='a' to add to it, or 'w' to replace it.",
-            ) from None
-        self._adopt(descriptor)
+            return False
+        with _closed_on_error(descriptor):
+            lock_file(descriptor)
+            is_ours = _is_at(descriptor, self.path)
+        if is_ours:
+            self._adopt(descriptor)
+        else:
+            unlock_and_close(descriptor)
+        return is_ours
 
     def _adopt(self, descriptor: int) -> None:
-        """Become the writer of an empty file."""
-        try:
-            lock_file(descriptor)
+        """Become the writer of a locked file, as it is now."""
+        with _closed_on_error(descriptor):
             if not os.fstat(descriptor).st_size:
                 _writer.write_start(descriptor)
             self._sync_folder()
-            self.view = None
-            view = self._view_of(os.open(self.path, _READ))
-        except BaseException:
-            unlock_and_close(descriptor)
-            raise
-        self.view = view
-        self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+            view = self.view
+            known = None if view is None else getattr(view.source, "stamp", None)
+            # A closed archive never changes in place; one that is being written may grow within its size.
+            if view is None or not view.is_closed or known != stamp_of(descriptor):
+                view = self._view_of(os.open(self.path, _READ))
+            self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+            self.view = view
 
     def _replace(self) -> None:
         """Put a new, empty archive in the place of whatever is there, and become its writer."""
         writer = self._writer
-        if writer is None:
+        if writer is not None:
+            if writer.pid != os.getpid():
+                raise _locked("This process was forked from the one that writes it.")
+            self._rename_new(_writer.write_start)
+            return
+        while True:
             try:
-                old = os.open(self.path, os.O_RDWR | _BINARY)
+                old = open_locked(self.path)
             except FileNotFoundError:
-                old = -1
-            if old < 0:
-                mode, self.mode = self.mode, "x"
-                try:
-                    self._create()
-                finally:
-                    self.mode = mode
-                return
+                if self._create():
+                    return
+                continue  # somebody else was faster
             try:
-                lock_file(old)
-                self._rename_new(lambda descriptor: _writer.write_start(descriptor))
+                self._rename_new(_writer.write_start)
             finally:
                 unlock_and_close(old)
             return
-        if writer.pid != os.getpid():
-            raise _locked("This process was forked from the one that writes it.")
-        self._rename_new(lambda descriptor: _writer.write_start(descriptor))
 
     def _rename_new(self, fill: Any, *, keep: bool = True) -> None:
         """Make a new file, let it be filled, and rename it over the old one; ``keep`` writing it or not."""
+        self._check_place()
         temporary = os.path.join(os.path.dirname(self.path), self._make_name())
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -312,6 +279,14 @@ class Archive:
         else:
             unlock_and_close(descriptor)
             self._sync_folder()
+
+    def _check_place(self) -> None:
+        """Make sure that what we are writing is still what others find at the path."""
+        if self._writer is not None and not _is_at(self._writer.descriptor, self.path):
+            raise ChangedError(
+                "somebody removed the archive, or put another file in its place, while it was being written.",
+                hint="What was written since it was opened is gone with it; write it again.",
+            )
 
     def _sync_folder(self) -> None:
         if self.fsync == "full":
@@ -487,6 +462,7 @@ class Archive:
             writer, view = self._writer, self.view
             try:
                 if writer is not None and view is not None and writer.pid == os.getpid() and writer.is_dirty:
+                    self._check_place()
                     self._finish(writer, view)
             finally:
                 self._release()
@@ -499,7 +475,9 @@ class Archive:
             try:
                 self._compact(view)
             except (StoreError, OSError):
-                pass  # no room, or a broken member: the archive goes on with its dead bytes
+                if self._writer is not writer:
+                    raise  # the new one is in its place, and this one's descriptor was closed
+                # No room, or a broken member: the archive goes on with its dead bytes.
             else:
                 return
         writer.finish(view.index)
@@ -516,8 +494,14 @@ class Archive:
             os.close(writer.descriptor)
 
 
-class _ReplacedError(Exception):
-    """Somebody put another file in the place of ours between two looks."""
+@contextmanager
+def _closed_on_error(descriptor: int) -> Iterator[None]:
+    """Close a file and let its lock go if what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        unlock_and_close(descriptor)
+        raise
 
 
 class _Cutting:
@@ -582,12 +566,36 @@ def unlock_and_close(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _is_same(found: os.stat_result, path: str) -> bool:
+def open_locked(path: str) -> int:
+    """Open a file for writing and lock it, so that it is the one at that path as long as it is locked."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | _BINARY)
+        except IsADirectoryError:
+            raise _no_archive("a folder") from None
+        with _closed_on_error(descriptor):
+            _check_regular(descriptor)
+            lock_file(descriptor)
+            if _is_at(descriptor, path):
+                return descriptor
+        unlock_and_close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
     try:
-        now = os.stat(path)
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
-    return (found.st_dev, found.st_ino) == (now.st_dev, now.st_ino)
+
+
+def _check_regular(descriptor: int) -> None:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        raise _no_archive("a folder" if stat.S_ISDIR(mode) else "no regular file")
+
+
+def _no_archive(what: str) -> RootError:
+    return RootError(f"the path is {what}, not a zip archive.", hint="Open a folder with LocalStore.")
 
 
 def _after_fork() -> None:

@@ -133,6 +133,25 @@ def parse_guard(data: bytes, position: int) -> Guard | None:
     return Guard(start, start - back if back else None)
 
 
+def may_be_unwritten(data: bytes) -> bool:
+    """Whether these bytes are what a writer that died leaves behind the last member whose header it wrote.
+
+    Those are zeros, a guard, the start of a directory, or a header without its last byte. Anything else was a
+    whole header once.
+    """
+    head = data[: LOCAL.size + len(CENTRAL_SIGNATURE)]
+    rest = head.lstrip(b"\0")
+    if not rest or rest.startswith(_GUARD_SIGNATURE) or CENTRAL_SIGNATURE in head:
+        return True
+    if not LOCAL_SIGNATURE.startswith(head[:4].rstrip(b"\0")):
+        return False
+    stop = LOCAL.size + (sum(LOCAL.unpack_from(data)[-2:]) if len(data) >= LOCAL.size else 0)
+    mark = data.find(MARK.pack(_MARK_ID, _MARK_SIZE, 0, 0)[:4], LOCAL.size, stop + MARK.size)
+    if mark >= 0 and mark + MARK.size != stop:
+        return False  # its sizes aren't those that it was written with
+    return stop <= len(data) and not data[stop - 1]
+
+
 def _guard_crc(start: int, back: int, position: int) -> int:
     return crc32(struct.pack("<QLQ", start, back, position))
 
@@ -230,6 +249,11 @@ def _version(method: int, *, zip64: bool) -> int:
     return max(_NEEDED.get(method, 20), _ZIP64_VERSION if zip64 else 0)
 
 
+def decode_name(name: bytes, flags: int) -> str:
+    """Return a member's name as text."""
+    return name.decode("utf-8", "surrogateescape") if flags & UTF8 else name.decode("cp437")
+
+
 class Local(NamedTuple):
     """A local header taken apart.
 
@@ -240,12 +264,15 @@ class Local(NamedTuple):
     member : Member
         Sizes and checksum are 0 where they follow the data.
     kind : int or None
-        What our mark says; None for a header of somebody else.
+        What our mark says; None for a header of somebody else, or one of ours that is damaged.
+    is_marked : bool
+        Whether it ends with a mark, be it damaged.
     """
 
     name: bytes
     member: Member
     kind: int | None
+    is_marked: bool
 
 
 def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
@@ -277,7 +304,8 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
         return None
     extra = bytes(data[extra_at:stop])
     kind = None
-    if extra_size >= MARK.size:
+    is_marked = extra[-MARK.size :].startswith(_MARK_ID)
+    if is_marked and extra_size >= MARK.size:
         mark_id, mark_size, mark_kind, mark = MARK.unpack_from(extra, extra_size - MARK.size)
         if (mark_id, mark_size) == (_MARK_ID, _MARK_SIZE) and mark == _mark_crc(
             data[at : stop - MARK.size], mark_kind, offset
@@ -291,7 +319,7 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
             size = next(numbers) if wanted[0] else size
             packed = next(numbers) if wanted[1] else packed
     member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, when)
-    return Local(bytes(data[name_at:extra_at]), member, kind)
+    return Local(bytes(data[name_at:extra_at]), member, kind, is_marked)
 
 
 def find_extra(extra: bytes, wanted: int) -> bytes | None:

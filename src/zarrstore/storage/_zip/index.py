@@ -15,7 +15,16 @@ import numpy as np
 from zarrstore._core.key_tree import KeyTree
 from zarrstore._core.keys import is_key
 from zarrstore.errors import CorruptError
-from zarrstore.storage._zip.format import CENTRAL, ENCRYPTED, FULL32, STORED, UTF8, Member, find_extra
+from zarrstore.storage._zip.format import (
+    CENTRAL,
+    ENCRYPTED,
+    FULL32,
+    STORED,
+    UTF8,
+    Member,
+    decode_name,
+    find_extra,
+)
 
 _RECORD = np.dtype(
     [
@@ -173,13 +182,14 @@ class Directory:
         start = int(self.at[row]) + CENTRAL.size
         stop = start + int(self.name_size[row])
         raw = data[start:stop]
-        if self.members["flags"][row] & UTF8:
-            return raw.decode("utf-8", "surrogateescape")
+        flags = int(self.members["flags"][row])
+        if flags & UTF8:
+            return decode_name(raw, flags)
         extra_size = int.from_bytes(data[self.at[row] + 30 : self.at[row] + 32], "little")
         field = find_extra(data[stop : stop + extra_size], _UNICODE_PATH)
         if field and field[0] == 1 and int.from_bytes(field[1:5], "little") == crc32(raw):
-            return field[5:].decode("utf-8", "surrogateescape")
-        return raw.decode("cp437")
+            return decode_name(field[5:], UTF8)
+        return decode_name(raw, flags)
 
     def limit(self, member: Member) -> int:
         """Where a member's data must end at the latest: at the next header, or at the directory."""

@@ -7,6 +7,7 @@ behind it lie. Its reads share nothing but those, so threads and forked children
 from __future__ import annotations
 
 import os
+import time
 from copy import copy
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -22,6 +23,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._zip.codecs import unpack
 from zarrstore.storage._zip.format import (
+    CENTRAL,
     ENCRYPTED,
     END,
     END64,
@@ -32,12 +34,16 @@ from zarrstore.storage._zip.format import (
     LOCATOR,
     REMOVAL,
     REMOVAL_BELOW,
+    SIZES_BEHIND,
     STORED,
+    UTF8,
     VALUE,
     End,
     Guard,
     Local,
     Member,
+    decode_name,
+    may_be_unwritten,
     parse_end,
     parse_guard,
     parse_local,
@@ -58,6 +64,10 @@ _GLANCE = 1 << 10
 # A header is read with this many bytes of extra fields, which nearly always is enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
+_BLOCK = 1 << 20
+# How long the bytes of a small write may be under way, in seconds.
+_MOMENT = 0.05
+_REPAIR = "'zarrstore repair' saves what is whole."
 # Looked up once: it is called for nearly every read. Windows has none, and reads in other ways.
 _preadv: Any = getattr(os, "preadv", None)
 
@@ -276,15 +286,36 @@ class View:
         """Hold a local header against the directory, and remember where the data start."""
         directory = self.index.directory
         assert directory is not None
-        first = local.member.start
-        if local.member.method != member.method or len(local.name) != directory.name_size[member.row]:
+        there = local.member
+        first = there.start
+        if (
+            there.method != member.method
+            or (there.flags ^ member.flags) & ENCRYPTED
+            or len(local.name) != directory.name_size[member.row]
+        ):
             raise CorruptError("the directory and its local header contradict each other.")
-        if key.isascii() and local.name != key.encode():
+        if not (local.name == key.encode() if key.isascii() else self._is_named(member, key, local)):
             raise CorruptError(f"its local header bears another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
             raise CorruptError("its data would reach into what follows.", hint="Take no value from it.")
+        # Packed size, size, checksum.
+        if there[1:4] != member[1:4] and not there.flags & SIZES_BEHIND:
+            raise CorruptError(
+                "the directory and its local header tell different sizes or checksums.", hint=_REPAIR
+            )
         directory.members["start"][member.row] = first
         return first
+
+    def _is_named(self, member: Member, key: str, local: Local) -> bool:
+        """Whether a local header bears a key that isn't ASCII."""
+        if decode_name(local.name, local.member.flags) == key:
+            return True
+        # A field of the directory alone may tell the name.
+        directory = self.index.directory
+        assert directory is not None
+        place = directory.start + int(directory.at[member.row]) + CENTRAL.size
+        same = bytes(self.source.read(place, len(local.name))) == local.name
+        return same and not (member.flags ^ local.member.flags) & UTF8
 
 
 def _whole(data: Any, size: int) -> Any:
@@ -327,58 +358,56 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
             return View(source, Index(), None, 0, 0, 0)
         base = max(0, size - max(tail_size, _TAIL))
         tail = bytes(source.read(base, size - base))
-        guard = parse_guard(tail[-GUARD.size :], size - GUARD.size)
-        if guard is not None:
-            return _open_unclosed(source, guard, size, size - GUARD.size)
-        view = _open_closed(source, tail, base, size)
-        if view is not None:
-            return view
-        # A writer is busy: what we read in two steps wasn't of one moment. Its file only grows.
-        if source.size() == size:
-            break
-    else:
-        raise TransientError("the archive changes faster than it can be read.")
-    raise CorruptError(
-        "this is no zip archive, or its end is missing.",
-        hint="If it was cut off, 'zarrstore repair' saves what is whole.",
-    )
+        last = tail[-GUARD.size :]
+        try:
+            if guard := guard_at_end(last, size):
+                return _open_unclosed(source, guard, size)
+            return _open_closed(source, tail, base, size)
+        except CorruptError:
+            # A writer may be busy: what we read in several steps wasn't of one moment.
+            if source.size() == size and source.read(size - len(last), len(last)) == last:
+                raise
+    raise TransientError("the archive changes faster than it can be read.")
 
 
-def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View | None:
-    error = None
+def guard_at_end(last: bytes, size: int) -> Guard | None:
+    """Return the guard in the last bytes of a file; one whose members start behind it was not its end."""
+    guard = parse_guard(last, size - GUARD.size)
+    return guard if guard is not None and guard.start < size else None
+
+
+def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View:
+    error = CorruptError("this is no zip archive, or its end is missing.", hint=_REPAIR)
     for end in _ends(tail, base, size):
         try:
-            index = _read_index(source, end, tail, base)
+            return View(source, read_index(source, end, tail, base), end, size, size, size)
         except CorruptError as found:
-            error = error or found
-            continue
-        if end.stop < size and (local := read_local(source, end.stop, _GLANCE)[0]) and local.kind is not None:
-            # Members follow, and the guard behind them was cut off.
-            return _open_unclosed(source, Guard(end.stop, end.record), size, size)
-        return View(source, index, end, size, size, size)
-    if error is not None and source.size() == size:
-        raise error
-    return None
+            error = found
+    raise error
 
 
 def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
-    """End records in the last bytes of a file, the likeliest first."""
+    """End records that end where the file does, the likeliest first.
+
+    One that doesn't is older than what follows it, or lies within a value.
+    """
     doubtful = []
     at = tail.rfind(END_SIGNATURE)
     while at >= 0:
         end = parse_end(tail, at, base)
-        if end is not None:
+        if end is not None and end.stop == size:
             # In a comment, or in the last value of an archive that lost its end, another archive may lie
-            # whole. One that ends where the file ends and counts from the file's start is no such thing.
-            if end.stop == size and not end.prefix:
-                yield end
-            else:
+            # whole. One that counts from the file's start is no such thing.
+            if end.prefix:
                 doubtful.append(end)
+            else:
+                yield end
         at = tail.rfind(END_SIGNATURE, 0, at)
     yield from doubtful
 
 
-def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
+def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
+    """Read the directory that an end record speaks of; ``tail`` is what was read from ``base`` on."""
     size = end.start - end.directory
     if end.directory >= base:
         data = tail[end.directory - base : end.start - base]
@@ -392,7 +421,7 @@ def _read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
         raise CorruptError(f"the directory holds {count} records; {end.records} were promised.")
     if end.prefix:
         _check_prefix(source)
-    if count and (end.prefix or end.stop != base + len(tail)):
+    if count and end.prefix:
         # A doubtful one (see `_ends`): are its members there?
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
@@ -409,11 +438,11 @@ def _check_prefix(source: Source) -> None:
     if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
         raise CorruptError(
             "the end record doesn't belong to the archive that starts with the file.",
-            hint="If the file was cut off, 'zarrstore repair' saves what is whole.",
+            hint=_REPAIR,
         )
 
 
-def _open_unclosed(source: Source, guard: Guard, size: int, stop: int) -> View:
+def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
     """Open an archive whose members reach past its last end record, or that has none yet."""
     end = None
     index = Index()
@@ -422,21 +451,58 @@ def _open_unclosed(source: Source, guard: Guard, size: int, stop: int) -> View:
         tail = bytes(source.read(base, guard.start - base))
         end = parse_end(tail, guard.end_record - base, base)
         if end is None:
-            raise CorruptError(
-                f"at byte {guard.end_record} there should be an end record.",
-                hint="'zarrstore repair' saves what is whole.",
-            )
-        index = _read_index(source, end, tail, base)
+            raise CorruptError(f"at byte {guard.end_record} there should be an end record.", hint=_REPAIR)
+        index = read_index(source, end, tail, base)
     chain_stop = guard.start
-    for local in walk(source, guard.start, stop):
-        apply(index, local)
-        chain_stop = local.member.start + local.member.packed
-    return View(source, index, end, guard.start, chain_stop, size)
+    looked_at = -1
+    while True:
+        for local in walk(source, chain_stop, size):
+            apply(index, local)
+            chain_stop = local.member.start + local.member.packed
+        if not _is_damaged(source, chain_stop, size):
+            return View(source, index, end, guard.start, chain_stop, size)
+        if looked_at == chain_stop:
+            break
+        # A header that is just being written is whole a moment later.
+        looked_at = chain_stop
+        time.sleep(_MOMENT)
+    raise CorruptError(f"at byte {chain_stop} there should be a member; it is damaged.", hint=_REPAIR)
+
+
+def _is_damaged(source: Source, position: int, size: int) -> bool:
+    """Whether members lie behind the last one that a walk met."""
+    local, data = read_local(source, position, _GLANCE)
+    if local is not None and local.kind is not None:
+        return source.size() == size  # else it is being written, and reaches past what was the end
+    if not may_be_unwritten(data):
+        return True
+    return next(find_marked(source, position, size), None) is not None
+
+
+def find_marked(source: Source, start: int, stop: int) -> Iterator[int]:
+    """Find places where a header of ours starts that knows its own position."""
+    for place in find_all(source, LOCAL_SIGNATURE, start, stop):
+        local = read_local(source, place, _GLANCE)[0]
+        if local is not None and local.kind is not None:
+            yield place
+
+
+def find_all(source: Source, wanted: bytes, start: int, stop: int) -> Iterator[int]:
+    """Find all places where some bytes start."""
+    while start < stop:
+        data = bytes(source.read(start, min(_BLOCK + len(wanted), stop - start)))
+        at = data.find(wanted)
+        while at >= 0:
+            yield start + at
+            at = data.find(wanted, at + 1)
+        if len(data) <= len(wanted):
+            return
+        start += len(data) - len(wanted) + 1
 
 
 def apply(index: Index, local: Local) -> None:
     """Let an index know of a member that was met behind the end record."""
-    name = local.name.decode("utf-8", "surrogateescape")
+    name = decode_name(local.name, UTF8)
     if local.kind == VALUE:
         index.put(name, local.member)
     elif local.kind == REMOVAL:

@@ -1,9 +1,11 @@
 """Saving what is whole of an archive that lost its end, or was damaged, into a new one.
 
-Where the archive still opens, its directory says what it holds. Where it doesn't, a walk over the local
-headers finds the members: from one to the next by their sizes, so that an archive within a value is
-never looked into. Each member's checksum decides whether it is whole. The new archive takes the old one's
-place when it is written; if anything was lost, the old one stays beside it.
+Where the archive still opens, its directory says what it held when it was closed last. From there on (or
+from the start of the file) a walk over the local headers finds the members: from one to the next by their
+sizes, so that an archive within a value is never looked into. A directory that is met on the way counts as
+if the walk had begun behind it. Damage is no end: the walk goes on at the next header that knows its own
+position, to the end of the file. Each member's checksum decides whether it is whole. The new archive takes
+the old one's place when it is written; if anything may be lost, the old one stays beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from struct import unpack_from
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.keys import is_key
-from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, RootError, StoreError
+from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import writer as _writer
-from zarrstore.storage._zip.archive import lock_file, unlock_and_close
+from zarrstore.storage._zip.archive import lock_file, open_locked, unlock_and_close
 from zarrstore.storage._zip.codecs import unpack
 from zarrstore.storage._zip.format import (
     CENTRAL,
@@ -42,12 +44,22 @@ from zarrstore.storage._zip.format import (
     ZIP64_LIMIT,
     Local,
     Member,
+    decode_name,
     local_size,
     pack_central,
     pack_local,
+    parse_end,
     parse_guard,
 )
-from zarrstore.storage._zip.reader import View, open_view, read_local
+from zarrstore.storage._zip.reader import (
+    View,
+    find_all,
+    find_marked,
+    guard_at_end,
+    open_view,
+    read_index,
+    read_local,
+)
 from zarrstore.storage._zip.source import FileSource
 
 if TYPE_CHECKING:
@@ -103,7 +115,7 @@ class RepairReport:
     changed : bool
         Whether a new archive was written; False if the old one was whole.
     damaged : Path or None
-        Where the damaged file still is, if anything was lost from it.
+        Where the damaged file still is, if anything may be lost from it: always, if it didn't open.
     """
 
     path: Path
@@ -164,26 +176,22 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
     if output is not None and os.path.lexists(target):
-        raise KeyConflictError(
-            "there is a file where the new archive was to be written.",
-            store=f"zip://{target}",
-            hint="Name another place, or none to have it take the old one's.",
-        )
+        raise _taken(target)
     try:
-        descriptor = os.open(real, os.O_RDWR | _BINARY)
+        descriptor = open_locked(real)
     except FileNotFoundError:
         raise KeyNotFoundError("there is no archive at this path.", store=f"zip://{real}") from None
-    except IsADirectoryError:
-        raise RootError("this is a folder, not a zip archive.", store=f"zip://{real}") from None
+    except StoreError as error:
+        error.store = f"zip://{real}"
+        raise
     try:
-        lock_file(descriptor)
         source = FileSource(os.dup(descriptor))
         report = RepairReport(Path(target))
         view, found = _find(source, report)
         whole = [item for item in found if _is_whole(source, item, report)]
         report.saved = len(whole)
         report.saved_bytes = sum(item.member.size for item in whole)
-        if output is None and not report.lost and view is not None and view.is_closed:
+        if output is None and view is not None and view.is_closed and not (report.lost or report.changed):
             return report
         if view is None and not whole and not _began_as_archive(source):
             raise CorruptError(
@@ -191,7 +199,8 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
                 store=f"zip://{real}",
                 hint="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
             )
-        _write_new(source, whole, target, real, report, comment=_comment(view))
+        keep = bool(report.lost) or view is None  # what a directory told that is gone, nobody can say
+        _write_new(source, whole, target, real, report, comment=_comment(view), keep=keep)
         return report
     except StoreError as error:
         error.store = error.store or f"zip://{real}"
@@ -211,25 +220,47 @@ def _comment(view: View | None) -> bytes:
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
-    """Find the members, by the directory where there is one."""
+    """Find the members: by the last directory, and by a search through what lies behind it."""
     try:
         view = open_view(source)
     except CorruptError:
-        return None, _search(source, report)
-    names = _writer.raw_names(view)
-    found = []
-    for key in view.index.rows:
-        member = view.index.find(key)
-        assert member is not None
-        raw, details = names.get(member.row) or (key.encode("utf-8", "surrogateescape"), {})
+        return None, list(_search(source, 0, {}, report).values())
+    members = _recorded(view, report)
+    if not view.is_closed:
+        members = _search(source, view.chain_start, members, report)
+    return view, list(members.values())
+
+
+def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
+    """Find the members that a directory records; a header of ours, which has a checksum, knows better."""
+    members: dict[str, _Found] = {}
+    directory, end = view.index.directory, view.end
+    if directory is None or end is None:
+        return members
+    details = _writer.raw_names(view)
+    keys = directory.names(bytes(view.source.read(directory.start, end.start - directory.start)))
+    for row, key in enumerate(keys):
+        member = Member(*directory.members.item(row))
+        found = _Found(key, details[row][0], member, details[row][1])
         try:
-            start = member.start or view.locate(member, key)
+            found.member = member._replace(start=view.locate(member, key))
         except CorruptError as error:
-            report.lost.append(Lost(key, member.offset, error.message))
-            continue
-        found.append(_Found(key, raw, member._replace(start=start), details))
-    found.sort(key=lambda item: item.member.offset)
-    return view, found
+            local = read_local(view.source, member.offset, _HEADER)[0]
+            if local is None or local.kind != VALUE or not _is_meant(found, local):
+                report.lost.append(Lost(key, member.offset, error.message))
+                continue
+            found = _Found(_decode(local), local.name, local.member, details[row][1])
+            report.changed = True
+        members.pop(found.name, None)
+        members[found.name] = found
+    return dict(sorted(members.items(), key=lambda pair: pair[1].member.offset))
+
+
+def _is_meant(found: _Found, local: Local) -> bool:
+    """Whether a directory's record is of the member that is there, though the two don't agree in all."""
+    recorded, there = found.member, local.member
+    numbers = recorded.packed, recorded.size, recorded.crc
+    return local.name == found.raw or numbers == (there.packed, there.size, there.crc)
 
 
 def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
@@ -306,35 +337,79 @@ def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tup
 # -- searching ------------------------------------------------------------------------------------
 
 
-def _search(source: FileSource, report: RepairReport) -> list[_Found]:
-    """Walk over a file that has no end record: what does it hold, as far as it goes."""
-    size = source.size()
-    members: dict[str, _Found] = {}
-    has_ours = False
-    position = 0
-    while position < size:
+def _search(
+    source: FileSource, position: int, members: dict[str, _Found], report: RepairReport
+) -> dict[str, _Found]:
+    """Walk over a file from a position to its end; returns the members then, of those there were before."""
+    size = stop = source.size()
+    if guard_at_end(source.read(max(0, size - GUARD.size), GUARD.size), size):
+        stop -= GUARD.size
+    has_ours = (
+        stop < size
+        or parse_guard(source.read(0, GUARD.size), 0) is not None
+        or next(find_marked(source, position, stop), None) is not None
+    )
+    known = len(report.lost)
+    is_ended = stop < size
+    is_gap = False  # whether what follows may be a value whose header was never written
+    while position < stop:
         head = source.read(position, _HEADER)
-        if head[:4] == LOCAL_SIGNATURE:
-            local, _ = read_local(source, position, _HEADER)
-            if local is None:
-                report.lost.append(Lost("", position, "the file ends within this member's header."))
-                break
-            has_ours = has_ours or local.kind is not None
-            position = _take(source, local, members, report)
+        zeros = len(head) - len(head.lstrip(b"\0"))
+        if zeros:
+            position += zeros
+            is_gap = has_ours
             continue
-        skipped = _skip(head, position)
-        if skipped:
+        if skipped := _skip(head, position):
+            closed = _closed_at(source, position, head, report)
+            if closed is not None:
+                members = closed
+                del report.lost[known:]  # what was no longer needed when it was closed
             position += skipped
+            # A directory that is cut off tells that all its members were there.
+            is_ended = stop < size or (position >= size and len(head) >= len(END_SIGNATURE))
+            is_gap = False
             continue
-        following = _next_header(source, position, size, only_ours=has_ours)
-        if _holds_something(source, position, following):
-            report.lost.append(Lost("", position, f"{following - position} bytes that belong to no member."))
+        is_ended = stop < size
+        local = read_local(source, position, _HEADER)[0]
+        if local is not None and is_gap and local.kind is None:
+            local = None
+        is_gap = False
+        following = 0 if local is None else _take(source, local, members, report, has_ours)
+        if not following:
+            following = _next_header(source, position, stop, only_ours=has_ours)
+            if local is None:
+                count = following - position
+                report.lost.append(Lost("", position, f"{count} bytes that belong to no member."))
         position = following
-    return list(members.values())
+    if not is_ended:
+        report.lost.append(Lost("", size, "the file was cut off here: whatever followed is gone."))
+    return members
 
 
-def _take(source: FileSource, local: Local, members: dict[str, _Found], report: RepairReport) -> int:
-    """Take up a member, or a removal; returns where the next one starts."""
+def _closed_at(
+    source: FileSource, position: int, head: bytes, report: RepairReport
+) -> dict[str, _Found] | None:
+    """Return what the directory records whose end record lies at a position, if it is one."""
+    if head[:4] != END_SIGNATURE:
+        return None
+    base = max(0, position - LOCATOR.size - END64.size)
+    data = source.read(base, position + END.size + 0xFFFF - base)
+    end = parse_end(data, position - base, base)
+    if end is None or end.prefix:
+        return None
+    lost = RepairReport(report.path)
+    try:
+        index = read_index(source, end, data, base)
+        members = _recorded(View(source, index, end, end.stop, end.stop, source.size()), lost)
+    except CorruptError:
+        return None
+    return None if lost.lost else members
+
+
+def _take(
+    source: FileSource, local: Local, members: dict[str, _Found], report: RepairReport, has_ours: bool
+) -> int:
+    """Take up a member, or a removal; returns where the next one starts, 0 if the header can't be trusted."""
     member = local.member
     name = _decode(local)
     if local.kind == REMOVAL:
@@ -352,6 +427,18 @@ def _take(source: FileSource, local: Local, members: dict[str, _Found], report: 
                 return member.start
         # What came before under this name was replaced. Unless this one is whole, it is all there is.
         found = _Found(name, local.name, member)
+        # Among headers of ours, one without a checksum may be a damaged one of ours: its name, too.
+        if (
+            has_ours
+            and local.kind is None
+            and (
+                local.is_marked
+                or not member.packed
+                or not _is_whole(source, found, RepairReport(report.path))
+            )
+        ):
+            report.lost.append(Lost(name, member.offset, "its header or its data are damaged."))
+            return 0
         if name in members and not _is_whole(source, found, RepairReport(report.path)):
             report.lost.append(Lost(name, member.offset, "broken; the value before it is kept."))
         else:
@@ -373,7 +460,7 @@ def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
     if member.method == STORED:
         crc = 0
         done = 0
-        for position in _find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
+        for position in find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
             length = position - member.start
             for block in _blocks(source, member.start + done, length - done):
                 crc = zlib.crc32(block, crc)
@@ -400,9 +487,7 @@ def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
 
 
 def _decode(local: Local) -> str:
-    if local.kind is not None or local.member.flags & UTF8:
-        return local.name.decode("utf-8", "surrogateescape")
-    return local.name.decode("cp437")
+    return decode_name(local.name, local.member.flags if local.kind is None else UTF8)
 
 
 def _skip(head: bytes, position: int) -> int:
@@ -426,11 +511,13 @@ def _next_header(source: FileSource, position: int, size: int, *, only_ours: boo
     In an archive of ours such bytes may be the rest of a value, in which another archive's headers are
     nobody's keys: so only headers count there that know their own position.
     """
-    for place in _find_all(source, LOCAL_SIGNATURE, position + 1, size):
+    if only_ours:
+        return next(find_marked(source, position + 1, size), size)
+    for place in find_all(source, LOCAL_SIGNATURE, position + 1, size):
         local, _ = read_local(source, place, _HEADER)
-        if local is not None and (local.kind is not None or (not only_ours and _is_plausible(local, size))):
+        if local is not None and _is_plausible(local, size):
             return place
-    for place in _find_all(source, END_SIGNATURE, position + 1, size):
+    for place in find_all(source, END_SIGNATURE, position + 1, size):
         if place + END.size >= size:
             return place
     return size
@@ -441,27 +528,18 @@ def _is_plausible(local: Local, size: int) -> bool:
     return bool(local.name) and member.start + member.packed <= size and is_key(_decode(local).strip("/"))
 
 
-def _find_all(source: FileSource, wanted: bytes, start: int, stop: int) -> Iterator[int]:
-    while start < stop:
-        data = source.read(start, min(_BLOCK + len(wanted), stop - start))
-        at = data.find(wanted)
-        while at >= 0:
-            yield start + at
-            at = data.find(wanted, at + 1)
-        if len(data) <= len(wanted):
-            return
-        start += len(data) - len(wanted) + 1
-
-
-def _holds_something(source: FileSource, start: int, stop: int) -> bool:
-    return any(block.strip(b"\0") for block in _blocks(source, start, stop - start))
-
-
 # -- writing --------------------------------------------------------------------------------------
 
 
 def _write_new(
-    source: FileSource, whole: list[_Found], target: str, real: str, report: RepairReport, *, comment: bytes
+    source: FileSource,
+    whole: list[_Found],
+    target: str,
+    real: str,
+    report: RepairReport,
+    *,
+    comment: bytes,
+    keep: bool,
 ) -> None:
     temporary = os.path.join(os.path.dirname(target), f".zarrstore-{os.urandom(8).hex()}.tmp")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -484,9 +562,12 @@ def _write_new(
             position = first
             blocks.append(pack_central(item.raw, copy, copy.offset, **item.details))
         _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)
-        if report.lost and target == real:
-            report.damaged = _keep(real)
-        os.replace(temporary, target)
+        if target != real:
+            _put_new(temporary, target)
+        else:
+            if keep:
+                report.damaged = _keep(real)
+            os.replace(temporary, target)
         report.changed = True
     except BaseException:
         try:
@@ -496,6 +577,26 @@ def _write_new(
         raise
     finally:
         unlock_and_close(descriptor)
+
+
+def _put_new(temporary: str, target: str) -> None:
+    """Give a file its name unless there is one of that name."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError:  # no hard links here
+        os.rename(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def _taken(target: str) -> KeyConflictError:
+    return KeyConflictError(
+        "there is a file where the new archive was to be written.",
+        store=f"zip://{target}",
+        hint="Name another place, or none to have it take the old one's.",
+    )
 
 
 def _keep(path: str) -> Path:

@@ -41,6 +41,12 @@ class Source(Protocol):
         """Fill memory from ``start``; returns how many bytes there were."""
 
 
+def stamp_of(descriptor: int) -> tuple[int, int, int, int]:
+    """Return what tells one state of a file from another: device, inode, size and time of its last change."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class FileSource:
     """An open file, by its descriptor, which it owns.
 
@@ -48,7 +54,7 @@ class FileSource:
     archive is closed must not find another file under its number.
     """
 
-    __slots__ = ("_lock", "at_once", "descriptor", "identity", "in_place", "now_flags")
+    __slots__ = ("_lock", "at_once", "descriptor", "in_place", "now_flags", "stamp")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -56,8 +62,7 @@ class FileSource:
         # Whether reads that never wait are possible, and by which flags; the first one refused settles it.
         self.in_place: bool | None = bool(_NOWAIT)
         self.now_flags = _NOWAIT
-        found = os.fstat(descriptor)
-        self.identity = (found.st_dev, found.st_ino)
+        self.stamp = stamp_of(descriptor)
         self._lock = None if _HAS_PREAD else threading.Lock()
 
     def __del__(self) -> None:

@@ -207,6 +207,11 @@ class ZipStore(NowaitStore):
 
         From then on every program that reads zip archives sees all of it. The next use of the store
         opens the archive again.
+
+        Raises
+        ------
+        ChangedError
+            If somebody removed the file or put another in its place, and so what was written here is gone.
         """
         super().close()
         with _Named(self, "close", None):
@@ -407,7 +412,7 @@ class ZipStore(NowaitStore):
     def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
         """Make an archive that was cut off or damaged whole again, as far as it is there.
 
-        The new archive takes the old one's place once it is written; if anything was lost, the old
+        The new archive takes the old one's place once it is written; if anything may be lost, the old
         one stays beside it.
 
         Parameters
