@@ -1,13 +1,9 @@
 """Servers that the tests here talk to: started once a test process, when first asked for."""
 
 import itertools
-import os
 
 import pytest
 from object_servers import BUCKET, azurite, fake_gcs, seaweed_s3
-
-# Before anybody imports gcsfs: else it asks a gRPC service, which no such server has, for a minute.
-os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 _numbers = itertools.count()
 

@@ -18,6 +18,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before anybody imports gcsfs: else it asks a gRPC service, which no such server has, for a minute.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+
 KEY, SECRET = "tests-key", "tests-secret-9f2c"
 BUCKET = "tests"
 ACCOUNT, ACCOUNT_KEY = "testaccount", base64.b64encode(b"tests-account-key-41b7").decode()

@@ -13,6 +13,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from zarrstore import RetryPolicy, errors
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import (
     AccessDeniedError,
@@ -454,7 +455,10 @@ def test_create_that_met_another_is_tried_again(store, plan, bucket):
         return value
 
     plan["pipe_file"] = contend
-    assert store.create_sync("k", b"1") is True
+    with pytest.raises(errors.TransientError, match="ConditionalRequestConflict"):
+        store.create_sync("k", b"1")  # whose user has said that nothing is to be tried again
+    again = RetryPolicy(attempts=3, base=0.001)
+    assert FsspecStore(store.fs, path="b/root", retry=again).create_sync("k", b"1") is True
     assert len(tries) == 3
 
 

@@ -24,7 +24,7 @@ from zarrstore._copy.inbox import Inbox, LoopInbox
 from zarrstore._copy.places import joined, place_of, refuse_overlap
 from zarrstore._core.keys import check_prefix
 from zarrstore._core.requests import RangeByteRequest
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory, refused_write
 from zarrstore._core.zarr_compat import is_zarr_path
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
@@ -543,6 +543,8 @@ class _Copy:
             answer = await self.writer.write(key, value, self.condition)
         if answer is not CONFLICT:
             return True
+        if self.condition is ANY:
+            raise refused_write(key, self.target)
         if self.if_exists == "raise":
             raise KeyConflictError(
                 "somebody else made this key while the copy was under way.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import coalesce, cut_member
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory, refused_write
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ async def create(verbs: Verbs, key: str, pieces: AnyPieces, *, atomic: bool) -> 
         return await verbs.write(key, pieces, ABSENT) is not CONFLICT
     if await verbs.stat(key) is not None:
         return False
-    await verbs.write(key, pieces, ANY)
+    if await verbs.write(key, pieces, ANY) is CONFLICT:
+        raise refused_write(key)
     return True
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, Literal, NamedTuple, Param
 import numpy as np
 
 from zarrstore._core.listing import closing_pages
-from zarrstore.errors import ByteRequestError, KeyNotFoundError
+from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -154,6 +154,16 @@ async def gather_pieces(pieces: AnyPieces) -> bytes:
     return b"".join(pieces)
 
 
+def refused_write(key: str, store: object = None) -> BackendError:
+    """Make the error for a write without a condition that a store's verb answered with `CONFLICT`."""
+    return BackendError(
+        "the store answered a conflict to a write that has no condition: nothing was written.",
+        store=store,
+        key=key,
+        hint="Let its verb _write raise what hinders it; a conflict answers a condition only.",
+    )
+
+
 class Verbs(ABC):
     """Verbs bound to a thread, a loop or a wrapper: each is awaited, a listing yields pages."""
 
@@ -248,7 +258,8 @@ class Verbs(ABC):
         value = await self.read(key, None, host_memory)
         if value is None:
             raise KeyNotFoundError("there is no value to write into.", key=key)
-        await self.write(key, (patched(key, value, parts),), ANY)
+        if await self.write(key, (patched(key, value, parts),), ANY) is CONFLICT:
+            raise refused_write(key)
 
     async def remove_many(self, keys: Iterable[str]) -> None:
         """Remove many values."""
@@ -269,7 +280,8 @@ class Verbs(ABC):
         value = await self.read(source, None, host_memory)
         if value is None:
             raise KeyNotFoundError("there is no value to copy.", key=source)
-        await self.write(target, (value,), ANY)
+        if await self.write(target, (value,), ANY) is CONFLICT:
+            raise refused_write(target)
 
 
 REQUIRED = ("read", "write", "remove", "scan")

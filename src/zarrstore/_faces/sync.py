@@ -15,7 +15,7 @@ from zarrstore._core import composites
 from zarrstore._core.keys import check_key
 from zarrstore._core.listing import close
 from zarrstore._core.requests import as_request
-from zarrstore._core.verbs import ANY, drive, host_memory
+from zarrstore._core.verbs import ANY, CONFLICT, drive, host_memory, refused_write
 from zarrstore._faces.to_device import HOST_BUFFERS, to_device, wants_device
 from zarrstore._faces.values import parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
@@ -229,10 +229,13 @@ class SyncFace:
         pieces = self._ready(key, value)
         if byte_range is not None:
             self._run("", self._do_patch, [parse_parts(key, byte_range, pieces, self)])
-        elif self._direct:
-            self._write(key, pieces, ANY)
+            return None
+        if self._direct:
+            answer = self._write(key, pieces, ANY)
         else:
-            self._wait(lambda verbs: verbs.write(key, pieces, ANY))
+            answer = self._wait(lambda verbs: verbs.write(key, pieces, ANY))
+        if answer is CONFLICT:
+            raise refused_write(key, self)
         return None
 
     def set_if_not_exists_sync(self, key: str, value: Value) -> None:

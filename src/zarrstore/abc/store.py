@@ -37,6 +37,7 @@ from zarrstore._core.verbs import (
     gather_pieces,
     host_memory,
     join_pieces,
+    refused_write,
 )
 from zarrstore._faces.authoring import check_store_class
 from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
@@ -551,7 +552,8 @@ class Store(_Base):
         if byte_range is not None:
             await self._do_patch(self._own_async_verbs, [parse_parts(key, byte_range, pieces, self)])
             return
-        await self._own_async_verbs.write(key, pieces, ANY)
+        if await self._own_async_verbs.write(key, pieces, ANY) is CONFLICT:
+            raise refused_write(key, self)
 
     async def set_if_not_exists(self, key: str, value: Value) -> None:
         """Store a value unless the key has one.

@@ -13,7 +13,7 @@ from zarrstore._async.bindings import bind
 from zarrstore._async.nowait import MAX_INLINE_CALLS, Budget, NowaitVerbs
 from zarrstore._core.keys import check_key
 from zarrstore._core.requests import as_request
-from zarrstore._core.verbs import ANY, WOULD_BLOCK, host_memory
+from zarrstore._core.verbs import ANY, CONFLICT, WOULD_BLOCK, host_memory, refused_write
 from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS
 from zarrstore._faces.values import wrap
@@ -124,10 +124,13 @@ class NowaitStore(Store, abstract=True):
             await super().set(key, value, byte_range=byte_range)
             return
         pieces = self._ready(key, value)
-        if self._write_nowait(key, pieces, ANY) is WOULD_BLOCK:
-            await self._own_async_verbs.write_in_thread(key, pieces, ANY)
+        answer = self._write_nowait(key, pieces, ANY)
+        if answer is WOULD_BLOCK:
+            answer = await self._own_async_verbs.write_in_thread(key, pieces, ANY)
         elif self._budget.is_spent(len(pieces[0]), 2):
             await self._budget.refill()
+        if answer is CONFLICT:
+            raise refused_write(key, self)
 
 
 def _depth(cls: type, name: str) -> int:

@@ -100,19 +100,14 @@ async def look(fs: Any, path: str) -> tuple[int, str | None]:
 
 async def create(fs: Any, path: str, value: bytes, token: str) -> None:
     """Write a value that isn't there, with word of who wrote it."""
-    from azure.core.exceptions import ResourceExistsError
-
     async with _blob(fs, path) as blob:
-        try:
-            await blob.upload_blob(
-                value,
-                overwrite=False,
-                metadata={"is_directory": "false", TOKEN: token},
-                max_concurrency=fs.max_concurrency or 1,
-                **fs._timeout_kwargs,
-            )
-        except ResourceExistsError as error:
-            raise FileExistsError(path) from error
+        await blob.upload_blob(
+            value,
+            overwrite=False,
+            metadata={"is_directory": "false", TOKEN: token},
+            max_concurrency=fs.max_concurrency or 1,
+            **fs._timeout_kwargs,
+        )
 
 
 async def was_written(fs: Any, path: str, token: str) -> bool:
@@ -127,20 +122,24 @@ async def page(
 ) -> tuple[list[Entry], str | None]:
     """List a page of what lies below a directory, and what the next page is asked for by."""
     container, _, above = (root + prefix).partition("/")
-    skip = len(root) - len(container) - 1
     async with fs.service_client.get_container_client(container) as client:
         listing = client.list_blobs if deep else client.walk_blobs
         found = listing(name_starts_with=above, include=["metadata"], results_per_page=most)
         pages = found.by_page(continuation_token=token)
         with _absence_told(root):
             async for blobs in pages:
-                return [_entry(blob, skip) async for blob in blobs], pages.continuation_token or None
+                return [_entry(blob) async for blob in blobs], pages.continuation_token or None
     return [], None
 
 
-def _entry(blob: Any, skip: int) -> Entry:
+def _entry(blob: Any) -> Entry:
     length = getattr(blob, "size", None)  # which a prefix has not
-    return Entry(blob.name[skip:], None if length is None or _is_folder(blob.metadata) else length)
+    return Entry(blob.name, None if length is None or _is_folder(blob.metadata) else length)
+
+
+async def delete(fs: Any, path: str) -> None:
+    """Remove a value."""
+    await fs._rm_file(path)
 
 
 async def remove(fs: Any, paths: list[str], store: object) -> None:

@@ -18,6 +18,7 @@ from zarrstore.errors import (
     UnsupportedOperationError,
     from_os_error,
 )
+from zarrstore.storage._remote import answers as answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,21 +34,10 @@ _GONE = (404, 410)
 _HARMLESS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, LookupError)
 # The words by which a server says that a key is missing in a bucket that is there.
 _NO_KEY = frozenset(("NoSuchKey", "BlobNotFound"))
-_NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
 # What botocore and aiohttp raise when a connection fails, which derives from no built-in error.
 _CONNECTION = frozenset(
     ("HTTPClientError", "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectionError")
-)
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# Refused as who one is, and not for what is asked: that says nothing about a key.
-_UNKNOWN_CALLER = (
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
 )
 
 
@@ -80,7 +70,8 @@ def code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))
-    word = getattr(error, "error_code", "") or ""
+    # Azure's client gives some refusals another code than the server did.
+    word = getattr(response, "headers", {}).get("x-ms-error-code") or getattr(error, "error_code", "") or ""
     return str(getattr(word, "value", word))
 
 
@@ -112,12 +103,12 @@ def _words(link: BaseException) -> str:
 
 
 def _lacks_container(link: BaseException) -> bool:
-    return any(words in _words(link) for words in _NO_CONTAINER)
+    return any(words in _words(link) for words in answers.NO_CONTAINER)
 
 
 def is_answered(error: BaseException, numbers: frozenset[int]) -> bool:
     """Whether a server answered one of these statuses, and not because it doesn't know the caller."""
-    return any(status(link) in numbers and code(link) not in _UNKNOWN_CALLER for link in chain(error))
+    return any(status(link) in numbers and code(link) not in answers.UNKNOWN_CALLER for link in chain(error))
 
 
 def is_slow_down(error: BaseException) -> bool:
@@ -133,14 +124,11 @@ def is_past_the_end(error: BaseException) -> bool:
     )
 
 
-def is_taken(error: BaseException) -> bool:
+def denies_condition(error: BaseException) -> bool:
     """Whether a create was refused because the key has a value."""
-    return any(isinstance(link, FileExistsError) or status(link) == 412 for link in chain(error))
-
-
-def is_contended(error: BaseException) -> bool:
-    """Whether a create has to be tried again because another one of the same key was under way."""
-    return any(code(link) == "ConditionalRequestConflict" for link in chain(error))
+    told = [(number, code(link)) for link in chain(error) if (number := status(link)) is not None]
+    # gcsfs tells an answer 412 by this class alone, and so do file systems without a server.
+    return any(answers.denies_condition(*one) for one in told) if told else isinstance(error, FileExistsError)
 
 
 def no_container(action: str, store: object, key: str | None) -> BackendError:
@@ -153,14 +141,24 @@ def no_container(action: str, store: object, key: str | None) -> BackendError:
     )
 
 
-def refused(status: int, code: str, store: object, key: str) -> BackendError:
+def refused(status: int | None, code: str, store: object, key: str | None, message: str = "") -> BackendError:
     """Make the error for one of many deletes that a server refused."""
     kind = BackendError
-    if status in (401, 403):
+    if answers.denies_access(status, code):
         kind = AccessDeniedError
-    elif status in _TRANSIENT:
+    elif answers.may_pass(status, code):
         kind = TransientError
-    return kind(f"could not delete: {status} {code}".rstrip() + ".", store=store, key=key)
+    reason = " ".join(filter(None, (str(status or ""), code, message))) or "the server gives no reason"
+    return kind(f"could not delete: {reason}.", store=store, key=key, hint=answers.hint(status, code))
+
+
+def unconfirmed(why: str, key: str | None = None) -> BackendError:
+    """Make the error for an answer of success that doesn't say that what was asked is done."""
+    return BackendError(
+        f"the server's answer doesn't confirm what was asked: {why}.",
+        key=key,
+        hint="See whether a proxy or a login page answers in the server's place.",
+    )
 
 
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
@@ -170,11 +168,20 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         error.key = error.key or key
         return error
     reason = (str(error) or type(error).__name__).strip().removesuffix(".")
+    told = [(status(link), code(link)) for link in chain(error)]
+    word = next((word for _, word in told if word), "")
+    # gcsfs tells an answer 412 by this class alone.
+    number = next(
+        (number for number, _ in told if number), 412 if isinstance(error, FileExistsError) else None
+    )
+    hint = answers.hint(number, word)
+    if word not in reason:
+        reason = f"{word}: {reason}"
     for link in chain(error):
-        number = status(link)
+        number, word = status(link), code(link)
         if _lacks_container(link):
             return no_container(action, store, key or None)
-        if number in (401, 403) or (isinstance(link, PermissionError) and number is None):
+        if answers.denies_access(number, word) or (isinstance(link, PermissionError) and number is None):
             return AccessDeniedError(
                 f"could not {action}: {reason}.",
                 store=store,
@@ -188,12 +195,12 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         if type(link).__name__ in _CUT_SHORT:
             return TruncatedError(f"could not {action}: {reason}.", store=store, key=key or None)
         if (
-            number in _TRANSIENT
+            answers.may_pass(number, word)
             or isinstance(link, (TimeoutError, asyncio.TimeoutError, ConnectionError))
             or not _CONNECTION.isdisjoint(cls.__name__ for cls in type(link).__mro__)
         ):
-            return TransientError(f"could not {action}: {reason}.", store=store, key=key or None)
-    if isinstance(error, OSError):
+            return TransientError(f"could not {action}: {reason}.", store=store, key=key or None, hint=hint)
+    if hint is None and isinstance(error, OSError):
         return from_os_error(error, action=action, store=store, key=key or None)
     kind = type(error).__name__
-    return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key or None)
+    return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key or None, hint=hint)

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
-from zarrstore.storage._fsspec.errors import no_container, refused
+from zarrstore.storage._fsspec.errors import refused, unconfirmed
 from zarrstore.storage._remote.dispatch import TOKEN
 
 BATCH = 100  # what Google takes in a bulk delete
@@ -53,22 +53,27 @@ async def was_written(fs: Any, path: str, token: str) -> bool:
     return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(TOKEN) == token)
 
 
+async def delete(fs: Any, path: str) -> None:
+    """Remove a value; gcsfs takes any answer of success for done, a proxy's page too."""
+    bucket, _, name = path.partition("/")
+    _, body = await fs._call("DELETE", "b/{}/o/{}", bucket, name)
+    if body.strip() not in (b"", b"null", b"{}"):
+        raise unconfirmed("it is a page")
+
+
 async def page(
     fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
     """List a page of what lies below a directory, and what the next page is asked for by."""
     bucket, _, above = (root + prefix).partition("/")
-    skip = len(root) - len(bucket) - 1
     asked = {
         "prefix": above or None, "delimiter": None if deep else "/", "maxResults": most, "fields": _LISTED,
     }  # fmt: skip
-    try:
-        found = await fs._call("GET", "b/{}/o", bucket, json_out=True, pageToken=token, **asked)
-    except FileNotFoundError as error:
-        # Told without its words; but a listing can lack nothing else.
-        raise no_container("list", None, None) from error
-    entries = [Entry(item["name"][skip:], int(item["size"])) for item in found.get("items", ())]
-    entries += [Entry(name[skip:]) for name in found.get("prefixes", ())]
+    found = await fs._call("GET", "b/{}/o", bucket, json_out=True, pageToken=token, **asked)
+    if not found.keys() <= {"items", "prefixes", "nextPageToken", "kind"}:
+        raise unconfirmed("it is no listing")
+    entries = [Entry(item["name"], int(item["size"])) for item in found.get("items", ())]
+    entries += [Entry(name) for name in found.get("prefixes", ())]
     return entries, found.get("nextPageToken") or None
 
 

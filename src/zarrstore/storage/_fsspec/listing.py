@@ -10,7 +10,8 @@ from zarrstore._async.concurrency import gather
 from zarrstore._core.keys import is_key
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
-from zarrstore.errors import AccessDeniedError, BackendError, StoreError, UnsupportedOperationError
+from zarrstore.errors import AccessDeniedError, StoreError, UnsupportedOperationError
+from zarrstore.storage._remote.answers import elsewhere, endless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Protocols whose `mv` of a file to a name beside it replaces in one step.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 _PAGE = 1000
+# Pages without a key, one after the other, that a listing bears: servers send some behind many removals.
+_EMPTY_PAGES = 1000
 
 
 class _Child(NamedTuple):
@@ -47,6 +50,7 @@ class Listing:
         _proven: bool
         _directory: Callable[[str], str]
         _failed: Callable[[Exception, str, str], StoreError]
+        _failed_at: Callable[[Exception, str, str], StoreError]
         _forget: Callable[[str], None]
         _info: Callable[[str], Coroutine[Any, Any, dict[str, Any]]]
         _is_absent: Callable[[Exception], bool]
@@ -60,7 +64,7 @@ class Listing:
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
         if self._kind is not None and self._base:
             async for found in self._pages(self._kind, prefix, deep):
-                yield [entry for entry in found if _is_listed(entry, prefix, deep)]
+                yield [entry for entry in found if _is_listed(entry, deep)]
             return
         # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
         pending = [(self._directory(prefix), prefix)]
@@ -84,18 +88,24 @@ class Listing:
     async def _pages(self, kind: Direct, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
         """Page by page what a server lists."""
         token: str | None = None
-        while True:
+        met: set[str | None] = set()
+        empty = 0
+        while token not in met and empty < _EMPTY_PAGES:
+            met.add(token)
             ask = partial(self._page, kind, prefix, deep, token)
             page, token = await self._files.run(self._dispatcher.retry_call(ask))
             yield page
             if token is None:
                 return
+            empty = 0 if page else empty + 1
+        back = "the server leads back to a page that was told"
+        raise endless(back if token in met else f"{empty} pages in a row hold no key", self, prefix)
 
     async def _is_empty(self, prefix: str) -> bool:
         if self._kind is not None and self._base:
             ask = partial(self._page, self._kind, prefix, True, None, 2)
             page, more = await self._files.run(self._dispatcher.retry_call(ask))
-            if any(_is_listed(entry, prefix, True) for entry in page):
+            if any(_is_listed(entry, True) for entry in page):
                 return False
             if more is None:
                 return True
@@ -108,11 +118,14 @@ class Listing:
         try:
             found = await self._files.own(kind.page, self._prefix, prefix, deep, token, most)
         except Exception as error:
-            if self._is_absent(error):
-                return [], None
-            raise self._failed(error, "list", prefix) from error
+            raise self._failed_at(error, "list", prefix) from error
+        root = self._prefix.partition("/")[2]
+        for entry in found[0]:
+            if not entry.key.startswith(root + prefix):
+                raise elsewhere(entry.key, self, prefix)
         self._proven = True
-        return found
+        skip = len(root)
+        return [Entry(entry.key[skip:], entry.size) for entry in found[0]], found[1]
 
     def _lists(self, name: str) -> bool:
         return is_key(name) and not (self._protocol in RENAMES and is_temporary(name))
@@ -148,11 +161,7 @@ class Listing:
             if path.rstrip("/") == directory.rstrip("/"):
                 continue  # a value: it was listed as if it were a directory
             if not path.startswith(start):
-                raise BackendError(
-                    f"could not list: {path!r} was named, which doesn't lie there.",
-                    store=self,
-                    key=self._key_of(directory),
-                )
+                raise elsewhere(path, self, self._key_of(directory))
             if info["type"] not in ("file", "directory"):
                 info = await self._followed(path, info)
             found.append(
@@ -215,10 +224,8 @@ class Listing:
         return list(found.values())
 
 
-def _is_listed(entry: Entry, prefix: str, deep: bool) -> bool:
+def _is_listed(entry: Entry, deep: bool) -> bool:
     """Whether what a server lists is a key of ours below a directory, or one of its directories."""
-    if not entry.key.startswith(prefix):
-        return False
     if entry.size is None:
         return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
     return is_key(entry.key)

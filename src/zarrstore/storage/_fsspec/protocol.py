@@ -41,9 +41,12 @@ class Direct(Protocol):
     ) -> tuple[list[Entry], str | None]:
         """List a page of what lies below ``root + prefix``, and what the next one is asked for by.
 
-        All of it, keys of ours or not, relative to the root; what has no size is no value. ``most`` is how
-        much a page need hold.
+        All of it, keys of ours or not, by their keys in the bucket; what has no size is no value. ``most``
+        is how much a page need hold.
         """
+
+    async def delete(self, fs: Any, path: str) -> None:
+        """Remove a value; one that isn't there may be an error of the client's."""
 
     async def remove(self, fs: Any, paths: list[str], store: object) -> None:
         """Remove up to ``BATCH`` values of one bucket by one request; those that aren't there don't count."""

@@ -10,11 +10,18 @@ import sys
 from typing import Any
 
 from zarrstore._core.verbs import Entry
-from zarrstore.errors import AccessDeniedError, BackendError, TransientError
+from zarrstore.storage._fsspec.errors import refused, unconfirmed
 from zarrstore.storage._remote.dispatch import CONCURRENCY, TOKEN
 
+# What an answer must hold to confirm what was asked; s3fs takes any 200 for done, a proxy's page too.
+_CONFIRMED_BY = {
+    "put_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+    "list_objects_v2": "IsTruncated",
+}
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
-_PASSING = ("InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout")
 
 
 def serves(fs: Any) -> bool:
@@ -42,6 +49,18 @@ def settle(fs: Any, *, quiet: bool) -> None:
         # It would repeat a request 25 times, and nobody would be told that the server is busy.
         fs.retries = 1
         fs.config_kwargs["retries"] = {"max_attempts": 0}
+    call = fs._call_s3
+
+    async def confirmed(method: str, *given: Any, **wanted: Any) -> Any:
+        answer = await call(method, *given, **wanted)
+        name = _CONFIRMED_BY.get(method)
+        if name is not None and answer.get(name) in (None, ""):
+            raise unconfirmed(f"it holds no {name}")
+        if method == "delete_object" and answer["ResponseMetadata"]["HTTPStatusCode"] != 204:
+            raise unconfirmed("its status isn't 204")
+        return answer
+
+    fs._call_s3 = confirmed
 
 
 async def look(fs: Any, path: str) -> tuple[int, str | None]:
@@ -74,7 +93,7 @@ async def page(
 ) -> tuple[list[Entry], str | None]:
     """List a page of what lies below a directory, and what the next page is asked for by.
 
-    Whatever is there is told; keys are relative to the root.
+    Whatever is there is told, by its key in the bucket.
     """
     bucket, _, above = (root + prefix).partition("/")
     wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most or BATCH}
@@ -83,23 +102,32 @@ async def page(
     if token is not None:
         wanted["ContinuationToken"] = token
     answer = await fs._call_s3("list_objects_v2", fs.req_kw, **wanted)
-    skip = len(root) - len(bucket) - 1
-    entries = [Entry(found["Key"][skip:], found["Size"]) for found in answer.get("Contents", ())]
-    entries += [Entry(found["Prefix"][skip:]) for found in answer.get("CommonPrefixes", ())]
-    return entries, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+    entries = [Entry(found["Key"], found["Size"]) for found in answer.get("Contents", ())]
+    entries += [Entry(found["Prefix"]) for found in answer.get("CommonPrefixes", ())]
+    if not answer["IsTruncated"]:
+        return entries, None
+    more = answer.get("NextContinuationToken")
+    if not more:
+        raise unconfirmed("there is more to list, and no token to ask for it by")
+    return entries, more
+
+
+async def delete(fs: Any, path: str) -> None:
+    """Remove a value."""
+    await fs._rm_file(path)
 
 
 async def remove(fs: Any, paths: list[str], store: object) -> None:
     """Remove up to `BATCH` values by one request."""
     parts = [fs.split_path(path) for path in paths]
-    wanted = {"Objects": [{"Key": key} for _, key, _ in parts], "Quiet": True}
+    wanted = {"Objects": [{"Key": key} for _, key, _ in parts]}
     answer = await fs._call_s3("delete_objects", fs.req_kw, Bucket=parts[0][0], Delete=wanted)
+    told = {found.get("Key") for found in answer.get("Deleted", ())}
     for failure in answer.get("Errors", ()):
         code = failure.get("Code", "")
-        if code in ("NoSuchKey", ""):
-            continue
-        kind = AccessDeniedError if code == "AccessDenied" else BackendError
-        kind = TransientError if code in _PASSING else kind
-        raise kind(
-            f"could not delete: {code}: {failure.get('Message', '')}.", store=store, key=failure.get("Key")
-        )
+        if code != "NoSuchKey":
+            raise refused(None, code, store, failure.get("Key"), failure.get("Message", ""))
+        told.add(failure.get("Key"))
+    for _, key, _ in parts:
+        if key not in told:
+            raise unconfirmed("it doesn't name the key", key=key)

@@ -385,7 +385,7 @@ class FsspecStore(Listing, Store):
             await self._files.own(self._kind.page, self._prefix, "", True, None, 1)
         except Exception as error:
             if not errors.is_answered(error, self.missing_on):
-                raise self._failed(error, action, key) from error
+                raise self._failed_at(error, action, key) from error
         self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
@@ -509,17 +509,19 @@ class FsspecStore(Listing, Store):
                 await self._replace(path, value)
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                if self._kind is not None:  # there are no folders to be in the way
+                    raise self._failed(error, "write", key) from error
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
                 if not self._files.blocks:
-                    raise self._failed_to_write(error, "write", key) from error
+                    raise self._failed_at(error, "write", key) from error
                 missing = error
                 await self._make_folder(path, key)
             except Exception as error:
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
 
-    def _failed_to_write(self, error: Exception, action: str, key: str) -> StoreError:
+    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
         if self._kind is not None and self._is_absent(error):
             # Nothing else can be lacking where there are no folders.
             return errors.no_container(action, self, key)
@@ -563,20 +565,16 @@ class FsspecStore(Listing, Store):
         return await self._dispatcher.retry_call(attempt)
 
     async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
-        for _ in range(5):
-            try:
-                if self._kind is not None:
-                    await self._files.own_change(self._kind.create, path, value, token)
-                else:
-                    await self._files.change("pipe_file", path, value, mode="create")
-                return True
-            except Exception as error:
-                if errors.is_taken(error):
-                    return False
-                failure = error
-                if not errors.is_contended(error):
-                    break
-        raise self._failed_to_write(failure, "create", key) from failure
+        try:
+            if self._kind is not None:
+                await self._files.own_change(self._kind.create, path, value, token)
+            else:
+                await self._files.change("pipe_file", path, value, mode="create")
+        except Exception as error:
+            if errors.denies_condition(error):
+                return False
+            raise self._failed_at(error, "create", key) from error
+        return True
 
     async def _is_ours(self, path: str, key: str, value: bytes, token: str) -> bool:
         """Whether what is there is what a create of ours put there: by its token, else by its bytes."""
@@ -647,7 +645,10 @@ class FsspecStore(Listing, Store):
         try:
             await self._files.own_change(kind.remove, paths, self)
         except Exception as error:
-            raise self._failed(error, "delete", "") from error
+            failure = self._failed(error, "delete", "")
+            # The server names a key from its bucket on.
+            failure.key = failure.key and failure.key.removeprefix(self._prefix.partition("/")[2])
+            raise failure from error
 
     async def _delete(self, path: str, key: str) -> None:
         await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
@@ -655,7 +656,10 @@ class FsspecStore(Listing, Store):
     async def _delete_once(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
         try:
-            await self._files.change("rm_file", path)
+            if self._kind is not None:
+                await self._files.own_change(self._kind.delete, path)
+            else:
+                await self._files.change("rm_file", path)
         except Exception as error:
             if not await self._proves_missing(error, "delete", key):
                 raise self._failed(error, "delete", key) from error
@@ -669,8 +673,8 @@ class FsspecStore(Listing, Store):
             )
         if self._kind is not None:
             async for page in self._pages(self._kind, prefix, True):
-                # All that the server lists, keys of ours or not, but nothing above.
-                paths = [self._prefix + e.key for e in page if e.key.startswith(prefix)]
+                # All that the server lists, keys of ours or not.
+                paths = [self._prefix + entry.key for entry in page]
                 await self._files.run(self._delete_all(self._kind, paths))
             return
         await self._files.run(self._delete_below(self._directory(prefix), prefix))

@@ -27,12 +27,12 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
+from zarrstore.storage._remote.answers import elsewhere, endless
 from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_coalesced
 from zarrstore.storage._remote.dispatch import CONCURRENCY, TOKEN, Dispatcher
 
 try:
     import obstore
-    from obstore.exceptions import AlreadyExistsError, PreconditionError
 except ImportError as error:
     raise MissingDependencyError(
         "stores over obstore need the package obstore.", hint="pip install 'zarrstore[obstore]'"
@@ -360,8 +360,7 @@ class ObjectStore(Store):
         # obstore's memory would go on looking at the caller's.
         value = pieces[0] if single and not self._in_memory else await gather_pieces(pieces)
         if condition is ANY:
-            return await self._dispatcher.retry_call(partial(self._put, key, value, "overwrite", None))
-        mode = "create" if condition is ABSENT else {"e_tag": condition}
+            return await self._dispatcher.retry_call(partial(self._put, key, value, ANY, None))
         token = os.urandom(16).hex()
         # A client that tries again by itself doesn't tell.
         tries = 1 if self._marks and not self._quiet else 0
@@ -369,23 +368,23 @@ class ObjectStore(Store):
         async def attempt() -> Any:
             nonlocal tries
             tries += 1
-            answer = await self._put(key, value, mode, {TOKEN: token} if self._marks else None)
+            answer = await self._put(key, value, condition, {TOKEN: token} if self._marks else None)
             # An attempt before this one may have done it, and its answer been lost.
             return await self._own(key, value, token) if answer is CONFLICT and tries > 1 else answer
 
         return await self._dispatcher.retry_call(attempt)
 
-    async def _put(self, key: str, value: Any, mode: Any, attributes: Any) -> Any:
-        # One request, whatever the size: what is sent in parts can have no condition.
-        parts = None if mode == "overwrite" else False
-        own = {"attributes": attributes, "mode": mode, "use_multipart": parts}
+    async def _put(self, key: str, value: Any, condition: Any, attributes: Any) -> Any:
+        own: dict[str, Any] = {"attributes": attributes}
+        if condition is not ANY:
+            own["mode"] = "create" if condition is ABSENT else {"e_tag": condition}
+            own["use_multipart"] = False  # what is sent in parts can have no condition
         send = partial(obstore.put_async, self._alive(), key, value, **own)
         try:
             answer = await self._dispatcher.dispatch_write(send)
-        except (AlreadyExistsError, PreconditionError):
-            return CONFLICT
         except Exception as error:
-            if isinstance(mode, dict) and self._is_absent(error, key):
+            # "Conflict" answers nothing but a condition.
+            if "mode" in own and errors.denies_condition(error, key):
                 return CONFLICT
             raise self._failed(error, "write", key) from error.__cause__
         self._proven = True
@@ -506,8 +505,18 @@ class ObjectStore(Store):
         self._alive()
         try:
             # By the user's own store: obstore tells no page's name, so only its client can ask for one again.
+            last = None
             async for page in obstore.list(self.store, prefix or None, chunk_size=size):
-                yield self._entries(page, prefix)
+                entries = self._entries(page, prefix)
+                if len(page) > 1:
+                    # obstore follows a server that leads back to a page for ever.
+                    paths = [meta["path"] for meta in page]
+                    if paths[0] == last or len(set(paths)) < len(paths):
+                        raise endless("the server leads back to a page that was told", self, prefix)
+                    last = paths[0]
+                yield entries
+        except StoreError:
+            raise
         except Exception as error:
             if self._is_absent(error, prefix):
                 return
@@ -519,8 +528,13 @@ class ObjectStore(Store):
         return [
             Entry(path, meta["size"], meta["e_tag"])
             for meta in page
-            if (path := meta["path"]).startswith(prefix) and is_key(path)
+            if is_key(path := meta["path"]) and self._lies_below(path, prefix)
         ]
+
+    def _lies_below(self, path: str, prefix: str) -> bool:
+        if path.startswith(prefix):
+            return True
+        raise elsewhere(path, self, prefix)
 
     def _unlisted(self, error: Exception, prefix: str) -> StoreError:
         if self._http:
