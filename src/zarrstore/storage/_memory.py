@@ -221,7 +221,8 @@ class MemoryStore(NowaitStore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.__getstate__()
-        data = state.pop("_data")
+        state.pop("_data")
+        data = self._data
         with data.lock:
             snapshot = {key: _array(value).tobytes() for key, value in list(data.values.items())}
         return _revive, (type(self), data.token, snapshot, state)

@@ -42,6 +42,8 @@ _SHORTCUTS = {
 class NowaitStore(Store, abstract=True):
     """Base of stores whose verbs block, but often need not."""
 
+    supports_partial_writes: bool = False
+
     _loop_binding: ClassVar[type[NowaitVerbs]] = NowaitVerbs
     # Half of the small calls that one task may make in place, less one: see `Budget`.
     _inline_calls: ClassVar[int] = MAX_INLINE_CALLS // 2 - 1

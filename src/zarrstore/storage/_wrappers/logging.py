@@ -297,6 +297,8 @@ class _Watched(WrapperVerbs):
 
     __slots__ = ()
 
+    store: Callable[[], LoggingStore[Any]]
+
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         """Pass on, watched."""
         store, method = self.store(), "list_prefix" if deep else "list_dir"

@@ -237,7 +237,8 @@ class ZipStore(NowaitStore):
         if self._origin is not None and not isinstance(self._origin, StorePath):
             raise TypeError("a ZipStore on an open file can't be pickled; make it from a path")
         state = super().__getstate__()
-        archive = state.pop("_archive")
+        state.pop("_archive")
+        archive = self._archive
         if not self.read_only:
             # Else each copy would make the archive anew when it is first used.
             with _Named(self, "open", None):
