@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from zarrstore._async import threads as _threads
+from zarrstore._async import io_loop
 
 
 def test_an_interrupted_call_has_ended_when_it_returns():
@@ -23,7 +23,7 @@ def test_an_interrupted_call_has_ended_when_it_returns():
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
         with pytest.raises(KeyboardInterrupt):
-            _threads.run_on_io(slow())
+            io_loop.run_on_io(slow())
     finally:
         signal.signal(signal.SIGALRM, before)
     assert ended.is_set()
@@ -36,14 +36,14 @@ def test_results_and_errors_come_back():
     async def fail():
         raise LookupError("nothing here")
 
-    assert _threads.run_on_io(answer()) == 42
+    assert io_loop.run_on_io(answer()) == 42
     with pytest.raises(LookupError, match="nothing here"):
-        _threads.run_on_io(fail())
+        io_loop.run_on_io(fail())
 
 
 def test_waiting_for_oneself_is_refused():
     async def outer():
-        return _threads.run_on_io(asyncio.sleep(0))
+        return io_loop.run_on_io(asyncio.sleep(0))
 
     with pytest.raises(RuntimeError, match="await instead"):
-        _threads.run_on_io(outer())
+        io_loop.run_on_io(outer())

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from zarrstore._async import io_loop
 from zarrstore._async import threads as _threads
 from zarrstore._core.verbs import ANY
 
@@ -97,20 +98,20 @@ def test_the_io_loop_serves_any_loop_and_thread():
         await asyncio.sleep(0)
         return threading.current_thread().name
 
-    assert _threads.run_on_io(where()) == "zarrstore-io"
-    assert asyncio.run(_threads.await_on_io(where())) == "zarrstore-io"
+    assert io_loop.run_on_io(where()) == "zarrstore-io"
+    assert asyncio.run(io_loop.await_on_io(where())) == "zarrstore-io"
 
     async def nested():
-        return await _threads.await_on_io(where())
+        return await io_loop.await_on_io(where())
 
-    assert _threads.run_on_io(nested()) == "zarrstore-io"
+    assert io_loop.run_on_io(nested()) == "zarrstore-io"
     assert len(seen) == 1
 
     async def wait_for_itself():
-        return _threads.run_on_io(where())
+        return io_loop.run_on_io(where())
 
     with pytest.raises(RuntimeError, match="wait for itself"):
-        _threads.run_on_io(wait_for_itself())
+        io_loop.run_on_io(wait_for_itself())
 
 
 def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
@@ -124,7 +125,7 @@ def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
             ended.append(1)
 
     async def main():
-        task = asyncio.ensure_future(_threads.await_on_io(work()))
+        task = asyncio.ensure_future(io_loop.await_on_io(work()))
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -139,9 +140,9 @@ def test_errors_cross_from_the_io_loop():
         raise KeyError("k")
 
     with pytest.raises(KeyError):
-        _threads.run_on_io(fail())
+        io_loop.run_on_io(fail())
     with pytest.raises(KeyError):
-        asyncio.run(_threads.await_on_io(fail()))
+        asyncio.run(io_loop.await_on_io(fail()))
 
 
 def test_where_no_thread_can_be_started_the_call_is_made_in_place(monkeypatch):
@@ -161,16 +162,16 @@ def test_where_no_thread_can_be_started_the_call_is_made_in_place(monkeypatch):
 _FORK = """
 import asyncio, os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
-from zarrstore._async import threads as _threads
+from zarrstore._async import io_loop, threads as _threads
 from zarrstore._core.verbs import ANY
 async def use():
     assert await _threads.to_thread(lambda: 1) == 1
-    assert await _threads.await_on_io(asyncio.sleep(0, 2)) == 2
+    assert await io_loop.await_on_io(asyncio.sleep(0, 2)) == 2
 asyncio.run(use())
 child = os.fork()
 if not child:
     asyncio.run(use())
-    assert _threads.run_on_io(asyncio.sleep(0, 3)) == 3
+    assert io_loop.run_on_io(asyncio.sleep(0, 3)) == 3
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 asyncio.run(use())
@@ -184,7 +185,7 @@ def test_threads_are_made_anew_after_a_fork():
 def test_writes_under_way_end_before_the_interpreter_does(tmp_path):
     code = f"""
 import asyncio, time
-from zarrstore._async import threads as _threads
+from zarrstore._async import io_loop, threads as _threads
 from zarrstore._core.verbs import ANY
 def write():
     time.sleep(0.2)
@@ -337,7 +338,7 @@ async def several(depth):
     """Calls in the pool that wait for a loop's calls in the pool, and those likewise."""
 
     def call(number):
-        return number if not depth else _threads.run_on_io(several(depth - 1))
+        return number if not depth else io_loop.run_on_io(several(depth - 1))
 
     return sum(await asyncio.gather(*(_threads.to_thread(call, number) for number in range(4))))
 
@@ -345,7 +346,7 @@ async def several(depth):
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_threads_of_the_pool_may_wait_for_loops_that_need_the_pool(one_thread, depth):
     assert in_time(lambda: asyncio.run(several(depth))) == 6 * 4**depth
-    assert in_time(lambda: _threads.run_on_io(several(depth))) == 6 * 4**depth
+    assert in_time(lambda: io_loop.run_on_io(several(depth))) == 6 * 4**depth
     assert len(one_thread._threads) == 1
 
 
@@ -357,7 +358,7 @@ def test_threads_of_the_pool_may_wait_for_calls_made_together(one_thread):
         return sum(await asyncio.gather(*(_threads.to_thread_batched(double, number) for number in range(4))))
 
     async def outer():
-        return await asyncio.gather(*(_threads.to_thread(_threads.run_on_io, inner()) for _ in range(4)))
+        return await asyncio.gather(*(_threads.to_thread(io_loop.run_on_io, inner()) for _ in range(4)))
 
     assert in_time(lambda: asyncio.run(outer())) == [12] * 4
 
@@ -384,14 +385,14 @@ def test_a_signal_ends_a_call_that_the_waiting_thread_makes_itself(one_thread):
     start = time.perf_counter()
     try:
         with pytest.raises(KeyboardInterrupt):
-            _threads.run_on_io(call())
+            io_loop.run_on_io(call())
     finally:
         signal.signal(signal.SIGALRM, before)
         gate.set()
         busy.join()
     assert time.perf_counter() - start < 5
     assert seen == ["cancelled"]
-    assert _threads.run_on_io(_threads.to_thread(lambda: 1)) == 1
+    assert io_loop.run_on_io(_threads.to_thread(lambda: 1)) == 1
 
 
 def test_a_thread_of_the_pool_that_waits_for_a_lock_is_replaced(one_thread):

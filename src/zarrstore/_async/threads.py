@@ -1,17 +1,16 @@
-"""Threads: one pool, one mailbox an event loop, one I/O loop thread; all re-made after ``os.fork``.
+"""A pool of threads for blocking calls that coroutines make, and a mailbox a loop for their results.
 
-A hop is a blocking call made for a coroutine. Results come back through one mailbox an event loop,
-so that a burst of them wakes the loop once, not once each. A hop that is cancelled before it began
-is withdrawn; one that began is waited for, since its effect could otherwise land after a later,
-acknowledged call's. Where threads can't be started (WebAssembly) the call is made in place.
+A burst of results wakes a loop once, not once each. A call that is cancelled before it began is withdrawn.
+One that began is waited for, since its effect could otherwise come after that of a later, acknowledged call.
+Where threads can't be started (WebAssembly) the call is made in place. After ``os.fork`` all is made anew.
 
 No thread of the pool waits for another one to become free, or a pool full of such threads would wait
 for ever. By construction:
 
 - A thread that waits for a loop makes the blocking calls of what it waits for itself, unless a thread of
   the pool is quicker (`wait_on`).
-- A value that arrives in pieces from a loop is written by a thread beside the pool (`to_extra_thread`).
-- A thread that waits for a lock that may be held for long doesn't count as one of the pool (`PatientLock`).
+- A value that arrives in pieces from a loop is written by an extra thread (`to_extra_thread`).
+- A thread that waits for a lock which may be held for long doesn't count as one of the pool (`PatientLock`).
 - A part of a thread's own work is waited for only once another thread has begun it (`share`).
 """
 
@@ -27,11 +26,11 @@ from collections import deque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -39,10 +38,10 @@ T = TypeVar("T")
 POOL_SIZE = int(os.environ.get("ZARRSTORE_THREADS", "0")) or min(32, (os.cpu_count() or 1) + 4)
 
 # A thread may take up a job in the first two.
-_WAITING, _SUSPENDED, _RUNNING, _WITHDRAWN, _DELIVERED = range(5)
+_WAITING, _SUSPENDED, _RUNNING, _WITHDRAWN, DELIVERED = range(5)
 
-# How often a loop with hops under way looks at the pool, in seconds, and the mean time of a job
-# above which more threads help: shorter ones only hand the interpreter's lock around.
+# How often a loop with calls under way looks at the pool, in seconds, and the mean time of a call above
+# which more threads help: shorter ones only contend for the interpreter's lock.
 _WATCH = 0.002
 _SLOW = 0.00015
 
@@ -57,33 +56,39 @@ class NoThreadError(RuntimeError):
 
 
 class Continuation:
-    """What a call in the pool returns that wants to go on behind those that are waiting: the rest of it."""
+    """What a call in the pool returns to let the calls that are queued go first: the rest of it."""
 
     __slots__ = ("rest",)
 
-    def __init__(self, rest: Callable[[], Any]) -> None:
+    def __init__(self, rest: Callable[[], object]) -> None:
         self.rest = rest
 
 
-class _Job:
+class _Postbox(Protocol):
+    """Where a finished job goes."""
+
+    def post(self, job: Job, /) -> None: ...
+
+
+class Job:
     """One call on its way through the pool and back."""
 
-    __slots__ = ("args", "error", "function", "future", "helper", "mailbox", "result", "state")
+    __slots__ = ("args", "error", "function", "future", "mailbox", "result", "state", "waiter")
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        mailbox: _Mailbox,
-        future: asyncio.Future[Any],
+        mailbox: _Postbox,
+        future: asyncio.Future[object] | None = None,
+        function: Callable[..., object] | None = None,
+        args: tuple[object, ...] = (),
     ) -> None:
         self.function = function
         self.args = args
         self.mailbox = mailbox
         self.future = future
-        self.helper = _helper.get()
+        self.waiter = _waiter.get()
         self.state = _WAITING
-        self.result: Any = None
+        self.result: object = None
         self.error: BaseException | None = None
 
     def run(self, *, helping: bool = False) -> None:
@@ -92,11 +97,12 @@ class _Job:
             if self.state > _SUSPENDED:
                 return
             self.state = _RUNNING
+        assert self.function is not None
         try:
             result = self.function(*self.args)
             if type(result) is Continuation:
                 self.function, self.args, self.state = result.rest, (), _SUSPENDED
-                if _offer(self, self.helper):
+                if _offer(self, self.waiter):
                     return
                 result = result.rest()
             self.result = result
@@ -104,11 +110,11 @@ class _Job:
             if helping and not isinstance(error, Exception):
                 raise
             self.error = error
-        self.function = self.args = None  # type: ignore[assignment]
+        self.function, self.args = None, ()
         self.mailbox.post(self)
 
     def help(self) -> None:
-        """Make the call in a thread that waits for its loop: a signal's error is that thread's own."""
+        """Make the call in the thread that waits for its loop; a signal's error is that thread's own."""
         try:
             self.run(helping=True)
         except BaseException:
@@ -118,15 +124,17 @@ class _Job:
             raise
 
     def withdraw(self) -> bool:
+        """Take the call back, unless it has begun; whether it was."""
         with _state_lock:
             if self.state is _WAITING:
                 self.state = _WITHDRAWN
         return self.state is _WITHDRAWN
 
     def deliver(self) -> None:
-        self.state = _DELIVERED
+        """Hand the result over, on the loop that waits for it."""
+        self.state = DELIVERED
         future, error = self.future, self.error
-        if not future.done():
+        if future is not None and not future.done():
             if error is None:
                 future.set_result(self.result)
             elif isinstance(error, StopIteration):
@@ -138,18 +146,22 @@ class _Job:
         self.error = self.result = None
 
 
+# Answers a list of tuples of arguments by a list of results, and of exceptions to raise.
+_BatchFunction: TypeAlias = "Callable[..., Sequence[object]]"
+
+
 class _Batch:
     """Items for one function, which is called with as many as there are whenever it is free."""
 
     __slots__ = ("function", "jobs", "others", "running")
 
-    def __init__(self, function: Callable[[list[Any]], list[Any]], others: dict[Any, _Batch]) -> None:
+    def __init__(self, function: _BatchFunction, others: dict[Hashable, _Batch]) -> None:
         self.function = function
         self.others = others
-        self.jobs: list[_Job] = []
+        self.jobs: list[Job] = []
         self.running = False
 
-    def add(self, job: _Job) -> bool:
+    def add(self, job: Job) -> bool:
         """Take up an item; whether somebody has to run the batch."""
         with _state_lock:
             self.jobs.append(job)
@@ -166,6 +178,7 @@ class _Batch:
             self.running = True
         while jobs := self._take():
             signalled: BaseException | None = None
+            answers: Sequence[object]
             try:
                 answers = self.function([job.args for job in jobs])
             except BaseException as error:
@@ -184,10 +197,10 @@ class _Batch:
                 raise signalled
 
     def help(self) -> None:
-        """Work in a thread that waits for its loop: a signal's error is that thread's own."""
+        """Work in the thread that waits for its loop; a signal's error is that thread's own."""
         self.run(helping=True)
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[Job]:
         with _state_lock:
             jobs, self.jobs = [job for job in self.jobs if job.state is not _WITHDRAWN], []
             for job in jobs:
@@ -201,13 +214,13 @@ class _Batch:
 class _Mailbox:
     """Finished jobs of one event loop, delivered many at a wake-up."""
 
-    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches", "beside")
+    __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches", "extra_threads")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.batches: dict[Any, _Batch] = {}
-        self.beside = asyncio.Semaphore(POOL_SIZE)
+        self.batches: dict[Hashable, _Batch] = {}
+        self.extra_threads = asyncio.Semaphore(POOL_SIZE)
         self._loop = loop
-        self._finished: deque[_Job] = deque()
+        self._finished: deque[Job] = deque()
         self._lock = threading.Lock()
         self._woken = False
         self._watching = False
@@ -223,7 +236,7 @@ class _Mailbox:
         if _pool.adapt():
             self.watch()
 
-    def post(self, job: _Job) -> None:
+    def post(self, job: Job) -> None:
         with self._lock:
             self._finished.append(job)
             if self._woken:
@@ -253,14 +266,14 @@ class _Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._jobs: SimpleQueue[_Job | _Batch | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | _Batch | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._beside: set[threading.Thread] = set()
+        self._extra: set[threading.Thread] = set()
         self._taken = 0  # grows without a lock: a hint, not a count
         self._looked = 0
 
-    def submit(self, job: _Job | _Batch) -> bool:
+    def submit(self, job: Job | _Batch) -> bool:
         """Queue a job; False if there is no thread and none can be started."""
         if not self._threads and not self._grow(1):
             return False
@@ -328,21 +341,21 @@ class _Pool:
                 self._threads.remove(threading.current_thread())
         return surplus
 
-    def beside(self, job: _Job) -> None:
+    def start_extra(self, job: Job) -> None:
         """Make a call in a thread that isn't one of the pool."""
 
         def run() -> None:
             try:
                 job.run()
             finally:
-                self._beside.discard(thread)
+                self._extra.discard(thread)
 
-        thread = threading.Thread(target=run, name="zarrstore-beside", daemon=True)
-        self._beside.add(thread)
+        thread = threading.Thread(target=run, name="zarrstore-extra", daemon=True)
+        self._extra.add(thread)
         try:
             thread.start()
         except RuntimeError:
-            self._beside.discard(thread)
+            self._extra.discard(thread)
             raise NoThreadError from None
 
     def finish(self) -> None:
@@ -356,7 +369,7 @@ class _Pool:
         for _ in threads:
             jobs.put(None)
         latest = time.monotonic() + _LEAVING
-        for thread in (*threads, *self._beside):
+        for thread in (*threads, *self._extra):
             thread.join(timeout=max(0.0, latest - time.monotonic()))
 
 
@@ -387,55 +400,51 @@ class PatientLock:
         self.release()
 
 
-class _Helper:
-    """What a thread that waits for a loop is told: calls to make, and ends of what it waits for."""
+class _Waiter:
+    """A thread that waits for a loop: its inbox gets calls to make meanwhile, and what it waits for."""
 
-    __slots__ = ("tell", "told")
+    __slots__ = ("_inbox", "post")
 
     def __init__(self) -> None:
-        self.told: SimpleQueue[_Job | _Batch | list[bool]] = SimpleQueue()
-        self.tell = self.told.put
+        self._inbox: SimpleQueue[Job | _Batch | list[bool]] = SimpleQueue()
+        self.post = self._inbox.put
 
     def wait(self, ended: list[bool]) -> None:
-        """Make calls until a list that somebody tells isn't empty any more.
+        """Make calls until the list that marks the end, which is posted too, isn't empty any more.
 
-        A call may wait in its turn, and then hear of the end of what is waited for outside of it.
+        A call may itself wait, and so get the end of what is waited for outside of it.
         """
         while not ended:
-            told = self.told.get()
-            if isinstance(told, list):
-                told.append(True)
+            got = self._inbox.get()
+            if isinstance(got, list):
+                got.append(True)
             else:
-                told.help()
-            del told
+                got.help()
+            del got
 
 
 class _Own(threading.local):
     """What belongs to a thread."""
 
     def __init__(self) -> None:
-        self.helper = _Helper()
+        self.waiter = _Waiter()
 
 
 # The thread, if any, that waits for what runs in this context.
-_helper: ContextVar[_Helper | None] = ContextVar("zarrstore_helper", default=None)
+_waiter: ContextVar[_Waiter | None] = ContextVar("zarrstore_waiter", default=None)
 _own = _Own()
 _state_lock = threading.Lock()
 _pool = _Pool(POOL_SIZE)
 _mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = WeakKeyDictionary()
-_io_lock = threading.Lock()
-_io_loop: asyncio.AbstractEventLoop | None = None
 
 
 def _after_fork() -> None:
     """Forget the parent's threads, which don't exist in the child."""
-    global _state_lock, _pool, _mailboxes, _own, _io_lock, _io_loop
+    global _state_lock, _pool, _mailboxes, _own
     _own = _Own()
     _state_lock = threading.Lock()
     _pool = _Pool(POOL_SIZE)
     _mailboxes = WeakKeyDictionary()
-    _io_lock = threading.Lock()
-    _io_loop = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -443,7 +452,7 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: _pool.finish())
 
 
-async def to_thread(function: Callable[..., T], *args: Any, abandon_on_cancel: bool = False) -> T:
+async def to_thread(function: Callable[..., T], *args: object, abandon_on_cancel: bool = False) -> T:
     """Make a blocking call in the pool.
 
     Parameters
@@ -460,22 +469,22 @@ async def to_thread(function: Callable[..., T], *args: Any, abandon_on_cancel: b
         What the function returned.
     """
     loop = asyncio.get_running_loop()
-    mailbox = _mailbox(loop)
-    job = _Job(function, args, mailbox, loop.create_future())
-    if not _offer(job, job.helper):
+    mailbox = mailbox_of(loop)
+    future: asyncio.Future[T] = loop.create_future()
+    job = Job(mailbox, cast("asyncio.Future[object]", future), function, args)
+    if not _offer(job, job.waiter):
         return function(*args)
     mailbox.watch()
-    # As `_answer` does, but a coroutine less: this one is awaited most.
     try:
-        return await job.future  # type: ignore[no-any-return]
+        return await future
     except asyncio.CancelledError:
         if not job.withdraw() and not abandon_on_cancel:
-            await _settle(job, loop)
+            await settle(job, loop)
         raise
 
 
-async def to_extra_thread(function: Callable[..., T], *args: Any) -> T:
-    """Make a blocking call that waits for this loop, in a thread beside the pool.
+async def to_extra_thread(function: Callable[..., T], *args: object) -> T:
+    """Make a blocking call that waits for this loop, in a thread that isn't one of the pool.
 
     As many as the pool has threads are made at once; the others wait on the loop.
 
@@ -485,14 +494,20 @@ async def to_extra_thread(function: Callable[..., T], *args: Any) -> T:
         If no thread can be started.
     """
     loop = asyncio.get_running_loop()
-    mailbox = _mailbox(loop)
-    async with mailbox.beside:
-        job = _Job(function, args, mailbox, loop.create_future())
-        _pool.beside(job)
-        return await _answer(job, loop)  # type: ignore[no-any-return]
+    mailbox = mailbox_of(loop)
+    async with mailbox.extra_threads:
+        future: asyncio.Future[T] = loop.create_future()
+        job = Job(mailbox, cast("asyncio.Future[object]", future), function, args)
+        _pool.start_extra(job)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not job.withdraw():
+                await settle(job, loop)
+            raise
 
 
-async def to_thread_batched(function: Callable[[list[Any]], list[Any]], *args: Any) -> Any:
+async def to_thread_batched(function: _BatchFunction, *args: object) -> object:
     """Have a blocking call made in the pool for some arguments, and for those of other tasks with them.
 
     What comes while the function is at work waits, and is its next list.
@@ -508,32 +523,29 @@ async def to_thread_batched(function: Callable[[list[Any]], list[Any]], *args: A
         Its answer for these arguments.
     """
     loop = asyncio.get_running_loop()
-    mailbox = _mailbox(loop)
-    job = _Job(function, args, mailbox, loop.create_future())
+    mailbox = mailbox_of(loop)
+    future: asyncio.Future[object] = loop.create_future()
+    job = Job(mailbox, future, None, args)
     batch = mailbox.batches.get(function) or _Batch(function, mailbox.batches)
     if batch.add(job) and not _offer(batch, None):
         batch.run()
-    elif job.helper is not None:
-        job.helper.tell(batch)
+    elif job.waiter is not None:
+        job.waiter.post(batch)
     mailbox.watch()
-    return await _answer(job, loop)
-
-
-async def _answer(job: _Job, loop: asyncio.AbstractEventLoop) -> Any:
     try:
-        return await job.future
+        return await future
     except asyncio.CancelledError:
         if not job.withdraw():
-            await _settle(job, loop)
+            await settle(job, loop)
         raise
 
 
-def _offer(job: _Job | _Batch, helper: _Helper | None) -> bool:
+def _offer(job: Job | _Batch, waiter: _Waiter | None) -> bool:
     """Queue a call for the pool, and for the thread that waits for it, if any; False without threads."""
     if not _pool.submit(job):
         return False
-    if helper is not None:
-        helper.tell(job)
+    if waiter is not None:
+        waiter.post(job)
     return True
 
 
@@ -553,10 +565,10 @@ def share(function: Callable[[], T], *, among: int = 2) -> Callable[[], T]:
     ended = threading.Event()
 
     class Notice:
-        def post(self, job: _Job) -> None:
+        def post(self, job: Job) -> None:
             ended.set()
 
-    job = _Job(function, (), Notice(), None)  # type: ignore[arg-type]
+    job = Job(Notice(), None, function)
     if not _pool.submit(job):
         return function
     _pool.spread(among)
@@ -567,21 +579,22 @@ def share(function: Callable[[], T], *, among: int = 2) -> Callable[[], T]:
         ended.wait()
         if job.error is not None:
             raise job.error
-        return job.result  # type: ignore[no-any-return]
+        return cast("T", job.result)
 
     return result
 
 
-def _mailbox(loop: asyncio.AbstractEventLoop) -> _Mailbox:
+def mailbox_of(loop: asyncio.AbstractEventLoop) -> _Mailbox:
+    """Return the mailbox of an event loop."""
     mailbox = _mailboxes.get(loop)
     if mailbox is None:
         mailbox = _mailboxes[loop] = _Mailbox(loop)
     return mailbox
 
 
-async def _settle(job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+async def settle(job: Job, loop: asyncio.AbstractEventLoop) -> None:
     """Wait until a job that has begun ends, however often the waiting is cancelled."""
-    while job.state is not _DELIVERED:
+    while job.state is not DELIVERED:
         job.future = loop.create_future()
         try:
             await job.future
@@ -589,48 +602,7 @@ async def _settle(job: _Job, loop: asyncio.AbstractEventLoop) -> None:
             pass
 
 
-def io_loop() -> asyncio.AbstractEventLoop:
-    """Return the process's private event loop, running in its own thread."""
-    global _io_loop
-    if _io_loop is None:
-        with _io_lock:
-            if _io_loop is None:
-                loop = asyncio.new_event_loop()
-                threading.Thread(target=_run_loop, args=(loop,), name="zarrstore-io", daemon=True).start()
-                _io_loop = loop
-    return _io_loop
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
-
-
-def on_io_thread() -> bool:
-    """Whether the caller is on the private event loop."""
-    try:
-        return asyncio.get_running_loop() is _io_loop
-    except RuntimeError:
-        return False
-
-
-def run_on_io(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the private event loop and wait for it, from any other thread.
-
-    Raises
-    ------
-    RuntimeError
-        If called on the private loop itself, where waiting would never end.
-    """
-    if on_io_thread():
-        coroutine.close()
-        raise RuntimeError(
-            "a synchronous call on zarrstore's own I/O thread would wait for itself; await instead"
-        )
-    return wait_on(io_loop(), coroutine)
-
-
-def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object, T]) -> T:
     """Run a coroutine on a loop that runs in another thread, and wait for it.
 
     What blocking calls it needs are made here meanwhile, unless a thread of the pool is quicker. So a
@@ -641,65 +613,28 @@ def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) 
         raise RuntimeError("the interpreter is ending, and no event loop runs any more")
     tasks: list[asyncio.Task[T]] = []
     ended: list[bool] = []
-    helper = _own.helper
+    waiter = _own.waiter
 
     def start() -> None:
         task = loop.create_task(coroutine)
         tasks.append(task)
-        task.add_done_callback(lambda _: helper.tell(ended))
+        task.add_done_callback(lambda _: waiter.post(ended))
 
     # A callback, and a task that is made in one, take over the context of this moment.
-    before = _helper.set(helper)
+    before = _waiter.set(waiter)
     try:
         loop.call_soon_threadsafe(start)
     finally:
-        _helper.reset(before)
+        _waiter.reset(before)
     try:
-        helper.wait(ended)
+        waiter.wait(ended)
     except BaseException:
         # Ctrl-C in the caller must not leave the call running unseen: its end is waited for as well.
         loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-        helper.wait(ended)
+        waiter.wait(ended)
         raise
     task = tasks.pop()
     try:
         return task.result()
     finally:
         del task  # else an error, its traceback, this frame and the task form a cycle
-
-
-async def await_on_io(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine on the private event loop, from any loop; cancelled, it waits for its end."""
-    if on_io_thread():
-        return await coroutine
-    loop = asyncio.get_running_loop()
-    job = _Job(_no_call, (), _mailbox(loop), loop.create_future())
-    tasks: list[asyncio.Task[T]] = []
-
-    def start() -> None:
-        task = asyncio.ensure_future(coroutine)
-        tasks.append(task)
-        task.add_done_callback(ended)
-
-    def ended(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            job.error = asyncio.CancelledError()
-        else:
-            job.error = task.exception()
-            if job.error is None:
-                job.result = task.result()
-        job.mailbox.post(job)
-
-    remote = io_loop()
-    remote.call_soon_threadsafe(start)
-    try:
-        return await job.future  # type: ignore[no-any-return]
-    except asyncio.CancelledError:
-        if job.state is not _DELIVERED:
-            remote.call_soon_threadsafe(lambda: tasks[0].cancel())
-            await _settle(job, loop)
-        raise
-
-
-def _no_call() -> None:
-    """Stand where a job of the pool has its function: a job of the I/O loop has none."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from zarrstore._async import io_loop
 from zarrstore._async import threads as _threads
 from zarrstore._copy.inbox import Inbox, LoopInbox
 from zarrstore._copy.places import joined, place_of, refuse_overlap
@@ -198,7 +199,7 @@ def copy_store_sync(
     try:
         if copy.blocks:
             return drive(copy.run(sync=True))
-        return _threads.run_on_io(copy.run(sync=False))
+        return io_loop.run_on_io(copy.run(sync=False))
     finally:
         for store in copy.opened:
             store.close()

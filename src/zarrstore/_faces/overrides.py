@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from zarrstore._async import threads
+from zarrstore._async import io_loop
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pieces
 from zarrstore.buffer import cpu, default_buffer_prototype
@@ -99,7 +99,7 @@ class OverrideAware(Verbs):
         if twin in self.store()._overridden:
             answer: T = getattr(self.store(), twin)(*args)
             return answer
-        return threads.run_on_io(_awaited(method(*args)))
+        return io_loop.run_on_io(_awaited(method(*args)))
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the store does."""
@@ -166,7 +166,7 @@ class OverrideAware(Verbs):
                 async for page in pages:
                     yield page
             return
-        keys = threads.run_on_io(_collect(listing)) if self.sync else await _collect(listing)
+        keys = io_loop.run_on_io(_collect(listing)) if self.sync else await _collect(listing)
         if deep:
             yield [Entry(key) for key in keys]
             return

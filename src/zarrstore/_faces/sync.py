@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from zarrstore._async.bindings import drive_each
-from zarrstore._async.threads import run_on_io
+from zarrstore._async.io_loop import run_on_io
 from zarrstore._core import composites
 from zarrstore._core.keys import check_key
 from zarrstore._core.listing import close

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary, finalize
 
+from zarrstore._async import io_loop
 from zarrstore._async import threads as _threads
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._fsspec import s3
@@ -205,7 +206,7 @@ class Calls:
         return copy
 
     def _settled(self) -> Any:
-        copy = _resettled(self.fs, _threads.io_loop())
+        copy = _resettled(self.fs, io_loop.io_loop())
         if s3.serves(copy):
             s3.settle(copy, quiet=self.quiet)
         return copy
@@ -214,7 +215,7 @@ class Calls:
         """Run a coroutine that makes calls where they can be made."""
         if self.blocks:
             return await coroutine
-        return await _threads.await_on_io(coroutine)
+        return await io_loop.await_on_io(coroutine)
 
     async def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Make a call that changes nothing; cancelled, it may be left behind."""

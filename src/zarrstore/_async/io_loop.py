@@ -1,0 +1,108 @@
+"""The process's private event loop, in its own thread, where awaiting stores serve any thread and loop.
+
+Clients of servers belong to the loop that opened their connections. So they belong to this one: whoever asks,
+blocking code or a coroutine on another loop, has the call made here. After ``os.fork`` it is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from zarrstore._async.threads import DELIVERED, Job, mailbox_of, settle, wait_on
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+_io_lock = threading.Lock()
+_io_loop: asyncio.AbstractEventLoop | None = None
+
+
+def _after_fork() -> None:
+    """Forget the parent's thread, which doesn't exist in the child."""
+    global _io_lock, _io_loop
+    _io_lock = threading.Lock()
+    _io_loop = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def io_loop() -> asyncio.AbstractEventLoop:
+    """Return the process's private event loop, running in its own thread."""
+    global _io_loop
+    if _io_loop is None:
+        with _io_lock:
+            if _io_loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=_run_loop, args=(loop,), name="zarrstore-io", daemon=True).start()
+                _io_loop = loop
+    return _io_loop
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+def on_io_thread() -> bool:
+    """Whether the caller is on the private event loop."""
+    try:
+        return asyncio.get_running_loop() is _io_loop
+    except RuntimeError:
+        return False
+
+
+def run_on_io(coroutine: Coroutine[object, object, T]) -> T:
+    """Run a coroutine on the private event loop and wait for it, from any other thread.
+
+    Raises
+    ------
+    RuntimeError
+        If called on the private loop itself, where waiting would never end.
+    """
+    if on_io_thread():
+        coroutine.close()
+        raise RuntimeError(
+            "a synchronous call on zarrstore's own I/O thread would wait for itself; await instead"
+        )
+    return wait_on(io_loop(), coroutine)
+
+
+async def await_on_io(coroutine: Coroutine[object, object, T]) -> T:
+    """Await a coroutine on the private event loop, from any loop; cancelled, it waits for its end."""
+    if on_io_thread():
+        return await coroutine
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    job = Job(mailbox_of(loop), cast("asyncio.Future[object]", future))
+    tasks: list[asyncio.Task[T]] = []
+
+    def start() -> None:
+        task = asyncio.ensure_future(coroutine)
+        tasks.append(task)
+        task.add_done_callback(ended)
+
+    def ended(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            job.error = asyncio.CancelledError()
+        else:
+            job.error = task.exception()
+            if job.error is None:
+                job.result = task.result()
+        job.mailbox.post(job)
+
+    remote = io_loop()
+    remote.call_soon_threadsafe(start)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if job.state is not DELIVERED:
+            remote.call_soon_threadsafe(lambda: tasks[0].cancel())
+            await settle(job, loop)
+        raise
