@@ -31,7 +31,6 @@ Errors pickle whole, chained causes excepted (Python itself leaves those behind)
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 __all__ = [
     "AccessDeniedError",
@@ -91,7 +90,7 @@ class StoreError(Exception):
         hint = f" {self.hint}" if self.hint else ""
         return f"{self.message}{where}{hint}"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.store, self.key, self.hint)
 
 
@@ -177,7 +176,7 @@ class BackendError(StoreError, OSError):
         super().__init__(message, store=store, key=key, hint=hint)
         self.errno = errno
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_backend, (type(self), self.message, self.store, self.key, self.hint, self.errno)
 
 

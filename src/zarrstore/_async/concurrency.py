@@ -1,12 +1,13 @@
-"""Many requests at once, for stores that await, and what becomes of those that nobody awaits."""
+"""Many requests at once, and requests that are awaited to their end even if their caller is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from contextvars import Context
 
 T = TypeVar("T")
 
@@ -42,10 +43,11 @@ async def _in_time(future: asyncio.Future[T], timeout: float) -> T:
 
 
 class _Sent(Generic[T]):
-    """A future as the task that awaits it sees it: one that can't be cancelled.
+    """A future that the task which awaits it can't cancel.
 
-    A task that is cancelled meanwhile waits on, and is told when the future is done. `asyncio.shield` and
-    a loop would do the same, but for another turn of the event loop: a tenth of a small request's time.
+    A task that is cancelled meanwhile waits on, and gets the cancellation when the future is done.
+    `asyncio.shield` and a loop would do the same, for one more iteration of the event loop: a tenth of a
+    small request's time. By `_asyncio_future_blocking` a task recognises what it may wait for.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_future")
@@ -54,7 +56,7 @@ class _Sent(Generic[T]):
         self._future = future
         self._asyncio_future_blocking = False
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[object, None, T]:
         future = self._future
         if not future.done():
             self._asyncio_future_blocking = True
@@ -62,16 +64,18 @@ class _Sent(Generic[T]):
                 yield self
             except BaseException:
                 if future.done() and not future.cancelled():
-                    future.exception()  # looked at, so that nobody is told of what nobody waits for
+                    future.exception()  # retrieve it, so asyncio doesn't log "never retrieved"
                 raise
         return future.result()
 
-    # What a task asks of what it awaits.
+    # What a task calls on what it awaits.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._future.get_loop()
 
-    def add_done_callback(self, call: Callable[[Any], object], *, context: Any = None) -> None:
+    def add_done_callback(
+        self, call: Callable[[asyncio.Future[T]], object], *, context: Context | None = None
+    ) -> None:
         self._future.add_done_callback(call, context=context)
 
     def cancel(self, msg: object = None) -> bool:

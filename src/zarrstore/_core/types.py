@@ -28,6 +28,8 @@ Allocate: TypeAlias = "Callable[[int], npt.NDArray[np.uint8]]"
 class BufferLike(Protocol):
     """A buffer: ours, or zarr-python's. Any object with these methods will do."""
 
+    def __len__(self) -> int: ...
+
     def as_array_like(self) -> object:
         """Return the underlying array."""
 

@@ -9,7 +9,15 @@ two are imported, and in worker processes too.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import zarr.abc.store as theirs
+    from typing_extensions import TypeIs
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import BufferLike
 
 _done: set[str] = set()
 
@@ -58,28 +66,29 @@ def is_gpu_buffer_class(kind: type) -> bool:
     return theirs is not None and issubclass(kind, theirs)
 
 
-def is_buffer(value: object) -> bool:
+def is_buffer(value: object) -> TypeIs[BufferLike]:
     """Whether value behaves as a buffer of ours or of zarr-python's."""
     return hasattr(value, "as_numpy_array") and hasattr(value, "as_array_like")
 
 
-def zarr_prototype() -> Any:
+def zarr_prototype() -> BufferPrototype:
     """zarr-python's default prototype: what its stores expect to be handed."""
-    return sys.modules["zarr.core.buffer"].default_buffer_prototype()
+    made: BufferPrototype = sys.modules["zarr.core.buffer"].default_buffer_prototype()
+    return made
 
 
-def zarr_request(request: Any) -> Any:
+def zarr_request(request: ByteRequest | None) -> theirs.ByteRequest | None:
     """Translate one of our byte requests for a store of zarr-python's."""
     if request is None:
         return None
-    theirs = sys.modules["zarr.abc.store"]
+    module = sys.modules["zarr.abc.store"]
     if hasattr(request, "suffix"):
-        return theirs.SuffixByteRequest(request.suffix)
+        return cast("theirs.ByteRequest", module.SuffixByteRequest(request.suffix))
     if hasattr(request, "offset"):
-        return theirs.OffsetByteRequest(request.offset)
-    return theirs.RangeByteRequest(request.start, request.end)
+        return cast("theirs.ByteRequest", module.OffsetByteRequest(request.offset))
+    return cast("theirs.ByteRequest", module.RangeByteRequest(request.start, request.end))
 
 
-def zarr_buffer(data: Any) -> Any:
+def zarr_buffer(data: bytes) -> Buffer:
     """Put bytes into a buffer of zarr-python's, whose stores take no other."""
     return zarr_prototype().buffer.from_bytes(data)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from zarr.core.buffer import Buffer as _Base
+
+    from zarrstore._core.types import BufferLike
+    from zarrstore.buffer._nd import NDBuffer
 else:
     # For type checkers ours is one of zarr-python's, whose name is not imported at runtime.
     _Base = ABC
@@ -44,7 +47,7 @@ class ArrayLike(Protocol):
         ...
 
     def __getitem__(self, key: slice) -> Self: ...
-    def __setitem__(self, key: slice, value: Any) -> None: ...
+    def __setitem__(self, key: slice, value: object) -> None: ...
 
 
 class Buffer(_Base):
@@ -65,17 +68,16 @@ class Buffer(_Base):
 
     __slots__ = ("_data",)
 
-    _data: Any
+    _data: npt.NDArray[np.uint8]  # or an array on a device, which passes for one
 
     def __init__(self, array_like: ArrayLike) -> None:
+        self._data = array_like  # type: ignore[assignment]
         if array_like.dtype is _BYTE and array_like.ndim == 1:  # the usual case, without a comparison
-            self._data = array_like
             return
         if array_like.ndim != 1:
             raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
         if array_like.dtype != _BYTE:
             raise ValueError(f"a buffer needs bytes (uint8), got {array_like.dtype}; use view('B')")
-        self._data = array_like
 
     @property
     def __class__(self) -> type[Self]:
@@ -105,7 +107,7 @@ class Buffer(_Base):
 
     @classmethod
     @abstractmethod
-    def from_buffer(cls, buffer: Any) -> Self:
+    def from_buffer(cls, buffer: BufferLike) -> Self:
         """Make a buffer of this class from another buffer, copying only between kinds of memory."""
 
     @classmethod
@@ -113,7 +115,7 @@ class Buffer(_Base):
     def from_bytes(cls, bytes_like: BytesLike) -> Self:
         """Make a buffer from an object with the buffer protocol."""
 
-    def as_array_like(self) -> Any:
+    def as_array_like(self) -> npt.NDArray[np.uint8]:
         """Return the underlying array, never a copy."""
         return self._data
 
@@ -133,18 +135,18 @@ class Buffer(_Base):
         _check_slice(key)
         return type(self)(self._data[key])
 
-    def __setitem__(self, key: slice, value: Any) -> None:
+    def __setitem__(self, key: slice, value: BufferLike | npt.ArrayLike) -> None:
         _check_slice(key)
-        self._data[key] = value._data if isinstance(value, Buffer) else value
+        self._data[key] = value.as_array_like() if hasattr(value, "as_array_like") else value
 
     def __len__(self) -> int:
         return int(self._data.size)
 
     @abstractmethod
-    def combine(self, others: Iterable[Any]) -> Self:
+    def combine(self, others: Iterable[BufferLike]) -> Self:
         """Concatenate this buffer and others into a new one."""
 
-    def __add__(self, other: Any) -> Self:
+    def __add__(self, other: BufferLike) -> Self:
         return self.combine([other])
 
     def __eq__(self, other: object) -> bool:
@@ -164,7 +166,7 @@ class Buffer(_Base):
         return self.to_bytes()
 
 
-def _check_slice(key: Any) -> None:
+def _check_slice(key: object) -> None:
     if not isinstance(key, slice):
         raise TypeError(f"a buffer is indexed by a slice, not by {type(key).__name__}")
     if key.step not in (None, 1):
@@ -182,5 +184,5 @@ class BufferPrototype(NamedTuple):
         Class of n-dimensional buffers, what codecs make of them; stores never look at it.
     """
 
-    buffer: type[Any]
-    nd_buffer: type[Any]
+    buffer: type[Buffer]
+    nd_buffer: type[NDBuffer]

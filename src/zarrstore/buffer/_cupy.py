@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from zarrstore.errors import ForkError, MissingDependencyError
+
+# What comes from cupy and kvikio, which have no types: modules, arrays on a device, streams, events.
+Untyped: TypeAlias = Any
 
 
 class _Driver:
@@ -25,7 +28,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_Driver.after_fork)
 
 
-def cupy() -> Any:
+def cupy() -> Untyped:
     """Return the package cupy.
 
     Raises
@@ -52,7 +55,7 @@ def cupy() -> Any:
 
 
 @cache
-def _find_device(cupy: Any) -> None:
+def _find_device(cupy: Untyped) -> None:
     """Raise unless there is a device; asked until there is one."""
     runtime = cupy.cuda.runtime
     try:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zarrstore.buffer._cupy import Untyped
 
 # Values of at least so many bytes are read so; for smaller ones a pinned block is quicker than the driver.
 LEAST = 4 << 20
 
 
 @cache
-def _kvikio() -> Any:
+def _kvikio() -> Untyped:
     """Return the package kvikio, or None where it isn't installed or its libraries don't load."""
     try:
         import kvikio
@@ -20,7 +23,7 @@ def _kvikio() -> Any:
     return kvikio
 
 
-def read(array: Any, descriptor: int, start: int, *, after: Any) -> bool:
+def read(array: Untyped, descriptor: int, start: int, *, after: Untyped) -> bool:
     """Try to fill an array on a device from an open file; False means that another way is needed.
 
     Parameters

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zarrstore._core import zarr_compat as zarr_compat
+from zarrstore._core import zarr_compat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Self
+    from collections.abc import Iterable, Sequence
+    from typing import Self, SupportsIndex, TypeAlias
 
     import numpy.typing as npt
+
+    Index: TypeAlias = Any  # whatever NumPy indexes by
 
 
 class NDBuffer:
@@ -26,7 +28,7 @@ class NDBuffer:
 
     __slots__ = ("_data",)
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: npt.NDArray[Any]) -> None:
         self._data = array
 
     @property
@@ -45,7 +47,7 @@ class NDBuffer:
         shape: Iterable[int],
         dtype: npt.DTypeLike,
         order: Literal["C", "F"] = "C",
-        fill_value: Any | None = None,
+        fill_value: object = None,
     ) -> Self:
         """Make an array filled with a value, zero by default."""
         array = np.zeros(tuple(shape), dtype, order=order)
@@ -59,7 +61,7 @@ class NDBuffer:
         return cls(np.empty(shape, dtype, order=order))
 
     @classmethod
-    def from_ndarray_like(cls, ndarray_like: Any) -> Self:
+    def from_ndarray_like(cls, ndarray_like: npt.NDArray[Any]) -> Self:
         """Make a buffer that shares an array's memory."""
         return cls(ndarray_like)
 
@@ -68,7 +70,7 @@ class NDBuffer:
         """Make a buffer from anything that NumPy takes as an array."""
         return cls(np.asanyarray(array_like))
 
-    def as_ndarray_like(self) -> Any:
+    def as_ndarray_like(self) -> npt.NDArray[Any]:
         """Return the underlying array, never a copy."""
         return self._data
 
@@ -76,7 +78,7 @@ class NDBuffer:
         """Return the underlying array."""
         return np.asanyarray(self._data)
 
-    def as_scalar(self) -> Any:
+    def as_scalar(self) -> object:
         """Return the only element.
 
         Raises
@@ -91,8 +93,7 @@ class NDBuffer:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
-        dtype: np.dtype[Any] = self._data.dtype
-        return dtype
+        return self._data.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -100,7 +101,7 @@ class NDBuffer:
         return tuple(self._data.shape)
 
     @property
-    def byteorder(self) -> Any:
+    def byteorder(self) -> Literal["little", "big"]:
         """Byte order of the elements, ``"little"`` or ``"big"``."""
         order = self.dtype.byteorder
         if order == "=":
@@ -121,7 +122,7 @@ class NDBuffer:
         """Return a copy with another type of element."""
         return type(self)(self._data.astype(dtype, order=order))
 
-    def transpose(self, axes: Any) -> Self:
+    def transpose(self, axes: SupportsIndex | Sequence[SupportsIndex] | None) -> Self:
         """Return a view with the dimensions permuted."""
         return type(self)(self._data.transpose(axes))
 
@@ -129,11 +130,11 @@ class NDBuffer:
         """Return a copy."""
         return type(self)(self._data.copy())
 
-    def fill(self, value: Any) -> None:
+    def fill(self, value: object) -> None:
         """Set every element."""
         self._data.fill(value)
 
-    def all_equal(self, other: Any, equal_nan: bool = True) -> bool:
+    def all_equal(self, other: object, equal_nan: bool = True) -> bool:
         """Whether every element equals other (NaN equals NaN if asked; +0.0 and -0.0 differ)."""
         if other is None:
             return False
@@ -149,10 +150,10 @@ class NDBuffer:
             )
         )
 
-    def __getitem__(self, key: Any) -> Self:
+    def __getitem__(self, key: Index) -> Self:
         return type(self)(np.asanyarray(self._data[key]))
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Index, value: object) -> None:
         self._data[key] = value.as_ndarray_like() if hasattr(value, "as_ndarray_like") else value
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,8 +27,13 @@ from zarrstore.buffer._cupy import cupy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
+    from zarrstore._core.types import Data
+    from zarrstore.buffer._cupy import Untyped
+
     # Fills host memory with the bytes of a value from an offset on; returns how many there were.
-    Read = Callable[[Any, int], int]
+    Read = Callable[[npt.NDArray[np.uint8], int], int]
 
 # Size of a block in bytes: large beside what it takes to start a copy, small beside a large value.
 BLOCK = 4 << 20
@@ -48,9 +53,9 @@ class _Block:
         self.pinned = cuda.alloc_pinned_memory(BLOCK)
         self.host = np.frombuffer(self.pinned, np.uint8, BLOCK)
         self.stream = cuda.Stream(non_blocking=True)
-        self.copied: Any = None
+        self.copied: Untyped = None
 
-    def send(self, address: int, size: int, after: Any) -> Any:
+    def send(self, address: int, size: int, after: Untyped) -> Untyped:
         """Begin to copy ``size`` bytes to an address on the device; returns the event of its end."""
         cuda = cupy().cuda
         self.stream.wait_event(after)
@@ -61,7 +66,7 @@ class _Block:
         return self.copied
 
 
-def _mark(stream: Any) -> Any:
+def _mark(stream: Untyped) -> Untyped:
     """Record an event on a stream; whoever waits for it sleeps instead of spinning."""
     event = cupy().cuda.Event(block=True, disable_timing=True)
     event.record(stream)
@@ -142,11 +147,11 @@ class Staging:
         # stream, the null stream, waits for those of all threads.
         self.stream = cuda.Stream.null if stream.ptr == cuda.Stream.ptds.ptr else stream
 
-    def __call__(self, size: int) -> Any:
+    def __call__(self, size: int) -> npt.NDArray[np.uint8]:
         """Give ``size`` bytes of host memory."""
         return np.empty(size, np.uint8)
 
-    def fill(self, size: int, read: Read, file: tuple[int, int] | None = None) -> tuple[Any, int]:
+    def fill(self, size: int, read: Read, file: tuple[int, int] | None = None) -> tuple[Untyped, int]:
         """Read a value into memory on the device.
 
         Parameters
@@ -178,11 +183,11 @@ class Staging:
                 return array, size
             return array, _Flight(self.device, array, size, read, idle).run()
 
-    def put(self, value: Any) -> Any:
+    def put(self, value: Data) -> Untyped:
         """Return a copy, on the device, of something bytes-like in host memory."""
         host = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
 
-        def read(memory: Any, at: int) -> int:
+        def read(memory: npt.NDArray[np.uint8], at: int) -> int:
             memory[:] = host[at : at + len(memory)]
             return len(memory)
 
@@ -194,14 +199,14 @@ class _Flight:
 
     __slots__ = ("address", "copies", "device", "ends", "idle", "read", "size", "starts")
 
-    def __init__(self, device: int, array: Any, size: int, read: Read, idle: Any) -> None:
+    def __init__(self, device: int, array: Untyped, size: int, read: Read, idle: Untyped) -> None:
         self.device = device
         self.address: int = array.data.ptr
         self.size = size
         self.read = read
         self.idle = idle
         self.starts = deque(range(0, size, BLOCK))  # of the blocks that nobody has taken up yet
-        self.copies: deque[Any] = deque()
+        self.copies: deque[Untyped] = deque()
         self.ends: deque[int] = deque()  # where reads fell short
 
     def run(self) -> int:

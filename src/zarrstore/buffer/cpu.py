@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import numpy.typing as npt
+
+    from zarrstore._core.types import BufferLike
 
 __all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
 
@@ -35,7 +37,7 @@ class Buffer(_core.Buffer):
         return cls(np.empty(0, "B"))
 
     @classmethod
-    def from_buffer(cls, buffer: Any) -> Self:
+    def from_buffer(cls, buffer: BufferLike) -> Self:
         """Make a host buffer from any buffer; only bytes on a device are copied."""
         return cls(buffer.as_numpy_array())
 
@@ -48,7 +50,7 @@ class Buffer(_core.Buffer):
         """Return the underlying array, not a copy."""
         return np.asanyarray(self._data)
 
-    def combine(self, others: Iterable[Any]) -> Self:
+    def combine(self, others: Iterable[BufferLike]) -> Self:
         """Concatenate this buffer and others into a new one."""
         return type(self)(np.concatenate([self._data, *(other.as_numpy_array() for other in others)]))
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from zarrstore._core.types import BufferLike
+    from zarrstore.buffer._cupy import Untyped
+
 __all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
 
 
-def device_array(value: Any) -> Any:
+def device_array(value: object) -> Untyped:
     """Return any buffer's or array's content as a CuPy array, copied only if it lies on the host."""
     array = value.as_array_like() if hasattr(value, "as_array_like") else value
     if not is_on_device(array):
@@ -38,7 +41,7 @@ class Buffer(_core.Buffer):
 
     __slots__ = ()
 
-    def __init__(self, array_like: Any) -> None:
+    def __init__(self, array_like: object) -> None:
         super().__init__(device_array(array_like))
 
     @classmethod
@@ -47,7 +50,7 @@ class Buffer(_core.Buffer):
         return cls(cupy().empty(0, "B"))
 
     @classmethod
-    def from_buffer(cls, buffer: Any) -> Self:
+    def from_buffer(cls, buffer: BufferLike) -> Self:
         """Make a device buffer from any buffer; only bytes on the host are copied."""
         return cls(device_array(buffer))
 
@@ -61,11 +64,11 @@ class Buffer(_core.Buffer):
         array: npt.NDArray[np.uint8] = cupy().asnumpy(self._data)
         return array
 
-    def combine(self, others: Iterable[Any]) -> Self:
+    def combine(self, others: Iterable[BufferLike]) -> Self:
         """Concatenate this buffer and others, which may lie on the host, into a new one."""
         return type(self)(cupy().concatenate([self._data, *map(device_array, others)]))
 
-    def __setitem__(self, key: slice, value: Any) -> None:
+    def __setitem__(self, key: slice, value: object) -> None:
         super().__setitem__(key, device_array(value))
 
 
@@ -80,7 +83,7 @@ class NDBuffer(_nd.NDBuffer):
 
     __slots__ = ()
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Untyped) -> None:
         if array.dtype == object:
             raise TypeError("a device holds no array of Python objects")
         super().__init__(cupy().asarray(array))
@@ -92,7 +95,7 @@ class NDBuffer(_nd.NDBuffer):
         shape: Iterable[int],
         dtype: npt.DTypeLike,
         order: Literal["C", "F"] = "C",
-        fill_value: Any | None = None,
+        fill_value: object = None,
     ) -> Self:
         """Make an array filled with a value, zero by default."""
         made = cls.empty(tuple(shape), dtype, order)
@@ -114,7 +117,7 @@ class NDBuffer(_nd.NDBuffer):
         array: npt.NDArray[Any] = cupy().asnumpy(self._data)
         return array
 
-    def as_scalar(self) -> Any:
+    def as_scalar(self) -> object:
         """Return the only element, as one of NumPy's scalars.
 
         Raises
@@ -124,10 +127,10 @@ class NDBuffer(_nd.NDBuffer):
         """
         return _nd.NDBuffer(self.as_numpy_array()).as_scalar()
 
-    def __getitem__(self, key: Any) -> Self:
+    def __getitem__(self, key: Untyped) -> Self:
         return type(self)(self._data[key])
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Untyped, value: object) -> None:
         if hasattr(value, "as_ndarray_like"):
             value = value.as_ndarray_like()
         self._data[key] = cupy().asarray(value) if isinstance(value, np.ndarray) else value

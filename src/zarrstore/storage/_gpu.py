@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from zarrstore._core.requests import span
 from zarrstore._core.zarr_compat import is_buffer
@@ -12,11 +12,16 @@ from zarrstore.buffer._cupy import cupy, is_on_device
 from zarrstore.storage._memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
     from typing import Self
 
     import numpy as np
     import numpy.typing as npt
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, BufferLike, Data, Value
+
+    Array = npt.NDArray[np.uint8]
 
 
 class _Kept(gpu.Buffer):
@@ -27,13 +32,13 @@ class _Kept(gpu.Buffer):
 
     __slots__ = ("written",)
 
-    def __init__(self, array_like: Any) -> None:
+    def __init__(self, array_like: object) -> None:
         super().__init__(array_like)
         cuda = cupy().cuda
         self.written = cuda.Event(disable_timing=True)
         self.written.record(cuda.get_current_stream())
 
-    def as_array_like(self) -> Any:
+    def as_array_like(self) -> Array:
         """Return the underlying array; what the caller's stream does next comes after its writing."""
         cupy().cuda.get_current_stream().wait_event(self.written)
         return self._data
@@ -75,7 +80,7 @@ class GpuMemoryStore(MemoryStore):
     _on_device: ClassVar[bool] = True
 
     def __init__(
-        self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
+        self, store_dict: MutableMapping[str, BufferLike] | None = None, *, read_only: bool = False
     ) -> None:
         cupy()
         for key, value in (store_dict or {}).items():
@@ -87,7 +92,7 @@ class GpuMemoryStore(MemoryStore):
         super().__init__(store_dict, read_only=read_only)
 
     @classmethod
-    def from_dict(cls, store_dict: MutableMapping[str, Any]) -> Self:
+    def from_dict(cls, store_dict: Mapping[str, BufferLike]) -> Self:
         """Make a store of buffers at any location, which are copied to the device unless they lie there.
 
         Parameters
@@ -98,7 +103,7 @@ class GpuMemoryStore(MemoryStore):
         return cls({key: gpu.Buffer.from_buffer(value) for key, value in store_dict.items()})
 
     @own_face
-    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+    async def set(self, key: str, value: Value, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
 
         Parameters
@@ -112,8 +117,8 @@ class GpuMemoryStore(MemoryStore):
         """
         await super().set(key, value, byte_range=byte_range)
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
-        buffer = self._data.values.get(key)
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Array | None:
+        buffer = cast("_Kept | None", self._data.values.get(key))
         if buffer is None:
             return None
         array = buffer.as_array_like()
@@ -122,14 +127,17 @@ class GpuMemoryStore(MemoryStore):
 
     _read_nowait = _read
 
-    def _array_of(self, piece: Any) -> Any:
-        return gpu.device_array(piece if is_on_device(piece) else super()._array_of(piece))
+    def _array_of(self, piece: Data) -> Array:
+        array: Array = gpu.device_array(piece if is_on_device(piece) else super()._array_of(piece))
+        return array
 
-    def _new(self, size: int) -> Any:
-        return cupy().empty(size, "B")
+    def _new(self, size: int) -> Array:
+        array: Array = cupy().empty(size, "B")
+        return array
 
-    def _joined(self, arrays: Iterable[Any]) -> Any:
-        return cupy().concatenate([self._new(0), *arrays])
+    def _joined(self, arrays: Iterable[Array]) -> Array:
+        array: Array = cupy().concatenate([self._new(0), *arrays])
+        return array
 
-    def _kept(self, array: Any) -> Any:
+    def _kept(self, array: Array) -> BufferLike:
         return _Kept(array)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -14,7 +14,7 @@ from zarrstore._async.nowait import MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVe
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts, host_memory
 from zarrstore._core.zarr_compat import is_buffer
 from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS
@@ -26,7 +26,16 @@ from zarrstore.storage._nowait import NowaitStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
 
-    from zarrstore._core.requests import ByteRequestLike
+    import numpy.typing as npt
+
+    from zarrstore._core.requests import ByteRequest, ByteRequestLike
+    from zarrstore._core.types import Allocate, BufferLike, Data, Pieces, Prototype, Value
+    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore.buffer import Buffer
+
+    Array: TypeAlias = npt.NDArray[np.uint8]
+    # What a mapping of our own holds, and a caller's.
+    Kept: TypeAlias = bytes | Array | BufferLike
 
 # The data of this process by token, so that a store that is pickled and comes back is itself again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
@@ -58,17 +67,17 @@ class _Data:
     """
 
     def __init__(
-        self, mapping: MutableMapping[str, Any] | None, token: str, *, detached: bool = False
+        self, mapping: MutableMapping[str, Kept] | None, token: str, *, detached: bool = False
     ) -> None:
         self.own = mapping is None
-        self.values: MutableMapping[str, Any] = {} if mapping is None else mapping
+        self.values: MutableMapping[str, Kept] = {} if mapping is None else mapping
         self.fresh: list[str] = []  # keys that the tree may not have yet
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
         self._tree = KeyTree()
         # Versions that somebody asked for, and of what; they count up, so none is ever used twice.
-        self._versions: dict[str, tuple[Any, str]] = {}
+        self._versions: dict[str, tuple[Kept, str]] = {}
         self._clock = 0
         _alive[token] = self
 
@@ -82,7 +91,7 @@ class _Data:
             self._tree = KeyTree()
             self.fresh = list(self.values)
 
-    def put(self, key: str, value: Any) -> None:
+    def put(self, key: str, value: Kept) -> None:
         """Keep a value."""
         values = self.values
         with self.lock:
@@ -199,7 +208,7 @@ class MemoryStore(NowaitStore):
         cls._sets_plainly = cls._write is MemoryStore._write
 
     def __init__(
-        self, store_dict: MutableMapping[str, Any] | None = None, *, read_only: bool = False
+        self, store_dict: MutableMapping[str, BufferLike] | None = None, *, read_only: bool = False
     ) -> None:
         super().__init__(read_only=read_only)
         if store_dict is None:
@@ -207,10 +216,11 @@ class MemoryStore(NowaitStore):
         else:
             # The data object holds the mapping, so this token can't be given to another one meanwhile.
             token = f"{os.getpid()}-{id(store_dict):x}"
-            self._data = _alive.get(token) or _Data(store_dict, token)
+            values = cast("MutableMapping[str, Kept]", store_dict)
+            self._data = _alive.get(token) or _Data(values, token)
 
     @property
-    def _store_dict(self) -> MutableMapping[str, Any]:
+    def _store_dict(self) -> MutableMapping[str, Kept]:
         return self._data.values
 
     @property
@@ -219,7 +229,7 @@ class MemoryStore(NowaitStore):
 
     __copy__ = NowaitStore._share
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         state = self.__getstate__()
         state.pop("_data")
         data = self._data
@@ -239,24 +249,24 @@ class MemoryStore(NowaitStore):
 
     # How bytes are held, which another kind of memory does otherwise.
 
-    def _array_of(self, piece: Any) -> Any:
+    def _array_of(self, piece: Data) -> Array:
         """View a piece as an array."""
         return piece if type(piece) is np.ndarray else np.frombuffer(piece, _U8)
 
-    def _new(self, size: int) -> Any:
+    def _new(self, size: int) -> Array:
         """Memory for a value."""
         return np.empty(size, _U8)
 
-    def _joined(self, arrays: Iterable[Any]) -> Any:
+    def _joined(self, arrays: Iterable[Array]) -> Array:
         """Concatenate arrays into memory of our own."""
         return np.concatenate([self._new(0), *arrays])
 
-    def _kept(self, array: Any) -> Any:
+    def _kept(self, array: Array) -> Kept:
         """Make of an array of our own what is kept: nobody else can write to it."""
-        array.setflags(False)
+        array.setflags(write=False)
         return array if self._data.own else cpu.Buffer(array)
 
-    def _keep(self, pieces: Iterable[Any]) -> Any:
+    def _keep(self, pieces: Pieces) -> Kept:
         """Make of pieces what is kept: a copy, but for what nobody can ever change."""
         if type(pieces) is not tuple or len(pieces) != 1:
             return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
@@ -269,14 +279,14 @@ class MemoryStore(NowaitStore):
 
     # -- verbs ------------------------------------------------------------------------------------
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Array | None:
         value = self._data.values.get(key)
         if value is None:
             return None
         # An array of its own, since who gets it may change its shape or type.
-        array: Any = np.frombuffer(value, _U8) if type(value) is bytes else _array(value).view()
+        array = np.frombuffer(value, _U8) if type(value) is bytes else _array(value).view()
         if not self._data.own:
-            array.setflags(False)
+            array.setflags(write=False)
         if request is None:
             return array
         start, stop = span(request, array.size)
@@ -284,7 +294,9 @@ class MemoryStore(NowaitStore):
 
     _read_nowait = _read
 
-    def _read_versioned(self, key: str, request: Any, allocate: Any) -> tuple[Any, str] | None:
+    def _read_versioned(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Array, str] | None:
         with self._data.lock:
             value = self._read(key, request, allocate)
             return None if value is None else (value, self._data.version(key))
@@ -294,7 +306,7 @@ class MemoryStore(NowaitStore):
             buffer = self._data.values.get(key)
             return None if buffer is None else Entry(key, len(buffer), self._data.version(key))
 
-    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
         kept = self._keep(pieces)
         data = self._data
         with data.lock:
@@ -305,11 +317,11 @@ class MemoryStore(NowaitStore):
             data.put(key, kept)
             return None if condition is ANY else data.version(key)
 
-    def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         parts = list(parts)
         data = self._data
         with data.lock:
-            old = self._read(key, None, None)
+            old = self._read(key, None, host_memory)
             if old is None:
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key)
             check_parts(key, old.size, parts)
@@ -319,7 +331,7 @@ class MemoryStore(NowaitStore):
                 array[start : start + len(part)] = self._array_of(part)
             data.put(key, self._kept(array))
 
-    def _remove(self, key: str, condition: Any = ANY) -> Any:
+    def _remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
         data = self._data
         with data.lock:
             if condition is not ANY:
@@ -359,7 +371,7 @@ class MemoryStore(NowaitStore):
         return self._data.below(prefix)
 
     def _copy(self, source: str, target: str) -> None:
-        value = self._read(source, None, None)
+        value = self._read(source, None, host_memory)
         if value is None:
             raise KeyNotFoundError("there is no value to copy.", store=self, key=source)
         self._write(target, (value,), ANY)
@@ -367,7 +379,9 @@ class MemoryStore(NowaitStore):
     # -- what the listing adds to the face --------------------------------------------------------
 
     @own_face
-    async def get(self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
+    async def get(
+        self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
         """Read a value, or part of it; see `Store.get`."""
         # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
         data = self._data
@@ -377,7 +391,7 @@ class MemoryStore(NowaitStore):
         if prototype is not None and prototype.buffer not in HOST_BUFFERS:
             value = None
         if type(value) is bytes:
-            array: Any = np.frombuffer(value, _U8)
+            array = np.frombuffer(value, _U8)
         elif type(value) is np.ndarray:
             array = value.view()
         else:
@@ -388,7 +402,7 @@ class MemoryStore(NowaitStore):
         return wrap(array, prototype)
 
     @own_face
-    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+    async def set(self, key: str, value: Value, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value, or with ``byte_range`` overwrite those bytes of an existing one.
 
         Parameters
@@ -420,17 +434,17 @@ class MemoryStore(NowaitStore):
             await self._budget.refill()
 
 
-def _bytes_of(piece: Any) -> bytes:
+def _bytes_of(piece: Data) -> bytes:
     """Return a piece as `bytes`: those that it is made of, where it is all of them."""
     if type(piece) is not np.ndarray:
         piece = memoryview(piece)
     owner = _owner(piece)
     if type(owner) is bytes and len(owner) == len(piece) and piece.strides == (1,):
         return owner
-    return piece.tobytes()  # type: ignore[no-any-return]
+    return piece.tobytes()
 
 
-def _is_frozen(array: Any) -> bool:
+def _is_frozen(array: Array) -> bool:
     """Whether an array is nearly all of a `bytes` object: what a codec returned, for the most part.
 
     A view that is merely read-only won't do, since somebody may hold a writable one; and a small part of
@@ -440,13 +454,13 @@ def _is_frozen(array: Any) -> bool:
     return type(owner) is bytes and len(owner) <= 2 * len(array)
 
 
-def _owner(piece: Any) -> Any:
+def _owner(piece: object) -> object:
     """Return the object that an array or a memory view was made on."""
     owner = getattr(piece, "base", piece)
     return owner.obj if type(owner) is memoryview else owner
 
 
-def _array(value: Any) -> Any:
+def _array(value: Kept) -> Array:
     """Bytes of what a mapping holds; a caller's may hold anything bytes-like."""
     if type(value) is np.ndarray:
         return value
@@ -456,7 +470,7 @@ def _array(value: Any) -> Any:
 
 
 def _revive(
-    cls: type[MemoryStore], token: str, snapshot: dict[str, bytes], state: dict[str, Any]
+    cls: type[MemoryStore], token: str, snapshot: dict[str, bytes], state: dict[str, object]
 ) -> MemoryStore:
     """Unpickle: the very same data in the process that has it, else a copy that refuses writes."""
     store = object.__new__(cls)
