@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -316,23 +316,26 @@ DEFAULT_USES: dict[str, tuple[str, ...]] = {
 }
 
 
+# `Any` stands for the class that declares or defines a verb: a subclass takes itself, not its base.
+
+
 def verb(
-    method: Callable[Concatenate[S, P], T],
+    method: Callable[Concatenate[Any, P], T],
 ) -> (
-    Callable[Concatenate[S, P], T]
-    | Callable[Concatenate[S, P], Awaitable[T]]
-    | Callable[Concatenate[S, Verbs, P], Awaitable[T]]
+    Callable[Concatenate[Any, P], T]
+    | Callable[Concatenate[Any, P], Awaitable[T]]
+    | Callable[Concatenate[Any, Verbs, P], Awaitable[T]]
 ):
     """Declare a verb, which stores define, and wrappers, which get the verbs below first."""
     return _declared(method)
 
 
 def listing_verb(
-    method: Callable[Concatenate[S, P], Iterable[T]],
+    method: Callable[Concatenate[Any, P], Iterable[T]],
 ) -> (
-    Callable[Concatenate[S, P], Iterable[T]]
-    | Callable[Concatenate[S, P], AsyncIterable[T]]
-    | Callable[Concatenate[S, Verbs, P], AsyncIterable[T]]
+    Callable[Concatenate[Any, P], Iterable[T]]
+    | Callable[Concatenate[Any, P], AsyncIterable[T]]
+    | Callable[Concatenate[Any, Verbs, P], AsyncIterable[T]]
 ):
     """Declare a verb that answers with pages."""
     return _declared(method)

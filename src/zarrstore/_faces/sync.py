@@ -7,7 +7,7 @@ the middle of a running event loop too; over awaited ones on the process's priva
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from zarrstore._async.bindings import drive_each
 from zarrstore._async.io_loop import run_on_io
@@ -16,6 +16,7 @@ from zarrstore._core.keys import check_key
 from zarrstore._core.listing import close
 from zarrstore._core.requests import as_request
 from zarrstore._core.verbs import ANY, CONFLICT, drive, host_memory, refused_write
+from zarrstore._faces.declared import StoreVerbs
 from zarrstore._faces.to_device import HOST_BUFFERS, to_device, wants_device
 from zarrstore._faces.values import parse_parts, wrap, wrap_each
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
@@ -59,12 +60,11 @@ class _Awaited(Protocol):
     async def clear(self) -> None: ...
 
 
-class SyncFace:
+class SyncFace(StoreVerbs):
     """Blocking twins of a store's methods."""
 
     if TYPE_CHECKING:
         # What `zarrstore.abc.store.Store` has and these bodies use.
-        _blocks: bool
         _direct: ClassVar[bool]
         _is_open: bool
         _overridden: ClassVar[frozenset[str]]
@@ -101,11 +101,6 @@ class SyncFace:
         async def _do_get_versioned(
             self, verbs: Verbs, key: str, prototype: Prototype | None, byte_range: ByteRequestLike | None
         ) -> tuple[Buffer, str] | None: ...
-
-        # Verbs, which the calling thread may call as they are if `_direct` says so.
-        _read: Callable[..., Any]
-        _write: Callable[..., Any]
-        _remove: Callable[..., Any]
 
     def _overrides(self) -> _Awaited:
         """Return this store as what its class overrides is called."""
@@ -148,7 +143,7 @@ class SyncFace:
             if prototype is not None and prototype.buffer not in HOST_BUFFERS and wants_device(prototype):
                 value = self._run("", composites.read_value, key, request, prototype=prototype)
             elif self._direct:
-                value = self._read(key, request, host_memory)
+                value = self._read(key, request, host_memory)  # type: ignore[call-arg, arg-type, assignment]
             else:
                 value = self._wait(lambda verbs: verbs.read(key, request, host_memory))
         except ByteRequestError as error:
@@ -231,7 +226,7 @@ class SyncFace:
             self._run("", self._do_patch, [parse_parts(key, byte_range, pieces, self)])
             return None
         if self._direct:
-            answer = self._write(key, pieces, ANY)
+            answer = self._write(key, pieces, ANY)  # type: ignore[call-arg, arg-type]
         else:
             answer = self._wait(lambda verbs: verbs.write(key, pieces, ANY))
         if answer is CONFLICT:
@@ -262,7 +257,7 @@ class SyncFace:
         check_key(key, self)
         self._is_open = True
         if self._direct:
-            self._remove(key, ANY)
+            self._remove(key, ANY)  # type: ignore[call-arg, arg-type]
         else:
             self._wait(lambda verbs: verbs.remove(key, ANY))
         return None

@@ -25,13 +25,15 @@ from zarrstore._core.requests import (
     cut,
     span,
 )
+from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces, Prototype, Value
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
     CONFLICT,
-    WOULD_BLOCK,
     Capabilities,
     Condition,
+    Conflict,
+    Demand,
     Entry,
     Verbs,
     gather_pieces,
@@ -44,7 +46,6 @@ from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
-from zarrstore.abc._verbs import StoreVerbs
 from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -61,33 +62,38 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store as TheirStore
 
-    from zarrstore._core.types import Data, Prototype, Value
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
     # property `__class__` does that, and nothing of zarr-python's is imported.
-    class _Base(SyncFace, StoreVerbs, TheirStore):
+    class _Base(SyncFace, TheirStore):
         pass
 else:
-
-    class _Base(SyncFace, StoreVerbs):
-        pass
+    _Base = SyncFace
 
 
 __all__ = [
     "ABSENT",
     "ANY",
     "CONFLICT",
-    "WOULD_BLOCK",
+    "Allocate",
+    "AnyPieces",
     "ByteRequest",
     "ByteRequestLike",
     "Capabilities",
     "Condition",
+    "Conflict",
+    "Data",
+    "Demand",
     "Entry",
     "OffsetByteRequest",
+    "Pieces",
+    "Prototype",
     "RangeByteRequest",
     "Store",
     "SuffixByteRequest",
+    "Value",
+    "Verbs",
     "cut",
     "gather_pieces",
     "host_memory",

@@ -92,7 +92,8 @@ class NowaitStore(Store, abstract=True):
         self, key: str, pieces: Pieces, condition: Demand
     ) -> str | Conflict | Continuation | None:
         """Write, in a thread of the pool: what is left to do may be done when others have had their turn."""
-        return cast("str | Conflict | None", self._write(key, pieces, condition))
+        answer = self._write(key, pieces, condition)  # type: ignore[call-arg, arg-type]
+        return cast("str | Conflict | None", answer)
 
     # Writes for each ``(key, pieces, condition)``; returns the answers, errors among them.
     _write_many: ClassVar[Callable[..., list[object]] | None] = None

@@ -13,14 +13,12 @@ pytest.importorskip("mypy")
 SOURCE = Path(__file__).parents[2] / "src"
 
 RIGHT = """
-    from typing import Any
-
     import zarr
     import zarr.abc.store
     import zarr.storage
     from zarr.core.buffer import default_buffer_prototype
     from zarrstore import Buffer, RangeByteRequest, Store, StorePath
-    from zarrstore.abc.store import ByteRequestLike
+    from zarrstore.abc.store import ByteRequestLike, Prototype
     from zarrstore.buffer import cpu
     from zarrstore.storage import (
         FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore, ZipStore
@@ -31,8 +29,8 @@ RIGHT = """
         supports_partial_writes = False
 
         async def get(
-            self, key: str, prototype: Any = None, byte_range: ByteRequestLike | None = None
-        ) -> Any:
+            self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+        ) -> Buffer | None:
             return await super().get(key, prototype, byte_range)
 
 
@@ -53,7 +51,8 @@ RIGHT = """
         await read(store)
         # Byte requests of both libraries are taken.
         await store.get("k", default_buffer_prototype(), zarr.abc.store.OffsetByteRequest(1))
-        value: Buffer = await store.get("k", byte_range=RangeByteRequest(0, 1))
+        value: Buffer | None = await store.get("k", byte_range=RangeByteRequest(0, 1))
+        assert value is not None
         return value
 """
 
