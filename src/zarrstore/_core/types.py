@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
-
     import numpy as np
     import numpy.typing as npt
 
     # Anything with the buffer protocol. Type checkers know `typing_extensions`, installed or not.
     from typing_extensions import Buffer as BytesLike
 
-# Bytes that a verb returns or is handed: flat, with a length in bytes. A device's arrays pass for NumPy's,
-# since cupy has no types of its own.
-Data: TypeAlias = "bytes | bytearray | memoryview | npt.NDArray[np.uint8]"
+    # Bytes that a verb returns or is handed: flat, with a length in bytes. A device's arrays pass for
+    # NumPy's, since cupy has no types of its own.
+    Data: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+    # Gives memory of so many bytes to read into.
+    Allocate: TypeAlias = Callable[[int], npt.NDArray[np.uint8]]
+else:  # stand-ins, for annotations that are evaluated: this module doesn't import NumPy
+    BytesLike = bytes | bytearray | memoryview
+    Data = BytesLike
+    Allocate = Callable[[int], BytesLike]
 
 # What a blocking ``_write`` is handed, and what one that awaits is: its pieces may be awaited one by one.
-Pieces: TypeAlias = "Iterable[Data]"
-AnyPieces: TypeAlias = "Iterable[Data] | AsyncIterable[Data]"
-
-# Gives memory of so many bytes to read into.
-Allocate: TypeAlias = "Callable[[int], npt.NDArray[np.uint8]]"
+Pieces: TypeAlias = Iterable[Data]
+AnyPieces: TypeAlias = Iterable[Data] | AsyncIterable[Data]
 
 
 class BufferLike(Protocol):
@@ -41,7 +43,7 @@ class BufferLike(Protocol):
 
 
 # What may be stored.
-Value: TypeAlias = "BufferLike | BytesLike"
+Value: TypeAlias = BufferLike | BytesLike
 
 
 class Prototype(Protocol):

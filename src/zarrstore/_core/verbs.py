@@ -78,7 +78,7 @@ CONFLICT: Final = Signal.CONFLICT
 WouldBlock: TypeAlias = Literal[Signal.WOULD_BLOCK]
 Conflict: TypeAlias = Literal[Signal.CONFLICT]
 # What a write demands of the value that is there: nothing, that there is none, or its version.
-Demand: TypeAlias = "Condition | str"
+Demand: TypeAlias = Condition | str
 # What a read asks for: a key, and which of its bytes.
 Request: TypeAlias = "tuple[str, ByteRequest | None]"
 
