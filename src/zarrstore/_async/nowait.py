@@ -17,14 +17,11 @@ from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, i
 from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
     from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
-
-    # A key, its value in pieces, and a condition.
-    Write = tuple[str, Pieces, Demand]
 
 T = TypeVar("T")
 
@@ -77,8 +74,6 @@ class NowaitMethods(BlockingStore, Protocol):
 
     @property
     def _budget(self) -> Budget: ...
-    @property
-    def _write_many(self) -> Callable[[list[Write]], list[object]] | None: ...
     def _read_nowait(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Data | WouldBlock | None: ...
@@ -90,6 +85,12 @@ class NowaitMethods(BlockingStore, Protocol):
         self, key: str, pieces: Pieces, condition: Demand
     ) -> str | Conflict | WouldBlock | None: ...
     def _can_list_nowait(self) -> bool: ...
+    def _read_in_thread(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Awaitable[Data | None]: ...
+    async def _write_in_thread(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | None: ...
     def _write_in_steps(
         self, key: str, pieces: Pieces, condition: Demand
     ) -> str | Conflict | threads.Continuation | None: ...
@@ -107,12 +108,10 @@ class NowaitVerbs(ThreadedVerbs):
         store = self.store()
         value = store._read_nowait(key, request, allocate)
         if value is WOULD_BLOCK:
-            return await self.read_in_thread(key, request, allocate)
+            return await store._read_in_thread(key, request, allocate)
         if store._budget.is_spent(0 if value is None else len(value)):
             await store._budget.refill()
         return value
-
-    read_in_thread = ThreadedVerbs.read
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         """Answer in place what needs no waiting, and share threads for the rest."""
@@ -144,19 +143,10 @@ class NowaitVerbs(ThreadedVerbs):
             return cast("str | Conflict | None", answer)
         at_once = store._write_nowait(key, pieces, condition)
         if at_once is WOULD_BLOCK:
-            return await self.write_in_thread(key, pieces, condition)
+            return await store._write_in_thread(key, pieces, condition)
         if store._budget.is_spent(sum(map(len, pieces)), 2):
             await store._budget.refill()
         return at_once
-
-    async def write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
-        """Write in a thread, with others that come meanwhile where the store can write many at once."""
-        store = self.store()
-        if store._write_many is not None:
-            answer = await threads.to_thread_batched(store._write_many, key, pieces, condition)
-        else:
-            answer = await threads.to_thread(store._write_in_steps, key, pieces, condition)
-        return cast("str | Conflict | None", answer)
 
     async def stat(self, key: str) -> Entry | None:
         """Answer in place if that needs no waiting, else in a thread."""

@@ -420,13 +420,13 @@ class MemoryStore(NowaitStore):
         KeyNotFoundError
             If a range is given and the key has no value.
         """
+        data = self._data
+        if self._read_only or data.detached:
+            self._check_writable()
         if byte_range is not None or not self._sets_plainly:
             await super().set(key, value, byte_range=byte_range)
             return
         # Whole values go by a shorter way.
-        data = self._data
-        if self._read_only or data.detached:
-            self._check_writable()
         check_key(key, self)
         data.put(key, self._keep(as_pieces(value, self, on_device=self._on_device)))
         self._is_open = True

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from zarrstore._async.bindings import bind
 from zarrstore._async.nowait import MAX_INLINE_CALLS, Budget, NowaitVerbs
+from zarrstore._async.threads import to_thread, to_thread_batched
 from zarrstore._core.keys import check_key
 from zarrstore._core.requests import as_request
 from zarrstore._core.verbs import ANY, CONFLICT, WOULD_BLOCK, host_memory, refused_write
 from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS
-from zarrstore._faces.values import wrap
+from zarrstore._faces.values import as_pieces, wrap
 from zarrstore.abc.store import Store
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable
 
     from zarrstore._async.threads import Continuation
     from zarrstore._core.requests import ByteRequest, ByteRequestLike
@@ -95,6 +96,21 @@ class NowaitStore(Store, abstract=True):
         answer = self._write(key, pieces, condition)  # type: ignore[call-arg, arg-type]
         return cast("str | Conflict | None", answer)
 
+    def _read_in_thread(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Awaitable[Data | None]:
+        read = cast("Callable[..., Data | None]", self._read)
+        return to_thread(read, key, request, allocate, abandon_on_cancel=True)
+
+    async def _write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
+        """Write in a thread, with others that come meanwhile where the store can write many at once."""
+        answer: object
+        if self._write_many is not None:
+            answer = await to_thread_batched(self._write_many, key, pieces, condition)
+        else:
+            answer = await to_thread(self._write_in_steps, key, pieces, condition)
+        return cast("str | Conflict | None", answer)
+
     # Writes for each ``(key, pieces, condition)``; returns the answers, errors among them.
     _write_many: ClassVar[Callable[..., list[object]] | None] = None
 
@@ -113,7 +129,7 @@ class NowaitStore(Store, abstract=True):
         try:
             value = self._read_nowait(key, request, host_memory)
             if value is WOULD_BLOCK:
-                value = await self._own_async_verbs.read_in_thread(key, request, host_memory)
+                value = await self._read_in_thread(key, request, host_memory)
             elif self._budget.is_spent(0 if value is None else len(value)):
                 await self._budget.refill()
         except ByteRequestError as error:
@@ -126,10 +142,15 @@ class NowaitStore(Store, abstract=True):
         if byte_range is not None:
             await super().set(key, value, byte_range=byte_range)
             return
-        pieces = self._ready(key, value)
+        # What `_ready` does, without its detour by two modules more.
+        if self._read_only:
+            self._check_writable()
+        check_key(key, self)
+        pieces = as_pieces(value, self, on_device=self._on_device)
+        self._is_open = True
         answer = self._write_nowait(key, pieces, ANY)
         if answer is WOULD_BLOCK:
-            answer = await self._own_async_verbs.write_in_thread(key, pieces, ANY)
+            answer = await self._write_in_thread(key, pieces, ANY)
         elif self._budget.is_spent(len(pieces[0]), 2):
             await self._budget.refill()
         if answer is CONFLICT:
