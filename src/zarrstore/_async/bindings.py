@@ -17,7 +17,7 @@ from zarrstore._async import concurrency, threads
 from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, Verbs, defines, drive
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from typing_extensions import TypeIs
 
@@ -86,9 +86,7 @@ class SyncVerbs(_Bound[BlockingStore]):
         """Block."""
         return function(*args)
 
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make one after the other."""
         return [await call(item) for item in items]
 
@@ -152,9 +150,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         """Call in a thread."""
         return await threads.to_thread(function, *args, abandon_on_cancel=True)
 
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make one after the other: where much is to be done at once, bulk verbs share it out."""
         return [await call(item) for item in items]
 
@@ -272,9 +268,7 @@ class NativeAsyncVerbs(_Bound[AwaitingStore]):
     sleep = ThreadedVerbs.sleep
     call = ThreadedVerbs.call
 
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make all at once; the store limits how many requests are under way."""
         return await concurrency.gather([call(item) for item in items])
 
@@ -347,9 +341,7 @@ class WrapperVerbs(Verbs):
         """Call as the wrapped store does."""
         return await self.below.call(function, *args)
 
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make many calls as the wrapped store does."""
         return await self.below.for_each(call, items)
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterable
     from contextvars import Context
 
 T = TypeVar("T")
@@ -82,9 +82,9 @@ class _Sent(Generic[T]):
         return False
 
 
-async def gather(coroutines: list[Coroutine[object, object, T]]) -> list[T]:
-    """Await coroutines side by side; the first failure stops the others."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+async def gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Await many side by side; the first failure stops the others."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:

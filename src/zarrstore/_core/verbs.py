@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from types import CoroutineType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
-        Coroutine,
         Iterable,
     )
 
@@ -126,7 +126,7 @@ def drive(awaitable: Awaitable[T]) -> T:
     RuntimeError
         If it suspends: a verb awaited something that only an event loop can wait for.
     """
-    step = awaitable.__await__()
+    step = awaitable if isinstance(awaitable, CoroutineType) else awaitable.__await__()
     try:
         step.send(None)
     except StopIteration as stop:
@@ -204,20 +204,14 @@ class Verbs(ABC):
         """Make a blocking call that has no effect but its result: here, or in a thread of the pool."""
 
     @abstractmethod
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make a call for each item: one after the other, or at once where each waits for a server."""
 
     # What follows are the defaults of the optional verbs, made of the ones above.
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         """Answer many reads, in the order asked."""
-
-        async def read(request: Request) -> Data | None:
-            return await self.read(*request, allocate)
-
-        return await self.for_each(read, requests)
+        return await self.for_each(lambda request: self.read(request[0], request[1], allocate), requests)
 
     async def read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
@@ -273,11 +267,7 @@ class Verbs(ABC):
 
     async def remove_many(self, keys: Iterable[str]) -> None:
         """Remove many values."""
-
-        async def remove(key: str) -> None:
-            await self.remove(key, ANY)
-
-        await self.for_each(remove, keys)
+        await self.for_each(self.remove, keys)
 
     async def remove_below(self, prefix: str) -> None:
         """Remove all that lies below a directory."""

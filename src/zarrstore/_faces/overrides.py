@@ -16,7 +16,7 @@ from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pi
 from zarrstore.buffer import cpu, default_buffer_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, BufferLike, Data, Prototype
@@ -109,9 +109,7 @@ class OverrideAware(Verbs):
         """Call as the store does."""
         return await self.own.call(function, *args)
 
-    async def for_each(
-        self, call: Callable[[S], Coroutine[object, object, T]], items: Iterable[S]
-    ) -> list[T]:
+    async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make many calls as the store does."""
         return await self.own.for_each(call, items)
 

@@ -124,12 +124,6 @@ class SyncFace(StoreVerbs):
             return drive(body(to_device(self._sync_verbs, prototype), *args))
         return run_on_io(body(to_device(self._async_verbs, prototype), *args))
 
-    def _wait(self, call: Callable[[Verbs], Awaitable[T]]) -> T:
-        """Make a call of this store's own verbs."""
-        if self._blocks:
-            return drive(call(self._own_sync_verbs))
-        return run_on_io(_awaited(call(self._own_async_verbs)))
-
     def get_sync(
         self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> Buffer | None:
@@ -144,8 +138,10 @@ class SyncFace(StoreVerbs):
                 value = self._run("", composites.read_value, key, request, prototype=prototype)
             elif self._direct:
                 value = self._read(key, request, host_memory)  # type: ignore[call-arg, arg-type, assignment]
+            elif self._blocks:
+                value = drive(self._own_sync_verbs.read(key, request, host_memory))
             else:
-                value = self._wait(lambda verbs: verbs.read(key, request, host_memory))
+                value = run_on_io(composites.read_value(self._own_async_verbs, key, request))
         except ByteRequestError as error:
             raise self._about(error, key) from None
         return None if value is None else wrap(value, prototype)
@@ -227,8 +223,10 @@ class SyncFace(StoreVerbs):
             return None
         if self._direct:
             answer = self._write(key, pieces, ANY)  # type: ignore[call-arg, arg-type]
+        elif self._blocks:
+            answer = drive(self._own_sync_verbs.write(key, pieces, ANY))
         else:
-            answer = self._wait(lambda verbs: verbs.write(key, pieces, ANY))
+            answer = run_on_io(_awaited(self._own_async_verbs.write(key, pieces, ANY)))
         if answer is CONFLICT:
             raise refused_write(key, self)
         return None
@@ -258,8 +256,10 @@ class SyncFace(StoreVerbs):
         self._is_open = True
         if self._direct:
             self._remove(key, ANY)  # type: ignore[call-arg, arg-type]
+        elif self._blocks:
+            drive(self._own_sync_verbs.remove(key, ANY))
         else:
-            self._wait(lambda verbs: verbs.remove(key, ANY))
+            run_on_io(_awaited(self._own_async_verbs.remove(key, ANY)))
         return None
 
     def delete_if_unchanged_sync(self, key: str, version: str) -> bool:
