@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from zarr.core.buffer import cpu
 from zarr.testing.stateful import ZarrStoreStateMachine
 from zarr.testing.store import StoreTests
-from zarrs_machines import SETTINGS, NoClashes, hierarchy
+from zarr_python_machines import SETTINGS, NoClashes, hierarchy
 
 from zarrstore.storage import LocalStore, MemoryStore, WrapperStore
 

@@ -18,7 +18,7 @@ from zarr.core.buffer import cpu
 from zarr.storage import LocalStore as TheirLocalStore
 from zarr.storage import MemoryStore as TheirMemoryStore
 from zarr.testing.store import StoreTests
-from zarrs_machines import SETTINGS, NoClashes, hierarchy
+from zarr_python_machines import SETTINGS, NoClashes, hierarchy
 
 from zarrstore.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, SubStore, WrapperStore
 from zarrstore.storage._wrappers.adapter import ZarrStoreAdapter

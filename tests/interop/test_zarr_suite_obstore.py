@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 from obstore.store import LocalStore, MemoryStore
-from zarrs_suite import ObstoreSuite
+from zarr_python_suite import ObstoreSuite
 
 pytestmark = [pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")]
 

@@ -3,7 +3,7 @@
 import pytest
 from adlfs import AzureBlobFileSystem
 from obstore.store import AzureStore
-from zarrs_suite import FsspecSuite, ObstoreSuite
+from zarr_python_suite import FsspecSuite, ObstoreSuite
 
 from zarrstore.storage import FsspecStore, ObjectStore
 from zarrstore.testing import StoreContract

@@ -2,7 +2,7 @@
 
 import pytest
 from gcsfs import GCSFileSystem
-from zarrs_suite import FsspecSuite
+from zarr_python_suite import FsspecSuite
 
 from zarrstore.storage import FsspecStore
 from zarrstore.testing import StoreContract

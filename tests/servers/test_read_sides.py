@@ -6,7 +6,7 @@ import pytest
 from file_server import serve
 from gcsfs import GCSFileSystem
 from obstore.store import GCSStore, HTTPStore
-from zarrs_suite import ReadSuite
+from zarr_python_suite import ReadSuite
 
 from zarrstore import errors, make_store_sync
 from zarrstore.storage import FsspecStore, LocalStore, ObjectStore

@@ -3,7 +3,7 @@
 import pytest
 from obstore.store import S3Store
 from s3fs import S3FileSystem
-from zarrs_suite import FsspecSuite, ObstoreSuite
+from zarr_python_suite import FsspecSuite, ObstoreSuite
 
 from zarrstore import RangeByteRequest
 from zarrstore.storage import FsspecStore, ObjectStore

@@ -2,29 +2,23 @@
 
 import ast
 import json
-import sys
 from functools import cache
 from pathlib import Path
 
+import listing_sentences
 import pytest
 
 from zarrstore.testing import QUESTIONS
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
-try:
-    import listing_sentences
-finally:
-    sys.path.remove(str(TESTS))
-
-LISTING = json.loads((TESTS / "listing.json").read_text())
+LISTING = json.loads(Path(__file__).with_name("listing.json").read_text())
+ROOT = Path(__file__).parents[2]
 ROWS = list(listing_sentences.rows(LISTING))
 ASKED = {question.name.partition("[")[0] for question in QUESTIONS}
 
 
 @cache
 def names_in(path):
-    body = ast.parse((TESTS.parent / path).read_text()).body
+    body = ast.parse((ROOT / path).read_text()).body
     return {
         node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     }

@@ -10,7 +10,7 @@ import pytest
 
 import zarrstore
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_types_are_shipped():

@@ -15,7 +15,7 @@ import pytest
 
 from zarrstore import storage
 
-LISTING = json.loads((Path(__file__).parents[1] / "listing.json").read_text())
+LISTING = json.loads(Path(__file__).with_name("listing.json").read_text())
 CONSTANTS = {"zipfile.ZIP_STORED": zipfile.ZIP_STORED, "ALLOWED_EXCEPTIONS": storage.ALLOWED_EXCEPTIONS}
 KINDS = {
     inspect.Parameter.POSITIONAL_OR_KEYWORD: "positional",

@@ -48,13 +48,13 @@ SHARED = [
     ("set_partial_values", "Ranges of one key must not overlap.", "parts_refused"),
 ]
 
-_FSSPEC = "tests/unit/test_fsspec_store.py::test_"
-_GPU = "tests/unit/test_gpu_names.py::test_"
-_LOGGING = "tests/unit/test_logging.py::test_"
-_PATH = "tests/unit/test_path.py::test_"
-_ZIP = "tests/unit/test_zip_store.py::test_"
-_ZIP_WRITER = "tests/unit/test_zip_writer.py::test_"
-_LISTED = "tests/unit/test_listing.py::test_member_is_as_listed"
+_FSSPEC = "tests/unit/remote/test_fsspec_store.py::test_"
+_GPU = "tests/unit/buffers/test_gpu_names.py::test_"
+_LOGGING = "tests/unit/wrappers/test_logging.py::test_"
+_PATH = "tests/unit/places/test_path.py::test_"
+_ZIP = "tests/unit/zip/test_zip_store.py::test_"
+_ZIP_WRITER = "tests/unit/zip/test_zip_writer.py::test_"
+_LISTED = "tests/zarr_storage_listing/test_listing.py::test_member_is_as_listed"
 
 OWN = [
     ("FsspecStore", "Works on any awaiting file system of fsspec's.", _FSSPEC + "one_store_serves_many_loops_and_threads"),
@@ -78,8 +78,8 @@ OWN = [
     ("GpuMemoryStore.set", "Takes a byte_range.", _GPU + "partial_writes"),
     ("GpuMemoryStore.from_dict", "Moves buffers at any location to the GPU.", _GPU + "from_dict_copies_and_the_constructor_does_not"),
     ("GpuMemoryStore.from_dict", "The store's dictionary isn't the one given.", _GPU + "from_dict_copies_and_the_constructor_does_not"),
-    ("LocalStore", "A folder is the root of the store.", "tests/unit/test_local.py::test_only_a_write_creates_the_root"),
-    ("LocalStore.root", "Is the folder.", "tests/unit/test_local.py::test_the_root_is_the_folder"),
+    ("LocalStore", "A folder is the root of the store.", "tests/unit/local/test_local.py::test_only_a_write_creates_the_root"),
+    ("LocalStore.root", "Is the folder.", "tests/unit/local/test_local.py::test_the_root_is_the_folder"),
     ("LocalStore.delete", "Of a directory, removes the whole directory.", "tests/contract/test_stores.py::TestLocal::deleting_a_directory_by_delete"),
     ("LoggingStore", "Logs all calls to the wrapped store.", _LOGGING + "a_call_is_two_records"),
     ("LoggingStore", "Logs all calls to the wrapped store.", _LOGGING + "no_public_method_goes_unwatched"),
@@ -88,7 +88,7 @@ OWN = [
     ("LoggingStore.log_handler", "Gets the records.", _LOGGING + "a_call_is_two_records"),
     ("LoggingStore.log", "Logs and counts what is done inside it.", _LOGGING + "log_takes_the_callers_name"),
     ("LoggingStore.open", "Makes and opens a store from constructor arguments.", _LOGGING + "open_takes_the_wrappers_keywords_out"),
-    ("MemoryStore", "Takes initial data.", "tests/unit/test_memory.py::test_a_callers_mapping_is_used_and_may_change"),
+    ("MemoryStore", "Takes initial data.", "tests/unit/memory/test_memory.py::test_a_callers_mapping_is_used_and_may_change"),
     ("MemoryStore.set", "Takes a byte_range.", "tests/contract/test_stores.py::TestMemory::range_written"),
     ("StorePath", "Is a path within a store.", _PATH + "text_forms_and_joining"),
     ("StorePath.store", "Is the store.", _PATH + "text_forms_and_joining"),
