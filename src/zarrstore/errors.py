@@ -118,7 +118,7 @@ class KeyNotFoundError(StoreError, FileNotFoundError):
 
 
 class KeyConflictError(StoreError, FileExistsError):
-    """A key below a value, or a value where keys lie below, on a backend of folders."""
+    """A key below a value, or a value where keys are below, on a backend of folders."""
 
 
 class RootError(StoreError, NotADirectoryError):
@@ -142,7 +142,7 @@ class MissingDependencyError(StoreError, ImportError):
 
 
 class StoreLikeError(StoreError, TypeError, ValueError):
-    """A value that no rule turns into a store."""
+    """A value that can't be made into a store."""
 
 
 class ForkError(StoreError, RuntimeError):

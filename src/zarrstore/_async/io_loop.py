@@ -1,7 +1,7 @@
 """The process's private event loop, in its own thread, where awaiting stores serve any thread and loop.
 
-Clients of servers belong to the loop that opened their connections. So they belong to this one: whoever asks,
-blocking code or a coroutine on another loop, has the call made here. After ``os.fork`` it is made anew.
+Clients of servers belong to the loop that opened their connections. So all belong to this one, and calls
+from blocking code and from other loops are made here. After ``os.fork`` it is made anew.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How many small calls one task may make in place before other tasks get their turn.
+# How many small calls one task may make in place before it lets others run.
 MAX_INLINE_CALLS = 32
 # Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
 # its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
@@ -37,9 +37,9 @@ _BYTES_A_CALL = 13
 class Budget:
     """How much one task may do in place on an event loop before it lets others run.
 
-    Where many tasks make a few calls each, they are each other's turns. One that stepped back would only
-    keep the rest waiting for what it holds, as zarr-python's tasks hold one of ten places: so only a task
-    that uses up two allowances in a row steps back.
+    Many tasks that make a few calls each take turns by themselves. One that yielded would only keep the
+    others waiting for what it holds, as zarr-python's tasks hold one of ten permits. So only a task that
+    uses up two allowances in a row yields.
 
     Parameters
     ----------

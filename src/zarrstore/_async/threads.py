@@ -307,7 +307,7 @@ class _Pool:
         try:
             yield
         finally:
-            self._resize(-1)  # whoever ends a job next sees that there is one thread too many
+            self._resize(-1)  # the next thread that finishes a job retires
 
     def _resize(self, change: int) -> None:
         with self._lock:

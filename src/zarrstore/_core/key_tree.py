@@ -91,7 +91,7 @@ class KeyTree:
         first = self.first_below(directory)
         if first is None:
             return
-        yield [first]  # whoever asks only whether there is a key takes no more than this page
+        yield [first]  # asking whether there is any key takes no more than this page
         first_in = first[: first.rfind("/") + 1]
         page: list[str] = []
         pending = [directory]

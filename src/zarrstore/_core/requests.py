@@ -204,7 +204,7 @@ def coalesce(
     -------
     list of (request, members)
         Each request to send, and for each input that it serves ``(index, start, stop)``: where
-        that input's bytes lie in the answer; ``stop`` is -1 for an answer that is taken whole.
+        that input's bytes are in the answer; ``stop`` is -1 for an answer that is taken whole.
     """
     if len(requests) == 1:
         return [(requests[0], [(0, 0, -1)])]

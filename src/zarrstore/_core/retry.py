@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
+from zarrstore._core.listing import closing_pages
 from zarrstore.errors import TransientError, TruncatedError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RetryPolicy:
         return await function()
 
 
-# What stores use whose user said nothing about it: told from an equal policy by being this very one.
+# Sentinel, compared by identity: the user said nothing about retries.
 DEFAULT = RetryPolicy()
 
 
@@ -92,42 +92,42 @@ async def listed(
     make: Callable[[], AsyncIterator[list[Entry]]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> AsyncGenerator[list[Entry], None]:
-    """Yield pages of a listing, which starts over if it fails and goes on where it had come to.
+    """Yield pages of a listing that starts over if it fails, and goes on from where it was.
 
-    That is so only if it tells the same as before up to there. If not, keys could be left out or told
-    twice, so its failure raises. What was told is kept as a digest: listings may be long.
+    It goes on only if the new attempt yields the same entries up to there. Otherwise keys could be left out
+    or repeated, so the failure is raised. What was yielded is kept as a digest, since listings may be long.
 
     Parameters
     ----------
     policy : RetryPolicy or None
         How often it may start over.
     make : callable
-        Starts it.
+        Starts an attempt.
     sleep : callable
-        Waits, as one waits where the listing is made.
+        Waits for so many seconds.
     """
     if policy is None:
-        async with aclosing(make()) as pages:  # type: ignore[type-var]
+        async with closing_pages(make()) as pages:
             async for page in pages:
                 yield page
         return
-    told, seal = 0, blake2b()
+    yielded, digest = 0, blake2b()
     failure: BaseException | None = None
     for attempt in range(1, policy.attempts + 1):
-        skip, again = told, blake2b()
+        skip, repeated = yielded, blake2b()
         try:
-            async with aclosing(make()) as pages:  # type: ignore[type-var]
+            async with closing_pages(make()) as pages:
                 async for page in pages:
-                    old, fresh = page[:skip], page[skip:]
+                    old, new = page[:skip], page[skip:]
                     if old:
                         skip -= len(old)
-                        again.update(_text(old))
-                        if not skip and again.digest() != seal.digest():
+                        repeated.update(_text(old))
+                        if not skip and repeated.digest() != digest.digest():
                             break
-                    told += len(fresh)
-                    seal.update(_text(fresh))
-                    if fresh:
-                        yield fresh
+                    yielded += len(new)
+                    digest.update(_text(new))
+                    if new:
+                        yield new
                 else:
                     if not skip:
                         return

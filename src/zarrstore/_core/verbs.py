@@ -106,7 +106,7 @@ class Capabilities:
     folders : bool
         ``k`` and ``k/child`` can't both be keys (`KeyConflictError`).
     recursive_delete : bool
-        ``delete`` of a directory removes what lies below it.
+        ``delete`` of a directory removes everything below it.
     shared : bool
         Other processes see what is written.
     """
@@ -193,7 +193,7 @@ class Verbs(ABC):
 
     @abstractmethod
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """List what lies below a directory."""
+        """List what is below a directory."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -250,7 +250,7 @@ class Verbs(ABC):
                 yield [entry[0] for entry in page]
 
     async def is_empty(self, prefix: str) -> bool:
-        """Whether no key lies below a directory; stops at the first."""
+        """Whether there is no key below a directory; stops at the first."""
         async with closing_pages(self.scan(prefix, True, False)) as pages:
             async for page in pages:
                 if page:
@@ -270,7 +270,7 @@ class Verbs(ABC):
         await self.for_each(self.remove, keys)
 
     async def remove_below(self, prefix: str) -> None:
-        """Remove all that lies below a directory."""
+        """Remove everything below a directory."""
         async with closing_pages(self.scan(prefix, True, False)) as pages:
             async for page in pages:
                 await self.remove_many([entry.key for entry in page])
@@ -301,8 +301,8 @@ NAMES = (*REQUIRED, *OPTIONAL)
 # Verbs that answer with pages.
 LISTINGS = frozenset(("scan", "names", "keys"))
 
-# Which verbs a default is made of: whoever changes one of those gets the default back, unless it
-# changes that one too. So nothing bypasses a change.
+# Which verbs a default is made of. A class that changes one of those gets the default back, unless it changes
+# that one too. So nothing bypasses a change.
 DEFAULT_USES: dict[str, tuple[str, ...]] = {
     "read_many": ("read",),
     "read_versioned": ("read",),

@@ -2,7 +2,7 @@
 
 zarr-python asks ``isinstance(x, Store)`` and ``isinstance(x, Buffer)``. Those questions look at
 ``x.__class__``; ours is a property that first registers our base class with zarr-python's, once its
-module is loaded, and then tells the truth. So nobody has to call anything, in whichever order the
+module is loaded, and then returns the true type. So nobody has to call anything, in whichever order the
 two are imported, and in worker processes too.
 """
 

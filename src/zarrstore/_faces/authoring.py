@@ -1,4 +1,4 @@
-"""Mistakes in the verbs of a store's class are told when it is made, by name and with what to do."""
+"""Checks a store's class when it is made: a mistake in its verbs is an error that says what to do."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_wrapper_class(wrapper_class: type) -> None:
 
 
 def _awaits(store_class: type, name: str) -> bool | None:
-    """Whether a verb awaits; None if its definition doesn't tell: a listing may return another one's."""
+    """Whether a verb awaits; None if that can't be seen: a listing may return another one's."""
     method = getattr(store_class, "_" + name)
     if iscoroutinefunction(method) or isasyncgenfunction(method):
         return True
@@ -83,7 +83,7 @@ def _awaits(store_class: type, name: str) -> bool | None:
 def _check_arguments(store_class: type, name: str, first: tuple[str, ...]) -> None:
     method = getattr(store_class, "_" + name)
     if not isfunction(method):
-        return  # a decorator's, whose arguments nobody can tell
+        return  # wrapped by a decorator: its arguments can't be seen
     code = method.__code__
     given = 1 + len(first) + len(_ARGUMENTS[name])
     needed = code.co_argcount - len(method.__defaults__ or ())

@@ -47,7 +47,7 @@ class StoreVerbs:
         request : ByteRequest or None
             Which bytes: `cut` applies it to a whole value, `span` to a size. None is the whole value.
         allocate : callable
-            ``allocate(n)`` gives n bytes of host memory to fill. A store that has the bytes at hand may
+            ``allocate(n)`` gives n bytes of host memory to fill. A store that holds the bytes already may
             return them instead, if nobody can change them by what is returned.
 
         Returns
@@ -100,7 +100,7 @@ class StoreVerbs:
 
     @listing_verb
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterable[list[Entry]]:
-        """List what lies below a directory.
+        """List what is below a directory.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class StoreVerbs:
 
     @verb
     def _is_empty(self, prefix: str) -> bool:
-        """Whether no key lies below a directory. By default scans until it meets one."""
+        """Whether there is no key below a directory. By default scans until it meets one."""
         return self._default(Verbs.is_empty, prefix)
 
     @verb
@@ -165,7 +165,7 @@ class StoreVerbs:
 
     @verb
     def _remove_below(self, prefix: str) -> None:
-        """Remove all that lies below a directory, keys or not. By default scans and removes."""
+        """Remove everything below a directory, keys or not. By default scans and removes."""
         return self._default(Verbs.remove_below, prefix)
 
     @verb

@@ -168,7 +168,7 @@ class OverrideAware(Verbs):
         if deep:
             yield [Entry(key) for key in keys]
             return
-        # Names in list_dir don't tell keys from directories; a key has a value.
+        # Names in list_dir don't say which are keys and which directories; a key has a value.
         yield [
             Entry(prefix + key if await self.own.stat(prefix + key) else f"{prefix}{key}/") for key in keys
         ]

@@ -1,4 +1,4 @@
-"""Reads whose values land in a GPU's memory, if that is what a prototype names."""
+"""Reads into a GPU's memory, if that is what a prototype names."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ class ToDevice(WrapperVerbs):
         self.allocate = allocate
 
     async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        """Read, and copy to the device what doesn't lie there."""
+        """Read, and copy to the device what isn't there yet."""
         return (await self._copy_each([await self.below.read(key, request, self.allocate)]))[0]
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Read, and copy to the device what doesn't lie there."""
+        """Read, and copy to the device what isn't there yet."""
         return await self._copy_each(await self.below.read_many(requests, self.allocate))
 
     async def read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Data, str | None] | None:
-        """Read, and copy to the device what doesn't lie there."""
+        """Read, and copy to the device what isn't there yet."""
         found = await self.below.read_versioned(key, request, self.allocate)
         if found is None:
             return None

@@ -35,7 +35,7 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
         if on_device:
             return (
                 cast("Data", buffer.as_array_like()),
-            )  # no detour by the host for what may lie on the device
+            )  # no detour through the host for what may be on the device
         return (buffer.as_numpy_array(),)
     except AttributeError:
         pass

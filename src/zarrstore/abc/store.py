@@ -103,7 +103,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Of a long list of reads so many are checked, or put into buffers, before other tasks get their turn.
+# A long list of reads is checked, and put into buffers, in parts of this length; in between others may run.
 _STRIDE = 512
 
 # What is made anew in each process and for each copy, never pickled, never shared.
@@ -169,7 +169,7 @@ class Store(_Base):
         if blocks is None:
             return
         if cls._location is Store._location:
-            raise TypeError(f"{cls.__name__} lacks the property _location: where its data lies, as text.")
+            raise TypeError(f"{cls.__name__} lacks the property _location: where its data is, as text.")
         if not isinstance(getattr_static(cls, "_blocks"), property):
             cls._blocks = cls._direct = blocks
 
@@ -187,7 +187,7 @@ class Store(_Base):
 
     @property
     def _location(self) -> str:
-        """Where the data lies, as text: equality, hash, text forms and dask's token come from it."""
+        """Where the data is, as text: equality, hash, text forms and dask's token come from it."""
         raise NotImplementedError(f"{type(self).__name__} must define the property _location")
 
     def __eq__(self, other: object) -> bool:
@@ -340,7 +340,7 @@ class Store(_Base):
     # -- views ------------------------------------------------------------------------------------
 
     def sub(self, path: str) -> Store:
-        """Return what lies below a directory, as a store whose keys are relative to it.
+        """Return what is below a directory, as a store whose keys are relative to it.
 
         Parameters
         ----------
@@ -574,9 +574,9 @@ class Store(_Base):
         await self._do_create(self._own_async_verbs, key, value)
 
     async def create(self, key: str, value: Value) -> bool:
-        """Store a value unless the key has one, and tell whether this call stored it.
+        """Store a value unless the key has one; return whether this call stored it.
 
-        Of several callers exactly one is told True where `capabilities` has ``atomic_create``.
+        Of several callers exactly one gets True where `capabilities` has ``atomic_create``.
 
         Parameters
         ----------
@@ -597,7 +597,7 @@ class Store(_Base):
         value : Buffer or bytes-like
             What to store.
         version : str
-            What `get_versioned` told.
+            What `get_versioned` returned.
 
         Returns
         -------
@@ -647,12 +647,12 @@ class Store(_Base):
         key : str
             Which value.
         version : str
-            What `get_versioned` told.
+            What `get_versioned` returned.
         """
         return await self._do_delete_if_unchanged(self._async_verbs, key, version)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove all that lies below a directory; no error if nothing does.
+        """Remove everything below a directory; no error if there is nothing.
 
         Parameters
         ----------
@@ -670,7 +670,7 @@ class Store(_Base):
     # -- listing ----------------------------------------------------------------------------------
 
     async def is_empty(self, prefix: str = "") -> bool:
-        """Whether no key lies below a directory.
+        """Whether there is no key below a directory.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What every buffer is, wherever its memory lies: flat, contiguous, untyped bytes."""
+"""What every buffer is, wherever its memory is: flat, contiguous, untyped bytes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Buffer(_Base):
 
     @abstractmethod
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return the bytes as a NumPy array, copied only if they lie on a device."""
+        """Return the bytes as a NumPy array, copied only if they are on a device."""
 
     def as_buffer_like(self) -> memoryview:
         """Return an object with the buffer protocol over the bytes."""

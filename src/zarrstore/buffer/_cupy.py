@@ -71,5 +71,5 @@ def _find_device(cupy: Untyped) -> None:
 
 
 def is_on_device(array: object) -> bool:
-    """Whether an array lies in a GPU's memory."""
+    """Whether an array is in a GPU's memory."""
     return hasattr(array, "__cuda_array_interface__")

@@ -48,7 +48,7 @@ def read(array: Untyped, descriptor: int, start: int, *, after: Untyped) -> bool
         with kvikio.CuFile(f"/proc/self/fd/{descriptor}", "r") as file:
             count = file.pread(array, array.nbytes, start).get()
     except Exception:
-        # The file system may not have it, or the driver may fail: the other way tells what is wrong, if
+        # The file system may not have it, or the driver may fail: the other way says what is wrong, if
         # anything is wrong with the file.
         return False
     return bool(count == array.nbytes)

@@ -7,7 +7,7 @@ the next block is being filled. So a thread holds one block at a time and waits 
 does, and what memory this takes is bounded.
 
 Order: a copy into new memory begins after the work that was queued on the reader's current stream when
-the memory was allocated, since that work may still use what lay there before. And a value is
+the memory was allocated, since that work may still use what was there before. And a value is
 handed over when its last copy is done, so that every stream, thread and library may use it at once.
 """
 
@@ -162,7 +162,7 @@ class Staging:
             ``read(memory, at)`` fills host memory with the value's bytes from ``at`` on and returns how
             many there were. It may be called by several threads at once.
         file : (int, int), optional
-            Descriptor and offset, if the value's bytes lie as they are in an open file: the device may
+            Descriptor and offset, if the value's bytes are in an open file as they are: the device may
             fetch them itself then.
 
         Returns

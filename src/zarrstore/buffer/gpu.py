@@ -22,7 +22,7 @@ __all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
 
 
 def device_array(value: object) -> Untyped:
-    """Return any buffer's or array's content as a CuPy array, copied only if it lies on the host."""
+    """Return any buffer's or array's content as a CuPy array, copied only if it is on the host."""
     array = value.as_array_like() if hasattr(value, "as_array_like") else value
     if not is_on_device(array):
         array = value.as_numpy_array() if hasattr(value, "as_numpy_array") else value
@@ -65,7 +65,7 @@ class Buffer(_core.Buffer):
         return array
 
     def combine(self, others: Iterable[BufferLike]) -> Self:
-        """Concatenate this buffer and others, which may lie on the host, into a new one."""
+        """Concatenate this buffer and others, which may be on the host, into a new one."""
         return type(self)(cupy().concatenate([self._data, *map(device_array, others)]))
 
     def __setitem__(self, key: slice, value: object) -> None:
@@ -78,7 +78,7 @@ class NDBuffer(_nd.NDBuffer):
     Parameters
     ----------
     array : array
-        Kept if it lies on a device, else copied there.
+        Kept if it is on a device, else copied there.
     """
 
     __slots__ = ()

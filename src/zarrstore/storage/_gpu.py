@@ -50,7 +50,7 @@ class _Kept(gpu.Buffer):
 
 
 class GpuMemoryStore(MemoryStore):
-    """A store in a GPU's memory: every value lies there, wherever it came from.
+    """A store in a GPU's memory: every value is there, wherever it came from.
 
     Reading gives buffers on the device without a copy if the prototype asks for them, else copies in
     the host's memory. Needs the package cupy.
@@ -93,7 +93,7 @@ class GpuMemoryStore(MemoryStore):
 
     @classmethod
     def from_dict(cls, store_dict: Mapping[str, BufferLike]) -> Self:
-        """Make a store of buffers at any location, which are copied to the device unless they lie there.
+        """Make a store of buffers at any location, which are copied to the device unless they are there.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class GpuMemoryStore(MemoryStore):
         key : str
             Which value.
         value : Buffer or bytes-like
-            What to store; it is copied, within the device if it lies there already.
+            What to store; it is copied, within the device if it is there already.
         byte_range : (int, int), optional
             First byte, and the one behind the last.
         """

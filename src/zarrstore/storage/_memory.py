@@ -62,7 +62,7 @@ class _Data:
 
     A mapping of our own holds what nobody can write to: small values as `bytes`, large ones as arrays (and a
     GPU's as buffers). A caller's holds buffers. A tree is kept only of
-    our own: a caller's may change behind our back. It is brought up to date by whoever lists, since most
+    our own: a caller's may change behind our back. It is brought up to date by listings, since most
     of what is written is never listed.
     """
 

@@ -92,7 +92,7 @@ class NowaitStore(Store, abstract=True):
     def _write_in_steps(
         self, key: str, pieces: Pieces, condition: Demand
     ) -> str | Conflict | Continuation | None:
-        """Write, in a thread of the pool: what is left to do may be done when others have had their turn."""
+        """Write, in a thread of the pool: a `Continuation` lets the calls that are queued go first."""
         answer = self._write(key, pieces, condition)  # type: ignore[call-arg, arg-type]
         return cast("str | Conflict | None", answer)
 
