@@ -210,7 +210,8 @@ def test_context_is_the_callers_on_the_loop():
     asyncio.run(main())
 
 
-def test_the_rest_of_a_call_comes_behind_those_that_wait():
+def test_the_rest_of_a_call_comes_behind_those_that_wait(monkeypatch):
+    monkeypatch.setattr(_threads, "_pool", _threads._Pool(1))  # several threads would not keep an order
     done, begun = [], threading.Event()
 
     def first():
