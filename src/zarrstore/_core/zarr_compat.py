@@ -9,7 +9,13 @@ two are imported, and in worker processes too.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    from zarr.abc.store import Store as TheirStore
+    from zarr.storage import StorePath as TheirPath
 
 _done: set[str] = set()
 
@@ -40,13 +46,13 @@ def register_nd_buffer(base: type) -> None:
     _register(base, "zarr.core.buffer.core", "NDBuffer")
 
 
-def is_zarr_store(value: object) -> bool:
+def is_zarr_store(value: object) -> TypeGuard[TheirStore]:
     """Whether value is one of zarr-python's own stores (ours are asked about by their own class)."""
     theirs = getattr(sys.modules.get("zarr.abc.store"), "Store", None)
     return theirs is not None and isinstance(value, theirs)
 
 
-def is_zarr_path(value: object) -> bool:
+def is_zarr_path(value: object) -> TypeGuard[TheirPath]:
     """Whether value is one of zarr-python's store paths."""
     theirs = getattr(sys.modules.get("zarr.storage"), "StorePath", None)
     return theirs is not None and isinstance(value, theirs)
