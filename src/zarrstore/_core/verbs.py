@@ -134,12 +134,14 @@ def drive(awaitable: Awaitable[T]) -> T:
 
 
 def _suspended(awaitable: object) -> str:
-    """Name the innermost coroutine that waits for something."""
-    name = "a blocking verb"
+    """Name the innermost verb that waits for something."""
+    name = ""
     while awaitable is not None:
-        name = getattr(awaitable, "__qualname__", name)
+        function = getattr(awaitable, "__qualname__", "")
+        if function.rpartition("._")[2] in NAMES:
+            name = f" ({function})"
         awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "ag_await", None)
-    return f"a blocking verb ({name})" if name != "a blocking verb" else name
+    return f"a blocking verb{name}"
 
 
 def join_pieces(pieces: Pieces) -> bytes:
