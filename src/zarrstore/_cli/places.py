@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from zarrstore._core.listing import closing_pages
 from zarrstore.errors import KeyNotFoundError
 from zarrstore.storage import make_store_sync
 
@@ -49,7 +50,7 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
 
 async def _pages(deep: bool, sizes: bool, verbs: Verbs, prefix: str) -> AsyncIterator[list[Entry]]:
     """Pages of a listing, with the sizes that the listing itself doesn't bring."""
-    async with aclosing(verbs.scan(prefix, deep, sizes)) as pages:  # type: ignore[type-var]
+    async with closing_pages(verbs.scan(prefix, deep, sizes)) as pages:
         async for page in pages:
             if sizes:
                 for index, entry in enumerate(page):
@@ -79,6 +80,6 @@ def values_text(count: int) -> str:
     return "1 value" if count == 1 else f"{count:,} values"
 
 
-def echo_row(*cells: Any) -> None:
+def echo_row(*cells: object) -> None:
     """Print cells of a table: numbers to the right, the last one as it is."""
-    click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), cells[-1]]))
+    click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), str(cells[-1])]))
