@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from zarrstore._core.listing import closing_pages
+from zarrstore._core.composites import scan_sized
 from zarrstore.errors import KeyNotFoundError
 from zarrstore.storage import make_store_sync
 
@@ -39,24 +38,17 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
     than an empty store.
     """
     empty = True
-    for entry in store._iterate(partial(_pages, deep, sizes), prefix):
+
+    def pages(verbs: Verbs, directory: str) -> AsyncIterator[list[Entry]]:
+        return scan_sized(verbs, directory, deep=deep) if sizes else verbs.scan(directory, deep, False)
+
+    for entry in store._iterate(pages, prefix):
         empty = False
         yield entry
     if empty:
         raise KeyNotFoundError(
             "no key lies here.", store=store, key=prefix or None, hint="Is the URL spelt right?"
         )
-
-
-async def _pages(deep: bool, sizes: bool, verbs: Verbs, prefix: str) -> AsyncIterator[list[Entry]]:
-    """Pages of a listing, with the sizes that the listing itself doesn't bring."""
-    async with closing_pages(verbs.scan(prefix, deep, sizes)) as pages:
-        async for page in pages:
-            if sizes:
-                for index, entry in enumerate(page):
-                    if entry.size is None and not entry.key.endswith("/"):
-                        page[index] = await verbs.stat(entry.key) or entry
-            yield page
 
 
 def shown(key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, get_args
@@ -33,49 +34,44 @@ if TYPE_CHECKING:
 _digest = partial(blake2b, digest_size=20)
 
 
+@dataclass
 class Copy:
     """One copy: what was asked for, and how far it is."""
 
-    def __init__(
-        self,
-        source: object,
-        target: object,
-        prefix: str,
-        target_prefix: str,
-        if_exists: IfExists,
-        verify: bool,
-        dry_run: bool,
-        progress: Callable[[CopyProgress], object] | None,
-        concurrency: int,
-    ) -> None:
-        if if_exists not in get_args(IfExists):
-            raise ValueError(f"if_exists is 'raise', 'skip' or 'replace', not {if_exists!r}")
-        if concurrency < 1:
-            raise ValueError(f"concurrency is at least 1, not {concurrency!r}")
+    source_like: object
+    target_like: object
+    prefix: str
+    target_prefix: str
+    if_exists: IfExists
+    verify: bool
+    dry_run: bool
+    progress: Callable[[CopyProgress], object] | None
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        if self.if_exists not in get_args(IfExists):
+            raise ValueError(f"if_exists is 'raise', 'skip' or 'replace', not {self.if_exists!r}")
+        if self.concurrency < 1:
+            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
         self.opened: list[Store] = []
         try:
-            store, above = self._open(source, "r")
-            self.source = Directory(store, store._listed(joined(above, prefix, store)))
-            store, above = self._open(target, "a")
-            self.target = Directory(store, check_prefix(joined(above, target_prefix, store), store))
-            if not dry_run:
+            store, above = self._open(self.source_like, "r")
+            self.source = Directory(store, store._listed(joined(above, self.prefix, store)))
+            store, above = self._open(self.target_like, "a")
+            self.target = Directory(store, check_prefix(joined(above, self.target_prefix, store), store))
+            if not self.dry_run:
                 store._check_writable()
             refuse_overlap(self.source, self.target)
         except BaseException:
             for store in self.opened:
                 store.close()
             raise
-        self.if_exists = if_exists
-        self.verify = verify
-        self.dry_run = dry_run
-        self.progress = progress
-        self.concurrency = concurrency
         self.blocks = self.source.store._blocks and self.target.store._blocks
         # The workers' verbs.
         self.reader = self.source.store._verbs_for_wrapper(sync=self.blocks)
         self.writer = self.target.store._verbs_for_wrapper(sync=self.blocks)
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
-        careful = if_exists != "replace" and self.target.store.capabilities.atomic_create
+        careful = self.if_exists != "replace" and self.target.store.capabilities.atomic_create
         self.condition = ABSENT if careful else ANY
         self.stopped = threading.Event()
         self.lock = threading.Lock()

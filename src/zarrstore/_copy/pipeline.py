@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from zarrstore._copy.inbox import Inbox, LoopInbox
 from zarrstore._core.verbs import drive
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from zarrstore._copy.inbox import Send
+
+    Work: TypeAlias = Callable[[], Coroutine[object, object, None]]
 
 T = TypeVar("T")
 
@@ -110,9 +112,7 @@ async def run_workers(
             del failure  # its traceback refers to this frame, and so to all values in hand
 
 
-def _start_threads(
-    work: Callable[[], Coroutine[object, object, None]], count: int, send: Send
-) -> Callable[[], None]:
+def _start_threads(work: Work, count: int, send: Send) -> Callable[[], None]:
     """Start threads, each of which sends its error, if any, and then None; they can't be cancelled."""
 
     def run() -> None:
@@ -131,9 +131,7 @@ def _start_threads(
     return lambda: None
 
 
-def _start_tasks(
-    work: Callable[[], Coroutine[object, object, None]], count: int, send: Send
-) -> Callable[[], None]:
+def _start_tasks(work: Work, count: int, send: Send) -> Callable[[], None]:
     """Start tasks, each of which sends its error, if any, and then None; returns what cancels them."""
 
     def ended(task: asyncio.Task[None]) -> None:

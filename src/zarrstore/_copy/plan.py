@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from zarrstore._core.composites import scan_sized
 from zarrstore._core.listing import closing_pages
 from zarrstore.errors import KeyConflictError, RefusedError
 
@@ -55,7 +56,8 @@ async def make_plan(
     RefusedError
         If a value would be overwritten before it is read.
     """
-    entries = await _entries(reader, source.prefix)
+    async with closing_pages(scan_sized(reader, source.prefix)) as pages:
+        entries = [entry async for page in pages for entry in page]
     # What only computes could hold up a loop if there are many keys: `call` moves it to a thread there.
     names, tops = await reader.call(_names, entries, source, target)
     there = await _found(writer, target, names, tops) if if_exists != "replace" else set()
@@ -65,18 +67,6 @@ async def make_plan(
 def target_key(entry: Entry, source: Directory, target: Directory) -> str:
     """Key in the target of an entry of the source."""
     return target.prefix + entry.key[len(source.prefix) :]
-
-
-async def _entries(reader: Verbs, prefix: str) -> list[Entry]:
-    """List the source, with sizes."""
-    entries: list[Entry] = []
-    async with closing_pages(reader.scan(prefix, True, True)) as pages:
-        async for page in pages:
-            for entry in page:
-                found = entry if entry.size is not None else await reader.stat(entry.key)
-                if found is not None:
-                    entries.append(found)
-    return entries
 
 
 def _names(entries: list[Entry], source: Directory, target: Directory) -> tuple[set[str], set[str]]:

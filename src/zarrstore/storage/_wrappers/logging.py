@@ -30,25 +30,11 @@ if TYPE_CHECKING:
 
 # Logged methods, each with the argument that its records show.
 _METHODS: dict[str, str | None] = {
-    "clear": None,
-    "create": "key",
-    "delete": "key",
-    "delete_dir": "prefix",
-    "delete_if_unchanged": "key",
-    "exists": "key",
-    "get": "key",
+    **dict.fromkeys(("clear", "list")),
+    **dict.fromkeys(("create", "delete", "delete_if_unchanged", "exists", "get", "get_ranges"), "key"),
+    **dict.fromkeys(("get_versioned", "getsize", "set", "set_if_not_exists", "set_if_unchanged"), "key"),
+    **dict.fromkeys(("delete_dir", "getsize_prefix", "is_empty", "list_dir", "list_prefix"), "prefix"),
     "get_partial_values": "key_ranges",
-    "get_ranges": "key",
-    "get_versioned": "key",
-    "getsize": "key",
-    "getsize_prefix": "prefix",
-    "is_empty": "prefix",
-    "list": None,
-    "list_dir": "prefix",
-    "list_prefix": "prefix",
-    "set": "key",
-    "set_if_not_exists": "key",
-    "set_if_unchanged": "key",
     "set_partial_values": "key_start_values",
 }
 _METHODS |= {f"{name}_sync": argument for name, argument in _METHODS.items()}
