@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from zarrstore._cli.places import entries, opened, shown, size_text, values_text
 from zarrstore._cli.progress import progress_on
-from zarrstore._copy import IfExists, copy_store_sync
+from zarrstore._copy import copy_store_sync
 from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from zarrstore._copy.plan import IfExists
 
 
 @click.command()

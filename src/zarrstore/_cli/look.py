@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -120,8 +120,8 @@ def _draw(node: _Node, lead: str, below: str, all_directories: bool, depth: int 
         _draw(child, below + lines[0], below + lines[1], all_directories, deeper)
 
 
-def _document(store: Store, key: str) -> dict[str, Any]:
-    """A metadata document, or an empty one if it is none: this program doesn't judge them."""
+def _document(store: Store, key: str) -> dict[str, object]:
+    """Read a metadata document; an empty dict if it is damaged, which isn't this program's concern."""
     value = store.get_sync(key)
     try:
         found = json.loads(value.to_bytes()) if value is not None else {}
@@ -130,7 +130,7 @@ def _document(store: Store, key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _described(document: dict[str, Any], key: str) -> str:
+def _described(document: dict[str, object], key: str) -> str:
     """What a node is, in a few words taken from its metadata document."""
     name = key.rpartition("/")[2]
     kind = document.get("node_type") if name == "zarr.json" else {".zarray": "array"}.get(name, "group")

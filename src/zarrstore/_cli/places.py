@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from zarrstore._core.composites import scan_sized
 from zarrstore.errors import KeyNotFoundError
 from zarrstore.storage import make_store_sync
 
@@ -38,24 +38,17 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
     than an empty store.
     """
     empty = True
-    for entry in store._iterate(partial(_pages, deep, sizes), prefix):
+
+    def pages(verbs: Verbs, directory: str) -> AsyncIterator[list[Entry]]:
+        return scan_sized(verbs, directory, deep=deep) if sizes else verbs.scan(directory, deep, False)
+
+    for entry in store._iterate(pages, prefix):
         empty = False
         yield entry
     if empty:
         raise KeyNotFoundError(
             "no key lies here.", store=store, key=prefix or None, hint="Is the URL spelt right?"
         )
-
-
-async def _pages(deep: bool, sizes: bool, verbs: Verbs, prefix: str) -> AsyncIterator[list[Entry]]:
-    """Pages of a listing, with the sizes that the listing itself doesn't bring."""
-    async with aclosing(verbs.scan(prefix, deep, sizes)) as pages:  # type: ignore[type-var]
-        async for page in pages:
-            if sizes:
-                for index, entry in enumerate(page):
-                    if entry.size is None and not entry.key.endswith("/"):
-                        page[index] = await verbs.stat(entry.key) or entry
-            yield page
 
 
 def shown(key: str) -> str:
@@ -79,6 +72,6 @@ def values_text(count: int) -> str:
     return "1 value" if count == 1 else f"{count:,} values"
 
 
-def echo_row(*cells: Any) -> None:
+def echo_row(*cells: object) -> None:
     """Print cells of a table: numbers to the right, the last one as it is."""
-    click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), cells[-1]]))
+    click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), str(cells[-1])]))

@@ -42,10 +42,10 @@ class Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name].partition(":")
-        command = getattr(import_module(f"zarrstore._cli.{module}"), function)
+        command: click.Command = getattr(import_module(f"zarrstore._cli.{module}"), function)
         if not any(parameter.name == "debug" for parameter in command.params):
             command.params.append(_debug())
-        return command  # type: ignore[no-any-return]
+        return command
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the program; in standalone mode, as from a shell, exit with its code."""

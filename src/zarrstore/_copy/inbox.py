@@ -1,4 +1,4 @@
-"""What workers of a copy tell whoever looks on, in a thread or on an event loop."""
+"""Queues from the workers of a copy to its supervisor: a thread, or a task of an event loop."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Keys and bytes done, a failure, or (None) that a worker has ended.
+    # Keys and bytes done, an error, or None when a worker has ended.
     Event: TypeAlias = tuple[int, int] | BaseException | None
-    Tell: TypeAlias = Callable[[Event], None]
+    Send: TypeAlias = Callable[[Event], None]
 
 
 class Inbox:
-    """What workers tell the thread that looks on."""
+    """A queue to a supervisor that is a thread."""
 
     def __init__(self) -> None:
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self.put: Tell = self._events.put
+        self.put: Send = self._events.put
 
     async def get(self) -> Event:
         return self._events.get()
 
 
 class LoopInbox:
-    """What workers, in threads or on the loop, tell the task that looks on."""
+    """A queue to a supervisor that is a task, from threads or from tasks of its loop."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._async_verbs = asyncio.get_running_loop()
-        self._turns = 0
+        self._loop = asyncio.get_running_loop()
+        self._received = 0
 
     def put(self, event: Event) -> None:
-        # From a task of the loop itself too: so events keep their order, and come one turn later.
-        self._async_verbs.call_soon_threadsafe(self._events.put_nowait, event)
+        # For the loop's own tasks too, which keeps all events in order.
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def get(self) -> Event:
-        self._turns += 1
-        if not self._turns % 64:
-            await asyncio.sleep(0)  # a queue that is never empty would keep the loop to itself
+        self._received += 1
+        if not self._received % 64:
+            await asyncio.sleep(0)  # `Queue.get` never yields while the queue has items
         return await self._events.get()

@@ -1,11 +1,12 @@
-"""Where the two ends of a copy lie, and whether one encloses the other."""
+"""Source and target of a copy as directories of stores, and whether they overlap."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.verbs import defines
 from zarrstore.errors import RefusedError
 from zarrstore.storage._wrappers.wrapper import WrapperStore
 
@@ -13,37 +14,39 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
 
+class Directory(NamedTuple):
+    """A directory of a store; its prefix is empty or ends with a slash."""
+
+    store: Store
+    prefix: str
+
+    def location(self) -> str:
+        """Text that names the place; it is a prefix of the text of any place inside."""
+        store = self.store
+        while isinstance(store, WrapperStore) and not defines(type(store), "scan"):
+            store = store._below  # a wrapper that doesn't change keys
+        location = store._location
+        for scheme in ("file://", "zip://"):
+            if location.startswith(scheme):
+                path = os.path.join(location.removeprefix(scheme), self.prefix)
+                return os.path.realpath(path).removesuffix("/") + "/"
+        return f"{location.removesuffix('/')}/{self.prefix}"
+
+
 def joined(path: str, prefix: str, store: Store) -> str:
-    """Directory below a path that is given apart."""
+    """Join the path of a store path and a prefix below it."""
     return f"{path}/{check_prefix(prefix, store)}" if path else prefix
 
 
-def place_of(store: Store, prefix: str) -> str:
-    """Where a directory of a store lies, as text that begins another's if it encloses it."""
-    while isinstance(store, WrapperStore) and "_scan" not in _verbs_of(type(store)):
-        store = store._below  # a wrapper that shows the same keys
-    location = store._location
-    for scheme in ("file://", "zip://"):
-        if location.startswith(scheme):
-            path = os.path.join(location.removeprefix(scheme), prefix)
-            return os.path.realpath(path).removesuffix("/") + "/"
-    return f"{location.removesuffix('/')}/{prefix}"
-
-
-def _verbs_of(cls: type) -> set[str]:
-    """What classes between `WrapperStore` and this one define."""
-    return {name for base in cls.__mro__ if base not in WrapperStore.__mro__ for name in vars(base)}
-
-
-def refuse_overlap(source: Store, prefix: str, target: Store, target_prefix: str) -> None:
+def refuse_overlap(source: Directory, target: Directory) -> None:
     """Refuse to copy a directory onto itself or into itself."""
-    here, there = place_of(source, prefix), place_of(target, target_prefix)
+    here, there = source.location(), target.location()
     if there.startswith(here):
         raise RefusedError(
             "a copy onto the source itself would do nothing."
             if there == here
             else "a copy into the source's own subtree would become part of what is copied.",
-            store=target,
-            key=target_prefix or None,
+            store=target.store,
+            key=target.prefix or None,
             hint="Copy to a place outside of the source.",
         )

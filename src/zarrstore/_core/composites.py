@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zarrstore._core.listing import closing_pages
 from zarrstore._core.requests import coalesce, cut_member
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory, refused_write
 from zarrstore.errors import ByteRequestError, KeyNotFoundError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Request, Verbs
+    from zarrstore._core.verbs import Entry, Request, Verbs
 
 
 async def size_below(verbs: Verbs, prefix: str) -> int:
@@ -30,6 +31,17 @@ async def size_below(verbs: Verbs, prefix: str) -> int:
                 size = (await verbs.stat(entry.key) or entry).size or 0
             total += size
     return total
+
+
+async def scan_sized(verbs: Verbs, prefix: str, *, deep: bool = True) -> AsyncIterator[list[Entry]]:
+    """List what lies below a directory, and look up sizes that the listing lacks."""
+    async with closing_pages(verbs.scan(prefix, deep, True)) as pages:
+        async for page in pages:
+            sized = [
+                entry if entry.size is not None or entry.key[-1] == "/" else await verbs.stat(entry.key)
+                for entry in page
+            ]
+            yield [entry for entry in sized if entry is not None]  # without keys that were removed meanwhile
 
 
 async def create(verbs: Verbs, key: str, pieces: AnyPieces, *, atomic: bool) -> bool:

@@ -132,24 +132,46 @@ def drive(awaitable: Awaitable[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    except RuntimeError as error:
+        if str(error) != "no running event loop":
+            raise
+        raise RuntimeError(f"{_asking(error)} asked for an event loop, and none runs it. {_RULE}") from error
     where = _suspended(awaitable)
     try:
         step.close()
     except RuntimeError:
         pass  # an async generator in the middle of its work can't be closed; the error below says why
-    raise RuntimeError(
-        f"{where} suspended where no event loop runs it. A store's verbs are all 'def', or all 'async def'; "
-        "a wrapper's await nothing but what 'below' gives: its verbs, below.sleep and below.call."
-    )
+    raise RuntimeError(f"{where} suspended where no event loop runs it. {_RULE}")
+
+
+_RULE = (
+    "A store's verbs are all 'def', or all 'async def'; a wrapper's await nothing but what 'below' gives: "
+    "its verbs, below.sleep and below.call."
+)
+
+
+def _asking(error: BaseException) -> str:
+    """Name the innermost verb that an error passed through."""
+    names = []
+    trace = error.__traceback__
+    while trace is not None:
+        names.append(trace.tb_frame.f_code.co_qualname)
+        trace = trace.tb_next
+    return _named(names)
 
 
 def _suspended(awaitable: object) -> str:
-    """Name the innermost coroutine that waits for something."""
-    name = "a blocking verb"
+    """Name the innermost verb that waits for something."""
+    names = []
     while awaitable is not None:
-        name = getattr(awaitable, "__qualname__", name)
+        names.append(getattr(awaitable, "__qualname__", ""))
         awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "ag_await", None)
-    return f"a blocking verb ({name})" if name != "a blocking verb" else name
+    return _named(names)
+
+
+def _named(functions: list[str]) -> str:
+    verbs = [name for name in functions if name.rpartition("._")[2] in NAMES]
+    return f"a blocking verb ({verbs[-1]})" if verbs else "a blocking verb"
 
 
 def join_pieces(pieces: Pieces) -> bytes:

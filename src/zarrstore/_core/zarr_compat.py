@@ -12,9 +12,13 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     import zarr.abc.store as theirs
     from typing_extensions import TypeIs
+    from zarr.abc.store import Store as TheirStore
     from zarr.core.buffer import Buffer, BufferPrototype
+    from zarr.storage import StorePath as TheirPath
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import BufferLike
@@ -48,13 +52,13 @@ def register_nd_buffer(base: type) -> None:
     _register(base, "zarr.core.buffer.core", "NDBuffer")
 
 
-def is_zarr_store(value: object) -> bool:
+def is_zarr_store(value: object) -> TypeGuard[TheirStore]:
     """Whether value is one of zarr-python's own stores (ours are asked about by their own class)."""
     theirs = getattr(sys.modules.get("zarr.abc.store"), "Store", None)
     return theirs is not None and isinstance(value, theirs)
 
 
-def is_zarr_path(value: object) -> bool:
+def is_zarr_path(value: object) -> TypeGuard[TheirPath]:
     """Whether value is one of zarr-python's store paths."""
     theirs = getattr(sys.modules.get("zarr.storage"), "StorePath", None)
     return theirs is not None and isinstance(value, theirs)

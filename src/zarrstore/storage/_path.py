@@ -1,8 +1,8 @@
-"""A store and a path in it: what an array or a group of a hierarchy lies at."""
+"""A store and a path in it: the place of an array or a group."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from zarrstore._core.keys import check_prefix
 from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from zarrstore._core.requests import ByteRequestLike
+    from zarrstore._core.types import Prototype, Value
     from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer
 
 AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
-_MODES = ("r", "r+", "a", "w", "w-")
+_MODES = get_args(AccessModeLiteral)
 
 
 class StorePath:
@@ -47,7 +49,7 @@ class StorePath:
 
     @classmethod
     async def open(cls, store: Store, path: str, mode: AccessModeLiteral | None = None) -> Self:
-        """Open a path as a mode asks.
+        """Open a path in a mode.
 
         Parameters
         ----------
@@ -56,13 +58,15 @@ class StorePath:
         path : str
             Path within it.
         mode : str, optional
-            ``"r"`` makes the result read-only; ``"r+"`` and ``"a"`` do nothing; ``"w-"`` demands that
-            nothing lies there; ``"w"`` **removes all that lies below the path**. None does nothing.
+            ``"r"`` makes the result read-only; ``"r+"``, ``"a"`` and None change nothing; ``"w-"`` requires
+            that no key is below the path; ``"w"`` **removes all keys below the path**.
 
         Raises
         ------
+        ValueError
+            If there is no such mode.
         FileExistsError
-            If the mode is ``"w-"`` and there are keys at the path.
+            If the mode is ``"w-"`` and there are keys below the path.
         ReadOnlyError
             If the mode writes and the store is read-only.
         """
@@ -85,7 +89,7 @@ class StorePath:
             )
         if mode == "w-" and not await self.is_empty():
             raise KeyConflictError(
-                "keys lie here already, and mode 'w-' only creates.",
+                "there are keys here already, and mode 'w-' only creates.",
                 store=store,
                 key=self.path or None,
                 hint="Use mode 'a' to add to them, or 'w' to remove them first.",
@@ -94,13 +98,15 @@ class StorePath:
             await self.delete_dir()
         return self
 
-    async def get(self, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
+    async def get(
+        self, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
         """Read the value at this path.
 
         Parameters
         ----------
         prototype : BufferPrototype, optional
-            What to return it in; host memory by default.
+            Which buffers to return; host memory by default.
         byte_range : ByteRequest, optional
             Which bytes; all by default.
 
@@ -111,7 +117,7 @@ class StorePath:
         """
         return await self.store.get(self.path, prototype=prototype, byte_range=byte_range)
 
-    async def set(self, value: Any, byte_range: ByteRequestLike | None = None) -> None:
+    async def set(self, value: Value, byte_range: ByteRequestLike | None = None) -> None:
         """Replace the value at this path.
 
         Parameters
@@ -119,7 +125,7 @@ class StorePath:
         value : Buffer or bytes-like
             What to store.
         byte_range : ByteRequest, optional
-            Must be None: a path has no partial writes.
+            Must be None: a path writes whole values.
 
         Raises
         ------
@@ -148,10 +154,10 @@ class StorePath:
         await self.store.delete(self.path)
 
     async def delete_dir(self) -> None:
-        """Remove all that lies below this path."""
+        """Remove all keys below this path."""
         await self.store.delete_dir(self.path)
 
-    async def set_if_not_exists(self, default: Any) -> None:
+    async def set_if_not_exists(self, default: Value) -> None:
         """Store a value at this path unless there is one.
 
         Parameters
@@ -166,14 +172,16 @@ class StorePath:
         return bool(self.path) and await self.store.exists(self.path)
 
     async def is_empty(self) -> bool:
-        """Whether no key lies below this path."""
+        """Whether no key is below this path."""
         return await self.store.is_empty(self.path)
 
-    def get_sync(self, *, prototype: Any = None, byte_range: ByteRequestLike | None = None) -> Any:
+    def get_sync(
+        self, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+    ) -> Buffer | None:
         """Blocking form of `get`."""
         return self.store.get_sync(self.path, prototype=prototype, byte_range=byte_range)
 
-    def set_sync(self, value: Any) -> None:
+    def set_sync(self, value: Value) -> None:
         """Blocking form of `set`."""
         self.store.set_sync(self.path, value)
 

@@ -1,6 +1,6 @@
-"""What holds any store to the contract: questions, a state machine, and stores that fail on purpose.
+"""Checking stores against the contract: questions, a state machine, and wrappers that fail or are slow.
 
-`check_store` needs nothing else; `StoreContract` is for pytest, `StoreMachine` and `run_machine` need
+`check_store` needs no other package, `StoreContract` needs pytest, `StoreMachine` and `run_machine` need
 hypothesis.
 """
 

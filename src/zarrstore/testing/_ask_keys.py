@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import OffsetByteRequest as Offset
 from zarrstore._core.requests import RangeByteRequest as Range
@@ -10,9 +10,11 @@ from zarrstore._core.requests import SuffixByteRequest as Suffix
 from zarrstore.testing._question import VALUE, question, raises
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from zarrstore.testing._asker import Asker
 
-BAD_KEYS: list[Any] = [
+BAD_KEYS: list[object] = [
     "", "/", "//", "/a", "a/", "a//b", ".", "..", "./a", "../a", "a/..", "a/.", "a/../b", "a/./b",
     "../../etc/passwd", "a\0b", "\0", "a\ud800", None, 3, b"a", ["a"], ("a",),
 ]  # fmt: skip
@@ -22,50 +24,31 @@ GOOD_KEYS = [
     "a\nb", "a\tb", "a?versionId=1", "x" * 200, "x" * 255, "/".join("abcdefghijklmnopqrstuvwxyz"),
     "zarr.json", "c/0/0/0", "CON", "a.",
 ]  # fmt: skip
-BAD_PREFIXES: list[Any] = [
-    "//",
-    "/a",
-    "a//",
-    "a//b",
-    ".",
-    "..",
-    "./",
-    "../",
-    "a/..",
-    "a/../b",
-    "a\0",
-    None,
-    3,
-]
+BAD_PREFIXES: list[object] = [
+    "//", "/a", "a//", "a//b", ".", "..", "./", "../", "a/..", "a/../b", "a\0", None, 3,
+]  # fmt: skip
 
 
-async def _set_something(ask: Asker, key: Any) -> Any:
-    return await ask.set(key, b"x")
-
-
-async def _create_something(ask: Asker, key: Any) -> Any:
-    return await ask.set_if_not_exists(key, b"x")
-
-
-_BY_KEY: dict[str, Any] = {
+_BY_KEY: dict[str, Callable[[Asker, object], Awaitable[object]]] = {
     "get": lambda ask, key: ask.get(key),
     "get_partial_values": lambda ask, key: ask.get_partial_values([("fine", None), (key, None)]),
     "get_ranges": lambda ask, key: ask.get_ranges(key, [Range(0, 1)]),
     "exists": lambda ask, key: ask.call("exists", key),
     "getsize": lambda ask, key: ask.call("getsize", key),
-    "set": _set_something,
-    "set_if_not_exists": _create_something,
+    "set": lambda ask, key: ask.set(key, b"x"),
+    "set_if_not_exists": lambda ask, key: ask.set_if_not_exists(key, b"x"),
     "delete": lambda ask, key: ask.call("delete", key),
 }
 
 
-def _shown(key: Any) -> str:
-    return ascii(key) if len(ascii(key)) < 40 else f"{ascii(key)[:20]}...{len(key)}"
+def _shown(key: object) -> str:
+    text = ascii(key)
+    return text if len(text) < 40 else f"{text[:20]}...{len(str(key))}"
 
 
 @question("write ours", [(f"{way}-{_shown(key)}", (way, key)) for way in _BY_KEY for key in BAD_KEYS])
-async def key_refused(ask: Asker, argument: Any) -> None:
-    """What is no key is refused by every method, and leaves nothing behind."""
+async def key_refused(ask: Asker, argument: tuple[str, object]) -> None:
+    """Every method refuses an invalid key, and nothing is stored."""
     way, key = argument
     await raises(ValueError, _BY_KEY[way](ask, key))
     if ask.store.supports_listing:
@@ -74,7 +57,7 @@ async def key_refused(ask: Asker, argument: Any) -> None:
 
 @question("write list", [(_shown(key), key) for key in GOOD_KEYS])
 async def key_round_trip(ask: Asker, argument: str) -> None:
-    """Every key is held as it is, or refused in so many words where the backend can't."""
+    """A valid key is kept unchanged, or refused with InvalidKeyError if the backend can't hold it."""
     try:
         await ask.set(argument, VALUE)
     except ValueError as error:
@@ -101,12 +84,12 @@ async def key_is_no_pattern(ask: Asker, argument: str) -> None:
     for method in ("delete", "delete_dir"):
         try:
             await ask.call(method, argument)
-        except ValueError as error:  # no key of this backend's at all
+        except ValueError as error:  # a key that this backend can't hold
             assert type(error).__name__ == "InvalidKeyError", repr(error)
     assert sorted(await ask.names("list")) == ["a", "a1", "b", "c1"]
 
 
-_BY_PREFIX: dict[str, Any] = {
+_BY_PREFIX: dict[str, Callable[[Asker, object], Awaitable[object]]] = {
     "list_prefix": lambda ask, prefix: ask.names("list_prefix", prefix),
     "list_dir": lambda ask, prefix: ask.names("list_dir", prefix),
     "is_empty": lambda ask, prefix: ask.call("is_empty", prefix),
@@ -118,8 +101,8 @@ _BY_PREFIX: dict[str, Any] = {
 @question(
     "write list delete ours", [(f"{way}-{_shown(p)}", (way, p)) for way in _BY_PREFIX for p in BAD_PREFIXES]
 )
-async def prefix_refused(ask: Asker, argument: Any) -> None:
-    """What is no directory's path is refused, and nothing is removed."""
+async def prefix_refused(ask: Asker, argument: tuple[str, object]) -> None:
+    """Every method refuses an invalid prefix, and nothing is removed."""
     way, prefix = argument
     await ask.set("a/b", VALUE)
     await raises(ValueError, _BY_PREFIX[way](ask, prefix))
@@ -167,7 +150,7 @@ async def _plant(ask: Asker) -> None:
 
 @question("seed list", [(repr(prefix), prefix) for prefix in _BELOW])
 async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
-    """A prefix finds what lies below it, not what merely starts like it; all methods agree."""
+    """A prefix is a directory, not the start of a name; all methods agree."""
     await _plant(ask)
     expected = _BELOW[argument]
     assert sorted(await ask.names("list_prefix", argument)) == sorted(expected)
@@ -177,14 +160,14 @@ async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
 
 @question("seed list", [(repr(prefix), prefix) for prefix in _INSIDE])
 async def directory_lists(ask: Asker, argument: str) -> None:
-    """A directory gives relative names of keys and directories, once each."""
+    """list_dir gives relative names of keys and directories, once each."""
     await _plant(ask)
     assert sorted(await ask.names("list_dir", argument)) == _INSIDE[argument]
 
 
 @question("write delete list", [(repr(prefix), prefix) for prefix in _BELOW if prefix not in ("", "/")])
 async def directory_deleted(ask: Asker, argument: str) -> None:
-    """delete_dir removes what lies below, nothing else; a key is no directory."""
+    """delete_dir removes the keys below a directory and nothing else; a key is no directory."""
     await _plant(ask)
     await ask.call("delete_dir", argument)
     assert sorted(await ask.names("list")) == sorted(set(_TREE) - set(_BELOW[argument]))
@@ -193,7 +176,7 @@ async def directory_deleted(ask: Asker, argument: str) -> None:
 
 @question("write delete list", [(name, name) for name in ("clear", "delete_dir")])
 async def root_cleared(ask: Asker, argument: str) -> None:
-    """Clearing removes all keys, and the store goes on."""
+    """Clearing removes all keys, and the store stays usable."""
     await _plant(ask)
     await (ask.call("clear") if argument == "clear" else ask.call("delete_dir", ""))
     assert await ask.names("list") == []
@@ -205,7 +188,7 @@ async def root_cleared(ask: Asker, argument: str) -> None:
 
 @question("list")
 async def empty_store(ask: Asker) -> None:
-    """A store that nothing was written to is empty, and asking creates nothing."""
+    """A new store is empty, and reading creates nothing."""
     assert await ask.names("list") == []
     assert await ask.names("list_prefix", "a") == []
     assert await ask.names("list_dir", "") == []
@@ -218,7 +201,7 @@ async def empty_store(ask: Asker) -> None:
 
 @question("write delete list")
 async def emptied_directory_is_gone(ask: Asker) -> None:
-    """A directory is there only as long as it holds a key."""
+    """A directory exists only as long as a key is below it."""
     await ask.set("a/b/c/d", VALUE)
     await ask.set("a/x", VALUE)
     await ask.call("delete", "a/b/c/d")
@@ -244,7 +227,7 @@ async def many_keys_listed(ask: Asker) -> None:
 
 @question("seed list")
 async def listing_abandoned(ask: Asker) -> None:
-    """A listing may be left after its first key."""
+    """A listing may be closed after its first key."""
     for i in range(50):
         await ask.set(f"a/{i}", b"1")
     if ask.face == "block":
@@ -258,7 +241,7 @@ async def listing_abandoned(ask: Asker) -> None:
 
 @question("write list delete")
 async def listing_while_changing(ask: Asker) -> None:
-    """Keys that stay are listed whatever comes and goes meanwhile."""
+    """Keys that stay are listed while others are written and deleted."""
     for i in range(100):
         await ask.set(f"stay/{i}", b"1")
         await ask.set(f"go/{i}", b"1")
@@ -299,7 +282,7 @@ async def no_such_value(ask: Asker, argument: str) -> None:
 
 @question("write delete")
 async def deleting_nothing(ask: Asker) -> None:
-    """Deleting what isn't there is no error."""
+    """Deleting a missing key is no error."""
     await ask.set("k", VALUE)
     for key in ("missing", "missing/deep", "k/child"):
         await ask.call("delete", key)
@@ -309,7 +292,7 @@ async def deleting_nothing(ask: Asker) -> None:
 
 @question("write delete list")
 async def deleting_a_directory_by_delete(ask: Asker) -> None:
-    """delete of a directory removes it where the store declares so, and else does nothing."""
+    """delete of a directory removes it if the store has ``recursive_delete``, and else does nothing."""
     await ask.set("d/e/x", VALUE)
     await ask.set("dd", VALUE)
     await ask.call("delete", "d")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @question("write ours")
 async def identity(ask: Asker) -> None:
-    """Equality and hash go by place and read-only, pickling keeps them, text forms are there."""
+    """Equality and hash depend on location and read-only; pickling keeps them; text forms name the store."""
     store = ask.store
     await ask.set("k", VALUE)
     same = store.with_read_only(store.read_only)
@@ -36,7 +36,7 @@ async def identity(ask: Asker) -> None:
 
 @question("write")
 async def closing(ask: Asker) -> None:
-    """A store closes at the end of a with block, and opens again by itself."""
+    """A store closes at the end of a with block, and the next use opens it again."""
     with ask.store as store:
         await ask.set("k", VALUE)
         assert store._is_open
@@ -50,7 +50,7 @@ async def closing(ask: Asker) -> None:
 
 @question("write")
 async def opening_twice(ask: Asker) -> None:
-    """Opening an open store is an error of its own words."""
+    """Opening an open store raises."""
     await ask.store._ensure_open()
     await ask.store._ensure_open()
     await raises(ValueError, ask.store._open(), "store is already open")
@@ -58,7 +58,7 @@ async def opening_twice(ask: Asker) -> None:
 
 @question("write ours")
 async def no_loop_of_its_own(ask: Asker) -> None:
-    """One object serves several event loops, one after another and at once."""
+    """One store works on several event loops, one after another and at once."""
     await ask.set("k", VALUE)
 
     async def work() -> None:
@@ -72,7 +72,7 @@ async def no_loop_of_its_own(ask: Asker) -> None:
 
 @question("write ours")
 async def many_threads(ask: Asker) -> None:
-    """One object serves many threads, and blocks inside a running loop too."""
+    """One store works in many threads, and its blocking methods inside a running loop too."""
 
     def work(number: int) -> None:
         for i in range(20):
@@ -87,7 +87,7 @@ async def many_threads(ask: Asker) -> None:
 
 @question("write ours")
 async def cancelled_writes_never_come_back(ask: Asker) -> None:
-    """After a cancelled set has returned, nothing overwrites what is set next."""
+    """Once a cancelled set has returned, it no longer writes."""
     big = bytes(2_000_000)
     for attempt in range(12):
         task = asyncio.ensure_future(ask.store.set("k", big))
@@ -107,7 +107,7 @@ async def cancelled_writes_never_come_back(ask: Asker) -> None:
 
 @question("write")
 async def concurrent_writers_of_one_key(ask: Asker) -> None:
-    """Whoever is last, the value is one of those written, whole."""
+    """The value is one of those written, whole."""
     values = [bytes([i]) * 50_000 for i in range(12)]
     await asyncio.gather(*(ask.store.set("k", ask.value(value)) for value in values))
     assert await ask.get("k") in values
@@ -115,7 +115,7 @@ async def concurrent_writers_of_one_key(ask: Asker) -> None:
 
 @question("write")
 async def readers_see_whole_values(ask: Asker) -> None:
-    """While a value is replaced, readers see the old one or the new one."""
+    """Readers of a value that is being replaced see the old one or the new one."""
     values = {bytes([i]) * 30_000 for i in range(8)}
     await ask.set("k", next(iter(values)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from zarrstore._core.requests import OffsetByteRequest as Offset
 from zarrstore._core.requests import RangeByteRequest as Range
@@ -11,9 +11,14 @@ from zarrstore._core.requests import SuffixByteRequest as Suffix
 from zarrstore.testing._question import VALUE, question, raises
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from zarrstore.testing._asker import Asker
+
+    # A method that takes a request, and a case: a request, or one with the bytes that it selects.
+    Way: TypeAlias = Callable[[Asker, str, object], Awaitable[bytes | None]]
+    Request: TypeAlias = tuple[Way, object]
+    Selection: TypeAlias = tuple[Way, tuple[object, bytes]]
 
 _GOOD = [
     (Range(0, 10), VALUE),
@@ -60,44 +65,44 @@ _LENIENT = [
 ]
 
 
-async def _by_get(ask: Asker, key: str, request: Any) -> bytes | None:
+async def _by_get(ask: Asker, key: str, request: object) -> bytes | None:
     return await ask.get(key, request)
 
 
-async def _by_partial(ask: Asker, key: str, request: Any) -> bytes | None:
+async def _by_partial(ask: Asker, key: str, request: object) -> bytes | None:
     first, again = await ask.get_partial_values([(key, request), (key, request)])
     assert first == again
     return first
 
 
-async def _by_ranges(ask: Asker, key: str, request: Any) -> bytes | None:
+async def _by_ranges(ask: Asker, key: str, request: object) -> bytes | None:
     (value,) = await ask.get_ranges(key, [request])
     return value
 
 
-_WAYS = {"get": _by_get, "get_partial_values": _by_partial, "get_ranges": _by_ranges}
+_WAYS: dict[str, Way] = {"get": _by_get, "get_partial_values": _by_partial, "get_ranges": _by_ranges}
 
 
-def _cases(requests: Iterable[Any]) -> list[tuple[str, Any]]:
+def _cases(requests: Iterable[object]) -> list[tuple[str, object]]:
     return [(f"{way}-{_label(case)}", (ask, case)) for way, ask in _WAYS.items() for case in requests]
 
 
-def _label(case: Any) -> str:
+def _label(case: object) -> str:
     shown = case[0] if isinstance(case, tuple) and len(case) == 2 and isinstance(case[1], bytes) else case
     return repr(shown).replace("ByteRequest", "") if type(shown) is not object else "object"
 
 
 @question("seed", _cases(_GOOD))
-async def range_selects(ask: Asker, argument: Any) -> None:
-    """A lawful range gives exactly its bytes."""
+async def range_selects(ask: Asker, argument: Selection) -> None:
+    """A valid range gives exactly its bytes."""
     way, (request, expected) = argument
     await ask.set("k", VALUE)
     assert await way(ask, "k", request) == expected
 
 
 @question("seed", _cases(_WRONG))
-async def range_wrong_by_itself(ask: Asker, argument: Any) -> None:
-    """What is wrong by itself raises, whether the key is there or not."""
+async def range_wrong_by_itself(ask: Asker, argument: Request) -> None:
+    """A request that is wrong for any value raises, for a missing key too."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
@@ -105,16 +110,16 @@ async def range_wrong_by_itself(ask: Asker, argument: Any) -> None:
 
 
 @question("seed", _cases(_NO_REQUEST))
-async def range_is_no_request(ask: Asker, argument: Any) -> None:
-    """What is no byte request raises."""
+async def range_is_no_request(ask: Asker, argument: Request) -> None:
+    """Anything but a byte request raises."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises((ValueError, TypeError), way(ask, "k", request))
 
 
 @question("seed", _cases(_PAST))
-async def range_past_the_end(ask: Asker, argument: Any) -> None:
-    """A start at or past the end raises once the size is known; a missing key is missing."""
+async def range_past_the_end(ask: Asker, argument: Request) -> None:
+    """A start at or past the end raises; a missing key has no value."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
@@ -125,8 +130,8 @@ async def range_past_the_end(ask: Asker, argument: Any) -> None:
 
 
 @question("seed ours", _cases(_LENIENT))
-async def range_of_others_slices(ask: Asker, argument: Any) -> None:
-    """Requests of other libraries, known by their fields, slice."""
+async def range_of_others_slices(ask: Asker, argument: Selection) -> None:
+    """Other libraries' requests, recognised by their fields, work like slices."""
     way, (request, expected) = argument
     await ask.set("k", VALUE)
     assert await way(ask, "k", request) == expected
@@ -138,24 +143,24 @@ async def range_of_others_slices(ask: Asker, argument: Any) -> None:
     "seed ours",
     _cases([SimpleNamespace(start=-1, end=3), SimpleNamespace(offset=-1), SimpleNamespace(suffix=-1)]),
 )
-async def range_of_others_negative(ask: Asker, argument: Any) -> None:
-    """A negative number is never counted from the end."""
+async def range_of_others_negative(ask: Asker, argument: Request) -> None:
+    """Negative numbers raise, and aren't counted from the end."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
 
 
 @question("seed", _cases([None, Suffix(1), Suffix(100)]))
-async def range_of_an_empty_value(ask: Asker, argument: Any) -> None:
-    """The whole and any suffix of an empty value are empty."""
+async def range_of_an_empty_value(ask: Asker, argument: Request) -> None:
+    """An empty value and any suffix of it are empty."""
     way, request = argument
     await ask.set("k", b"")
     assert await way(ask, "k", request) == b""
 
 
 @question("seed", _cases([Range(0, 1), Range(0, 5), Offset(0), Range(3, 5)]))
-async def range_outside_an_empty_value(ask: Asker, argument: Any) -> None:
-    """An empty value has no byte to start at."""
+async def range_outside_an_empty_value(ask: Asker, argument: Request) -> None:
+    """Any range or offset of an empty value raises."""
     way, request = argument
     await ask.set("k", b"")
     await raises(ValueError, way(ask, "k", request))
@@ -163,7 +168,7 @@ async def range_outside_an_empty_value(ask: Asker, argument: Any) -> None:
 
 @question("seed")
 async def ranges_coalesced(ask: Asker) -> None:
-    """Ranges come back right whatever their order, overlap and limits."""
+    """get_ranges returns the right bytes for any order, overlap and limits."""
     data = bytes(range(256)) * 40
     await ask.set("k", data)
     asked = [Range(i * 97 % 9000, i * 97 % 9000 + 1 + i * 13 % 500) for i in range(60)]
@@ -177,7 +182,7 @@ async def ranges_coalesced(ask: Asker) -> None:
 
 @question("seed")
 async def ranges_of_a_missing_key(ask: Asker) -> None:
-    """A missing key is an error of get_ranges: its callers count on every answer."""
+    """get_ranges of a missing key raises."""
     await raises(FileNotFoundError, ask.get_ranges("missing", [Range(0, 3), Range(5, 6)]))
 
 
@@ -186,7 +191,7 @@ async def many_values(ask: Asker) -> None:
     """Answers come in the order asked; a key may occur many times and be missing."""
     for i in range(20):
         await ask.set(f"c/{i}", str(i).encode() * 5)
-    pairs: list[Any] = [(f"c/{i}", Range(0, 1)) for i in range(0, 40, 3)] + [
+    pairs: list[tuple[object, object]] = [(f"c/{i}", Range(0, 1)) for i in range(0, 40, 3)] + [
         ("c/7", None),
         ("c/7", Suffix(2)),
     ]

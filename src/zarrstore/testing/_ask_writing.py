@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import RangeByteRequest as Range
 from zarrstore.testing._question import VALUE, in_threads, question, raises
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from zarrstore.testing._asker import Asker
 
-# Stores may keep large values in another way than small ones.
+    # Key, first byte, and what to write there.
+    Part: TypeAlias = tuple[str, int, bytes]
+
+# Stores may handle large values differently.
 _LARGE = 300_000
 
 
@@ -37,7 +42,7 @@ async def value_replaced(ask: Asker) -> None:
 
 @question("write ours")
 async def value_kinds(ask: Asker) -> None:
-    """Buffers and bytes-like objects of any kind are taken."""
+    """All kinds of buffers and bytes-like objects can be stored."""
     import numpy as np
 
     from zarrstore.buffer import cpu
@@ -52,8 +57,8 @@ async def value_kinds(ask: Asker) -> None:
 
 
 @question("write", [(type(value).__name__, value) for value in (1, "text", None, [1, 2], {"a": 1}, 1.5)])
-async def value_refused(ask: Asker, argument: Any) -> None:
-    """What has no bytes is refused, and the old value stays."""
+async def value_refused(ask: Asker, argument: object) -> None:
+    """A value that isn't bytes is refused, and the old value stays."""
     await ask.set("k", VALUE)
     await raises(TypeError, ask.set("k", argument))
     await raises(TypeError, ask.set("new", argument))
@@ -63,7 +68,7 @@ async def value_refused(ask: Asker, argument: Any) -> None:
 
 @question("write ours")
 async def value_not_shared(ask: Asker) -> None:
-    """Neither the caller's memory nor what a read returned reaches into the store."""
+    """A store shares no memory with what it was given or returned."""
     import numpy as np
 
     from zarrstore.buffer import cpu
@@ -90,7 +95,7 @@ async def value_not_shared(ask: Asker) -> None:
 
 @question("write")
 async def created_once(ask: Asker) -> None:
-    """set_if_not_exists writes what isn't there and leaves what is."""
+    """set_if_not_exists writes a new value and keeps an old one."""
     await ask.set_if_not_exists("a/k", b"first")
     assert await ask.get("a/k") == b"first"
     await ask.set_if_not_exists("a/k", b"second")
@@ -99,7 +104,7 @@ async def created_once(ask: Asker) -> None:
 
 @question("write ours")
 async def create_tells(ask: Asker) -> None:
-    """Create tells who wrote."""
+    """create returns whether it wrote."""
     assert await ask.call("create", "a/k", b"first") is True
     assert await ask.call("create", "a/k", b"second") is False
     assert await ask.get("a/k") == b"first"
@@ -107,7 +112,7 @@ async def create_tells(ask: Asker) -> None:
 
 @question("write ours")
 async def create_has_one_winner(ask: Asker) -> None:
-    """Of many that create one key at once, one wins, and the value is the winner's."""
+    """Of several concurrent creators of a key one succeeds, and the value is its value."""
     if not ask.capabilities.atomic_create:
         return
     wins: list[int] = []
@@ -126,7 +131,7 @@ async def create_has_one_winner(ask: Asker) -> None:
 
 @question("write")
 async def value_and_directory(ask: Asker) -> None:
-    """A key below a value, and a value where keys lie below: both held, or refused where declared."""
+    """``k`` and ``k/child`` can both be keys, or the store declares ``folders`` and refuses."""
     await ask.set("k", VALUE)
     await ask.set("d/x", VALUE)
     if ask.capabilities.folders:
@@ -144,7 +149,7 @@ async def value_and_directory(ask: Asker) -> None:
     assert await ask.get("d/x") == VALUE
 
 
-_PARTS: list[tuple[str, Any]] = [
+_PARTS: list[tuple[str, tuple[list[Part], bytes]]] = [
     ("start", ([("k", 0, b"ab")], b"ab23456789")),
     ("middle", ([("k", 3, b"abc")], b"012abc6789")),
     ("end", ([("k", 8, b"ab")], b"01234567ab")),
@@ -156,7 +161,7 @@ _PARTS: list[tuple[str, Any]] = [
     ("empty", ([("k", 4, b"")], VALUE)),
     ("growing", ([("k", 10, b"ab"), ("k", 12, b"cd")], b"0123456789abcd")),
 ]
-_BAD_PARTS: list[tuple[str, Any]] = [
+_BAD_PARTS: list[tuple[str, list[Part]]] = [
     ("overlap", [("k", 0, b"abc"), ("k", 2, b"x")]),
     ("same", [("k", 0, b"a"), ("k", 0, b"b")]),
     ("gap", [("k", 11, b"a")]),
@@ -166,8 +171,8 @@ _BAD_PARTS: list[tuple[str, Any]] = [
 
 
 @question("write ours", _PARTS)
-async def parts_written(ask: Asker, argument: Any) -> None:
-    """Parts of a value can be overwritten where the store declares so."""
+async def parts_written(ask: Asker, argument: tuple[list[Part], bytes]) -> None:
+    """Parts of a value can be overwritten if the store has partial writes."""
     parts, expected = argument
     await ask.set("k", VALUE)
     if not ask.store.supports_partial_writes:
@@ -180,7 +185,7 @@ async def parts_written(ask: Asker, argument: Any) -> None:
 
 
 @question("write ours", _BAD_PARTS)
-async def parts_refused(ask: Asker, argument: Any) -> None:
+async def parts_refused(ask: Asker, argument: list[Part]) -> None:
     """Overlaps, gaps and missing keys are refused before anything is written."""
     await ask.set("k", VALUE)
     kinds = (
@@ -195,7 +200,7 @@ async def parts_refused(ask: Asker, argument: Any) -> None:
 
 @question("write ours")
 async def range_written(ask: Asker) -> None:
-    """A set with a byte range overwrites that range, or says that the store can't."""
+    """set with a byte range overwrites that range if the store has partial writes."""
     await ask.set("k", VALUE)
     if not ask.store.supports_partial_writes:
         await raises(NotImplementedError, ask.call("set", "k", b"ab", byte_range=(3, 5)))
@@ -209,7 +214,7 @@ async def range_written(ask: Asker) -> None:
 
 @question("write ours")
 async def versions(ask: Asker) -> None:
-    """A version lets a write or a removal through as long as the value is the one that was read."""
+    """Writes and removals that demand a version succeed only while the value has it."""
     await ask.set("k", b"1")
     if not ask.capabilities.versions:
         await raises(NotImplementedError, ask.call("get_versioned", "k"))
@@ -229,7 +234,7 @@ async def versions(ask: Asker) -> None:
     assert await ask.call("set_if_unchanged", "k", b"5", newer) is None
 
 
-_MUTATIONS: dict[str, tuple[Any, ...]] = {
+_MUTATIONS: dict[str, tuple[object, ...]] = {
     "set": ("k", b"x"),
     "set_if_not_exists": ("new", b"x"),
     "create": ("new", b"x"),
@@ -244,7 +249,7 @@ _MUTATIONS: dict[str, tuple[Any, ...]] = {
 
 @question("write ours", [(name, name) for name in _MUTATIONS])
 async def read_only_refuses(ask: Asker, argument: str) -> None:
-    """A read-only store refuses every change with the same words, and shares the data."""
+    """A read-only store refuses every change with the same message, and sees the data."""
     await ask.set("k", VALUE)
     await ask.set("d/x", VALUE)
     reader = ask.with_store(ask.store.with_read_only(True))

@@ -1,83 +1,86 @@
-"""Asks a store through one of its faces, in terms that fit our stores and zarr-python's alike."""
+"""Calls a store's awaited or blocking methods, in terms that fit our stores and zarr-python's."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from zarrstore._core.listing import closing_pages
 from zarrstore._core.zarr_compat import zarr_buffer, zarr_prototype, zarr_request
-from zarrstore.abc.store import Capabilities, Store
+from zarrstore.abc.store import ByteRequest, Capabilities, Store
 from zarrstore.buffer import default_buffer_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from zarr.abc.store import Store as TheirStore
+
+    from zarrstore._core.types import Prototype
 
 
 class Asker:
-    """One store, asked by awaiting or by blocking.
+    """A store, and whether to call its awaited or its blocking methods.
 
-    Every method is awaited, whichever face it uses, and deals in plain bytes.
+    All methods here are awaited in either case, and take and return `bytes`.
 
     Parameters
     ----------
     store : Store
-        Ours, or one of zarr-python's (which has the awaited face only).
+        Ours, or one of zarr-python's (which has awaited methods only).
     face : {"await", "block"}
-        Which face to ask.
+        Which methods to call.
     writer : Store, optional
-        What values are written through, of which the store gives only a view; the store itself by default.
+        Another store of the same data, through which values are written; the store itself by default.
     """
 
-    def __init__(self, store: Any, face: str = "await", writer: Any = None) -> None:
-        self.store = store
+    def __init__(self, store: TheirStore, face: str = "await", writer: TheirStore | None = None) -> None:
+        self.store: Any = store  # zarr-python's lack some methods; what needs them isn't asked of these
         self.writer = writer
         self.ours = isinstance(store, Store)
         self.face = face
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the store promises; a foreign store promises nothing."""
+        """The store's capabilities; none for one of zarr-python's."""
         return self.store.capabilities if self.ours else Capabilities()
 
     @property
-    def prototype(self) -> Any:
-        """The prototype that the store's own library uses."""
+    def prototype(self) -> Prototype:
+        """The default prototype of the store's own library."""
         return default_buffer_prototype() if self.ours else zarr_prototype()
 
-    def with_store(self, store: Any) -> Asker:
+    def with_store(self, store: TheirStore) -> Asker:
         """Return an asker of the same kind for another store."""
         return Asker(store, self.face, self.writer)
 
-    def value(self, data: Any) -> Any:
-        """Put bytes into what the store takes."""
+    def value(self, data: object) -> object:
+        """Convert bytes to what the store takes."""
         return data if self.ours or not isinstance(data, bytes) else zarr_buffer(data)
 
-    def request(self, request: Any) -> Any:
-        """Put a byte request of ours into what the store takes."""
-        if self.ours or not hasattr(request, "__dataclass_fields__"):
-            return request
-        return zarr_request(request)
+    def request(self, request: object) -> object:
+        """Convert a byte request of ours to what the store takes."""
+        return request if self.ours or not isinstance(request, ByteRequest) else zarr_request(request)
 
     def _method(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self.store, name + "_sync" if self.face == "block" else name)
         return method
 
-    async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def call(self, name: str, *args: object, **kwargs: object) -> Any:
+        """Call a method that returns an awaitable, or blocks under its name with ``_sync``."""
         answer = self._method(name)(*args, **kwargs)
         return answer if self.face == "block" else await answer
 
-    async def get(self, key: Any, request: Any = None) -> bytes | None:
+    async def get(self, key: object, request: object = None) -> bytes | None:
         """Read a value as bytes."""
-        value = await self._call("get", key, prototype=self.prototype, byte_range=self.request(request))
+        value = await self.call("get", key, prototype=self.prototype, byte_range=self.request(request))
         return None if value is None else bytes(value.to_bytes())
 
-    async def get_partial_values(self, pairs: Any) -> list[bytes | None]:
+    async def get_partial_values(self, pairs: Iterable[tuple[object, object]]) -> list[bytes | None]:
         """Read many values as bytes."""
         asked = [(key, self.request(request)) for key, request in pairs]
-        values = await self._call("get_partial_values", self.prototype, asked)
+        values = await self.call("get_partial_values", self.prototype, asked)
         return [None if value is None else bytes(value.to_bytes()) for value in values]
 
-    async def get_ranges(self, key: Any, requests: Any, **limits: int) -> list[bytes]:
+    async def get_ranges(self, key: object, requests: Iterable[object], **limits: int) -> list[bytes]:
         """Read many ranges of a value, in the order asked."""
         asked = [self.request(request) for request in requests]
         found: dict[int, bytes] = {}
@@ -93,24 +96,20 @@ class Asker:
         assert set(found) == set(range(len(asked))), "not every range was answered"
         return [found[index] for index in range(len(asked))]
 
-    async def set(self, key: Any, data: Any) -> None:
+    async def set(self, key: object, data: object) -> None:
         """Write a value."""
         if self.writer is not None:
-            await self.writer.set(key, data)
+            await Asker(self.writer).set(key, data)
         else:
-            await self._call("set", key, self.value(data))
+            await self.call("set", key, self.value(data))
 
-    async def set_if_not_exists(self, key: Any, data: Any) -> None:
+    async def set_if_not_exists(self, key: object, data: object) -> None:
         """Write a value unless there is one."""
-        await self._call("set_if_not_exists", key, self.value(data))
+        await self.call("set_if_not_exists", key, self.value(data))
 
-    async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call any other method that is awaited in one face and blocks in the other."""
-        return await self._call(name, *args, **kwargs)
-
-    async def names(self, name: str, *args: Any) -> list[str]:
+    async def names(self, name: str, *args: object) -> list[str]:
         """Collect a listing."""
         if self.face == "block":
             return list(self._method(name)(*args))
-        async with aclosing(self._method(name)(*args)) as listing:
+        async with closing_pages(self._method(name)(*args)) as listing:
             return [item async for item in listing]

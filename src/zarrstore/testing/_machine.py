@@ -1,8 +1,8 @@
-"""A hypothesis state machine that holds a store against a plain dict, over any history of calls."""
+"""A hypothesis state machine that compares a store with a dict over any sequence of calls."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +19,12 @@ from zarrstore.errors import ByteRequestError, KeyConflictError, KeyNotFoundErro
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import hypothesis
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer
+
 _NAMES = st.sampled_from(["a", "b", "c", "ab", ".x", "zarr.json", "é"])
 KEYS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
 PREFIXES = st.lists(_NAMES, max_size=2).map("/".join)
@@ -30,8 +36,12 @@ REQUESTS = st.one_of(
 )
 
 
-def _expected(value: bytes, request: Any) -> bytes | None:
-    """The bytes that a request selects, or None where it must be refused."""
+def _contents(value: Buffer | None) -> bytes | None:
+    return None if value is None else value.to_bytes()
+
+
+def _expected(value: bytes, request: ByteRequest) -> bytes | None:
+    """Bytes that a request selects; None if it must be refused."""
     if isinstance(request, SuffixByteRequest):
         return value[-request.suffix :]
     start = request.offset if isinstance(request, OffsetByteRequest) else request.start
@@ -41,12 +51,12 @@ def _expected(value: bytes, request: Any) -> bytes | None:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Does the same to a store and to a dict, and compares.
+    """Makes the same changes to a store and to a dict, and compares them.
 
-    Subclass it and give `make`; or use `run_machine`.
+    A subclass defines `make`, which returns a fresh, empty store. `run_machine` needs no subclass.
     """
 
-    make: Callable[[], Any]
+    make: Callable[[], Store]
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,11 +97,11 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, key: str) -> None:
         """Read a value that may be missing."""
         value = self.store.get_sync(key)
-        assert (None if value is None else value.to_bytes()) == self.model.get(key)
+        assert _contents(value) == self.model.get(key)
         assert self.store.exists_sync(key) is (key in self.model)
 
     @rule(key=KEYS, request=REQUESTS)
-    def get_part(self, key: str, request: Any) -> None:
+    def get_part(self, key: str, request: ByteRequest) -> None:
         """Read part of a value."""
         try:
             value = self.store.get_sync(key, byte_range=request)
@@ -102,13 +112,13 @@ class StoreMachine(RuleBasedStateMachine):
         if key not in self.model:
             assert value is None
         else:
-            assert value.to_bytes() == _expected(self.model[key], request)
+            assert _contents(value) == _expected(self.model[key], request)
 
     @rule(keys=st.lists(KEYS, max_size=6))
     def get_many(self, keys: list[str]) -> None:
         """Read many values."""
         values = self.store.get_partial_values_sync(None, [(key, None) for key in keys])
-        assert [v if v is None else v.to_bytes() for v in values] == [self.model.get(key) for key in keys]
+        assert [_contents(value) for value in values] == [self.model.get(key) for key in keys]
 
     @precondition(lambda self: self.store.supports_partial_writes)
     @rule(key=KEYS, start=st.integers(0, 45), value=VALUES)
@@ -162,16 +172,16 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.getsize_prefix_sync(prefix) == sum(len(self.model[key]) for key in below)
 
     @invariant()
-    def holds_what_it_was_told(self) -> None:
-        """All keys, values and sizes agree with the dict's."""
+    def agrees_with_the_dict(self) -> None:
+        """All keys, values and sizes are the dict's."""
         assert sorted(self.store.list_sync()) == sorted(self.model)
         values = self.store.get_partial_values_sync(None, [(key, None) for key in self.model])
-        assert [value.to_bytes() for value in values] == list(self.model.values())
+        assert [_contents(value) for value in values] == list(self.model.values())
         for key, value in self.model.items():
             assert self.store.getsize_sync(key) == len(value)
 
 
-def run_machine(make: Callable[[], Any], *, settings: Any = None) -> None:
+def run_machine(make: Callable[[], Store], *, settings: hypothesis.settings | None = None) -> None:
     """Run the machine on a kind of store.
 
     Parameters
@@ -179,12 +189,12 @@ def run_machine(make: Callable[[], Any], *, settings: Any = None) -> None:
     make : callable
         Makes a fresh, empty store for each example.
     settings : hypothesis.settings, optional
-        How long and how to search.
+        How long to search, and how.
 
     Raises
     ------
     AssertionError
-        If some history of calls makes the store and the dict differ; hypothesis prints the shortest.
+        If the store and the dict differ after some sequence of calls; hypothesis prints the shortest.
     """
     machine = type("Machine", (StoreMachine,), {"make": staticmethod(make)})
     run_state_machine_as_test(machine, settings=settings)

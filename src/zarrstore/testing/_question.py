@@ -1,4 +1,4 @@
-"""What a question is, and the list that the modules beside this one fill."""
+"""What a question is, and the list that the other modules fill."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import asyncio
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from typing import TypeAlias
 
     from zarrstore.testing._asker import Asker
+
+    # Gets an `Asker` and, if the question is asked for several arguments, one of them as ``argument``.
+    Ask: TypeAlias = Callable[..., Coroutine[object, object, None]]
 
 VALUE = b"0123456789"
 
@@ -23,17 +27,16 @@ class Question:
     Attributes
     ----------
     name : str
-        What is asked, for reports.
+        Name for reports.
     ask : callable
-        Awaited with an `Asker` on a fresh store; any error that it lets out is a wrong answer.
+        Awaited with an `Asker` of a fresh store; an error that it raises is a wrong answer.
     needs : str
-        What a store must offer for the question to make sense, separated by spaces: ``read``,
-        ``seed`` (values to read, however they came there), ``write``, ``delete``, ``list``, ``ours``
-        (more than zarr-python's interface).
+        What a store must offer, separated by spaces: ``read``, ``seed`` (values to read, written through it
+        or otherwise), ``write``, ``delete``, ``list``, ``ours`` (more than zarr-python's interface).
     """
 
     name: str
-    ask: Callable[[Asker], Coroutine[Any, Any, None]]
+    ask: Callable[[Asker], Coroutine[object, object, None]]
     needs: str = "write"
 
     def __str__(self) -> str:
@@ -43,25 +46,26 @@ class Question:
 QUESTIONS: list[Question] = []
 
 
-def question(needs: str = "write", each: Iterable[Any] | None = None) -> Callable[[Any], Any]:
-    """Add a question; with ``each``, one for every ``(label, argument)``."""
+def question(needs: str = "write", each: Iterable[tuple[str, object]] | None = None) -> Callable[[Ask], Ask]:
+    """Add a question; with ``each``, one for each ``(label, argument)``."""
 
-    def add(function: Any) -> Any:
+    def add(function: Ask) -> Ask:
         name = function.__name__.strip("_")
         if each is None:
             QUESTIONS.append(Question(name, function, needs))
-            return function
-        for label, argument in each:
+        for label, argument in each or ():
             QUESTIONS.append(Question(f"{name}[{label}]", partial(function, argument=argument), needs))
         return function
 
     return add
 
 
-async def raises(kinds: Any, coroutine: Coroutine[Any, Any, Any], text: str = "") -> None:
-    """Assert that awaiting raises one of the errors; groups count by what they hold."""
+async def raises(
+    kinds: type[Exception] | tuple[type[Exception], ...], call: Awaitable[object], text: str = ""
+) -> None:
+    """Assert that awaiting raises one of the errors, or a group of such."""
     try:
-        answer = await coroutine
+        answer = await call
     except BaseExceptionGroup as group:
         assert all(isinstance(error, kinds) for error in group.exceptions), f"got {group.exceptions!r}"
         return
@@ -72,8 +76,8 @@ async def raises(kinds: Any, coroutine: Coroutine[Any, Any, Any], text: str = ""
     raise AssertionError(f"no error, but {answer!r}")
 
 
-async def in_threads(work: Callable[[int], Any], count: int) -> None:
-    """Do work in several threads at once without blocking the loop; raises the first error."""
+async def in_threads(work: Callable[[int], object], count: int) -> None:
+    """Work in several threads at once without blocking the loop; raises the first error."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:

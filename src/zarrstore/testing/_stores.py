@@ -1,39 +1,47 @@
-"""Stores that misbehave on purpose, around any other store: slow ones and failing ones."""
+"""Wrappers for tests that make a store slow or let it fail."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zarrstore._core.listing import closing_pages
 from zarrstore.errors import BackendError, TransientError
-from zarrstore.storage._wrappers.wrapper import WrapperStore
+from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Verbs
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
 _WRITES = ("write", "patch", "copy", "remove", "remove_many", "remove_below")
 
 
-class _AroundVerbs(WrapperStore[Any]):
-    """Calls `_before` ahead of every verb, and `_after` with what a read answered."""
+class _AroundVerbs(WrapperStore[T_Store]):
+    """Calls `_before` before every verb, and `_after` with the bytes that a read returned."""
 
     async def _before(self, below: Verbs, verb: str, key: str) -> None:
-        """Do something, or raise, before a verb runs."""
+        """Wait or raise before a verb."""
 
-    def _after(self, verb: str, key: str, answer: Any) -> Any:
-        """Return what a read is to answer."""
+    def _after(self, verb: str, key: str, answer: Data) -> Data:
+        """Return what a read is to return."""
         return answer
 
-    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         await self._before(below, "read", key)
-        return self._after("read", key, await below.read(key, request, allocate))
+        answer = await below.read(key, request, allocate)
+        return None if answer is None else self._after("read", key, answer)
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read_versioned(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Data, str | None] | None:
         await self._before(below, "read_versioned", key)
         found = await below.read_versioned(key, request, allocate)
         return found and (self._after("read_versioned", key, found[0]), found[1])
@@ -44,14 +52,17 @@ class _AroundVerbs(WrapperStore[Any]):
 
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         await self._before(below, "scan", prefix)
-        async for page in below.scan(prefix, deep, sizes):
-            yield page
+        async with closing_pages(below.scan(prefix, deep, sizes)) as pages:
+            async for page in pages:
+                yield page
 
-    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
+    async def _write(
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+    ) -> str | Conflict | None:
         await self._before(below, "write", key)
         return await below.write(key, pieces, condition)
 
-    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         await self._before(below, "patch", key)
         await below.patch(key, parts)
 
@@ -59,7 +70,7 @@ class _AroundVerbs(WrapperStore[Any]):
         await self._before(below, "copy", source)
         await below.copy(source, target)
 
-    async def _remove(self, below: Verbs, key: str, condition: Any) -> Any:
+    async def _remove(self, below: Verbs, key: str, condition: Demand) -> Conflict | None:
         await self._before(below, "remove", key)
         return await below.remove(key, condition)
 
@@ -68,18 +79,18 @@ class _AroundVerbs(WrapperStore[Any]):
         await below.remove_below(prefix)
 
 
-class LatencyStore(_AroundVerbs):
-    """A store that takes longer, as one at the other end of a network would.
+class LatencyStore(_AroundVerbs[T_Store]):
+    """A wrapper that adds latency, as a network does.
 
     Parameters
     ----------
     store : Store
-        The store to slow down.
+        The store to wrap.
     get_latency, set_latency : float
-        Seconds that each read (look-ups and listings included) and each write waits first.
+        Seconds that each read (or look-up, or listing) and each write waits first.
     """
 
-    def __init__(self, store: Any, *, get_latency: float = 0.0, set_latency: float = 0.0) -> None:
+    def __init__(self, store: T_Store, *, get_latency: float = 0.0, set_latency: float = 0.0) -> None:
         super().__init__(store)
         self.get_latency = get_latency
         self.set_latency = set_latency
@@ -92,24 +103,24 @@ class LatencyStore(_AroundVerbs):
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """How often a `FaultyStore` misbehaves, and how; chances are between 0 and 1.
+    """Probabilities, from 0 to 1, of the faults of a `FaultyStore`.
 
     Attributes
     ----------
     fail_reads, fail_writes : float
-        Chance that a verb raises before it does anything.
+        That a verb raises before it does anything.
     lose_answers : float
-        Chance that a write happens and then raises, as when an answer is lost on its way.
+        That a write happens and then raises, as when its answer is lost.
     truncate : float
-        Chance that a read is cut short: a store must never do that, and whoever checks must notice.
+        That a read returns too few bytes, which no store may do: to test code that checks for it.
     cancel : float
-        Chance that a verb is cancelled before it does anything (``asyncio.CancelledError``).
+        That a verb is cancelled before it does anything (``asyncio.CancelledError``).
     delay : float
-        Chance that a verb waits first, for ``seconds``.
+        That a verb waits for ``seconds`` first.
     seconds : float
-        How long it waits then.
+        Length of that wait.
     transient : bool
-        Whether failures say of themselves that they may pass.
+        Whether errors are `TransientError`, which is worth another attempt.
     """
 
     fail_reads: float = 0.0
@@ -122,29 +133,29 @@ class FaultPlan:
     transient: bool = True
 
 
-class FaultyStore(_AroundVerbs):
-    """A store that fails by a plan, the same way each time for the same seed and calls.
+class FaultyStore(_AroundVerbs[T_Store]):
+    """A wrapper that fails by a plan, reproducibly for the same seed and calls.
 
     Parameters
     ----------
     store : Store
-        The store underneath, which stays sound.
+        The store to wrap, which itself doesn't fail.
     plan : FaultPlan
-        How it misbehaves.
+        Which faults, and how often.
     seed : int
-        Where its dice start.
+        Seed of the random numbers.
     fail_if : callable, optional
-        Called with verb and key; a true answer makes that call fail, whatever the plan says.
+        Called with verb and key; the call fails if it returns True, whatever the plan says.
 
     Attributes
     ----------
     faults : list of (str, str, str)
-        What was done to whom: kind of fault, verb, key.
+        Kind, verb and key of each fault so far.
     """
 
     def __init__(
         self,
-        store: Any,
+        store: T_Store,
         plan: FaultPlan | None = None,
         *,
         seed: int = 0,
@@ -154,10 +165,10 @@ class FaultyStore(_AroundVerbs):
         self.plan = plan or FaultPlan()
         self.fail_if = fail_if
         self.faults: list[tuple[str, str, str]] = []
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
 
-    def _hit(self, chance: float, kind: str, verb: str, key: str) -> bool:
-        if chance <= 0 or self._dice.random() >= chance:
+    def _happens(self, chance: float, kind: str, verb: str, key: str) -> bool:
+        if chance <= 0 or self._random.random() >= chance:
             return False
         self.faults.append((kind, verb, key))
         return True
@@ -168,23 +179,25 @@ class FaultyStore(_AroundVerbs):
 
     async def _before(self, below: Verbs, verb: str, key: str) -> None:
         plan = self.plan
-        if self._hit(plan.delay, "delay", verb, key):
+        if self._happens(plan.delay, "delay", verb, key):
             await below.sleep(plan.seconds)
-        if self._hit(plan.cancel, "cancel", verb, key):
+        if self._happens(plan.cancel, "cancel", verb, key):
             raise asyncio.CancelledError(f"{verb} of {key!r} was cancelled on purpose")
         if self.fail_if is not None and self.fail_if(verb, key):
             self.faults.append(("fail", verb, key))
             raise self._error(verb, key)
-        if self._hit(plan.fail_reads if verb in _READS else plan.fail_writes, "fail", verb, key):
+        if self._happens(plan.fail_reads if verb in _READS else plan.fail_writes, "fail", verb, key):
             raise self._error(verb, key)
 
-    def _after(self, verb: str, key: str, answer: Any) -> Any:
-        if answer is not None and len(answer) and self._hit(self.plan.truncate, "truncate", verb, key):
-            return answer[: self._dice.randrange(len(answer))]
+    def _after(self, verb: str, key: str, answer: Data) -> Data:
+        if len(answer) and self._happens(self.plan.truncate, "truncate", verb, key):
+            return answer[: self._random.randrange(len(answer))]
         return answer
 
-    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
+    async def _write(
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+    ) -> str | Conflict | None:
         answer = await super()._write(below, key, pieces, condition)
-        if self._hit(self.plan.lose_answers, "lose", "write", key):
+        if self._happens(self.plan.lose_answers, "lose", "write", key):
             raise self._error("write", key)
         return answer

@@ -1,10 +1,10 @@
-"""Ways to put a store to the contract's questions: one call, or a pytest class."""
+"""Checking a store against the contract: by one call, or as a pytest class."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore.testing._asker import Asker
 from zarrstore.testing._questions import QUESTIONS
@@ -12,20 +12,23 @@ from zarrstore.testing._questions import QUESTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import pytest
+    from zarr.abc.store import Store as TheirStore
+
     from zarrstore.testing._question import Question
 
 FACES = ("await", "block")
 
 
-def applies(question: Question, store: Any, writer: Any = None) -> bool:
-    """Whether a question makes sense for a store.
+def applies(question: Question, store: TheirStore, writer: TheirStore | None = None) -> bool:
+    """Whether a store offers what a question needs.
 
     Parameters
     ----------
     question : Question
         The question.
     store : Store
-        The store; what it declares (``supports_writes`` and so on) decides.
+        The store, which declares that (``supports_writes`` and so on).
     writer : Store, optional
         As for `ask`.
     """
@@ -41,8 +44,8 @@ def applies(question: Question, store: Any, writer: Any = None) -> bool:
     )
 
 
-def ask(question: Question, store: Any, face: str = "await", writer: Any = None) -> None:
-    """Put one question to a store.
+def ask(question: Question, store: TheirStore, face: str = "await", writer: TheirStore | None = None) -> None:
+    """Ask a store one question.
 
     Parameters
     ----------
@@ -51,9 +54,9 @@ def ask(question: Question, store: Any, face: str = "await", writer: Any = None)
     store : Store
         A fresh, empty store.
     face : {"await", "block"}
-        Which face of it to ask.
+        Whether to call its awaited or its blocking methods.
     writer : Store, optional
-        Another store in the same place: what is only read through ``store`` is written through this one.
+        Another store of the same data, through which values are written for a store that only reads.
 
     Raises
     ------
@@ -70,9 +73,9 @@ class Report:
     Attributes
     ----------
     asked : int
-        Number of questions put.
+        Number of questions asked.
     wrong : dict of str to BaseException
-        For each wrong answer, the question (with ``/face`` behind it) and what went wrong.
+        The error of each wrong answer, by the question's name followed by ``/await`` or ``/block``.
     """
 
     asked: int = 0
@@ -84,9 +87,12 @@ class Report:
 
 
 def check_store(
-    make: Callable[[], Any], *, questions: Iterable[Question] = QUESTIONS, faces: Iterable[str] | None = None
+    make: Callable[[], TheirStore],
+    *,
+    questions: Iterable[Question] = QUESTIONS,
+    faces: Iterable[str] | None = None,
 ) -> Report:
-    """Put a kind of store to the contract.
+    """Check a kind of store against the contract.
 
     Parameters
     ----------
@@ -95,12 +101,12 @@ def check_store(
     questions : iterable of Question
         Which questions; all by default.
     faces : iterable of {"await", "block"}, optional
-        Which faces; both by default, for zarr-python's stores the awaited one.
+        Whether to call awaited or blocking methods; both by default, awaited ones for zarr-python's stores.
 
     Returns
     -------
     Report
-        How many questions were put, and which were answered wrongly.
+        How many questions were asked, and which answers were wrong.
     """
     report = Report()
     chosen = tuple(questions)
@@ -120,33 +126,32 @@ def check_store(
 
 
 class StoreContract:
-    """A pytest class: subclass it, define the fixture ``store``, and each question is a test.
+    """A pytest class that makes each question a test: a subclass defines the fixture ``store``.
 
-    ``store`` gives a fresh, empty store. ``faces`` and ``questions`` may be narrowed in the subclass.
-    For a store that is only read, its fixture sets ``self.writer`` to a store that writes in the same place.
+    The fixture returns a fresh, empty store. A subclass may narrow ``faces`` and ``questions``. For a store
+    that only reads, the fixture sets ``self.writer`` to a store that writes the same data.
     """
 
     faces: tuple[str, ...] = FACES
     questions: tuple[Question, ...] = QUESTIONS
-    writer: Any = None
+    writer: TheirStore | None = None
 
-    def pytest_generate_tests(self, metafunc: Any) -> None:
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make a test of each question and face."""
         if {"question", "face"} <= set(metafunc.fixturenames):
-            cls = metafunc.cls
-            cases = [(question, face) for question in cls.questions for face in cls.faces]
+            cases = [(question, face) for question in self.questions for face in self.faces]
             ids = [f"{question.name}/{face}" for question, face in cases]
-            metafunc.parametrize(("question", "face"), cases, ids=[_plain(text) for text in ids])
+            metafunc.parametrize(("question", "face"), cases, ids=[_ascii(text) for text in ids])
 
-    def test_contract(self, store: Any, question: Question, face: str) -> None:
-        """The store answers the question as the contract says."""
+    def test_contract(self, store: TheirStore, question: Question, face: str) -> None:
+        """The store answers the question as the contract demands."""
         if not applies(question, store, self.writer):
             import pytest
 
-            pytest.skip(f"needs {question.needs}; the store declares that it lacks some of that")
+            pytest.skip(f"needs {question.needs}; the store lacks some of that")
         ask(question, store, face, self.writer)
 
 
-def _plain(text: str) -> str:
-    """Keep test ids to characters that shells and reports can show."""
+def _ascii(text: str) -> str:
+    """Restrict a test id to characters that shells and reports can show."""
     return text.encode("ascii", "backslashreplace").decode().replace("::", ":")

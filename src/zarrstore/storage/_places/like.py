@@ -1,11 +1,11 @@
-"""From anything that says where data lies to a store."""
+"""Stores from paths, URLs, mappings and other objects that name a place."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
@@ -22,28 +22,34 @@ from zarrstore.storage._path import AccessModeLiteral, StorePath
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import TypeAlias
 
     from zarrstore.storage._fsspec.store import FsspecStore
+
+    # Options of the file system behind a URL.
+    Options: TypeAlias = dict[str, object]
 
 
 class UniversalPath(Protocol):
     """A path in one of fsspec's file systems, as the package universal_pathlib has."""
 
     @property
-    def fs(self) -> Any:
+    def fs(self) -> object:
         """The file system."""
-        ...
 
     @property
     def path(self) -> str:
-        """Where in it."""
-        ...
+        """The path in it."""
+
+    @property
+    def protocol(self) -> str:
+        """The scheme of its URLs."""
 
 
 Backend: TypeAlias = Literal["obstore", "fsspec"]
 StoreLike: TypeAlias = (
-    Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, Any] | None
+    Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, object] | None
 )
 
 # How an archive starts: with a member, empty, or (ours) not closed yet.
@@ -55,53 +61,56 @@ _KINDS = (
 
 
 async def make_store(
-    store_like: Any,
+    store_like: object,
     *,
     mode: AccessModeLiteral | None = None,
-    storage_options: dict[str, Any] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     backend: Backend | None = None,
 ) -> Store:
-    """Turn anything that says where data lies into a store.
+    """Turn anything that names a place into a store.
 
     Parameters
     ----------
     store_like : StoreLike or None
         A store is returned as it is, a store path gives its store, None and a dict a `MemoryStore`,
-        a path a `LocalStore`, or a `ZipStore` if a zip archive lies there (its first bytes tell).
+        a path a `LocalStore`, or a `ZipStore` if it is a file that starts as a zip archive does.
         ``PLACE|zip:`` is a zip archive at any path or URL, ``PLACE|zip:a/b`` a directory in it;
         fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
     mode : str, optional
         ``"r"`` makes the result read-only.
-    storage_options : dict, optional
+    storage_options : mapping, optional
         Options for the file system behind a URL.
     backend : {"obstore", "fsspec"}, optional
-        What serves a URL. By default obstore where it is installed and does the job as well, which is
-        S3 (with a region or an endpoint) and Azure with credentials that are given, in the environment
-        or not needed, public data of GCS (``token="anon"``), and options that it has too; else fsspec.
+        Which library opens a URL. By default obstore, if it is installed, for S3 (with a region or an
+        endpoint) and Azure with credentials that are given, in the environment or not needed, and for
+        public data of GCS (``token="anon"``), unless an option has no equivalent there; else fsspec.
         ``"obstore"`` takes obstore's own options as well.
 
     Raises
     ------
     StoreLikeError
-        If no rule fits, or if options were given that nothing would use.
+        If nothing of the above fits, or if an option would be ignored.
+    ReadOnlyError
+        If the mode writes and the store is read-only.
     """
     return make_store_sync(store_like, mode=mode, storage_options=storage_options, backend=backend)
 
 
 def make_store_sync(
-    store_like: Any,
+    store_like: object,
     *,
     mode: AccessModeLiteral | None = None,
-    storage_options: dict[str, Any] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     backend: Backend | None = None,
 ) -> Store:
-    """Blocking form of `make_store`: nothing it does takes long."""
+    """Blocking form of `make_store`."""
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
             hint="Drop them, or make the store yourself.",
         )
-    store = _dispatch(store_like, mode, storage_options, backend)
+    options = None if storage_options is None else dict(storage_options)
+    store = _dispatch(store_like, mode, options, backend)
     if mode == "r" and not store.read_only:
         return store.with_read_only(True)
     if mode not in (None, "r") and store.read_only:
@@ -110,27 +119,27 @@ def make_store_sync(
 
 
 async def make_store_path(
-    store_like: Any,
+    store_like: object,
     *,
     path: str | None = "",
     mode: AccessModeLiteral | None = None,
-    storage_options: dict[str, Any] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     backend: Backend | None = None,
 ) -> StorePath:
-    """Turn anything that says where data lies into a store path.
+    """Turn anything that names a place into a store path.
 
     Parameters
     ----------
     store_like : StoreLike or None
         As in `make_store`; a store path keeps its path.
     path : str, optional
-        Path below that.
+        Path below it.
     mode : str, optional
-        As in `StorePath.open`; mind that ``"w"`` removes what lies there.
-    storage_options : dict, optional
+        As in `StorePath.open`; note that ``"w"`` removes all keys there.
+    storage_options : mapping, optional
         Options for the file system behind a URL.
     backend : {"obstore", "fsspec"}, optional
-        What serves a URL, as in `make_store`.
+        Which library opens a URL, as in `make_store`.
     """
     store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
@@ -138,7 +147,7 @@ async def make_store_path(
 
 
 def _dispatch(
-    value: Any, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+    value: object, mode: AccessModeLiteral | None, options: Options | None, backend: Backend | None
 ) -> Store:
     if isinstance(value, Store):
         return value
@@ -154,38 +163,35 @@ def _dispatch(
         _check_dict(value)
         return MemoryStore(value)
     if _comes_from(value, "upath"):
-        if value.protocol in ("", "file", "local"):
-            return _from_path(value.path, mode)
-        return cast("Store", _fsspec_store().from_upath(value))
+        place = cast("UniversalPath", value)
+        if place.protocol in ("", "file", "local"):
+            return _from_path(place.path, mode)
+        return _fsspec_store().from_upath(place)
     if isinstance(value, os.PathLike):
         return _from_path(os.fspath(value), mode)
     if _comes_from(value, "obstore"):
-        return _from_obstore(value)
+        from zarrstore import storage
+
+        return storage.ObjectStore(value)
     if _comes_from(value, "fsspec"):
         if not isinstance(value, MutableMapping):
             raise StoreLikeError(
                 f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
                 hint="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
             )
-        return cast("Store", _fsspec_store().from_mapper(value))
+        return _fsspec_store().from_mapper(value)
     if isinstance(value, MutableMapping):
         _check_dict(value)
         return MemoryStore(value)
     raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", hint=f"Give {_KINDS}.")
 
 
-def _comes_from(value: Any, package: str) -> bool:
-    """Whether a package made a value's class, or a class below that."""
+def _comes_from(value: object, package: str) -> bool:
+    """Whether a value's class, or a base of it, is a package's."""
     return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
 
 
-def _from_obstore(value: Any) -> Store:
-    from zarrstore import storage
-
-    return cast("Store", storage.ObjectStore(value))
-
-
-def _check_dict(value: MutableMapping[Any, Any]) -> None:
+def _check_dict(value: Iterable[object]) -> None:
     for key in value:
         if not isinstance(key, str):
             raise StoreLikeError(
@@ -195,7 +201,7 @@ def _check_dict(value: MutableMapping[Any, Any]) -> None:
 
 
 def _from_text(
-    text: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None, backend: Backend | None
+    text: str, mode: AccessModeLiteral | None, options: Options | None, backend: Backend | None
 ) -> Store:
     if not text:
         raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
@@ -212,22 +218,22 @@ def _from_text(
         store = _by_obstore(text, options, backend)
         if store is not None:
             return store
-    return _from_url(text, mode, options)
+    return _from_url(text, options)
 
 
-def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | None) -> Store | None:
-    """Serve a URL by obstore, if that was chosen or is as good."""
-    from zarrstore.storage._obstore import urls as _obstore_urls
+def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> Store | None:
+    """Open a URL with obstore if that was chosen or serves it equally well; else None."""
+    from zarrstore.storage._obstore import urls
 
-    if backend is None and not _obstore_urls.installed():
+    if backend is None and not urls.installed():
         return None
     from zarrstore.storage._obstore.store import ObjectStore
 
     try:
-        theirs = _obstore_urls.open_url(url, options, sure=backend == "obstore")
+        theirs = urls.open_url(url, options, sure=backend == "obstore")
     except Exception as error:
         if backend is None:
-            return None  # fsspec says what is wrong, in the terms of the options that were given
+            return None  # fsspec raises an error in terms of the given options
         raise StoreLikeError(
             f"obstore can't open {_shown(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from error
@@ -235,7 +241,7 @@ def _by_obstore(url: str, options: dict[str, Any] | None, backend: Backend | Non
 
 
 def _archive_in(text: str) -> tuple[str, str] | None:
-    """Where a text says that a zip archive lies, and which directory in it; None if it says no such thing."""
+    """Split text that names a zip archive into its place and the directory in it; None for other text."""
     place, mark, inside = text.rpartition("|zip:")
     if mark:
         return place, inside
@@ -245,9 +251,7 @@ def _archive_in(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _from_archive(
-    place: str, inside: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None
-) -> Store:
+def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, options: Options | None) -> Store:
     if not place or "|" in inside:
         raise StoreLikeError(
             f"{_shown(place or inside)!r} names no archive and directory.",
@@ -262,7 +266,7 @@ def _from_archive(
         _check_unused(options, place)
         path = _local_path(place) if scheme else place
         if mode in (None, "r", "r+"):
-            store = ZipStore(path, read_only=mode != "r+")  # either way it makes no file
+            store = ZipStore(path, read_only=mode != "r+")  # neither creates a file
         else:
             store = ZipStore(path, mode="x" if mode == "w-" and not os.path.exists(path) else "a")
     else:
@@ -281,19 +285,20 @@ def _from_archive(
     return store.sub(inside) if inside else store
 
 
-def _parent_of(url: str, options: dict[str, Any] | None) -> tuple[Store, str]:
-    """A store of what lies beside a file at a URL, and the file's key in it."""
+def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
+    """Return a store of the folder of a file at a URL, and the file's key in it."""
     schemes = _schemes(url)
     if options and len(schemes) == 1 and set(options) == set(schemes):
-        options = options[schemes[0]]  # as fsspec wants them for a chain, of which one part is ours
-    whole = cast("FsspecStore", _from_url(url, "r", options))
+        # In a chain, fsspec takes options by scheme; the part for the archive is gone.
+        options = cast("Options", options[schemes[0]])
+    whole = _from_url(url, options)
     parent, _, name = whole.path.rpartition("/")
     if not name:
         raise StoreLikeError(f"{_shown(url)!r} names a folder, not a zip archive.")
     return _fsspec_store()(whole.fs, read_only=True, path=parent), name
 
 
-def _check_unused(options: dict[str, Any] | None, text: str) -> None:
+def _check_unused(options: Options | None, text: str) -> None:
     if options:
         raise StoreLikeError(
             f"storage_options were given, but {text!r} is a path: nothing would use them.",
@@ -343,19 +348,19 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     return LocalStore(path)
 
 
-# Options that fsspec takes for ones of `fsspec.open`, and drops without a word.
+# Options that fsspec takes as ones of `fsspec.open` and silently drops.
 _DROPPED = {"compression", "encoding", "errors", "expand", "mode", "name_function", "newline", "num"}
-# Protocols that take any option and look at none.
-_HEEDLESS = {"memory"}
+# Schemes whose file systems ignore all options.
+_WITHOUT_OPTIONS = {"memory"}
 
 
-def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] | None) -> Store:
+def _from_url(url: str, options: Options | None) -> FsspecStore:
     store_class = _fsspec_store()
     schemes = _schemes(url)
     for scheme in schemes:
         _check_scheme(scheme, url)
     unused = _DROPPED.intersection(options or ())
-    if len(schemes) == 1 and schemes[0] in _HEEDLESS:
+    if len(schemes) == 1 and schemes[0] in _WITHOUT_OPTIONS:
         unused = set(options or ())
     if unused:
         raise StoreLikeError(
@@ -363,7 +368,7 @@ def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] 
             hint="Drop them.",
         )
     try:
-        return cast("Store", store_class.from_url(url, storage_options=options))
+        return store_class.from_url(url, storage_options=options)
     except ImportError as error:
         raise MissingDependencyError(
             f"{'::'.join(schemes)} URLs need another package.", hint=f"{error}."
@@ -371,13 +376,13 @@ def _from_url(url: str, mode: AccessModeLiteral | None, options: dict[str, Any] 
 
 
 def _schemes(url: str) -> list[str]:
-    """The schemes of a URL, or of each part of a chain of them."""
+    """Schemes of a URL, or of each part of a chain."""
     found = []
     for part in url.split("::"):
         head, mark, _ = part.partition("://")
         if mark:
             found.append(head)
-        elif part.isalpha() and part.islower():  # a word alone is a scheme too, for fsspec
+        elif part.isalpha() and part.islower():  # fsspec takes a single word as a scheme
             found.append(part)
     return found
 
@@ -399,14 +404,14 @@ def _check_scheme(scheme: str, url: str) -> None:
 
 
 def _shown(url: str) -> str:
-    """Leave out of a URL, for an error, what may be a secret: user, password and query."""
+    """Text of a URL for an error, without what may be secret: user, password and query."""
     bare = url.partition("?")[0]
     head, mark, rest = bare.partition("://")
     place, slash, path = rest.partition("/")
     return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}"
 
 
-def _fsspec_store() -> Any:
+def _fsspec_store() -> type[FsspecStore]:
     from zarrstore.storage._fsspec.store import FsspecStore
 
     return FsspecStore

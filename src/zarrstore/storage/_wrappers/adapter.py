@@ -1,11 +1,11 @@
-"""A store of zarr-python's, seen as verbs."""
+"""One of zarr-python's stores as a store of ours."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zarrstore._core.requests import ByteRequest, span
+from zarrstore._core.listing import PAGE_SIZE, closing_pages
+from zarrstore._core.requests import span
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, gather_pieces
 from zarrstore._core.zarr_compat import zarr_buffer, zarr_prototype, zarr_request
 from zarrstore.abc.store import Store
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Self
 
-_PAGE = 1000
+    from zarr.abc.store import Store as TheirStore
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.verbs import Conflict, Demand
 
 
 class ZarrStoreAdapter(Store):
     """Verbs over the public methods of one of zarr-python's stores.
 
-    Requests, prototypes and buffers are translated on the way. zarr-python's stores slice where ours
-    are strict, so a request is judged against the value's size first.
+    It translates requests, prototypes and buffers. zarr-python's stores slice where ours refuse a range, so
+    a request is checked against the value's size first.
 
     Parameters
     ----------
@@ -30,7 +34,7 @@ class ZarrStoreAdapter(Store):
         The store to adapt.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: TheirStore) -> None:
         super().__init__(read_only=store.read_only)
         self._store = store
 
@@ -39,17 +43,17 @@ class ZarrStoreAdapter(Store):
         return str(self._store)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ZarrStoreAdapter) and bool(self._store == other._store)
+        return isinstance(other, ZarrStoreAdapter) and self._store == other._store
 
     __hash__ = Store.__hash__
 
     @property
     def read_only(self) -> bool:
         """Whether the adapted store is read-only."""
-        return bool(self._store.read_only)
+        return self._store.read_only
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return an adapter of the adapted store's own read-only, or writable, form."""
+        """Return an adapter of what the adapted store's own ``with_read_only`` returns."""
         other = super().with_read_only(read_only)
         other._store = self._store.with_read_only(read_only)
         return other
@@ -71,27 +75,27 @@ class ZarrStoreAdapter(Store):
 
     @property
     def supports_writes(self) -> bool:  # type: ignore[override]
-        """What the adapted store says."""
-        return bool(self._store.supports_writes)
+        """As the adapted store declares."""
+        return self._store.supports_writes
 
     @property
     def supports_deletes(self) -> bool:  # type: ignore[override]
-        """What the adapted store says."""
-        return bool(self._store.supports_deletes)
+        """As the adapted store declares."""
+        return self._store.supports_deletes
 
     @property
     def supports_listing(self) -> bool:  # type: ignore[override]
-        """What the adapted store says."""
-        return bool(self._store.supports_listing)
+        """As the adapted store declares."""
+        return self._store.supports_listing
 
     @property
     def supports_consolidated_metadata(self) -> bool:
-        """What the adapted store says."""
+        """As the adapted store declares."""
         return bool(getattr(self._store, "supports_consolidated_metadata", True))
 
     # -- verbs ------------------------------------------------------------------------------------
 
-    async def _read(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         if request is not None:
             entry = await self._stat(key)
             if entry is None:
@@ -110,7 +114,7 @@ class ZarrStoreAdapter(Store):
         except FileNotFoundError:
             return None
 
-    async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> Conflict | None:
         if condition is ABSENT and await self._store.exists(key):
             return CONFLICT
         if condition not in (ANY, ABSENT):
@@ -118,7 +122,7 @@ class ZarrStoreAdapter(Store):
         await self._store.set(key, zarr_buffer(await gather_pieces(pieces)))
         return None
 
-    async def _remove(self, key: str, condition: Any = ANY) -> Any:
+    async def _remove(self, key: str, condition: Demand = ANY) -> None:
         await self._store.delete(key)
 
     async def _remove_below(self, prefix: str) -> None:
@@ -130,14 +134,14 @@ class ZarrStoreAdapter(Store):
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         listing = self._store.list_prefix(prefix) if deep else self._store.list_dir(prefix.removesuffix("/"))
         page: list[Entry] = []
-        async with aclosing(listing) as names:
+        async with closing_pages(listing) as names:
             async for name in names:
                 if not deep:
                     below = prefix + name
                     page.append(Entry(below if await self._store.exists(below) else below + "/"))
                 else:
                     page.append(Entry(name, await self._store.getsize(name) if sizes else None))
-                if len(page) >= _PAGE:
+                if len(page) >= PAGE_SIZE:
                     yield page
                     page = []
         if page:

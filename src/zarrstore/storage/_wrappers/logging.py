@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import cached_property, wraps
-from inspect import iscoroutinefunction, signature
+from inspect import BoundArguments, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._async.bindings import WrapperVerbs
@@ -20,36 +20,26 @@ from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractContextManager
-    from typing import Self
+    from typing import Self, TypeAlias
+
+    from zarr.abc.store import Store as TheirStore
 
     from zarrstore._core.verbs import Entry, Verbs
 
-# Each method that is watched, with the name of the argument that its records show.
+    AnyLoggingStore: TypeAlias = "LoggingStore[TheirStore]"
+
+# Logged methods, each with the argument that its records show.
 _METHODS: dict[str, str | None] = {
-    "clear": None,
-    "create": "key",
-    "delete": "key",
-    "delete_dir": "prefix",
-    "delete_if_unchanged": "key",
-    "exists": "key",
-    "get": "key",
+    **dict.fromkeys(("clear", "list")),
+    **dict.fromkeys(("create", "delete", "delete_if_unchanged", "exists", "get", "get_ranges"), "key"),
+    **dict.fromkeys(("get_versioned", "getsize", "set", "set_if_not_exists", "set_if_unchanged"), "key"),
+    **dict.fromkeys(("delete_dir", "getsize_prefix", "is_empty", "list_dir", "list_prefix"), "prefix"),
     "get_partial_values": "key_ranges",
-    "get_ranges": "key",
-    "get_versioned": "key",
-    "getsize": "key",
-    "getsize_prefix": "prefix",
-    "is_empty": "prefix",
-    "list": None,
-    "list_dir": "prefix",
-    "list_prefix": "prefix",
-    "set": "key",
-    "set_if_not_exists": "key",
-    "set_if_unchanged": "key",
     "set_partial_values": "key_start_values",
 }
 _METHODS |= {f"{name}_sync": argument for name, argument in _METHODS.items()}
 
-# A wrapper around a logging store calls verbs; each is counted as the method that it stands for.
+# A wrapper around a logging store calls its verbs; each counts as a method.
 _VERBS = {
     "copy": "copy",
     "patch": "set_partial_values",
@@ -76,10 +66,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class LoggingStore(WrapperStore[T_Store]):
-    """A store that counts and logs every call made to the store that it wraps.
+    """A wrapper that counts and logs every call.
 
-    Two records of level ``INFO`` are made for each call, one before it and one after. Where the level
-    is off, a call costs about a microsecond more than without the wrapper.
+    Each call makes two records of level ``INFO``, one before it and one after it. Where that level is off,
+    the wrapper adds about a microsecond to a call.
 
     Parameters
     ----------
@@ -88,18 +78,18 @@ class LoggingStore(WrapperStore[T_Store]):
     log_level : str
         Level of the logger: ``"INFO"`` or below to see the calls.
     log_handler : logging.Handler, optional
-        What to do with the records. By default the root logger's handlers see them or, if there are
-        none, they are printed to the standard output.
+        Gets the records. By default the root logger's handlers do or, if it has none, a handler that
+        prints to the standard output.
 
     Attributes
     ----------
     counter : dict
-        How often each method was called; blocking ones under their own names. Read-only or writable
-        twins of this store (`with_read_only`) count into the same dictionary.
+        Number of calls of each method, blocking ones under their own names. What `with_read_only` returns
+        counts into the same dictionary.
 
     Notes
     -----
-    Pickling leaves ``log_handler`` behind, since handlers hold files and locks.
+    ``log_handler`` isn't pickled, since handlers hold files and locks.
     """
 
     counter: defaultdict[str, int]
@@ -114,7 +104,7 @@ class LoggingStore(WrapperStore[T_Store]):
         self._check_level()
 
     def _check_level(self) -> None:
-        """Let a level that doesn't exist be an error here, not at the first call."""
+        """Raise ValueError for an unknown level."""
         logging.Handler().setLevel(self.log_level)
 
     @classmethod
@@ -139,25 +129,25 @@ class LoggingStore(WrapperStore[T_Store]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self._store).__name__}, {str(self._store)!r})"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = super().__getstate__()
         state.pop("logger", None)
         state["log_handler"] = None
         return state
 
-    def _around(self, store: Any) -> Self:
+    def _around(self, store: T_Store) -> Self:
         other = super()._around(store)
         other.log_handler = self.log_handler
         return other
 
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
-        return _Watched(self, super()._verbs_for_wrapper(sync=sync))
+        return _LoggingVerbs(self, super()._verbs_for_wrapper(sync=sync))
 
     # -- logging ----------------------------------------------------------------------------------
 
     @cached_property
     def logger(self) -> logging.Logger:
-        """Where the records go. It is this store's own, so no other store changes its level."""
+        """The logger of this store alone, so that no other store changes its level."""
         logger = logging.Logger(f"LoggingStore({self._store})", self.log_level)
         logger.parent = logging.getLogger()
         if self.log_handler is not None:
@@ -172,8 +162,8 @@ class LoggingStore(WrapperStore[T_Store]):
         handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
         return handler
 
-    def _speaks(self) -> bool:
-        # `Logger.isEnabledFor` remembers its answers, and only registered loggers are told to forget them.
+    def _is_enabled(self) -> bool:
+        # `Logger.isEnabledFor` caches its answers, and only registered loggers' caches are cleared.
         logger = self.logger
         return logger.level <= logging.INFO and logger.manager.disable < logging.INFO
 
@@ -186,9 +176,9 @@ class LoggingStore(WrapperStore[T_Store]):
         logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, args, None))
 
     @contextmanager
-    def _told(self, method: str, hint: Any) -> Generator[None]:
-        """Log the begin and the end of a call."""
-        if not self._speaks():
+    def _logged(self, method: str, hint: object) -> Generator[None]:
+        """Log the start and the end of a call."""
+        if not self._is_enabled():
             yield
             return
         call = f"{type(self._store).__name__}.{method}" + (f"({hint})" if hint else "")
@@ -201,8 +191,8 @@ class LoggingStore(WrapperStore[T_Store]):
             raise
         self._record("Finished %s [%.2f s]", call, time.perf_counter() - start)
 
-    def log(self, hint: Any = "") -> AbstractContextManager[None]:
-        """Count and log, under the name of the function that asks, what is done inside the ``with``.
+    def log(self, hint: object = "") -> AbstractContextManager[None]:
+        """Count and log the body of a ``with`` statement as a call of the function that it is in.
 
         Parameters
         ----------
@@ -211,112 +201,105 @@ class LoggingStore(WrapperStore[T_Store]):
         """
         method = sys._getframe(1).f_code.co_name
         self._count(method)
-        return self._told(method, hint)
+        return self._logged(method, hint)
 
 
-def _hint(value: Any) -> str:
-    """What a record shows of an argument: a key, or the keys of a batch; whatever else came as it is."""
+def _hint(value: object) -> str:
+    """Text form of an argument in a record: a key, the keys of a batch, or whatever was passed instead."""
     if isinstance(value, list):
         return ",".join(_hint(item[0]) if isinstance(item, tuple) and item else repr(item) for item in value)
-    # A lone surrogate would break the handler that writes it.
+    # Handlers can't encode lone surrogates.
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def _watching(name: str, argument: str | None) -> Callable[..., Any]:
-    """Make the method of a logging store that counts and logs one of `Store`'s."""
-    method = getattr(Store, name)
-    place = 0 if argument is None else list(signature(method).parameters).index(argument) - 1
+def _logging_method(name: str, argument: str | None) -> Callable[..., object]:
+    """Make the method that counts and logs calls of one of `Store`'s methods."""
+    method: Callable[..., Any] = getattr(Store, name)
+    parameters = signature(method)
 
-    def shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if argument is None:
-            return ""
-        value = args[place] if len(args) > place else kwargs.get(argument, "")
-        return _hint(value)
+    def bound(*args: object, **kwargs: object) -> tuple[str, BoundArguments]:
+        """Return the hint and the arguments; a batch becomes a list, as an iterator can be read only once."""
+        call = parameters.bind(*args, **kwargs)
+        if argument not in call.arguments:
+            return "", call
+        if argument in ("key_ranges", "key_start_values"):
+            call.arguments[argument] = list(call.arguments[argument])
+        return _hint(call.arguments[argument]), call
 
-    def listed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A batch may be an iterator, which can be looked at only once."""
-        if len(args) > place:
-            return (*args[:place], list(args[place]), *args[place + 1 :]), kwargs
-        return args, {name: list(value) if name == argument else value for name, value in kwargs.items()}
+    async def listing(self: AnyLoggingStore, *args: object, **kwargs: object) -> AsyncIterator[object]:
+        self._count(name)
+        hint, call = bound(self, *args, **kwargs)
+        with self._logged(name, hint):
+            async for item in method(*call.args, **call.kwargs):
+                yield item
 
-    batch = argument in ("key_ranges", "key_start_values")
+    async def awaited(self: AnyLoggingStore, *args: object, **kwargs: object) -> object:
+        self._count(name)
+        if not self._is_enabled():
+            return await method(self, *args, **kwargs)
+        hint, call = bound(self, *args, **kwargs)
+        with self._logged(name, hint):
+            return await method(*call.args, **call.kwargs)
 
+    def listing_sync(self: AnyLoggingStore, *args: object, **kwargs: object) -> Iterator[object]:
+        items = method(self, *args, **kwargs)  # raises errors of the arguments now, not at the first item
+        self._count(name)
+        hint, _ = bound(self, *args, **kwargs)
+
+        def iterate() -> Iterator[object]:
+            with self._logged(name, hint):
+                yield from items
+
+        return iterate()
+
+    def blocking(self: AnyLoggingStore, *args: object, **kwargs: object) -> object:
+        self._count(name)
+        if not self._is_enabled():
+            return method(self, *args, **kwargs)
+        hint, call = bound(self, *args, **kwargs)
+        with self._logged(name, hint):
+            return method(*call.args, **call.kwargs)
+
+    made: Callable[..., object]
     if method.__annotations__["return"].startswith("AsyncIterator["):
-
-        async def watched(self: LoggingStore[Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            self._count(name)
-            with self._told(name, shown(args, kwargs)):
-                async for item in method(self, *args, **kwargs):
-                    yield item
-
+        made = listing
     elif iscoroutinefunction(method):
-
-        async def watched(self: LoggingStore[Any], *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
-            self._count(name)
-            if not self._speaks():
-                return await method(self, *args, **kwargs)
-            if batch:
-                args, kwargs = listed(args, kwargs)
-            with self._told(name, shown(args, kwargs)):
-                return await method(self, *args, **kwargs)
-
-    elif name.startswith("list"):
-
-        def watched(self: LoggingStore[Any], *args: Any, **kwargs: Any) -> Iterator[Any]:  # type: ignore[misc]
-            listing = method(self, *args, **kwargs)  # what is wrong with the arguments is wrong now
-            self._count(name)
-
-            def iterate() -> Iterator[Any]:
-                with self._told(name, shown(args, kwargs)):
-                    yield from listing
-
-            return iterate()
-
+        made = awaited
     else:
-
-        def watched(self: LoggingStore[Any], *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
-            self._count(name)
-            if not self._speaks():
-                return method(self, *args, **kwargs)
-            if batch:
-                args, kwargs = listed(args, kwargs)
-            with self._told(name, shown(args, kwargs)):
-                return method(self, *args, **kwargs)
-
-    return wraps(method)(
-        watched
-    )  # the mark of `own_face` comes along: these only look on, nothing goes around them
+        made = listing_sync if name.startswith("list") else blocking
+    # `wraps` copies the mark of `own_face`: the method changes nothing, so it is no override.
+    return wraps(method)(made)
 
 
 for _name, _argument in _METHODS.items():
-    setattr(LoggingStore, _name, _watching(_name, _argument))
+    setattr(LoggingStore, _name, _logging_method(_name, _argument))
 
 
-class _Watched(WrapperVerbs):
-    """A logging store's verbs as a wrapper around it sees them."""
+class _LoggingVerbs(WrapperVerbs):
+    """The verbs of a logging store, for a wrapper around it."""
 
     __slots__ = ()
 
-    store: Callable[[], LoggingStore[Any]]
+    store: Callable[[], AnyLoggingStore]
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """Pass on, watched."""
+        """Count, log and pass on."""
         store, method = self.store(), "list_prefix" if deep else "list_dir"
         store._count(method)
-        with store._told(method, _hint(prefix)):
+        with store._logged(method, _hint(prefix)):
             async for page in self.below.scan(prefix, deep, sizes):
                 yield page
 
 
-def _watching_verb(name: str) -> Callable[..., Any]:
-    async def verb(self: _Watched, *args: Any) -> Any:
-        store, method = self.store(), _VERBS[name]
+def _logging_verb(name: str, method: str) -> Callable[..., object]:
+    async def verb(self: _LoggingVerbs, *args: object) -> object:
+        store = self.store()
         store._count(method)
-        with store._told(method, _hint(args[0]) if isinstance(args[0], str) else ""):
+        with store._logged(method, _hint(args[0]) if isinstance(args[0], str) else ""):
             return await getattr(self.below, name)(*args)
 
     return verb
 
 
-for _name in _VERBS:
-    setattr(_Watched, _name, _watching_verb(_name))
+for _name, _method in _VERBS.items():
+    setattr(_LoggingVerbs, _name, _logging_verb(_name, _method))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.keys import is_key
 from zarrstore.storage._wrappers.wrapper import as_store
@@ -11,14 +11,18 @@ from zarrstore.storage._wrappers.wrapper import as_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import TypeIs
+    from zarr.abc.store import Store as TheirStore
+
+    from zarrstore._core.types import Value
     from zarrstore.abc.store import Store
 
 
 class StoreMapping(MutableMapping[str, bytes]):
-    """A view of a store as a mapping: what changes in one changes in the other.
+    """A live view of a store as a mapping; ``store.mapping()`` makes one.
 
-    ``store.mapping()`` makes one. A key that is outside the grammar is in no mapping: looking it up is a
-    `KeyError`, setting it an `InvalidKeyError`. Failures of the store raise, never a `KeyError`.
+    Looking up an invalid key is a `KeyError`, setting one an `InvalidKeyError`. A failure of the store is
+    never a `KeyError`.
 
     Parameters
     ----------
@@ -26,8 +30,8 @@ class StoreMapping(MutableMapping[str, bytes]):
         The store, one of ours or of zarr-python's.
     """
 
-    def __init__(self, store: Any) -> None:
-        self._store: Store = as_store(store)
+    def __init__(self, store: TheirStore) -> None:
+        self._store = as_store(store)
 
     @property
     def store(self) -> Store:
@@ -40,7 +44,7 @@ class StoreMapping(MutableMapping[str, bytes]):
             raise KeyError(key)
         return bytes(value.to_bytes())
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: Value) -> None:
         self._store.set_sync(key, value)
 
     def __delitem__(self, key: str) -> None:
@@ -49,7 +53,7 @@ class StoreMapping(MutableMapping[str, bytes]):
         self._store.delete_sync(key)
 
     def __contains__(self, key: object) -> bool:
-        return _is_key(key) and self._store.exists_sync(key)  # type: ignore[arg-type]
+        return _is_key(key) and self._store.exists_sync(key)
 
     def __iter__(self) -> Iterator[str]:
         return self._store.list_sync()
@@ -64,15 +68,15 @@ class StoreMapping(MutableMapping[str, bytes]):
         """Remove all keys and values."""
         self._store.clear_sync()
 
-    def setdefault(self, key: str, default: Any = b"") -> bytes:
-        """Return a key's value; if it has none, store the default first, unless somebody else just did.
+    def setdefault(self, key: str, default: Value = b"") -> bytes:
+        """Return a key's value; if it has none, create it with the default.
 
         Parameters
         ----------
         key : str
             Which value.
         default : Buffer or bytes-like
-            What to store.
+            What to store. If another writer creates the key first, its value is returned.
         """
         while True:
             value = self.get(key)
@@ -85,5 +89,5 @@ class StoreMapping(MutableMapping[str, bytes]):
         return f"StoreMapping({self._store!r})"
 
 
-def _is_key(key: object) -> bool:
+def _is_key(key: object) -> TypeIs[str]:
     return isinstance(key, str) and is_key(key)

@@ -1,53 +1,56 @@
-"""Any store, with calls that failed for a passing reason made again."""
+"""A wrapper that repeats calls which failed for a transient reason."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from zarrstore._async.bindings import is_stream
+from zarrstore._core.listing import closing_pages
 from zarrstore._core.retry import RetryPolicy, listed
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory
 from zarrstore.errors import TransientError
-from zarrstore.storage._wrappers.wrapper import WrapperStore
+from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, Verbs
 
 T = TypeVar("T")
 
 
-class RetryStore(WrapperStore[Any]):
-    """A store around a store that makes calls again which failed for a passing reason.
+class RetryStore(WrapperStore[T_Store]):
+    """A wrapper that repeats calls which failed for a transient reason.
 
     Parameters
     ----------
     store : Store
-        The store to ask.
+        The store to wrap.
     policy : RetryPolicy, optional
-        When and how often to ask again.
+        Which errors are transient, how often a call is repeated, and how long to wait between attempts.
 
     Notes
     -----
-    A write whose answer was lost may have happened. Replacing and removing can be done twice. A create
-    that is told on a second attempt that the key has a value reads that back: if it is the very bytes
-    that were to be written, the create counts as done. A write on the condition of a version is treated
-    likewise; a removal on that condition is never made again.
+    A write whose answer was lost may have happened. An unconditional write or removal can be repeated. If
+    a repeated create finds a value, that is read back: if it equals the value to be written, the create
+    has succeeded. The same holds for a write that demands a version. A removal that demands a version is
+    never repeated.
 
-    A listing that fails midway starts over and goes on where it had come to, if what it told before
-    hasn't changed meanwhile.
+    A listing that fails midway starts over and continues where it had stopped, provided that it repeats
+    the entries before that unchanged; otherwise its error is raised.
 
-    `FsspecStore` and `ObjectStore` keep to a policy by themselves.
+    `FsspecStore` and `ObjectStore` have a policy of their own.
     """
 
-    def __init__(self, store: Any, policy: RetryPolicy | None = None) -> None:
+    def __init__(self, store: T_Store, policy: RetryPolicy | None = None) -> None:
         super().__init__(store)
         self.policy = policy or RetryPolicy()
 
     async def _call(self, below: Verbs, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call of one value again and again, each time within the policy's time if it awaits."""
+        """Call until it succeeds or the policy ends; an awaiting store has ``policy.timeout`` per attempt."""
         if self._blocks or self.policy.timeout is None:
             return await self.policy.call(call, below.sleep)
 
@@ -57,67 +60,76 @@ class RetryStore(WrapperStore[Any]):
                     return await call()
             except TimeoutError as error:
                 raise TransientError(
-                    f"nothing was answered within {self.policy.timeout} seconds.", store=self, key=key
+                    f"there was no answer within {self.policy.timeout} seconds.", store=self, key=key
                 ) from error
 
         return await self.policy.call(in_time, below.sleep)
 
-    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         return await self._call(below, key, lambda: below.read(key, request, allocate))
 
-    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
+    async def _read_many(
+        self, below: Verbs, requests: Iterable[Request], allocate: Allocate
+    ) -> list[Data | None]:
         asked = list(requests)
         try:
             return await below.read_many(asked, allocate)
         except self.policy.errors:
-            # One of many failed: all again would fail again, so each gets attempts of its own.
+            # Repeating the whole batch would probably fail again, so each read gets attempts of its own.
             await below.sleep(self.policy.wait(1))
             return [await self._read(below, key, request, allocate) for key, request in asked]
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read_versioned(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Data, str | None] | None:
         return await self._call(below, key, lambda: below.read_versioned(key, request, allocate))
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:
         return await self._call(below, key, lambda: below.stat(key))
 
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        told = listed(self.policy, lambda: below.scan(prefix, deep, sizes), below.sleep)
-        async with aclosing(told) as pages:
+        scan = listed(self.policy, lambda: below.scan(prefix, deep, sizes), below.sleep)
+        async with closing_pages(scan) as pages:
             async for page in pages:
                 yield page
 
     async def _is_empty(self, below: Verbs, prefix: str) -> bool:
         return await self._call(below, prefix, lambda: below.is_empty(prefix))
 
-    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
-        # Pieces are wanted again for a second attempt, so those that come one by one are gathered.
-        pieces = [piece async for piece in pieces] if hasattr(pieces, "__aiter__") else list(pieces)
+    async def _write(
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+    ) -> str | Conflict | None:
+        # A second attempt needs the pieces again.
+        kept = [piece async for piece in pieces] if is_stream(pieces) else list(pieces)
         if condition is ANY:
-            return await self._call(below, key, lambda: below.write(key, pieces, ANY))
+            return await self._call(below, key, lambda: below.write(key, kept, ANY))
         tried = False
 
-        async def attempt() -> Any:
+        async def attempt() -> str | Conflict | None:
             nonlocal tried
             again, tried = tried, True
-            answer = await below.write(key, pieces, condition)
+            answer = await below.write(key, kept, condition)
             if answer is CONFLICT and again:
-                return await self._own(below, key, pieces, condition)
+                return await self._own_write(below, key, b"".join(kept), condition)
             return answer
 
         return await self._call(below, key, attempt)
 
-    async def _own(self, below: Verbs, key: str, pieces: list[Any], condition: Any) -> Any:
-        """Whether what stands in the way of a second attempt is what the first one wrote."""
+    async def _own_write(
+        self, below: Verbs, key: str, value: bytes, condition: Demand
+    ) -> str | Conflict | None:
+        """Answer a repeated write's conflict: the version if the value there is what it was to write."""
         if condition is ABSENT:
             found, version = await below.read(key, None, host_memory), None
         else:
             found, version = await below.read_versioned(key, None, host_memory) or (None, None)
-        written = found is not None and bytes(found) == b"".join(map(bytes, pieces))
-        return version if written else CONFLICT
+        return version if found is not None and bytes(found) == value else CONFLICT
 
-    async def _remove(self, below: Verbs, key: str, condition: Any = ANY) -> Any:
+    async def _remove(self, below: Verbs, key: str, condition: Demand = ANY) -> Conflict | None:
         if condition is not ANY:
-            # A second attempt couldn't tell its own removal from another's.
+            # A repeated attempt couldn't distinguish the first one's removal from another client's.
             return await below.remove(key, condition)
         return await self._call(below, key, lambda: below.remove(key, ANY))
 
@@ -131,6 +143,6 @@ class RetryStore(WrapperStore[Any]):
     async def _copy(self, below: Verbs, source: str, target: str) -> None:
         await self.policy.call(lambda: below.copy(source, target), below.sleep)
 
-    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         wanted = list(parts)
         await self.policy.call(lambda: below.patch(key, wanted), below.sleep)

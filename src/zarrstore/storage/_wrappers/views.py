@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import ANY
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from typing import Self
 
-    from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, Verbs
 
 
 class SubStore(WrapperStore[T_Store]):
     """What lies below a directory of a store, as a store whose keys are relative to that directory.
 
-    Nothing outside the directory can be reached through it. ``store.sub(path)`` makes one.
+    It reaches nothing outside the directory. ``store.sub(path)`` makes one.
 
     Parameters
     ----------
     store : Store
-        The store to look into.
+        The store that has the directory.
     path : str
         The directory; it need not exist yet.
 
@@ -52,7 +54,7 @@ class SubStore(WrapperStore[T_Store]):
         return f"{str(self._below).rstrip('/')}/{self.path}"
 
     def sub(self, path: str) -> Self:
-        """Return what lies below a directory of this one: a view of the same store, not of this view.
+        """Return what lies below a directory of this one: a view of the underlying store, not of this view.
 
         Parameters
         ----------
@@ -63,32 +65,40 @@ class SubStore(WrapperStore[T_Store]):
         other.path = (self._prefix + check_prefix(path, self)).removesuffix("/")
         return other
 
-    # Each verb is made anew here, so that none can slip past the prefix.
+    # All verbs are defined here, so that none bypasses the prefix.
 
-    async def _read(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         return await below.read(self._prefix + key, request, allocate)
 
-    async def _read_many(self, below: Verbs, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
+    async def _read_many(
+        self, below: Verbs, requests: Iterable[Request], allocate: Allocate
+    ) -> list[Data | None]:
         prefix = self._prefix
         return await below.read_many([(prefix + key, request) for key, request in requests], allocate)
 
-    async def _read_versioned(self, below: Verbs, key: str, request: Any, allocate: Any) -> Any:
+    async def _read_versioned(
+        self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> tuple[Data, str | None] | None:
         return await below.read_versioned(self._prefix + key, request, allocate)
 
     async def _stat(self, below: Verbs, key: str) -> Entry | None:
         entry = await below.stat(self._prefix + key)
         return None if entry is None else entry._replace(key=key)
 
-    async def _write(self, below: Verbs, key: str, pieces: Any, condition: Any) -> Any:
+    async def _write(
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+    ) -> str | Conflict | None:
         return await below.write(self._prefix + key, pieces, condition)
 
-    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    async def _patch(self, below: Verbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         await below.patch(self._prefix + key, parts)
 
     async def _copy(self, below: Verbs, source: str, target: str) -> None:
         await below.copy(self._prefix + source, self._prefix + target)
 
-    async def _remove(self, below: Verbs, key: str, condition: Any = ANY) -> Any:
+    async def _remove(self, below: Verbs, key: str, condition: Demand = ANY) -> Conflict | None:
         return await below.remove(self._prefix + key, condition)
 
     async def _remove_many(self, below: Verbs, keys: Iterable[str]) -> None:
@@ -106,12 +116,12 @@ class SubStore(WrapperStore[T_Store]):
 
     async def _keys(self, below: Verbs, prefix: str) -> AsyncIterator[list[str]]:
         skip = len(self._prefix)
-        async with aclosing(below.keys(self._prefix + prefix)) as pages:  # type: ignore[type-var]
+        async with closing_pages(below.keys(self._prefix + prefix)) as pages:
             async for page in pages:
                 yield [key[skip:] for key in page]
 
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         skip = len(self._prefix)
-        async with aclosing(below.scan(self._prefix + prefix, deep, sizes)) as pages:  # type: ignore[type-var]
+        async with closing_pages(below.scan(self._prefix + prefix, deep, sizes)) as pages:
             async for page in pages:
                 yield [entry._replace(key=entry.key[skip:]) for entry in page]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from zarrstore._async.bindings import bind_wrapper
 from zarrstore._faces.authoring import check_wrapper_class
@@ -13,9 +13,12 @@ from zarrstore.abc.store import Store
 if TYPE_CHECKING:
     from typing import Self
 
+    from zarr.abc.store import Store as TheirStore
+
     from zarrstore._core.verbs import Capabilities, Verbs
 
-T_Store = TypeVar("T_Store", bound=Any)
+# The class of the wrapped store: for type checkers, ours derive from zarr-python's.
+T_Store = TypeVar("T_Store", bound="TheirStore")
 
 
 class WrapperStore(Store, Generic[T_Store]):
@@ -24,18 +27,18 @@ class WrapperStore(Store, Generic[T_Store]):
     A subclass changes a verb by overriding it as a coroutine that gets the verbs below first::
 
         class Shouting(WrapperStore):
-            async def _read(self, below, key, request, new):
+            async def _read(self, below, key, request, allocate):
                 print("reading", key)
-                return await below.read(key, request, new)
+                return await below.read(key, request, allocate)
 
-    It is written once and serves blocking and awaiting stores, in both faces, and nothing bypasses it.
-    A wrapper that changes what keys there are, or how long values are, overrides ``_scan`` and
-    ``_stat`` as well. Overriding public methods instead works too, at the cost of speed.
+    One definition serves blocking and awaiting stores, and both the awaited and the blocking methods; no
+    method bypasses it. A wrapper that changes keys or the lengths of values overrides ``_scan`` and
+    ``_stat`` as well. Overriding public methods works too, but is slower.
 
     Parameters
     ----------
     store : Store
-        The store to wrap: one of ours, or one of zarr-python's. It is also there as ``_store``.
+        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``.
     """
 
     _store: T_Store
@@ -68,13 +71,15 @@ class WrapperStore(Store, Generic[T_Store]):
         return f"wrapping-{self._below}"
 
     def __eq__(self, other: object) -> bool:
-        # The wrapped stores may know better than their locations say.
+        # The wrapped store's own comparison may be stricter than that of locations.
         equal = super().__eq__(other)
-        return equal if equal is not True else bool(self._below == other._below)  # type: ignore[attr-defined]
+        if equal is True and isinstance(other, WrapperStore):
+            return self._below == other._below
+        return equal
 
     __hash__ = Store.__hash__
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         return (*super().__dask_tokenize__(), self._below.__dask_tokenize__())
 
     @property
@@ -108,7 +113,7 @@ class WrapperStore(Store, Generic[T_Store]):
 
     @property
     def read_only(self) -> bool:
-        """Whether the wrapped store refuses every call that changes something."""
+        """Whether the wrapped store refuses every change."""
         return self._below.read_only
 
     def with_read_only(self, read_only: bool = False) -> Self:
@@ -117,11 +122,11 @@ class WrapperStore(Store, Generic[T_Store]):
         Parameters
         ----------
         read_only : bool
-            What the new store is to be.
+            Whether the new store refuses every change.
         """
-        return self._around(self._store.with_read_only(read_only))
+        return self._around(cast("T_Store", self._store.with_read_only(read_only)))
 
-    def _around(self, store: Any) -> Self:
+    def _around(self, store: T_Store) -> Self:
         """Return a wrapper like this one around another store."""
         other = copy(self)
         other._store = store
@@ -159,8 +164,14 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.supports_consolidated_metadata
 
 
-def as_store(store: Any) -> Store:
-    """Return a store with verbs: the store itself, or one of zarr-python's in our adapter."""
+def as_store(store: object) -> Store:
+    """Return a store of ours as it is, and one of zarr-python's in an adapter.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
     from zarrstore._core.zarr_compat import is_zarr_store
 
     if isinstance(store, Store):

@@ -129,11 +129,13 @@ class Archive:
         """Whether somebody has begun to write it here."""
         return self._writer is not None
 
-    def open(self) -> View:
-        """Return the archive as it is, opened if it isn't open yet."""
+    def open(self, *, read_only: bool = False) -> View:
+        """Return the archive as it is, opened if it isn't open yet; a read-only store replaces nothing."""
         view = self.view
         if view is None:
             with self._lock:
+                if read_only and self.mode in ("w", "x"):
+                    return self._look()  # not kept: a writer's first use will replace or make the archive
                 self.prepare()
                 view = self.view
                 if view is None:

@@ -192,7 +192,7 @@ class ZipStore(NowaitStore):
         view = self._archive.view
         if view is None:
             with _Named(self, "open", None):
-                view = self._archive.open()
+                view = self._archive.open(read_only=self.read_only)
             if self._archive.is_written:  # so that the first small value needs no thread either
                 self._find_medium()
         return view

@@ -1,0 +1,116 @@
+"""Reading one value for a copy, whole or in pieces, and noticing when it changes meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zarrstore._core.listing import closing_pages
+from zarrstore._core.requests import RangeByteRequest
+from zarrstore._core.verbs import Entry, host_memory
+from zarrstore.errors import ByteRequestError, ChangedError, StoreError, TruncatedError, from_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+    from threading import Event
+    from typing import TypeAlias
+
+    from zarrstore._core.types import Data
+    from zarrstore._core.verbs import Verbs
+    from zarrstore.abc.store import Store
+
+    # Called with each piece that was read.
+    Watch: TypeAlias = Callable[[Data], object]
+
+# Larger values are moved in pieces of this size, in bytes.
+PIECE = 8 << 20
+_AGAIN = "Copy again once nobody writes to the source."
+
+
+class StoppedError(Exception):
+    """Ends a worker in the middle of a large value after another one has failed."""
+
+
+async def read_whole(verbs: Verbs, store: Store, entry: Entry, watch: Watch) -> Data:
+    """Read a value of at most `PIECE` bytes."""
+    with _read_errors(store, entry.key):
+        if entry.version is None:
+            value, version = await verbs.read(entry.key, None, host_memory), None
+        else:
+            value, version = await verbs.read_versioned(entry.key, None, host_memory) or (None, None)
+        if value is None:
+            raise _changed("the value was removed", store, entry.key)
+        _check_same(store, entry, Entry(entry.key, len(value), version))
+    watch(value)
+    return value
+
+
+async def read_pieces(
+    verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event
+) -> AsyncGenerator[Data, None]:
+    """Read a large value piece by piece, all of one version."""
+    key, size = entry.key, entry.size or 0
+    with _read_errors(store, key):
+        before = await verbs.stat(key)
+        _check_same(store, entry, before)
+        # Where each read returns its version, no piece of another version gets in.
+        has_versions = before is not None and before.version is not None and store.capabilities.versions
+        for start in range(0, size, PIECE):
+            if stopped.is_set():
+                raise StoppedError
+            end = min(start + PIECE, size)
+            part = RangeByteRequest(start, end)
+            if has_versions:
+                value, version = await verbs.read_versioned(key, part, host_memory) or (None, None)
+                if value is not None:
+                    _check_same(store, before or entry, Entry(key, size, version))
+            else:
+                value = await verbs.read(key, part, host_memory)
+            if value is None or len(value) != end - start:
+                _check_same(store, entry, await verbs.stat(key))
+                raise TruncatedError(
+                    f"asked for {end - start} bytes from byte {start} on, the store gave "
+                    f"{'none' if value is None else len(value)}.",
+                    store=store,
+                    key=key,
+                )
+            watch(value)
+            yield value
+        _check_same(store, before or entry, await verbs.stat(key))
+
+
+async def read_through(verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event) -> None:
+    """Read a value, whole or in pieces, and keep nothing of it."""
+    if (entry.size or 0) <= PIECE:
+        await read_whole(verbs, store, entry, watch)
+        return
+    async with closing_pages(read_pieces(verbs, store, entry, watch, stopped)) as pieces:
+        async for _ in pieces:
+            pass
+
+
+@contextmanager
+def _read_errors(store: Store, key: str) -> Iterator[None]:
+    """Turn errors into the source's own: inside a target's write they would pass for the target's."""
+    try:
+        yield
+    except ByteRequestError as error:
+        raise _changed("the value became shorter", store, key) from error
+    except StoreError:
+        raise
+    except OSError as error:
+        raise from_os_error(error, action="read", store=store, key=key) from error
+
+
+def _check_same(store: Store, expected: Entry, found: Entry | None) -> None:
+    if found is None:
+        raise _changed("the value was removed", store, expected.key)
+    if found.size != expected.size:
+        reason = f"the value had {expected.size} bytes and now has {found.size}: it was changed"
+        raise _changed(reason, store, expected.key)
+    if None not in (found.version, expected.version) and found.version != expected.version:
+        raise _changed("the value was replaced", store, expected.key)
+
+
+def _changed(reason: str, store: Store, key: str) -> ChangedError:
+    return ChangedError(f"{reason} while the copy was under way.", store=store, key=key, hint=_AGAIN)
