@@ -15,10 +15,7 @@ import shutil
 import stat
 import time
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from zarrstore._os.files import READ, lock
 
 _PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
@@ -56,32 +53,24 @@ def is_temporary(name: str) -> bool:
 
 def claim(descriptor: int) -> None:
     """Tell others that the maker of this file or folder is alive, until the descriptor is closed."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # no locks on this file system: `reap` goes by age there
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        pass  # `reap` has just looked at it
 
 
 def reap(path: str) -> bool:
     """Remove a temporary file or folder if its maker is dead; whether it was."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, READ | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return False
     try:
         found = os.fstat(descriptor)
         if abs(time.time() - found.st_mtime) < _FRESH:
             return False
-        try:
-            if fcntl is None:
-                raise OSError
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(descriptor) and time.time() - found.st_mtime < _STALE:
             return False
-        except OSError:
-            if time.time() - found.st_mtime < _STALE:
-                return False
         if stat.S_ISDIR(found.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:

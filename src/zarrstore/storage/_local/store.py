@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 # Answers of the system that prove a file's absence.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
-_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
 
 # How often to try again when others remove what is being written or removed.
 _PATIENCE = 100
@@ -236,15 +235,7 @@ class LocalStore(NowaitStore):
                 return None
             if self.mmap and allocate is host_memory and start < stop:
                 return self._map(descriptor, start, stop)
-            if allocate is host_memory or not hasattr(allocate, "fill"):
-                memory = allocate(stop - start)
-                done = files.read_into(descriptor, memory, start)
-            else:
-                memory, done = allocate.fill(
-                    stop - start,
-                    lambda memory, at: files.read_into(descriptor, memory, start + at),
-                    (descriptor, start),
-                )
+            memory, done = files.read_value(descriptor, stop - start, start, allocate)
             if done < stop - start:
                 raise TruncatedError(
                     f"the file ended after {start + done} bytes; it had {size} when it was opened.",
@@ -516,12 +507,7 @@ class LocalStore(NowaitStore):
         """Give the temporary file its name unless somebody has it; whether by a link or by a rename."""
         for _ in range(2):
             try:
-                try:
-                    os.link(temporary, path)
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    files.rename_new(temporary, path)
+                files.name_new(temporary, path)
                 return None
             except FileExistsError:
                 if not os.path.isdir(path) or os.path.islink(path):

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.keys import is_key
+from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry
 from zarrstore._os.temporary import is_temporary, reap
 from zarrstore.errors import StoreError
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 # The first page is small, so that the first key comes at once.
 _FIRST_PAGE = 64
-_PAGE = 1000
 # How many names of a folder to look at for a key, and how many folders.
 _GLANCE = 8
 _DEPTH = 32
@@ -51,7 +51,7 @@ class FolderWalk:
             page += batch
             if len(page) >= limit:
                 yield page
-                page, limit = [], _PAGE
+                page, limit = [], PAGE_SIZE
         if page:
             yield page
 
@@ -103,7 +103,7 @@ class FolderWalk:
                                     batch.append(_new(Entry, (inside + name, size, None)))
                                     if len(batch) >= limit:
                                         yield batch
-                                        batch, limit = [], _PAGE
+                                        batch, limit = [], PAGE_SIZE
                             elif item.is_dir():
                                 above = linked
                                 if item.is_symlink():

@@ -19,6 +19,9 @@ from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
+from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
+from zarrstore._os.fsync import sync_file, sync_folder
+from zarrstore._os.temporary import make_name
 from zarrstore.errors import (
     ChangedError,
     CorruptError,
@@ -39,15 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from zarrstore.storage._zip.source import Source
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# O_NONBLOCK, since opening a pipe would wait for somebody at its other end.
-_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
 
 # An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
 DEAD_SHARE = 0.5
@@ -81,8 +75,6 @@ class Archive:
         Whether to map the file into memory for reading.
     fsync : str
         ``"none"``, ``"data"`` or ``"full"``.
-    make_name : callable
-        Gives names for temporary files.
     open_source : callable, optional
         Opens the archive where it is no file at a path; it can only be read then.
     """
@@ -96,7 +88,6 @@ class Archive:
         zip64: bool,
         mmap: bool,
         fsync: str,
-        make_name: Any,
         open_source: Callable[[], Source] | None = None,
     ) -> None:
         self.path = path
@@ -108,7 +99,6 @@ class Archive:
         self._is_plain = compression == STORED and fsync == "none"  # whether members are written as they are
         self.token = uuid.uuid4().hex
         self.view: View | None = None
-        self._make_name = make_name
         self._open_source = open_source
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
@@ -158,7 +148,7 @@ class Archive:
         if self._open_source is not None:
             return open_view(self._open_source(), tail_size=_TAIL)
         try:
-            view = self._view_of(os.open(self.path, _READ))
+            view = self._view_of(os.open(self.path, READ))
         except FileNotFoundError:
             if self.mode == "r":
                 raise KeyNotFoundError(
@@ -206,7 +196,7 @@ class Archive:
         """Make a new file and become its writer; False if there is a file already."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+            descriptor = os.open(self.path, MAKE, 0o666)
         except FileExistsError:
             return False
         with _closed_on_error(descriptor):
@@ -228,7 +218,7 @@ class Archive:
             known = None if view is None else getattr(view.source, "stamp", None)
             # A closed archive never changes in place; one that is being written may grow within its size.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
-                view = self._view_of(os.open(self.path, _READ))
+                view = self._view_of(os.open(self.path, READ))
             self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
             self.view = view
 
@@ -256,23 +246,12 @@ class Archive:
     def _rename_new(self, fill: Any, *, keep: bool = True) -> None:
         """Make a new file, let it be filled, and rename it over the old one; ``keep`` writing it or not."""
         self._check_place()
-        temporary = os.path.join(os.path.dirname(self.path), self._make_name())
-        mode = stat.S_IMODE(os.stat(self.path).st_mode)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-        try:
-            lock_file(descriptor)
-            os.chmod(temporary, mode)
+        mode = os.stat(self.path).st_mode
+        with new_file(os.path.dirname(self.path), mode) as (descriptor, temporary):
             fill(descriptor)
             if self.fsync != "none":
-                os.fsync(descriptor)
+                sync_file(descriptor, "full")
             os.replace(temporary, self.path)
-        except BaseException:
-            os.close(descriptor)
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
-            raise
         self._release()
         if keep:
             self._adopt(descriptor)
@@ -290,11 +269,7 @@ class Archive:
 
     def _sync_folder(self) -> None:
         if self.fsync == "full":
-            descriptor = os.open(os.path.dirname(self.path), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(os.path.dirname(self.path))
 
     def _release(self) -> None:
         """Forget view and writer, and let the file's lock go."""
@@ -439,7 +414,7 @@ class Archive:
             )
 
         def fill(descriptor: int) -> None:
-            position, blocks = _writer.copy_members(view, descriptor)
+            position, blocks = _writer.copy_members(view.source, _writer.live_members(view), descriptor)
             _writer.write_end(
                 descriptor,
                 position,
@@ -504,6 +479,39 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
+    """Make a locked temporary file, which is removed if what is done with it fails.
+
+    Parameters
+    ----------
+    folder : str
+        Where to make it.
+    mode : int
+        Its mode.
+
+    Yields
+    ------
+    descriptor : int
+        The file, open for writing; the caller closes it.
+    path : str
+        Its path.
+    """
+    path = os.path.join(folder, make_name())
+    descriptor = os.open(path, MAKE, 0o666)
+    try:
+        with _closed_on_error(descriptor):
+            lock_file(descriptor)
+            os.chmod(path, stat.S_IMODE(mode))
+            yield descriptor, path
+    except BaseException:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+        raise
+
+
 class _Cutting:
     """Cuts off what a write that failed left behind, so that it costs no room."""
 
@@ -537,40 +545,24 @@ class _Nothing:
     def read(self, start: int, size: int) -> bytes:
         return b""
 
-    def read_into(self, start: int, memory: Any) -> int:
-        return 0
-
 
 def lock_file(descriptor: int) -> None:
     """Lock a file against other writers; where the file system has no locks there is no such protection."""
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         raise _locked("Close the store that does, or wait for its process to end.") from None
-    except OSError:
-        pass
 
 
 def _locked(hint: str) -> LockedError:
     return LockedError("somebody else is writing this archive.", hint=hint)
 
 
-def unlock_and_close(descriptor: int) -> None:
-    """Close a file and let its lock go, which a forked child would otherwise hold on to."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
-            pass
-    os.close(descriptor)
-
-
 def open_locked(path: str) -> int:
     """Open a file for writing and lock it, so that it is the one at that path as long as it is locked."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | _BINARY)
+            descriptor = os.open(path, UPDATE)
         except IsADirectoryError:
             raise _no_archive("a folder") from None
         with _closed_on_error(descriptor):

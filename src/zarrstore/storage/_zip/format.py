@@ -345,21 +345,20 @@ def without_extra(extra: bytes, unwanted: int) -> bytes:
     return bytes(kept)
 
 
-_ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
-_UNIX = 3
+class Details(NamedTuple):
+    """What a member's record in the directory says beside its numbers; by default as we write it."""
+
+    extra: bytes = b""
+    comment: bytes = b""
+    system: int = 3  # Unix
+    attributes: int = (stat.S_IFREG | 0o644) << 16
+    internal: int = 0
 
 
-def pack_central(
-    name: bytes,
-    member: Member,
-    offset: int,
-    *,
-    extra: bytes = b"",
-    comment: bytes = b"",
-    system: int = _UNIX,
-    attributes: int = _ATTRIBUTES,
-    internal: int = 0,
-) -> bytes:
+NO_DETAILS = Details()
+
+
+def pack_central(name: bytes, member: Member, offset: int, details: Details = NO_DETAILS) -> bytes:
     """Return a member's record in the directory.
 
     Parameters
@@ -370,9 +369,10 @@ def pack_central(
         What to record.
     offset : int
         Of the local header, as the archive counts (from its start, which a prefix moves).
-    extra, comment, system, attributes, internal
+    details : Details
         What an earlier record of this member said.
     """
+    extra, comment, system, attributes, internal = details
     _, packed, size, crc, method, flags, _, _, when = member
     place = offset
     zip64 = size > ZIP64_LIMIT or packed > ZIP64_LIMIT or place > ZIP64_LIMIT

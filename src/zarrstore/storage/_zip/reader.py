@@ -15,6 +15,7 @@ from zlib import crc32
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import WOULD_BLOCK, host_memory
+from zarrstore._os import files
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,
@@ -245,18 +246,10 @@ class View:
             first = self.locate(member, key)
         if self.mapped is not None and first + stop <= len(self.mapped):
             return self.mapped[first + start : first + stop]
-        if allocate is None or size <= self.source.at_once:
-            return _whole(self.source.read(first + start, size), size)
-        source, begin = self.source, first + start
-        if isinstance(source, FileSource) and hasattr(allocate, "fill"):
-            memory, count = allocate.fill(
-                size,
-                lambda memory, at: source.read_into(begin + at, memory),
-                (source.descriptor, begin),
-            )
-        else:
-            memory = allocate(size)
-            count = source.read_into(begin, memory)
+        source = self.source
+        if allocate is None or size <= source.at_once or not isinstance(source, FileSource):
+            return _whole(source.read(first + start, size), size)
+        memory, count = files.read_value(source.descriptor, size, first + start, allocate)
         if count != size:
             raise _cut_off()
         return memory

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import unpack_from
-from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.keys import is_key
+from zarrstore._os.files import name_new, unlock_and_close
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import writer as _writer
-from zarrstore.storage._zip.archive import lock_file, open_locked, unlock_and_close
+from zarrstore.storage._zip.archive import new_file, open_locked
 from zarrstore.storage._zip.codecs import unpack
 from zarrstore.storage._zip.format import (
     CENTRAL,
@@ -35,19 +36,17 @@ from zarrstore.storage._zip.format import (
     LOCAL_SIGNATURE,
     LOCATOR,
     LOCATOR_SIGNATURE,
+    NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
     SIZES_BEHIND,
     STORED,
     UTF8,
     VALUE,
-    ZIP64_LIMIT,
+    Details,
     Local,
     Member,
     decode_name,
-    local_size,
-    pack_central,
-    pack_local,
     parse_end,
     parse_guard,
 )
@@ -61,9 +60,7 @@ from zarrstore.storage._zip.reader import (
     read_local,
 )
 from zarrstore.storage._zip.source import FileSource
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from zarrstore.storage._zip.writer import source_blocks
 
 _BLOCK = 1 << 20
 # Sizes are signed for whoever reads them, us included.
@@ -76,7 +73,6 @@ _RECORDS = (
     (END64_SIGNATURE, END64),
     (LOCATOR_SIGNATURE, LOCATOR),
 )
-_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -135,16 +131,14 @@ class RepairReport:
         return "\n".join(lines)
 
 
+@dataclass
 class _Found:
-    """A member that was found, with the name as it is written."""
+    """A member that was found, with its name decoded and as it is written."""
 
-    __slots__ = ("details", "member", "name", "raw")
-
-    def __init__(self, name: str, raw: bytes, member: Member, details: dict[str, Any] | None = None) -> None:
-        self.name = name
-        self.raw = raw
-        self.member = member
-        self.details = details or {}
+    name: str
+    raw: bytes
+    member: Member
+    details: Details = NO_DETAILS
 
 
 def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None) -> RepairReport:
@@ -237,11 +231,11 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     directory, end = view.index.directory, view.end
     if directory is None or end is None:
         return members
-    details = _writer.raw_names(view)
+    records = _writer.directory_records(view)
     keys = directory.names(bytes(view.source.read(directory.start, end.start - directory.start)))
     for row, key in enumerate(keys):
         member = Member(*directory.members.item(row))
-        found = _Found(key, details[row][0], member, details[row][1])
+        found = _Found(key, records[row][0], member, records[row][1])
         try:
             found.member = member._replace(start=view.locate(member, key))
         except CorruptError as error:
@@ -249,7 +243,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
             if local is None or local.kind != VALUE or not _is_meant(found, local):
                 report.lost.append(Lost(key, member.offset, error.message))
                 continue
-            found = _Found(_decode(local), local.name, local.member, details[row][1])
+            found = _Found(_decode(local), local.name, local.member, records[row][1])
             report.changed = True
         members.pop(found.name, None)
         members[found.name] = found
@@ -284,7 +278,7 @@ def _check(source: FileSource, member: Member) -> None:
         if member.packed != member.size:
             raise CorruptError("it isn't compressed, yet has two sizes.")
         crc = 0
-        for block in _blocks(source, member.start, member.packed):
+        for block in source_blocks(source, member.start, member.packed):
             crc = zlib.crc32(block, crc)
     elif member.method == DEFLATED:
         _, size, crc = _inflate(source, member.start, member.packed, member.size)
@@ -296,22 +290,12 @@ def _check(source: FileSource, member: Member) -> None:
         raise CorruptError("its bytes don't match their checksum.")
 
 
-def _blocks(source: FileSource, start: int, size: int) -> Iterator[bytes]:
-    done = 0
-    while done < size:
-        block = source.read(start + done, min(_BLOCK, size - done))
-        if not block:
-            return
-        yield block
-        done += len(block)
-
-
 def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tuple[int, int, int]:
     """Unpack a deflated stream without keeping it: bytes that it takes, bytes that it makes, checksum."""
     engine = zlib.decompressobj(-15)
     taken = size = crc = 0
     try:
-        for block in _blocks(source, start, room):
+        for block in source_blocks(source, start, room):
             data = block
             while data or engine.unconsumed_tail:
                 part = engine.decompress(data, _BLOCK)
@@ -462,7 +446,7 @@ def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
         done = 0
         for position in find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
             length = position - member.start
-            for block in _blocks(source, member.start + done, length - done):
+            for block in source_blocks(source, member.start + done, length - done):
                 crc = zlib.crc32(block, crc)
             done = length
             behind = _descriptor(source.read(position, 24), length, length, crc)
@@ -541,54 +525,24 @@ def _write_new(
     comment: bytes,
     keep: bool,
 ) -> None:
-    temporary = os.path.join(os.path.dirname(target), f".zarrstore-{os.urandom(8).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        lock_file(descriptor)
-        os.chmod(temporary, os.stat(real).st_mode & 0o7777)
-        position = 0
-        blocks = []
-        for item in whole:
-            member = item.member
-            long = max(member.packed, member.size) > ZIP64_LIMIT
-            first = position + local_size(item.raw, zip64=long)
-            copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
-            if member.flags & SIZES_BEHIND and member.flags & ENCRYPTED:
-                copy = copy._replace(flags=member.flags)  # its first bytes are checked against the time then
-            _writer.write_all(descriptor, pack_local(item.raw, copy, VALUE, zip64=long), position)
-            for block in _blocks(source, member.start, member.packed):
-                _writer.write_all(descriptor, block, first)
-                first += len(block)
-            position = first
-            blocks.append(pack_central(item.raw, copy, copy.offset, **item.details))
+    with new_file(os.path.dirname(target), os.stat(real).st_mode) as (descriptor, temporary):
+        records = [(item.raw, item.member, item.details) for item in whole]
+        position, blocks = _writer.copy_members(source, records, descriptor)
         _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)
         if target != real:
-            _put_new(temporary, target)
+            try:
+                name_new(temporary, target)
+            except FileExistsError:
+                raise _taken(target) from None
         else:
             if keep:
                 report.damaged = _keep(real)
             os.replace(temporary, target)
         report.changed = True
-    except BaseException:
-        try:
+    unlock_and_close(descriptor)
+    if target != real:
+        with suppress(FileNotFoundError):  # where there are no hard links it was renamed
             os.unlink(temporary)
-        except OSError:
-            pass
-        raise
-    finally:
-        unlock_and_close(descriptor)
-
-
-def _put_new(temporary: str, target: str) -> None:
-    """Give a file its name unless there is one of that name."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise _taken(target) from None
-    except OSError:  # no hard links here
-        os.rename(temporary, target)
-    else:
-        os.unlink(temporary)
 
 
 def _taken(target: str) -> KeyConflictError:
@@ -605,11 +559,8 @@ def _keep(path: str) -> Path:
     while True:
         kept = f"{path}.damaged" + (f".{number}" if number else "")
         try:
-            os.link(path, kept)
+            name_new(path, kept)
         except FileExistsError:
             number += 1
-        except OSError:  # no hard links here
-            os.rename(path, kept)
-            return Path(kept)
         else:
             return Path(kept)

@@ -12,12 +12,11 @@ from bisect import bisect_right
 from typing import Any, Protocol
 
 from zarrstore._core.requests import RangeByteRequest
+from zarrstore._os import files
 from zarrstore.errors import KeyNotFoundError
 
-_HAS_PREAD = hasattr(os, "pread")
 # A member's header is read with its data up to this size, in bytes: twice the reads cost more than a copy.
 _AT_ONCE = 1 << 17
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Source(Protocol):
@@ -37,9 +36,6 @@ class Source(Protocol):
     def read(self, start: int, size: int) -> Any:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-
 
 def stamp_of(descriptor: int) -> tuple[int, int, int, int]:
     """Return what tells one state of a file from another: device, inode, size and time of its last change."""
@@ -54,16 +50,15 @@ class FileSource:
     archive is closed must not find another file under its number.
     """
 
-    __slots__ = ("_lock", "at_once", "descriptor", "in_place", "now_flags", "stamp")
+    __slots__ = ("at_once", "descriptor", "in_place", "now_flags", "stamp")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.at_once = _AT_ONCE
         # Whether reads that never wait are possible, and by which flags; the first one refused settles it.
-        self.in_place: bool | None = bool(_NOWAIT)
-        self.now_flags = _NOWAIT
+        self.in_place: bool | None = bool(files.NOWAIT)
+        self.now_flags = files.NOWAIT
         self.stamp = stamp_of(descriptor)
-        self._lock = None if _HAS_PREAD else threading.Lock()
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -74,31 +69,7 @@ class FileSource:
 
     def read(self, start: int, size: int) -> bytes:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
-        data = self._pread(size, start)
-        if len(data) == size or not data:
-            return data
-        parts = [data]
-        done = len(data)
-        while done < size and (data := self._pread(size - done, start + done)):
-            parts.append(data)
-            done += len(data)
-        return b"".join(parts)
-
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        done = 0
-        while done < len(view):
-            if hasattr(os, "preadv"):
-                count = os.preadv(self.descriptor, [view[done:]], start + done)
-            else:
-                data = self._pread(min(len(view) - done, 1 << 20), start + done)
-                count = len(data)
-                view[done : done + count] = data
-            if not count:
-                break
-            done += count
-        return done
+        return files.read_bytes(self.descriptor, size, start)
 
     def read_nowait(self, start: int, memory: Any) -> int:
         """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
@@ -108,13 +79,6 @@ class FileSource:
             if error.errno == errno.EOPNOTSUPP:
                 self.in_place = None if self.now_flags else False
             return 0
-
-    def _pread(self, size: int, start: int) -> bytes:
-        if self._lock is None:
-            return os.pread(self.descriptor, size, start)
-        with self._lock:
-            os.lseek(self.descriptor, start, os.SEEK_SET)
-            return os.read(self.descriptor, size)
 
 
 class ObjectSource:
@@ -140,13 +104,6 @@ class ObjectSource:
                 parts.append(data)
                 size -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        data = self.read(start, len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 class StoreSource:
@@ -188,13 +145,6 @@ class StoreSource:
             raise KeyNotFoundError("the archive is gone.", store=self._store, key=self._key)
         return memoryview(answer.as_numpy_array())
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        data = self.read(start, len(view))
-        view[: len(data)] = data
-        return len(data)
-
 
 class FetchedSource:
     """A source of which some parts have been read beforehand, all at once."""
@@ -221,9 +171,3 @@ class FetchedSource:
             if len(data) == size:
                 return data
         return self._source.read(start, size)
-
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        data = self.read(start, len(memory))
-        memoryview(memory)[: len(data)] = data
-        return len(data)

@@ -13,7 +13,7 @@ from zarrstore._async.threads import to_thread
 from zarrstore._core.key_tree import pages
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
-from zarrstore._os.temporary import make_name
+from zarrstore._os.fsync import MODES as FSYNC_MODES
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
-_FSYNC = ("none", "data", "full")
 
 
 class ZipStore(NowaitStore):
@@ -119,8 +118,8 @@ class ZipStore(NowaitStore):
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f"a ZipStore's mode is one of {', '.join(_MODES)}, not {mode!r}")
-        if fsync not in _FSYNC:
-            raise ValueError(f"fsync is one of {', '.join(_FSYNC)}, not {fsync!r}")
+        if fsync not in FSYNC_MODES:
+            raise ValueError(f"fsync is one of {', '.join(FSYNC_MODES)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
         self._origin: Any = None
         self.path = None
@@ -166,7 +165,6 @@ class ZipStore(NowaitStore):
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
-            make_name=make_name,
             **self._options,  # type: ignore[arg-type]
         )
 

@@ -12,10 +12,13 @@ from zlib import crc32
 import numpy as np
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
+from zarrstore._os.files import write_all
+from zarrstore._os.fsync import sync_file
 from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import packer
 from zarrstore.storage._zip.format import (
     CENTRAL,
+    ENCRYPTED,
     END,
     END64,
     GUARD,
@@ -23,6 +26,7 @@ from zarrstore.storage._zip.format import (
     LOCATOR,
     LZMA,
     LZMA_END_MARK,
+    NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
     SIZES_BEHIND,
@@ -31,6 +35,7 @@ from zarrstore.storage._zip.format import (
     VALUE,
     ZIP64_COUNT,
     ZIP64_LIMIT,
+    Details,
     Guard,
     Member,
     fit,
@@ -49,8 +54,13 @@ from zarrstore.storage._zip.format import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from zarrstore._core.types import Data
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
+    from zarrstore.storage._zip.source import Source
+
+    # A member, with its name as it is written.
+    Record = tuple[bytes, Member, Details]
 
 # Values are packed and summed in blocks of this size: what is in the cache is written from there.
 _BLOCK = 1 << 20
@@ -226,10 +236,10 @@ class Appender:
 
     def _commit(self, header: bytes, stop: int) -> None:
         if self._fsync:
-            _sync(self.descriptor)
+            sync_file(self.descriptor, "data")
         write_all(self.descriptor, header, self.stop)
         if self._fsync:
-            _sync(self.descriptor)
+            sync_file(self.descriptor, "data")
         self.stop = stop
         self._is_torn = False
 
@@ -430,10 +440,10 @@ def write_end(
         write_all(descriptor, pack_guard(guard, place), place)
     _write_blocks(descriptor, blocks, directory)
     if fsync:
-        _sync(descriptor)
+        sync_file(descriptor, "data")
     write_all(descriptor, pack_end(count, size, directory - prefix, prefix, comment), place)
     if fsync:
-        _sync(descriptor)
+        sync_file(descriptor, "data")
 
 
 def write_start(descriptor: int) -> None:
@@ -443,8 +453,21 @@ def write_start(descriptor: int) -> None:
     write_all(descriptor, pack_guard(guard, 0), 0)  # tells whose file this is
 
 
-def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
-    """Copy all members that count into a new file, packed as they are.
+def live_members(view: View) -> list[Record]:
+    """Return all members that count, in the order of the file."""
+    index = view.index
+    names = directory_records(view)
+    with index.lock:
+        members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
+    records = []
+    for member, key in sorted(members):
+        name, details = names[member.row] if member.row >= 0 else (key.encode(), NO_DETAILS)
+        records.append((name, member._replace(start=view.locate(member, key)), details))
+    return records
+
+
+def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
+    """Copy members into a new file, compressed as they are.
 
     Returns
     -------
@@ -453,56 +476,57 @@ def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
     blocks : list of bytes
         The new directory's records.
     """
-    index = view.index
     position = 0
     blocks = []
-    names = raw_names(view)
-    with index.lock:
-        members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
-    members.sort()
-    for member, key in members:
-        source_start = member.start or view.locate(member, key)
-        name, details = names.get(member.row) or (key.encode(), {})
+    for name, member, details in records:
         long = max(member.size, member.packed) > ZIP64_LIMIT
         first = position + local_size(name, zip64=long)
-        copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
+        # Where the sizes follow the data, an encrypted member's password is checked against the time.
+        flags = member.flags if member.flags & ENCRYPTED else member.flags & ~SIZES_BEHIND
+        copy = member._replace(offset=position, start=first, flags=flags)
         write_all(descriptor, pack_local(name, copy, VALUE, zip64=long), position)
-        done = 0
-        while done < member.packed:
-            block = view.source.read(source_start + done, min(_BLOCK, member.packed - done))
-            if not len(block):
-                raise UnsupportedOperationError("the archive ends within a member.", key=key)
-            write_all(descriptor, block, first + done)
-            done += len(block)
-        position = first + member.packed
-        blocks.append(pack_central(name, copy, copy.offset, **details))
+        position = first
+        for block in source_blocks(source, member.start, member.packed):
+            write_all(descriptor, block, position)
+            position += len(block)
+        if position != first + member.packed:
+            raise UnsupportedOperationError(
+                "the archive ends within a member.", key=name.decode(errors="replace")
+            )
+        blocks.append(pack_central(name, copy, copy.offset, details))
     return position, blocks
 
 
-def raw_names(view: View) -> dict[int, tuple[bytes, dict[str, Any]]]:
-    """What the old directory says of each row beside its numbers."""
+def source_blocks(source: Source, start: int, size: int) -> Iterator[Data]:
+    """Read bytes in blocks; fewer only at the end of the source."""
+    done = 0
+    while done < size and len(block := source.read(start + done, min(_BLOCK, size - done))):
+        yield block
+        done += len(block)
+
+
+def directory_records(view: View) -> list[tuple[bytes, Details]]:
+    """Return the name in each row of the directory as it is written, and what else the row says."""
     end, old = view.end, view.index.directory
     if end is None or old is None:
-        return {}
+        return []
     data = bytes(view.source.read(old.start, end.start - old.start))
-    details = {}
-    for row, at in enumerate(old.at.tolist()):
+    records = []
+    for at in old.at.tolist():
         fields = CENTRAL.unpack_from(data, at)
         name_size, extra_size, comment_size = fields[11:14]
         name_at = at + CENTRAL.size
         extra_at = name_at + name_size
         comment_at = extra_at + extra_size
-        details[row] = (
-            data[name_at:extra_at],
-            {
-                "extra": without_extra(data[extra_at:comment_at], 1),
-                "comment": data[comment_at : comment_at + comment_size],
-                "system": fields[2],
-                "internal": fields[15],
-                "attributes": fields[16],
-            },
+        details = Details(
+            extra=without_extra(data[extra_at:comment_at], 1),
+            comment=data[comment_at : comment_at + comment_size],
+            system=fields[2],
+            internal=fields[15],
+            attributes=fields[16],
         )
-    return details
+        records.append((data[name_at:extra_at], details))
+    return records
 
 
 def live_bytes(view: View) -> int:
@@ -554,20 +578,6 @@ def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
             pending, size = [], 0
     if pending:
         write_all(descriptor, b"".join(pending), position)
-
-
-def write_all(descriptor: int, data: Any, position: int) -> None:
-    """Write bytes at a position, however many calls that takes."""
-    count = os.pwrite(descriptor, data, position)
-    if count == len(data):
-        return
-    view = memoryview(data)
-    while count < len(view):
-        count += os.pwrite(descriptor, view[count:], position + count)
-
-
-def _sync(descriptor: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _too_large(key: str | None) -> UnsupportedOperationError:
