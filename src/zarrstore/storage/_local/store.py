@@ -9,7 +9,7 @@ import shutil
 import stat
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -48,6 +48,12 @@ from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
+
+T = TypeVar("T")
 
 # Answers of the system that prove a file's absence.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
@@ -212,7 +218,7 @@ class LocalStore(NowaitStore):
     def _no_file(self, key: str) -> BackendError:
         return BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         descriptor = self._open_value(key)
         if descriptor < 0:
             return None
@@ -253,12 +259,14 @@ class LocalStore(NowaitStore):
         finally:
             os.close(descriptor)
 
-    def _map(self, descriptor: int, start: int, stop: int) -> Any:
+    def _map(self, descriptor: int, start: int, stop: int) -> Data:
         return np.frombuffer(
             memory_maps.mmap(descriptor, stop, access=memory_maps.ACCESS_READ), np.uint8, stop - start, start
         )
 
-    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None:
         if not self._in_place or allocate is not host_memory:
             return WOULD_BLOCK
         if self._cached_opens:
@@ -274,7 +282,9 @@ class LocalStore(NowaitStore):
                 return WOULD_BLOCK
         return self._read_hot(descriptor, request, allocate)
 
-    def _read_many_nowait(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> Generator[Any]:
+    def _read_many_nowait(
+        self, requests: Iterable[Request], allocate: Allocate
+    ) -> Generator[Data | WouldBlock | None]:
         """Read many as `_read_nowait` does, from a folder that is found only once."""
         root = -1
         if self._in_place and self._cached_opens and allocate is host_memory:
@@ -292,7 +302,9 @@ class LocalStore(NowaitStore):
         finally:
             os.close(root)
 
-    def _read_hot(self, descriptor: int, request: Any, allocate: Any) -> Any:
+    def _read_hot(
+        self, descriptor: int, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock:
         """Read an open file if the page cache has all that is wanted, and close it."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
@@ -335,7 +347,7 @@ class LocalStore(NowaitStore):
         # No version to write against, but enough to notice that a file was replaced between two looks.
         return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
 
-    def _stat_nowait(self, key: str) -> Any:
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         if not self._in_place:
             return WOULD_BLOCK
         if self._plainly:
@@ -353,14 +365,14 @@ class LocalStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
         answer = self._begin_write(key, pieces, condition)
-        return answer.rest() if type(answer) is Continuation else answer
+        return cast("None", answer.rest()) if isinstance(answer, Continuation) else answer
 
-    def _write_in_steps(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_in_steps(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         return self._begin_write(key, pieces, condition)
 
-    def _begin_write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _begin_write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         for _ in range(_PATIENCE):
@@ -372,7 +384,7 @@ class LocalStore(NowaitStore):
                     raise self._error(error, "write", key) from error  # what is gone can't be had again
         raise self._unsettled(key)
 
-    def _write_once(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_once(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         path = self._target(key)
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
@@ -391,15 +403,16 @@ class LocalStore(NowaitStore):
                 # asks for that while the old value is still in place, and keeps our claim.
                 os.close(os.dup(descriptor))
             if condition is ABSENT:
-                answer = self._publish_new(temporary, path, key)
+                if not self._publish_new(temporary, path, key):
+                    return CONFLICT
             else:
-                answer = self._publish(temporary, path, key)
+                self._publish(temporary, path, key)
                 named = True
             if self.fsync != "full":
-                return answer
+                return None
             # When many are written at once, the folder is synced for all of them at the end.
             changed = (folder, *map(os.path.dirname, made))
-            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
+            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
@@ -411,7 +424,7 @@ class LocalStore(NowaitStore):
             if not named:
                 _quietly(os.unlink, temporary)
 
-    def _sync_names(self, folders: Iterable[str], ticket: int, key: str, answer: Any) -> Any:
+    def _sync_names(self, folders: Iterable[str], ticket: int, key: str) -> None:
         try:
             for folder in folders:
                 syncing.FOLDERS.sync(folder, ticket)
@@ -419,7 +432,6 @@ class LocalStore(NowaitStore):
             pass  # removed meanwhile, and the value with it
         except OSError as error:
             raise self._error(error, "write", key) from error
-        return answer
 
     def _target(self, key: str) -> str:
         if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
@@ -435,7 +447,7 @@ class LocalStore(NowaitStore):
             self._check_links(key)
         return self._base + key
 
-    def _write_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
+    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
         if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= MAX_INLINE_SIZE:
             return self._write(key, pieces, condition)
         return WOULD_BLOCK
@@ -494,7 +506,7 @@ class LocalStore(NowaitStore):
             hint="A folder can't be a value too: delete one of them, or use a store without folders.",
         )
 
-    def _publish(self, temporary: str, path: str, key: str) -> Any:
+    def _publish(self, temporary: str, path: str, key: str) -> None:
         try:
             os.replace(temporary, path)
         except (IsADirectoryError, PermissionError):
@@ -503,17 +515,17 @@ class LocalStore(NowaitStore):
             self._clear_way(path, key)
             os.replace(temporary, path)
 
-    def _publish_new(self, temporary: str, path: str, key: str) -> Any:
-        """Give the temporary file its name unless somebody has it; whether by a link or by a rename."""
+    def _publish_new(self, temporary: str, path: str, key: str) -> bool:
+        """Give the temporary file its name; False if somebody has it."""
         for _ in range(2):
             try:
                 files.name_new(temporary, path)
-                return None
+                return True
             except FileExistsError:
                 if not os.path.isdir(path) or os.path.islink(path):
-                    return CONFLICT
+                    return False
                 self._clear_way(path, key)
-        return CONFLICT
+        return False
 
     def _clear_way(self, path: str, key: str) -> None:
         """Remove a folder that holds no key, where a value is to lie."""
@@ -522,7 +534,7 @@ class LocalStore(NowaitStore):
         if not removal.remove_hollow(path):
             raise self._conflict(key)
 
-    def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         parts = list(parts)
         try:
             descriptor = files.open_patiently(self._target(key), files.MODIFY)
@@ -547,7 +559,7 @@ class LocalStore(NowaitStore):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    def _remove(self, key: str, condition: Any = ANY) -> Any:
+    def _remove(self, key: str, condition: Demand = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)
@@ -555,13 +567,13 @@ class LocalStore(NowaitStore):
             os.unlink(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                return None
+                return
             if error.errno in (errno.EISDIR, errno.EPERM, errno.EACCES) and self._is_folder(key):
-                return self._remove_below(key + "/")
+                self._remove_below(key + "/")
+                return
             raise self._error(error, "delete", key) from error
         self._sync_name(path)
         removal.prune(os.path.dirname(path), self._root)
-        return None
 
     def _sync_name(self, path: str) -> None:
         """Make the coming or going of a name last."""
@@ -653,13 +665,13 @@ class LocalStore(NowaitStore):
         self._base = target + os.sep
         self._forget_survey()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = super().__getstate__()
         # Another host may have another file system there.
         return {**state, **_UNSURVEYED}
 
 
-def _quietly(tidy: Callable[[Any], None], what: Any) -> None:
+def _quietly(tidy: Callable[[T], None], what: T) -> None:
     """Tidy up after something that has succeeded or failed already."""
     try:
         tidy(what)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.keys import is_key
 from zarrstore._core.listing import PAGE_SIZE
@@ -14,6 +15,7 @@ from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 # The first page is small, so that the first key comes at once.
 _FIRST_PAGE = 64
@@ -151,13 +153,13 @@ class FolderWalk:
         except OSError as error:
             self._fail(error, prefix)
 
-    def _open(self, prefix: str) -> Any:
+    def _open(self, prefix: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """Open a folder for listing; one that isn't there is an empty one."""
         try:
             return os.scandir(self._base + prefix)
         except OSError as error:
             self._fail(error, prefix)
-            return _Nothing()
+            return nullcontext(iter(()))
 
     def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
         """Whether a folder is the root or one of the folders on the way down to where we are."""
@@ -185,13 +187,3 @@ def _place(item: os.DirEntry[str]) -> tuple[int, int]:
     """Where a link to a folder leads; only links can lead in a circle."""
     target = item.stat()
     return target.st_dev, target.st_ino
-
-
-class _Nothing:
-    """The listing of a folder that isn't there."""
-
-    def __enter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __exit__(self, *args: object) -> None:
-        pass

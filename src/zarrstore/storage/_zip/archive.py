@@ -14,7 +14,7 @@ import threading
 import uuid
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
@@ -39,8 +39,11 @@ from zarrstore.storage._zip.reader import View, open_view
 from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
+    from zarrstore._async.nowait import Write
+    from zarrstore._core.types import Pieces
+    from zarrstore._core.verbs import Conflict, Demand, WouldBlock
     from zarrstore.storage._zip.source import Source
 
 # An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
@@ -243,7 +246,7 @@ class Archive:
                 unlock_and_close(old)
             return
 
-    def _rename_new(self, fill: Any, *, keep: bool = True) -> None:
+    def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True) -> None:
         """Make a new file, let it be filled, and rename it over the old one; ``keep`` writing it or not."""
         self._check_place()
         mode = os.stat(self.path).st_mode
@@ -283,14 +286,14 @@ class Archive:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def put(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def put(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
         """Store a value; returns `CONFLICT` if it was to be new and isn't."""
         (answer,) = self.put_many([(key, pieces, condition)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def put_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
+    def put_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
         """Store a small value as `put` does if nothing has to be waited for, else return `WOULD_BLOCK`."""
         if not self.lies_in_memory or not self._is_plain:
             return WOULD_BLOCK
@@ -300,7 +303,7 @@ class Archive:
             writer, view = self._writer, self.view
             if writer is None or view is None or writer.pid != os.getpid():
                 return WOULD_BLOCK
-            if not writer.is_small(key, pieces, alone=True):
+            if not writer.is_small(pieces, key, alone=True):
                 return WOULD_BLOCK
             if condition is ABSENT and key in view.index.rows:
                 return CONFLICT
@@ -314,14 +317,14 @@ class Archive:
         finally:
             self._lock.release()
 
-    def put_many(self, writes: list[tuple[str, Iterable[Any], Any]]) -> list[Any]:
+    def put_many(self, writes: list[Write]) -> list[Conflict | Exception | None]:
         """Store values as `put` does, runs of small ones together; an error stands for one that failed."""
-        answers: list[Any] = [None] * len(writes)
+        answers: list[Conflict | Exception | None] = [None] * len(writes)
         run: dict[str, int] = {}  # places of the small ones that come next, by key
         with self._lock:
             writer, view = self._begin()
             for place, (key, pieces, condition) in enumerate(writes):
-                small = writer.is_small(key, pieces)
+                small = writer.is_small(pieces, key)
                 if run and (not small or key in run or len(run) >= _RUN):
                     self._put_run(writer, view, writes, run, answers)
                 if condition is ABSENT and key in view.index.rows:
@@ -340,7 +343,12 @@ class Archive:
         return answers
 
     def _put_run(
-        self, writer: _writer.Appender, view: View, writes: Any, run: dict[str, int], answers: list[Any]
+        self,
+        writer: _writer.Appender,
+        view: View,
+        writes: list[Write],
+        run: dict[str, int],
+        answers: list[Conflict | Exception | None],
     ) -> None:
         """Store the small values of a run, which begins anew."""
         try:
@@ -521,7 +529,7 @@ class _Cutting:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if error is not None:
             _cut_torn(self._writer)
 

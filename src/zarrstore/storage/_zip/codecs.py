@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from zarrstore.errors import CorruptError, MissingDependencyError, UnsupportedOperationError
 from zarrstore.storage._zip.format import BZIP2, DEFLATED, LZMA, STORED, ZSTANDARD
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from zarrstore._core.types import Data
 
 _NAMES = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma", ZSTANDARD: "zstandard"}
 
@@ -18,8 +24,26 @@ _LZMA_RATIO = 1 << 14
 _LC, _LP, _PB, _DICTIONARY = 3, 0, 2, 1 << 23
 
 
-def packer(method: int) -> Any:
-    """Return an object with ``compress(piece)`` and ``flush()``, both giving bytes; None if stored.
+class Packer(Protocol):
+    """Compresses a value piece by piece."""
+
+    def compress(self, piece: Data, /) -> bytes:
+        """Take a piece; returns what is ready of the output."""
+
+    def flush(self) -> bytes:
+        """Return the rest of the output."""
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
+
+
+def packer(method: int) -> Packer | None:
+    """Return what compresses a value; None if the method is to store it.
 
     Raises
     ------
@@ -42,7 +66,8 @@ def packer(method: int) -> Any:
         if method == LZMA:
             return _LzmaPacker()
         if method == ZSTANDARD:
-            return _zstd().ZstdCompressor()
+            compressor: Packer = _zstd().ZstdCompressor()
+            return compressor
     except ImportError as error:
         raise _missing(method) from error
     raise UnsupportedOperationError(
@@ -51,7 +76,7 @@ def packer(method: int) -> Any:
     )
 
 
-def unpack(data: Any, method: int, size: int) -> bytes:
+def unpack(data: bytes | memoryview, method: int, size: int) -> bytes:
     """Return a value of ``size`` bytes unpacked; memory is bounded by that size.
 
     Raises
@@ -85,7 +110,7 @@ def unpack(data: Any, method: int, size: int) -> bytes:
     raise UnsupportedOperationError(f"its compression method {method} is unknown here.")
 
 
-def _unpack_deflated(data: Any, size: int) -> bytes:
+def _unpack_deflated(data: bytes | memoryview, size: int) -> bytes:
     import zlib
 
     engine = zlib.decompressobj(-15)
@@ -96,7 +121,7 @@ def _unpack_deflated(data: Any, size: int) -> bytes:
     return _checked(value, size, ended=engine.eof)
 
 
-def _unpack_bounded(engine: Any, data: Any, size: int) -> bytes:
+def _unpack_bounded(engine: _Unpacker, data: bytes | memoryview, size: int) -> bytes:
     parts = []
     done = 0
     while not engine.eof and done <= size:
@@ -130,7 +155,7 @@ class _LzmaPacker:
         )
         self._head = struct.pack("<BBHBL", 9, 4, 5, (_PB * 5 + _LP) * 9 + _LC, _DICTIONARY)
 
-    def compress(self, piece: Any) -> bytes:
+    def compress(self, piece: Data, /) -> bytes:
         head, self._head = self._head, b""
         return head + self._engine.compress(piece)
 
@@ -139,7 +164,7 @@ class _LzmaPacker:
         return head + self._engine.flush()
 
 
-def _unpack_lzma(data: Any, size: int) -> bytes:
+def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
     import lzma
 
     if len(data) < 9:
@@ -177,13 +202,12 @@ def _unpack_lzma(data: Any, size: int) -> bytes:
     return _checked(b"".join(parts), size, ended=True)
 
 
-def _zstd() -> Any:
+def _zstd() -> ModuleType:
     """Return Python's own zstd module (3.14), or the package that brings it to older ones."""
     try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+        return import_module("compression.zstd")
     except ImportError:
-        from backports import zstd  # type: ignore[import-not-found,unused-ignore]
-    return zstd
+        return import_module("backports.zstd")
 
 
 def _missing(method: int) -> MissingDependencyError:

@@ -7,7 +7,7 @@ The directory's numbers stay in numpy arrays, a few tens of bytes a member; keys
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -25,6 +25,11 @@ from zarrstore.storage._zip.format import (
     decode_name,
     find_extra,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy.typing as npt
 
 _RECORD = np.dtype(
     [
@@ -84,6 +89,7 @@ class Directory:
 
     def __init__(self, data: bytes, start: int = 0, prefix: int = 0) -> None:
         self.start = start
+        self.stop = start + len(data)
         self.prefix = prefix
         self.at, records = _find_records(data)
         self.count = len(records)
@@ -105,11 +111,11 @@ class Directory:
         # data lie there as they are, how many, and where (0 until somebody has looked).
         members = self.members
         stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
-        self.plain = (stored & (self.size == self.packed)).tobytes()
+        self.is_direct = (stored & (self.size == self.packed)).tobytes()
         self.sizes = memoryview(self.size)
         self.starts = memoryview(members["start"])
 
-    def _widen(self, data: bytes, records: Any) -> None:
+    def _widen(self, data: bytes, records: npt.NDArray[np.void]) -> None:
         """Take sizes and offsets that don't fit 32 bits from the Zip64 fields."""
         long = np.stack([records[name] == FULL32 for name in ("size", "packed", "offset")])
         rows = np.flatnonzero(long.any(axis=0))
@@ -161,7 +167,7 @@ class Directory:
                 names[row] = self._decode(data, row)
         return names
 
-    def _join_names(self, data: bytes) -> tuple[Any, Any]:
+    def _join_names(self, data: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Copy all names behind one another, a NUL behind each; returns that and where each begins."""
         buffer = np.frombuffer(data, np.uint8)
         starts = self.at + CENTRAL.size
@@ -201,7 +207,7 @@ class Directory:
         return int(offsets[following]) if following < self.count else self.start
 
 
-def _find_records(data: bytes) -> tuple[Any, Any]:
+def _find_records(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.void]]:
     """Return where the records of a directory start, and their fixed parts as a structured array."""
     buffer = np.frombuffer(data, np.uint8)
     size = CENTRAL.size
@@ -214,7 +220,7 @@ def _find_records(data: bytes) -> tuple[Any, Any]:
     for step, byte in enumerate(b"K\x01\x02", 1):
         at = at[buffer[at + step] == byte]
     heads = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(buffer, size)[at])
-    records: Any = heads.view(_RECORD)[:, 0]
+    records = heads.view(_RECORD)[:, 0]
     following = at + size + records["name"] + records["extra"] + records["comment"]
     ends = np.append(at[1:], len(buffer))
     if len(at) and at[0] == 0 and (following == ends).all():
@@ -223,7 +229,7 @@ def _find_records(data: bytes) -> tuple[Any, Any]:
     return at[chain], records[chain]
 
 
-def _walk(at: Any, following: Any, size: int) -> list[int]:
+def _walk(at: npt.NDArray[np.int64], following: npt.NDArray[np.int64], size: int) -> list[int]:
     """Follow the records from the first one on, each to the next, past whatever only looks like one."""
     places = at.tolist()
     ends = following.tolist()
@@ -253,10 +259,10 @@ class Index:
     """
 
     def __init__(self, directory: Directory | None = None, names: list[str] | None = None) -> None:
-        self.directory = directory
+        self.directory = directory or Directory(b"")
         self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
         self.lock = threading.RLock()
-        self._row: Any = None if directory is None else directory.members.item
+        self._fields: Callable[[int], Iterable[int]] = self.directory.members.item
         self._tree: KeyTree | None = None
 
     def __len__(self) -> int:
@@ -265,18 +271,16 @@ class Index:
     def find(self, key: str) -> Member | None:
         """Return a key's member, or None."""
         found = self.rows.get(key)
-        if type(found) is int:
-            return tuple.__new__(Member, self._row(found))  # as Member._make does, in half the time
-        return found  # type: ignore[return-value]
+        if isinstance(found, int):
+            return tuple.__new__(Member, self._fields(found))  # as Member._make does, in half the time
+        return found
 
     def size(self, key: str) -> int | None:
         """Return the size of a key's value, or None."""
         found = self.rows.get(key)
-        if type(found) is int:
-            directory = self.directory
-            assert directory is not None
-            return directory.sizes[found]
-        return None if found is None else found.size  # type: ignore[union-attr]
+        if isinstance(found, int):
+            return self.directory.sizes[found]
+        return None if found is None else found.size
 
     def put(self, key: str, member: Member) -> None:
         """Let a key mean a member."""
@@ -316,19 +320,18 @@ class Index:
                     self._tree = tree
         return tree
 
-    def live_rows(self) -> Any:
+    def live_rows(self) -> npt.NDArray[np.bool_]:
         """Which rows of the directory still count, as an array of truth values."""
-        directory = self.directory
-        live = np.zeros(0 if directory is None else directory.count, bool)
+        live = np.zeros(self.directory.count, bool)
         with self.lock:
-            kept = [found for found in self.rows.values() if type(found) is int]
+            kept = [found for found in self.rows.values() if isinstance(found, int)]
         live[kept] = True
         return live
 
     def appended(self) -> list[tuple[str, Member]]:
         """Keys whose members lie behind the last end record."""
         with self.lock:
-            return [(key, found) for key, found in self.rows.items() if type(found) is not int]  # type: ignore[misc]
+            return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
 
 
 def _graft(tree: KeyTree, path: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
@@ -55,6 +55,12 @@ from zarrstore.storage._zip.source import FetchedSource, FileSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data
+    from zarrstore._core.verbs import WouldBlock
     from zarrstore.storage._zip.source import Source, StoreSource
 
 # An end record may be followed by a comment of 64 KiB less one byte.
@@ -69,8 +75,6 @@ _BLOCK = 1 << 20
 # How long the bytes of a small write may be under way, in seconds.
 _MOMENT = 0.05
 _REPAIR = "'zarrstore repair' saves what is whole."
-# Looked up once: it is called for nearly every read. Windows has none, and reads in other ways.
-_preadv: Any = getattr(os, "preadv", None)
 
 
 class View:
@@ -100,8 +104,8 @@ class View:
         self.chain_stop = chain_stop
         self.size = size
         # All of the source, when it is mapped into memory: reads are slices of it then.
-        self.mapped: Any = None
-        self._file = source if isinstance(source, FileSource) and _preadv is not None else None
+        self.mapped: npt.NDArray[np.uint8] | None = None
+        self._file = source if isinstance(source, FileSource) and hasattr(os, "preadv") else None
 
     @property
     def is_closed(self) -> bool:
@@ -110,7 +114,15 @@ class View:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, member: Member, key: str, request: Any, allocate: Any, *, verify: bool = False) -> Any:
+    def read(
+        self,
+        member: Member,
+        key: str,
+        request: ByteRequest | None,
+        allocate: Allocate,
+        *,
+        verify: bool = False,
+    ) -> Data:
         """Read what a request selects of a member.
 
         Parameters
@@ -138,15 +150,20 @@ class View:
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
         span(request, member.size)  # a wrong request needs no unpacking
-        packed = self._data(member, key, 0, member.packed, None)
-        value = unpack(packed, member.method, member.size)
+        packed = self._data(member, key, 0, member.packed, host_memory)
+        value = unpack(memoryview(packed), member.method, member.size)
         _check_crc(value, member)
         if request is None:
             return value
         start, stop = span(request, member.size)
         return value[start:stop]
 
-    def fetched(self, requests: list[tuple[Member, str, Any]], source: StoreSource) -> View:
+    def read_directory(self) -> bytes:
+        """Return the bytes of the directory."""
+        directory = self.index.directory
+        return bytes(self.source.read(directory.start, directory.stop - directory.start))
+
+    def fetched(self, requests: list[tuple[Member, str, ByteRequest | None]], source: StoreSource) -> View:
         """Return this view with what some reads will need read beforehand, all at once."""
         parts = []
         for member, key, request in requests:
@@ -164,7 +181,7 @@ class View:
         view.source = FetchedSource(source, parts)
         return view
 
-    def read_plain(self, key: str, wait: bool) -> Any:
+    def read_stored(self, key: str, wait: bool) -> Data | WouldBlock | None:
         """Read a whole member of an archive in a file as nearly all are read: by one call.
 
         Parameters
@@ -187,18 +204,20 @@ class View:
         file = self._file
         if type(row) is not int or file is None or self.mapped is not None or not (wait or file.in_place):
             return WOULD_BLOCK
-        directory: Any = index.directory
+        directory = index.directory
         start, size = directory.starts[row], directory.sizes[row]
-        if not start or not directory.plain[row] or not 0 < size <= MAX_INLINE_SIZE:
+        if not start or not directory.is_direct[row] or not 0 < size <= MAX_INLINE_SIZE:
             return WOULD_BLOCK
         memory = host_memory(size)
         try:
-            count = _preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
+            count = os.preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
         except OSError:
             return WOULD_BLOCK
         return memory if count == size else WOULD_BLOCK
 
-    def read_nowait(self, member: Member, key: str, request: Any, source: FileSource, allocate: Any) -> Any:
+    def read_nowait(
+        self, member: Member, key: str, request: ByteRequest | None, source: FileSource, allocate: Allocate
+    ) -> Data | WouldBlock:
         """Read what needs no unpacking and no waiting; `WOULD_BLOCK` for anything else, errors included."""
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
             return WOULD_BLOCK
@@ -236,7 +255,7 @@ class View:
         if member.size != member.packed:
             raise CorruptError("it isn't compressed, yet has two sizes.")
 
-    def _data(self, member: Member, key: str, start: int, stop: int, allocate: Any) -> Any:
+    def _data(self, member: Member, key: str, start: int, stop: int, allocate: Allocate) -> Data:
         """Return some of a member's data as they lie in the file."""
         size = stop - start
         first = member.start
@@ -247,14 +266,14 @@ class View:
         if self.mapped is not None and first + stop <= len(self.mapped):
             return self.mapped[first + start : first + stop]
         source = self.source
-        if allocate is None or size <= source.at_once or not isinstance(source, FileSource):
+        if size <= source.at_once or not isinstance(source, FileSource):
             return _whole(source.read(first + start, size), size)
         memory, count = files.read_value(source.descriptor, size, first + start, allocate)
         if count != size:
             raise _cut_off()
         return memory
 
-    def _data_with_header(self, member: Member, key: str, size: int) -> Any:
+    def _data_with_header(self, member: Member, key: str, size: int) -> bytes | memoryview:
         """Read the header and the start of the data in one go, and the header's size off the former."""
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
         data = self.source.read(member.offset, guess + size)
@@ -278,7 +297,6 @@ class View:
     def _settle(self, member: Member, key: str, local: Local) -> int:
         """Hold a local header against the directory, and remember where the data start."""
         directory = self.index.directory
-        assert directory is not None
         there = local.member
         first = there.start
         if (
@@ -305,13 +323,12 @@ class View:
             return True
         # A field of the directory alone may tell the name.
         directory = self.index.directory
-        assert directory is not None
         place = directory.start + int(directory.at[member.row]) + CENTRAL.size
         same = bytes(self.source.read(place, len(local.name))) == local.name
         return same and not (member.flags ^ local.member.flags) & UTF8
 
 
-def _whole(data: Any, size: int) -> Any:
+def _whole(data: bytes | memoryview, size: int) -> bytes | memoryview:
     if len(data) != size:
         raise _cut_off()
     return data
@@ -321,7 +338,7 @@ def _cut_off() -> CorruptError:
     return CorruptError("the archive ends within its data.", hint="Somebody cut the file; restore it.")
 
 
-def _check_crc(value: Any, member: Member) -> None:
+def _check_crc(value: Data, member: Member) -> None:
     if crc32(value) != member.crc:
         raise CorruptError("its bytes don't match their checksum.")
 

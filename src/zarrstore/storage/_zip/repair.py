@@ -176,7 +176,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     except FileNotFoundError:
         raise KeyNotFoundError("there is no archive at this path.", store=f"zip://{real}") from None
     except StoreError as error:
-        error.store = f"zip://{real}"
+        error.about(f"zip://{real}")
         raise
     try:
         source = FileSource(os.dup(descriptor))
@@ -197,7 +197,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         _write_new(source, whole, target, real, report, comment=_comment(view), keep=keep)
         return report
     except StoreError as error:
-        error.store = error.store or f"zip://{real}"
+        error.about(f"zip://{real}")
         raise
     finally:
         unlock_and_close(descriptor)
@@ -228,11 +228,9 @@ def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_
 def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     """Find the members that a directory records; a header of ours, which has a checksum, knows better."""
     members: dict[str, _Found] = {}
-    directory, end = view.index.directory, view.end
-    if directory is None or end is None:
-        return members
     records = _writer.directory_records(view)
-    keys = directory.names(bytes(view.source.read(directory.start, end.start - directory.start)))
+    directory = view.index.directory
+    keys = directory.names(view.read_directory())
     for row, key in enumerate(keys):
         member = Member(*directory.members.item(row))
         found = _Found(key, records[row][0], member, records[row][1])

@@ -9,11 +9,18 @@ import errno
 import os
 import threading
 from bisect import bisect_right
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._os import files
 from zarrstore.errors import KeyNotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer
 
 # A member's header is read with its data up to this size, in bytes: twice the reads cost more than a copy.
 _AT_ONCE = 1 << 17
@@ -33,7 +40,7 @@ class Source(Protocol):
     def size(self) -> int:
         """How many bytes there are now."""
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
 
 
@@ -71,7 +78,7 @@ class FileSource:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         return files.read_bytes(self.descriptor, size, start)
 
-    def read_nowait(self, start: int, memory: Any) -> int:
+    def read_nowait(self, start: int, memory: npt.NDArray[np.uint8]) -> int:
         """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
         try:
             return os.preadv(self.descriptor, [memory], start, self.now_flags)
@@ -84,7 +91,7 @@ class FileSource:
 class ObjectSource:
     """An open binary file object; it stays its owner's, and its position is moved."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.at_once = _AT_ONCE
         self._file = file
         self.lock = threading.Lock()
@@ -93,9 +100,9 @@ class ObjectSource:
         """How many bytes it has now."""
         with self.lock:
             self._file.seek(0, os.SEEK_END)
-            return int(self._file.tell())
+            return self._file.tell()
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         parts = []
         with self.lock:
@@ -112,7 +119,7 @@ class StoreSource:
     Each read may be a request over a network, so the fewest and largest are the best.
     """
 
-    def __init__(self, store: Any, key: str) -> None:
+    def __init__(self, store: Store, key: str) -> None:
         self.at_once = 1 << 62
         self._store = store
         self._key = key
@@ -124,11 +131,11 @@ class StoreSource:
             self._size = self._store.getsize_sync(self._key)
         return self._size
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         return self.read_many([(start, size)])[0]
 
-    def read_many(self, parts: list[tuple[int, int]]) -> list[Any]:
+    def read_many(self, parts: list[tuple[int, int]]) -> list[bytes | memoryview]:
         """Return many parts, given as ``(start, size)``; the store may fetch them all at once."""
         end = self.size()
         spans = [(min(start, end), min(start + size, end)) for start, size in parts]
@@ -140,7 +147,7 @@ class StoreSource:
         found = iter(answers)
         return [self._bytes(next(found)) if start < stop else b"" for start, stop in spans]
 
-    def _bytes(self, answer: Any) -> Any:
+    def _bytes(self, answer: Buffer | None) -> memoryview:
         if answer is None:
             raise KeyNotFoundError("the archive is gone.", store=self._store, key=self._key)
         return memoryview(answer.as_numpy_array())
@@ -162,7 +169,7 @@ class FetchedSource:
         """How many bytes there are."""
         return self._source.size()
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         place = bisect_right(self._starts, start) - 1
         if place >= 0:

@@ -7,7 +7,7 @@ import zipfile
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core.key_tree import pages
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self, TypeAlias
 
+    from zarrstore._async.nowait import Write
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
     from zarrstore.storage._zip.repair import RepairReport
@@ -121,7 +125,7 @@ class ZipStore(NowaitStore):
         if fsync not in FSYNC_MODES:
             raise ValueError(f"fsync is one of {', '.join(FSYNC_MODES)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
-        self._origin: Any = None
+        self._origin: StorePath | BinaryIO | None = None
         self.path = None
         if isinstance(path, (str, os.PathLike)):
             text = os.fspath(path)
@@ -144,7 +148,8 @@ class ZipStore(NowaitStore):
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
         self._verify = verify
-        self._options = {"mmap": mmap, "fsync": fsync}
+        self._mmap = mmap
+        self._fsync = fsync
         # A read-only store must not make a new file of an old one, nor any file at all.
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
 
@@ -165,7 +170,8 @@ class ZipStore(NowaitStore):
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
-            **self._options,  # type: ignore[arg-type]
+            mmap=self._mmap,
+            fsync=self._fsync,
         )
 
     @property
@@ -189,7 +195,7 @@ class ZipStore(NowaitStore):
     def _view(self) -> View:
         view = self._archive.view
         if view is None:
-            with _Named(self, "open", None):
+            with _ErrorContext(self, "open", None):
                 view = self._archive.open()
             if self._archive.is_written:  # so that the first small value needs no thread either
                 self._find_medium()
@@ -212,7 +218,7 @@ class ZipStore(NowaitStore):
             If somebody removed the file or put another in its place, and so what was written here is gone.
         """
         super().close()
-        with _Named(self, "close", None):
+        with _ErrorContext(self, "close", None):
             self._archive.close()
 
     def with_read_only(self, read_only: bool = False) -> Self:
@@ -231,7 +237,7 @@ class ZipStore(NowaitStore):
 
     __copy__ = NowaitStore._share
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         if self._origin is not None and not isinstance(self._origin, StorePath):
             raise TypeError("a ZipStore on an open file can't be pickled; make it from a path")
         state = super().__getstate__()
@@ -239,38 +245,42 @@ class ZipStore(NowaitStore):
         archive = self._archive
         if not self.read_only:
             # Else each copy would make the archive anew when it is first used.
-            with _Named(self, "open", None):
+            with _ErrorContext(self, "open", None):
                 archive.prepare()
         return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        mode, token = state.pop("_mode", "r"), state.pop("_token", "")
+    def __setstate__(self, state: dict[str, object]) -> None:
+        mode, token = str(state.pop("_mode")), str(state.pop("_token"))
         self.__dict__.update(state)
         self._archive = alive.get(token) or self._make_archive(mode)
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         view = self._view()
         if request is None and allocate is host_memory and not self._verify:
-            value = view.read_plain(key, True)
+            value = view.read_stored(key, True)
             if value is not WOULD_BLOCK:
                 return value
         return self._read_from(view, key, request, allocate)
 
-    def _read_from(self, view: View, key: str, request: Any, allocate: Any) -> Any:
+    def _read_from(
+        self, view: View, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         member = view.index.find(key)
         if member is None:
             return None
-        with _Named(self, "read", key):
+        with _ErrorContext(self, "read", key):
             return view.read(member, key, request, allocate, verify=self._verify)
 
-    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None:
         view = self._archive.view
         if view is None:
             return WOULD_BLOCK
         if request is None and allocate is host_memory and not self._verify:
-            value = view.read_plain(key, False)
+            value = view.read_stored(key, False)
             if value is not WOULD_BLOCK:
                 return value
         source = view.source
@@ -289,12 +299,12 @@ class ZipStore(NowaitStore):
         source.in_place = is_memory(file_system(str(self.path)))
         return source.in_place
 
-    def _read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
+    def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
         view = self._view()
         if isinstance(view.source, StoreSource):
             found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
-            with _Named(self, "read", None):
+            with _ErrorContext(self, "read", None):
                 view = view.fetched(found, view.source)
         return [self._read_from(view, key, request, allocate) for key, request in asked]
 
@@ -302,7 +312,7 @@ class ZipStore(NowaitStore):
         size = self._view().index.size(key)
         return None if size is None else Entry(key, size)
 
-    def _stat_nowait(self, key: str) -> Any:
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         return WOULD_BLOCK if self._archive.view is None else self._stat(key)
 
     def _can_list_nowait(self) -> bool:
@@ -327,22 +337,22 @@ class ZipStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        with _Named(self, "write", key):
+        with _ErrorContext(self, "write", key):
             return self._archive.put(key, pieces, condition)
 
-    def _write_nowait(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
         if condition is not ANY and condition is not ABSENT:
             return WOULD_BLOCK
         try:
             return self._archive.put_nowait(key, pieces, condition)
         except (StoreError, OSError):
-            with _Named(self, "write", key):
+            with _ErrorContext(self, "write", key):
                 raise
 
-    def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
+    def _write_many(self, writes: list[Write]) -> list[object]:
         if any(write[2] not in (ANY, ABSENT) for write in writes):
             return [_attempt(self._write, *write) for write in writes]
         archive = self._archive
@@ -357,25 +367,25 @@ class ZipStore(NowaitStore):
         ]
 
     def _fail(self, key: str, error: Exception) -> None:
-        with _Named(self, "write", key):
+        with _ErrorContext(self, "write", key):
             raise error
 
-    def _remove(self, key: str, condition: Any = ANY) -> Any:
+    def _remove(self, key: str, condition: Demand = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         if self._view().index.find(key) is None:
             return
         self._check_deletes(key)
-        with _Named(self, "delete", key):
+        with _ErrorContext(self, "delete", key):
             self._archive.remove(key)
 
     def _remove_below(self, prefix: str) -> None:
         if not prefix:
-            with _Named(self, "clear", None):
+            with _ErrorContext(self, "clear", None):
                 self._archive.clear()
         elif self._view().index.tree().first_below(prefix) is not None:
             self._check_deletes(prefix)
-            with _Named(self, "delete all of", prefix):
+            with _ErrorContext(self, "delete all of", prefix):
                 self._archive.remove_below(prefix)
 
     def _check_deletes(self, key: str) -> None:
@@ -404,7 +414,7 @@ class ZipStore(NowaitStore):
     def compact_sync(self) -> int:
         """Blocking form of `compact`."""
         self._check_writable()
-        with _Named(self, "compact", None):
+        with _ErrorContext(self, "compact", None):
             return self._archive.compact()
 
     @classmethod
@@ -439,11 +449,11 @@ class ZipStore(NowaitStore):
     def dead_bytes(self) -> int:
         """How many bytes of the file belong to what was overwritten or deleted; at the most, since the
         headers of foreign archives are counted by their least size."""
-        with _Named(self, "open", None):
+        with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
 
 
-def _attempt(call: Callable[..., Any], *args: Any) -> Any:
+def _attempt(call: Callable[..., object], *args: object) -> object:
     """Return what a call returns, or raises."""
     try:
         return call(*args)
@@ -460,14 +470,14 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
     return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
 
 
-def _open_source(origin: Any) -> Source:
+def _open_source(origin: StorePath | BinaryIO) -> Source:
     if isinstance(origin, StorePath):
         return StoreSource(origin.store, origin.path)
     return ObjectSource(origin)
 
 
-class _Named:
-    """Lets errors from the archive name the store and the key, and translates the system's own."""
+class _ErrorContext:
+    """Names the store and the key on errors of the archive, and translates the system's."""
 
     __slots__ = ("_action", "_key", "_store")
 
@@ -479,9 +489,8 @@ class _Named:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, StoreError):
-            error.store = error.store or str(self._store)
-            error.key = error.key or self._key
+            error.about(self._store, self._key)
         elif isinstance(error, OSError):
             raise from_os_error(error, action=self._action, store=self._store, key=self._key) from error

@@ -6,7 +6,7 @@ The package's docstring says why the order is what it is.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -53,8 +53,11 @@ from zarrstore.storage._zip.format import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeGuard
 
-    from zarrstore._core.types import Data
+    import numpy.typing as npt
+
+    from zarrstore._core.types import Data, Pieces
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
     from zarrstore.storage._zip.source import Source
@@ -114,14 +117,14 @@ class Appender:
 
     # -- members ----------------------------------------------------------------------------------
 
-    def is_small(self, key: str, pieces: Iterable[Any], *, alone: bool = False) -> bool:
+    def is_small(self, pieces: Pieces, key: str, *, alone: bool = False) -> TypeGuard[Sequence[Data]]:
         """Whether `put_small` may have a value, or (``alone``) `put_one`."""
-        if not self._zip64 or type(pieces) not in (tuple, list) or len(key) > _MAX_NAME // 4:
+        if not self._zip64 or not isinstance(pieces, (tuple, list)) or len(key) > _MAX_NAME // 4:
             return False
-        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))  # type: ignore[index,arg-type]
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         return size <= (MAX_INLINE_SIZE if alone else _SMALL)
 
-    def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
+    def put_small(self, values: list[tuple[str, Pieces]], method: int) -> list[Member]:
         """Append small values; when this returns all of them are committed.
 
         First they are written with room for their headers, then once more with the headers in it: wherever
@@ -129,15 +132,15 @@ class Appender:
         """
         self._tear()
         position = self.stop
-        bare: list[bytes] = []
-        whole: list[bytes] = []  # up to the last header
-        data: list[bytes] = []
+        bare: list[Data] = []
+        whole: list[Data] = []  # up to the last header
+        data: list[Data] = []
         members = []
         for key, pieces in values:
             name = key.encode()
             engine = packer(method)
             size = crc = 0
-            packed = []
+            packed: list[Data] = []
             for piece in pieces:
                 crc = crc32(piece, crc)
                 size += len(piece)
@@ -156,7 +159,7 @@ class Appender:
         self._commit(b"".join(whole), position)
         return members
 
-    def put_one(self, key: str, pieces: Sequence[Any]) -> Member:
+    def put_one(self, key: str, pieces: Sequence[Data]) -> Member:
         """Append a small value as it is: as `put_small` does, in less than half the time."""
         name = key.encode()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -173,7 +176,7 @@ class Appender:
         self._commit(header, stop)
         return member
 
-    def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
+    def put(self, key: str, pieces: Pieces, method: int) -> Member:
         """Append a value of any size; when this returns it is committed.
 
         Raises
@@ -243,7 +246,7 @@ class Appender:
         self.stop = stop
         self._is_torn = False
 
-    def _write(self, position: int, block: Any) -> int:
+    def _write(self, position: int, block: Data) -> int:
         """Write some data and return where they end; the end of the file is guarded all the time."""
         if not len(block):
             return position
@@ -327,21 +330,18 @@ class Appender:
         that counts gets a header that reaches from there to its data.
         """
         gap = self.start if self._view.end is None else 0
-        best: tuple[int, int, str] | None = None
+        best: tuple[int, int, str, Member, int] | None = None
         for key, member in index.appended() if gap else ():
-            if member.packed > gap:
-                continue
             padding = gap - local_size(key.encode(), zip64=False) - member.packed
             if padding == 0 or padding >= 4:
-                best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))
+                found = (key.count("/"), -member.offset, key, member, padding)
+                best = found if best is None else max(best, found)
         if best is None:
             if gap:
                 self._lead(index)
             return
-        key = best[2]
-        member = index.rows[key]  # type: ignore[assignment]
+        key, member, padding = best[2:]
         name = key.encode()
-        padding = gap - local_size(name, zip64=False) - member.packed
         copy = member._replace(offset=0, start=gap - member.packed)
         data = bytes(self._view.source.read(member.start, member.packed))
         write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
@@ -362,7 +362,7 @@ class Appender:
         end = self._view.end
         first = 0 if end is None else end.prefix
         directory = index.directory
-        if directory is not None and directory.count:
+        if directory.count:
             first = int(directory.offset.min())
             if (directory.offset[index.live_rows()] == first).any():
                 return True
@@ -370,18 +370,11 @@ class Appender:
 
     def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
         """Return the new directory: the old records that still count as they are, then the new ones."""
-        old = index.directory
-        end = self._view.end
-        blocks = []
-        count = 0
-        if old is not None and end is not None:
-            data = bytes(self._view.source.read(old.start, end.start - old.start))
-            live = index.live_rows()
-            count = int(live.sum())
-            blocks += _selected(data, old.at, live)
+        live = index.live_rows()
+        blocks = _selected(self._view.read_directory(), index.directory.at, live)
         appended = sorted(index.appended(), key=lambda pair: pair[1].offset)
         blocks += [pack_central(key.encode(), member, member.offset - prefix) for key, member in appended]
-        return blocks, count + len(appended)
+        return blocks, int(live.sum()) + len(appended)
 
 
 def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
@@ -507,12 +500,9 @@ def source_blocks(source: Source, start: int, size: int) -> Iterator[Data]:
 
 def directory_records(view: View) -> list[tuple[bytes, Details]]:
     """Return the name in each row of the directory as it is written, and what else the row says."""
-    end, old = view.end, view.index.directory
-    if end is None or old is None:
-        return []
-    data = bytes(view.source.read(old.start, end.start - old.start))
+    data = view.read_directory()
     records = []
-    for at in old.at.tolist():
+    for at in view.index.directory.at.tolist():
         fields = CENTRAL.unpack_from(data, at)
         name_size, extra_size, comment_size = fields[11:14]
         name_at = at + CENTRAL.size
@@ -532,17 +522,15 @@ def directory_records(view: View) -> list[tuple[bytes, Details]]:
 def live_bytes(view: View) -> int:
     """How many bytes of a file its members need, their headers as small as they may be."""
     index = view.index
-    total = 0
-    if index.directory is not None:
-        live = index.live_rows()
-        directory = index.directory
-        # Headers of other writers have extra fields of sizes that only reading each would tell.
-        total += int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
-        total += int(live.sum()) * (LOCAL.size + 32)
+    live = index.live_rows()
+    directory = index.directory
+    # Headers of other writers have extra fields of sizes that only reading each would tell.
+    total = int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
+    total += int(live.sum()) * (LOCAL.size + 32)
     return total + sum(member.start - member.offset + member.packed for _, member in index.appended())
 
 
-def _selected(data: bytes, at: Any, live: Any) -> list[bytes]:
+def _selected(data: bytes, at: npt.NDArray[np.int64], live: npt.NDArray[np.bool_]) -> list[bytes]:
     """Cut the records that still count out of a directory, runs of them in one piece."""
     if live.all():
         return [data] if data else []
@@ -554,7 +542,7 @@ def _selected(data: bytes, at: Any, live: Any) -> list[bytes]:
     ]
 
 
-def _blocks(piece: Any) -> Iterator[Any]:
+def _blocks(piece: Data) -> Iterator[memoryview]:
     view = memoryview(piece)
     if view.ndim != 1 or view.itemsize != 1:
         view = view.cast("B")
