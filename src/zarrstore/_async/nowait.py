@@ -77,8 +77,6 @@ class NowaitMethods(BlockingStore, Protocol):
 
     @property
     def _budget(self) -> Budget: ...
-    @property
-    def _write_many(self) -> Callable[[list[Write]], list[object]] | None: ...
     def _read_nowait(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Data | WouldBlock | None: ...
@@ -89,6 +87,9 @@ class NowaitMethods(BlockingStore, Protocol):
     def _write_nowait(
         self, key: str, pieces: Pieces, condition: Demand
     ) -> str | Conflict | WouldBlock | None: ...
+    async def _write_in_thread(
+        self, key: str, pieces: Pieces, condition: Demand
+    ) -> str | Conflict | None: ...
     def _can_list_nowait(self) -> bool: ...
     def _write_in_steps(
         self, key: str, pieces: Pieces, condition: Demand
@@ -144,19 +145,10 @@ class NowaitVerbs(ThreadedVerbs):
             return cast("str | Conflict | None", answer)
         at_once = store._write_nowait(key, pieces, condition)
         if at_once is WOULD_BLOCK:
-            return await self.write_in_thread(key, pieces, condition)
+            return await store._write_in_thread(key, pieces, condition)
         if store._budget.is_spent(sum(map(len, pieces)), 2):
             await store._budget.refill()
         return at_once
-
-    async def write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
-        """Write in a thread, with others that come meanwhile where the store can write many at once."""
-        store = self.store()
-        if store._write_many is not None:
-            answer = await threads.to_thread_batched(store._write_many, key, pieces, condition)
-        else:
-            answer = await threads.to_thread(store._write_in_steps, key, pieces, condition)
-        return cast("str | Conflict | None", answer)
 
     async def stat(self, key: str) -> Entry | None:
         """Answer in place if that needs no waiting, else in a thread."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from zarrstore._async.bindings import bind
 from zarrstore._async.nowait import MAX_INLINE_CALLS, Budget, NowaitVerbs
+from zarrstore._async.threads import to_thread, to_thread_batched
 from zarrstore._core.keys import check_key
 from zarrstore._core.requests import as_request
 from zarrstore._core.verbs import ANY, CONFLICT, WOULD_BLOCK, host_memory, refused_write
@@ -97,6 +98,14 @@ class NowaitStore(Store, abstract=True):
     # Writes for each ``(key, pieces, condition)``; returns the answers, errors among them.
     _write_many: ClassVar[Callable[..., list[object]] | None] = None
 
+    async def _write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
+        """Write in a thread, with others that come meanwhile where the store can write many at once."""
+        if self._write_many is not None:
+            answer = await to_thread_batched(self._write_many, key, pieces, condition)
+        else:
+            answer = await to_thread(self._write_in_steps, key, pieces, condition)
+        return cast("str | Conflict | None", answer)
+
     # Fast paths of `Store.get` and `Store.set`, held to the same tests.
 
     @own_face
@@ -112,7 +121,8 @@ class NowaitStore(Store, abstract=True):
         try:
             value = self._read_nowait(key, request, host_memory)
             if value is WOULD_BLOCK:
-                value = await self._own_async_verbs.read_in_thread(key, request, host_memory)
+                late = await to_thread(self._read, key, request, host_memory, abandon_on_cancel=True)
+                value = cast("Data | None", late)
             elif self._budget.is_spent(0 if value is None else len(value)):
                 await self._budget.refill()
         except ByteRequestError as error:
@@ -128,7 +138,7 @@ class NowaitStore(Store, abstract=True):
         pieces = self._ready(key, value)
         answer = self._write_nowait(key, pieces, ANY)
         if answer is WOULD_BLOCK:
-            answer = await self._own_async_verbs.write_in_thread(key, pieces, ANY)
+            answer = await self._write_in_thread(key, pieces, ANY)
         elif self._budget.is_spent(len(pieces[0]), 2):
             await self._budget.refill()
         if answer is CONFLICT:
