@@ -1,4 +1,4 @@
-"""Compression methods of zip members: what packs a value piece by piece, and what unpacks one, bounded."""
+"""Compression methods of zip members: compression by pieces, and decompression into bounded memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from zarrstore.errors import CorruptError, MissingDependencyError, UnsupportedOperationError
-from zarrstore.storage._zip.format import BZIP2, DEFLATED, LZMA, STORED, ZSTANDARD
+from zarrstore.storage._zip.format import BZIP2, DEFLATED, LZMA, ZSTANDARD
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _NAMES = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma", ZSTANDARD: "zstandard"}
 
-# Deflate makes at most 1,032 bytes of one, so a larger claim is a lie that needs no try.
+# Deflate expands a byte to at most 1,032, so a larger size is wrong without a try.
 _DEFLATE_RATIO = 1032
-# LZMA makes some 7,000. Its dictionary is allocated before anything is unpacked, so a lie would cost memory.
+# LZMA expands a byte to some 7,000. Its dictionary is allocated first, so a wrong size would cost memory.
 _LZMA_RATIO = 1 << 14
-# How LZMA is set up when we write: xz's defaults, with a dictionary of 8 MiB.
+# LZMA parameters for writing: xz's defaults, with a dictionary of 8 MiB.
 _LC, _LP, _PB, _DICTIONARY = 3, 0, 2, 1 << 23
 
 
@@ -42,18 +42,16 @@ class _Unpacker(Protocol):
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
-def packer(method: int) -> Packer | None:
-    """Return what compresses a value; None if the method is to store it.
+def packer(method: int) -> Packer:
+    """Return what compresses a value by a method.
 
     Raises
     ------
     UnsupportedOperationError
-        If the method is none that we write.
+        If the method can't be written.
     MissingDependencyError
         If this Python was built without it.
     """
-    if method == STORED:
-        return None
     try:
         if method == DEFLATED:
             import zlib
@@ -77,12 +75,12 @@ def packer(method: int) -> Packer | None:
 
 
 def unpack(data: bytes | memoryview, method: int, size: int) -> bytes:
-    """Return a value of ``size`` bytes unpacked; memory is bounded by that size.
+    """Decompress a value of ``size`` bytes; memory is bounded by that size.
 
     Raises
     ------
     CorruptError
-        If the data are broken, or make fewer or more bytes than that.
+        If the data are broken, or decompress to another size.
     UnsupportedOperationError
         If the method is unknown.
     MissingDependencyError
@@ -105,7 +103,7 @@ def unpack(data: bytes | memoryview, method: int, size: int) -> bytes:
         raise _missing(method) from error
     except CorruptError:
         raise
-    except Exception as error:  # each module has an error of its own
+    except Exception as error:  # each module has its own error class
         raise CorruptError(f"its data can't be unpacked ({error}).") from error
     raise UnsupportedOperationError(f"its compression method {method} is unknown here.")
 
@@ -114,7 +112,7 @@ def _unpack_deflated(data: bytes | memoryview, size: int) -> bytes:
     import zlib
 
     engine = zlib.decompressobj(-15)
-    # One byte more than promised, so that a member which holds too much is noticed, and no more.
+    # One byte more than declared, to detect a member that holds more.
     value = engine.decompress(data, size + 1)
     if not engine.eof and len(value) <= size:
         value += engine.decompress(engine.unconsumed_tail, size + 1 - len(value))
@@ -144,7 +142,7 @@ def _checked(value: bytes, size: int, *, ended: bool) -> bytes:
 
 
 class _LzmaPacker:
-    """LZMA as zip wants it: four bytes of version and size, the properties, then a raw stream."""
+    """LZMA in zip's layout: four bytes of version and size, the properties, then a raw stream."""
 
     def __init__(self) -> None:
         import lzma
@@ -171,7 +169,7 @@ def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
         raise CorruptError("its LZMA properties are cut off.")
     _, _, properties_size, packed, dictionary = struct.unpack_from("<BBHBL", data)
     if properties_size != 5 or packed >= 225:
-        raise CorruptError("its LZMA properties are none.")
+        raise CorruptError("its LZMA properties are invalid.")
     if size > _LZMA_RATIO * len(data):
         raise CorruptError(f"{len(data)} bytes of LZMA can't make {size}.")
     engine = lzma.LZMADecompressor(
@@ -182,7 +180,7 @@ def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
                 "lc": packed % 9,
                 "lp": packed // 9 % 5,
                 "pb": packed // 45,
-                # A dictionary larger than the value is never used, and would be allocated all the same.
+                # A dictionary larger than the value is allocated but never used.
                 "dict_size": max(4096, min(dictionary, size)),
             }
         ],
@@ -198,12 +196,12 @@ def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
             break
         parts.append(value)
         done += len(value)
-    # Writers may leave out the end mark (a flag says so): the promised size is the end then.
+    # Writers may omit the end mark (a flag says so), so only the size tells where the data end.
     return _checked(b"".join(parts), size, ended=True)
 
 
 def _zstd() -> ModuleType:
-    """Return Python's own zstd module (3.14), or the package that brings it to older ones."""
+    """Return the zstd module of Python 3.14, or its backport."""
     try:
         return import_module("compression.zstd")
     except ImportError:

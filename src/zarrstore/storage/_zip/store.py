@@ -1,4 +1,4 @@
-"""Values as members of a zip archive."""
+"""A store in a zip archive, with a member for each value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zarrstore._os.fsync import MODES as FSYNC_MODES
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._zip.archive import Archive, alive
+from zarrstore.storage._zip.archive import Archive, archives_by_token
 from zarrstore.storage._zip.source import FileSource, ObjectSource, StoreSource
 
 if TYPE_CHECKING:
@@ -40,59 +40,58 @@ _MODES = ("r", "w", "a", "x")
 class ZipStore(NowaitStore):
     """A store whose keys are the members of a zip archive.
 
-    A ``set`` that has returned survives whatever happens to its process, and this class sees it at once
-    wherever the archive is opened next. Other programs that read zip archives see it once the store was
-    closed.
+    A value survives a crash of its process as soon as ``set`` has returned, and this class finds it
+    wherever the archive is opened next. Other programs find it once the store is closed.
 
     Parameters
     ----------
     path : str, Path, binary file or StorePath
-        Location of the file. It is resolved once, here. Or an open binary file, or a value of another
-        store, which is read by ranges: its end first, for the index, then what is asked for. Those two
-        can only be read.
+        Path of the archive, which is resolved once, here. Or an open binary file, or a value of another
+        store, which is read by ranges: its end first, for the index, then what is asked for. The last
+        two can only be read.
     mode : str
-        ``"r"`` reads an existing file, ``"w"`` puts a new one in the place of whatever is there, ``"a"``
-        adds to an existing file or makes one, ``"x"`` makes a new file and fails if there is one.
-        ``"w"`` and ``"x"`` hold for the first use only: a store that is closed and used again, or
-        unpickled, adds to what it wrote.
+        ``"r"`` reads an existing file, ``"w"`` replaces any existing file by a new one, ``"a"`` adds to an
+        existing file or makes one, ``"x"`` makes a new file and fails if there is one. ``"w"`` and ``"x"``
+        hold for the first use only: a store that is closed and used again, or unpickled, adds to what it
+        wrote.
     read_only : bool, optional
         Whether to refuse every call that changes something; by default if ``mode`` is ``"r"``. A
         read-only store changes no file, whatever its mode.
     compression : int
         How to compress new members: ``zipfile.ZIP_STORED``, ``ZIP_DEFLATED``, ``ZIP_BZIP2``, ``ZIP_LZMA``.
     allowZip64 : bool
-        Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that would make it
-        do so raises an error before it changes anything.
+        Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that needs more
+        raises an error before it changes anything.
     deletes : bool
         Whether keys can be deleted. Without it deleting an existing key raises an error (`clear`
         works all the same, and any key can be overwritten).
     mmap : bool
-        Whether to read from a map of the file in memory, without a copy. Should anybody cut the file
-        meanwhile, the operating system kills the process.
+        Whether to map the file into memory and return slices of it. If another process truncates the
+        file, the operating system kills this one.
     verify : bool
-        Whether to hold uncompressed values, too, against their checksum at every read; it costs reading
-        the whole value for each part. Compressed values are always checked.
+        Whether to check uncompressed values against their checksum at every read, which then reads the
+        whole value even for a part. Compressed values are always checked.
     fsync : str
-        ``"none"`` leaves it to the operating system when bytes reach the medium; with ``"data"`` they
-        have when a call returns, with ``"full"`` so has the file's name in its folder.
+        What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
+        ``"full"`` for the file's name in its folder as well.
 
     Attributes
     ----------
     path : Path or None
-        Where the file is; None if the archive is no file at a path.
+        Path of the archive; None if it isn't a file at a path.
     compression : int
-        How new members are compressed.
+        Compression method of new members.
     allowZip64 : bool
-        Whether the archive may become large.
+        Whether the archive may grow beyond 2 GiB or 65,535 members.
     allowed_exceptions : tuple of type
         Errors that mean a missing key.
 
     Notes
     -----
-    One process at a time can write an archive, through one store and what `with_read_only` makes of it,
-    from its first write until `close`; others get a `LockedError`, and can read the archive as it was when
-    they opened it. Overwriting and deleting leave dead bytes, which `compact` reclaims. So does
-    `close`, if they are more than half of the file.
+    One store, and its copies by `with_read_only`, can write an archive at a time, from its first write
+    until `close`. Others get a `LockedError` if they write, and read the archive as it was when they opened
+    it. Overwriting and deleting leave dead bytes, which `compact` reclaims, and `close` if they are more than
+    half of the file.
     """
 
     supports_writes: bool = True
@@ -150,11 +149,11 @@ class ZipStore(NowaitStore):
         self._verify = verify
         self._mmap = mmap
         self._fsync = fsync
-        # A read-only store must not make a new file of an old one, nor any file at all.
+        # A read-only store replaces and creates no file.
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
 
     def _check_system(self) -> None:
-        """Refuse to write where the system has no call to write at a place, before any file is touched."""
+        """Raise if the store may write but the system has no ``pwrite``, before any file is touched."""
         if not self.read_only and not hasattr(os, "pwrite"):
             raise UnsupportedOperationError(
                 "zip archives can't be written on this system, only read.",
@@ -197,25 +196,25 @@ class ZipStore(NowaitStore):
         if view is None:
             with _ErrorContext(self, "open", None):
                 view = self._archive.open()
-            if self._archive.is_written:  # so that the first small value needs no thread either
-                self._find_medium()
+            if self._archive.is_written:  # so that even the first small value needs no thread
+                self._check_medium()
         return view
 
-    def _find_medium(self) -> None:
-        """See whether the archive lies in memory, where a write waits for nothing."""
-        if self._archive.lies_in_memory is None:
-            self._archive.lies_in_memory = is_memory(file_system(str(self.path)))
+    def _check_medium(self) -> None:
+        """Find out whether the file system is in memory, so that a write needs no waiting."""
+        if self._archive.in_memory is None:
+            self._archive.in_memory = is_memory(file_system(str(self.path)))
 
     def close(self) -> None:
-        """Write the archive's directory, if anything was written, and let the file go.
+        """Write the archive's directory, if anything was written, and close the file.
 
-        From then on every program that reads zip archives sees all of it. The next use of the store
-        opens the archive again.
+        From then on any program that reads zip archives finds all values. The next use of the store opens
+        the archive again.
 
         Raises
         ------
         ChangedError
-            If somebody removed the file or put another in its place, and so what was written here is gone.
+            If the file was removed or replaced meanwhile, and so what was written is gone.
         """
         super().close()
         with _ErrorContext(self, "close", None):
@@ -244,7 +243,7 @@ class ZipStore(NowaitStore):
         state.pop("_archive")
         archive = self._archive
         if not self.read_only:
-            # Else each copy would make the archive anew when it is first used.
+            # Else each copy would replace the archive by its first use.
             with _ErrorContext(self, "open", None):
                 archive.prepare()
         return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
@@ -252,7 +251,7 @@ class ZipStore(NowaitStore):
     def __setstate__(self, state: dict[str, object]) -> None:
         mode, token = str(state.pop("_mode")), str(state.pop("_token"))
         self.__dict__.update(state)
-        self._archive = alive.get(token) or self._make_archive(mode)
+        self._archive = archives_by_token.get(token) or self._make_archive(mode)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -289,15 +288,15 @@ class ZipStore(NowaitStore):
             return None
         if self._verify or allocate is not host_memory or not isinstance(source, FileSource):
             return WOULD_BLOCK
-        if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
+        if not source.can_nowait and (source.can_nowait is False or not self._allow_nowait_in_memory(source)):
             return WOULD_BLOCK
         return view.read_nowait(member, key, request, source, allocate)
 
-    def _settle_in_place(self, source: FileSource) -> bool:
-        """Where reads without waiting are refused: read plainly in memory, else never in place."""
+    def _allow_nowait_in_memory(self, source: FileSource) -> bool:
+        """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
         source.now_flags = 0
-        source.in_place = is_memory(file_system(str(self.path)))
-        return source.in_place
+        source.can_nowait = is_memory(file_system(str(self.path)))
+        return source.can_nowait
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
@@ -357,7 +356,7 @@ class ZipStore(NowaitStore):
             return [_attempt(self._write, *write) for write in writes]
         archive = self._archive
         try:
-            self._find_medium()
+            self._check_medium()
             answers = archive.put_many(writes)
         except Exception as error:
             answers = [copy(error) for _ in writes]
@@ -400,9 +399,9 @@ class ZipStore(NowaitStore):
     # -- dead bytes -------------------------------------------------------------------------------
 
     async def compact(self) -> int:
-        """Write the archive anew, without what was overwritten or deleted.
+        """Rewrite the archive without what was overwritten or deleted.
 
-        The new file takes the place of the old one when it is whole.
+        The new file replaces the old one once it is complete.
 
         Returns
         -------
@@ -419,17 +418,17 @@ class ZipStore(NowaitStore):
 
     @classmethod
     def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
-        """Make an archive that was cut off or damaged whole again, as far as it is there.
+        """Repair an archive that was cut off or damaged.
 
-        The new archive takes the old one's place once it is written; if anything may be lost, the old
-        one stays beside it.
+        A new archive with all whole values replaces the old one; if anything may be lost, the old one is
+        kept beside it.
 
         Parameters
         ----------
         path : str or Path
             The archive.
         output : str or Path, optional
-            Where to write the new one instead; there must be no file yet.
+            Where to write the new archive instead; there must be no file.
 
         Returns
         -------
@@ -447,14 +446,16 @@ class ZipStore(NowaitStore):
 
     @property
     def dead_bytes(self) -> int:
-        """How many bytes of the file belong to what was overwritten or deleted; at the most, since the
-        headers of foreign archives are counted by their least size."""
+        """How many bytes of the file were overwritten or deleted.
+
+        This is an upper bound, since headers written by other programs are counted with their least size.
+        """
         with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
 
 
 def _attempt(call: Callable[..., object], *args: object) -> object:
-    """Return what a call returns, or raises."""
+    """Return what a call returns, or the error that it raises."""
     try:
         return call(*args)
     except Exception as error:
@@ -462,8 +463,8 @@ def _attempt(call: Callable[..., object], *args: object) -> object:
 
 
 def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
-    """Lines of a listing; what was removed while we looked is left out if sizes are wanted."""
-    new = tuple.__new__  # as Entry(...), in half the time
+    """Make entries of a listing; with sizes, without keys that were removed meanwhile."""
+    new = tuple.__new__  # makes an Entry in half the time
     if not sizes:
         return [new(Entry, (path, None, None)) for path in paths]
     sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
