@@ -31,6 +31,10 @@ Errors pickle whole, chained causes excepted (Python itself leaves those behind)
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "AccessDeniedError",
@@ -80,6 +84,22 @@ class StoreError(Exception):
         self.key = key
         self.hint = hint
         super().__init__(message)
+
+    def about(self, store: object, key: str | None = None) -> Self:
+        """Name the store and the key where the error doesn't yet; returns the error.
+
+        Parameters
+        ----------
+        store : object
+            The store that was asked, or its text form.
+        key : str, optional
+            The key or prefix that was asked for.
+        """
+        if self.store is None and store is not None:
+            self.store = str(store)
+        if self.key is None:
+            self.key = key
+        return self
 
     def __str__(self) -> str:
         where = "".join(

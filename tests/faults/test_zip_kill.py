@@ -14,6 +14,8 @@ import zipfile
 import pytest
 
 from zarrstore._core.verbs import ANY
+from zarrstore._os import files as _files
+from zarrstore._os import fsync as _fsync
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
 from zarrstore.storage._zip import writer as _writer
@@ -165,8 +167,8 @@ def test_every_call_that_changes_the_file_leaves_all_that_was_acknowledged(
                 assert sorted(names) == sorted({*found, "more"})
 
     recorder = Recorder(check)
-    monkeypatch.setattr(_writer, "os", recorder)
-    monkeypatch.setattr(_archive, "os", recorder)
+    for module in (_writer, _archive, _files, _fsync):
+        monkeypatch.setattr(module, "os", recorder)
 
     def do(change, operation):
         states[1] = change(states[0])

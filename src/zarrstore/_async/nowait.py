@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
     from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
 
+    # A key, its value in pieces, and a condition.
+    Write = tuple[str, Pieces, Demand]
+
 T = TypeVar("T")
 
 # How many small calls one task may make in place before it lets others run.

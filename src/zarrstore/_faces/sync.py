@@ -78,7 +78,6 @@ class SyncFace(StoreVerbs):
         @cached_property
         def _own_async_verbs(self) -> Verbs: ...
         def _ready(self, key: str, value: Value) -> tuple[Data, ...]: ...
-        def _about(self, error: ByteRequestError, key: str | None) -> ByteRequestError: ...
         def _check_writable(self) -> None: ...
         def _listed(self, prefix: str) -> str: ...
         def _parse_requests(
@@ -143,7 +142,7 @@ class SyncFace(StoreVerbs):
             else:
                 value = run_on_io(composites.read_value(self._own_async_verbs, key, request))
         except ByteRequestError as error:
-            raise self._about(error, key) from None
+            raise error.about(self, key) from None
         return None if value is None else wrap(value, prototype)
 
     def get_partial_values_sync(
@@ -156,7 +155,7 @@ class SyncFace(StoreVerbs):
         try:
             values = self._run("", composites.read_values, requests, prototype=prototype)
         except ByteRequestError as error:
-            raise self._about(error, None) from None
+            raise error.about(self, None) from None
         return wrap_each(values, prototype)
 
     def get_ranges_sync(

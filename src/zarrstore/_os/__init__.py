@@ -1,1 +1,1 @@
-"""Files as the operating system has them: open, read, write, temporary names, fsync."""
+"""The operating system's files: opening, reading, writing, locks, temporary names, fsync."""

@@ -1,4 +1,4 @@
-"""Single files: opening without waiting, reading and writing whole, creating, what lies under them."""
+"""Single files: opening, reading and writing them whole, locking them, and what file system they are on."""
 
 from __future__ import annotations
 
@@ -6,47 +6,62 @@ import ctypes
 import errno
 import os
 import sys
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from zarrstore._async import threads as _threads
 
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# O_NONBLOCK, since opening a pipe would wait for somebody at its other end.
-READ = os.O_RDONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)
-MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC
-MODIFY = os.O_WRONLY | _CLOEXEC | getattr(os, "O_NONBLOCK", 0)
-FOLDER = os.O_RDONLY | _CLOEXEC | getattr(os, "O_DIRECTORY", 0)
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-# Read only what the page cache holds (Linux); 0 where the system has no such thing.
+    from zarrstore._core.types import Allocate, Data
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# Opening a pipe would otherwise wait for its other end.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+READ = os.O_RDONLY | _ALWAYS | _NONBLOCK
+MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ALWAYS
+MODIFY = os.O_WRONLY | _ALWAYS | _NONBLOCK
+UPDATE = os.O_RDWR | _ALWAYS | _NONBLOCK
+FOLDER = os.O_RDONLY | _ALWAYS | getattr(os, "O_DIRECTORY", 0)
+
+# Flag of reads that take only what the page cache holds (Linux); 0 where there is none.
 NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 
 # Values of at least so many bytes are read by two threads: one copies 4 GB/s into fresh memory,
 # two copy 7, and more than two get in each other's way.
 _SHARED = 8 << 20
 
-# Values up to this size, in bytes, nearly always come at once.
-_USUAL = 1 << 20
+# Up to this size, in bytes, one call nearly always reads the whole.
+_ONE_CALL = 1 << 20
 
-# Seconds to wait for somebody to close a file when there are too many open ones, in steps that double.
+# Seconds to wait between attempts to open a file when too many are open.
 _PATIENCE = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
+# Errors of `os.link` where a file can have no second name.
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+
+
+# -- opening --------------------------------------------------------------------------------------
+
 
 def open_patiently(path: str, flags: int, mode: int = 0o666) -> int:
-    """Open a file; where too many are open already, wait for others to be closed."""
-    try:
-        return os.open(path, flags, mode)
-    except OSError as error:
-        if error.errno not in _TOO_MANY:
-            raise
+    """Open a file; if too many are open already, wait until others are closed."""
     for seconds in _PATIENCE:
-        time.sleep(seconds)
         try:
             return os.open(path, flags, mode)
         except OSError as error:
             if error.errno not in _TOO_MANY:
                 raise
+        time.sleep(seconds)
     return os.open(path, flags, mode)
 
 
@@ -54,7 +69,7 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-# Linux's openat2, of which Python has no binding, by its number.
+# Linux's openat2, called by its number since Python has no binding of it.
 _OPENAT2 = 437
 _HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 _call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
@@ -95,14 +110,54 @@ def _probe() -> bool:
 CAN_OPEN_CACHED = _probe()
 
 
-def read_into(descriptor: int, memory: Any, start: int) -> int:
+# -- reading --------------------------------------------------------------------------------------
+
+
+if hasattr(os, "pread"):
+    _pread = os.pread
+else:  # Windows: a read moves the file's position, which threads share
+    _position_lock = threading.Lock()
+
+    def _pread(descriptor: int, size: int, start: int, /) -> bytes:
+        with _position_lock:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            return os.read(descriptor, size)
+
+
+def read_bytes(descriptor: int, size: int, start: int) -> bytes:
+    """Return ``size`` bytes from an offset on; fewer only at the end of the file."""
+    data = _pread(descriptor, size, start)
+    while data and len(data) < size and (more := _pread(descriptor, size - len(data), start + len(data))):
+        data += more
+    return data
+
+
+def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tuple[Data, int]:
+    """Read ``size`` bytes from an offset on into memory that ``allocate`` gives.
+
+    Returns
+    -------
+    memory : bytes-like
+        The bytes. They are on a device if ``allocate`` can fill its memory (`zarrstore.buffer._staging`).
+    count : int
+        How many there were; fewer only at the end of the file.
+    """
+    fill = getattr(allocate, "fill", None)
+    if fill is not None:
+        filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
+        return cast("tuple[Data, int]", filled)
+    memory = allocate(size)
+    return memory, read_into(descriptor, memory, start)
+
+
+def read_into(descriptor: int, memory: npt.NDArray[np.uint8], start: int) -> int:
     """Fill memory from an offset on; returns how many bytes there were."""
-    if len(memory) <= _USUAL and hasattr(os, "preadv"):
+    size = len(memory)
+    if size <= _ONE_CALL and hasattr(os, "preadv"):
         done = os.preadv(descriptor, [memory], start)
-        if done == len(memory) or not done:  # what a small read is nearly always
+        if done == size or not done:
             return done
-    view = memoryview(memory).cast("B")
-    size = len(view)
+    view = memoryview(memory)
     if size < _SHARED:
         return _fill(descriptor, view, start)
     half = size // 2 // 4096 * 4096
@@ -116,9 +171,9 @@ def _fill(descriptor: int, view: memoryview, start: int) -> int:
     done = 0
     while done < len(view):
         if hasattr(os, "preadv"):
-            count = os.preadv(descriptor, [view[done:] if done else view], start + done)
-        else:  # Windows, where a file's own position is all there is
-            data = _pread(descriptor, len(view) - done, start + done)
+            count = os.preadv(descriptor, [view[done:]], start + done)
+        else:
+            data = _pread(descriptor, min(len(view) - done, _ONE_CALL), start + done)
             count = len(data)
             view[done : done + count] = data
         if not count:
@@ -127,14 +182,12 @@ def _fill(descriptor: int, view: memoryview, start: int) -> int:
     return done
 
 
-def _pread(descriptor: int, size: int, start: int) -> bytes:
-    os.lseek(descriptor, start, os.SEEK_SET)
-    return os.read(descriptor, size)
+# -- writing --------------------------------------------------------------------------------------
 
 
-def write_all(descriptor: int, piece: Any, offset: int | None = None) -> None:
-    """Write a piece whole, however many calls that takes."""
-    view = memoryview(piece)
+def write_all(descriptor: int, data: Data, offset: int | None = None) -> None:
+    """Write all bytes, at an offset or where the last write ended, in as many calls as that takes."""
+    view = memoryview(data)
     if view.nbytes != len(view):
         view = view.cast("B")
     while len(view):
@@ -146,11 +199,29 @@ def write_all(descriptor: int, piece: Any, offset: int | None = None) -> None:
             offset += count
 
 
-def rename_new(source: str, target: str) -> None:
-    """Rename unless the target exists, where hard links don't exist.
+def name_new(source: str, target: str) -> None:
+    """Give a file a name that nothing has yet.
+
+    It keeps its old name as well where the file system has hard links, and loses it elsewhere.
+
+    Raises
+    ------
+    FileExistsError
+        If something has that name.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_new(source, target)
+
+
+def _rename_new(source: str, target: str) -> None:
+    """Rename a file unless the target exists.
 
     Linux does it in one step (``renameat2`` with ``RENAME_NOREPLACE``), and Windows' rename never
-    replaces. Elsewhere an empty file reserves the name first: still only one wins.
+    replaces. Elsewhere an empty file reserves the name first, so that still only one writer wins.
     """
     if sys.platform == "win32":
         os.rename(source, target)
@@ -158,8 +229,8 @@ def rename_new(source: str, target: str) -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if hasattr(libc, "renameat2"):
-            at_here, no_replace = -100, 1
-            if libc.renameat2(at_here, os.fsencode(source), at_here, os.fsencode(target), no_replace) == 0:
+            no_replace = 1
+            if libc.renameat2(HERE, os.fsencode(source), HERE, os.fsencode(target), no_replace) == 0:
                 return
             number = ctypes.get_errno()
             if number not in (errno.EINVAL, errno.ENOSYS):
@@ -168,7 +239,43 @@ def rename_new(source: str, target: str) -> None:
     os.replace(source, target)
 
 
-# Where looking up a name or reading may ask another machine, or a program.
+# -- locking --------------------------------------------------------------------------------------
+
+
+def lock(descriptor: int) -> bool:
+    """Lock a file or folder by ``flock`` without waiting; False where the file system has no locks.
+
+    The kernel releases the lock when its holder closes the file or dies.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process or another descriptor holds it.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+    return False
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """Unlock and close a file; closing alone leaves the lock to a forked child that inherited it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError:
+            pass
+    os.close(descriptor)
+
+
+# -- file systems ---------------------------------------------------------------------------------
+
+# File systems that ask another machine, or a program, to look up a name or read.
 _DISTANT = (
     "nfs",
     "cifs",
@@ -186,7 +293,7 @@ _DISTANT = (
 
 
 def file_system(path: str) -> str:
-    """Type of the file system that holds a path, as the kernel names it; empty if it doesn't say."""
+    """Return the kernel's name for the type of file system that holds a path; empty if unknown."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     try:
@@ -203,10 +310,10 @@ def file_system(path: str) -> str:
 
 
 def is_memory(kind: str) -> bool:
-    """Whether a file system of this type lies in memory, where nothing waits."""
+    """Whether a file system of this type is in memory, so that no call waits."""
     return kind in ("tmpfs", "ramfs")
 
 
 def is_distant(kind: str) -> bool:
-    """Whether a file system of this type lies at the other end of a network, or of a program."""
+    """Whether a file system of this type is reached over a network or through another program."""
     return kind.startswith(_DISTANT)

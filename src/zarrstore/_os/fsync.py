@@ -1,4 +1,4 @@
-"""Making writes last: syncing files and folders, where many that wait at once share their waiting."""
+"""Syncing files and folders to the medium; callers that wait for one folder at once share a sync."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from zarrstore._os.files import FOLDER
 
 MODES = ("none", "data", "full")
 
-# Of how many folders the last sync is remembered; one that is forgotten is synced once more than needed.
+# For how many folders the last sync is remembered. A forgotten one is synced once more than needed.
 _REMEMBERED = 1000
 
 
 class _Round:
-    """One sync of a folder, and those who wait for it."""
+    """One sync of a folder, which several callers wait for."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -22,10 +22,10 @@ class _Round:
 
 
 class FolderSync:
-    """Syncs folders; whoever asks while a sync of the same folder runs shares the next one.
+    """Syncs folders; callers that ask while a folder is being synced share the next sync.
 
-    A sync that began before a rename needn't have seen it; one that begins after it has. So each
-    caller waits for a sync that began after it took its ticket, and of those there is one at a time.
+    A sync covers a rename for certain only if it begins after it. So each caller waits for a sync that
+    began after it took its ticket; of a folder one runs at a time.
     """
 
     def __init__(self) -> None:
@@ -36,18 +36,18 @@ class FolderSync:
         self._running: dict[str, _Round] = {}
 
     def ticket(self) -> int:
-        """Return what tells syncs that begin from now on from earlier ones."""
+        """Return a number by which syncs that begin from now on are known."""
         return self._begun
 
     def sync(self, folder: str, ticket: int | None = None) -> None:
-        """Return once a sync of the folder that began after the ticket was taken has ended.
+        """Wait for a sync of the folder that begins after the ticket was taken.
 
         Parameters
         ----------
         folder : str
             Its path.
         ticket : int, optional
-            From `ticket`; this very moment by default.
+            From `ticket`; now by default.
         """
         with self._lock:
             if ticket is not None and self._last.get(folder, -1) >= ticket:
@@ -67,7 +67,7 @@ class FolderSync:
         if before is not None:
             before.ended.wait()
         with self._lock:
-            del self._gathering[folder]  # who comes from here on may have come too late for this one
+            del self._gathering[folder]  # later callers may be too late for this sync
             self._running[folder] = mine
             number, self._begun = self._begun, self._begun + 1
         try:
@@ -91,7 +91,7 @@ FOLDERS = FolderSync()
 
 
 def _forget() -> None:
-    """After a fork nobody else is at work here."""
+    """Start anew in a forked child, which has none of the threads that were syncing."""
     global FOLDERS
     FOLDERS = FolderSync()
 
@@ -101,7 +101,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def sync_folder(folder: str) -> None:
-    """Make a folder's names last."""
+    """Sync a folder, so that the names in it survive a crash of the machine."""
     descriptor = os.open(folder, FOLDER)
     try:
         os.fsync(descriptor)
@@ -110,7 +110,15 @@ def sync_folder(folder: str) -> None:
 
 
 def sync_file(descriptor: int, mode: str) -> None:
-    """Make a file's bytes last, before it gets its name."""
+    """Sync a file as a mode of `MODES` asks.
+
+    Parameters
+    ----------
+    descriptor : int
+        The file.
+    mode : {"none", "data", "full"}
+        What to sync: nothing, its bytes, or its bytes and its metadata.
+    """
     if mode == "full" or not hasattr(os, "fdatasync"):
         os.fsync(descriptor)
     elif mode == "data":

@@ -1,9 +1,9 @@
-"""Temporary names beside the values of a local store: how they look, and when one is litter.
+"""Names of temporary files and folders, and the removal of those whose makers died.
 
-A file or folder on its way in or out of a store bears a short name of its own, which no listing
-shows and no key may have. Its maker holds ``flock`` on it, which the kernel lets go when the maker
-dies, wherever it ran: so whoever meets such a name and gets the lock knows that nobody will finish
-it, and removes it. A process id would prove nothing across hosts and containers.
+What is being written or removed has a short name of its own, which no listing shows and no key may
+have. Its maker holds ``flock`` on it, which the kernel releases when the maker dies. So whoever gets the
+lock knows that nobody will finish it, and removes it. A process id would prove nothing across hosts and
+containers.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import shutil
 import stat
 import time
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from zarrstore._os.files import READ, lock
 
 _PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
 
-# A name this young, in seconds, may belong to a maker who hasn't got the lock yet.
+# The maker of a file younger than this, in seconds, may not have locked it yet.
 _FRESH = 5.0
 
-# Where locks don't work, only age speaks: no write takes a week, in seconds.
+# Without locks, a file older than this, in seconds, is taken for abandoned: no write takes a week.
 _STALE = 7 * 24 * 3600
 
 
@@ -35,12 +32,12 @@ _process = os.urandom(4).hex()
 
 
 def make_name() -> str:
-    """Return a new temporary name of 31 bytes, whatever the length of the name that it stands for."""
+    """Return a new temporary name, 31 bytes long."""
     return f"{_PREFIX}{_process}{next(_serial) & 0xFFFFFFFF:08x}.tmp"
 
 
 def _rename_process() -> None:
-    """After a fork parent and child must not choose the same names."""
+    """After a fork, keep parent and child from choosing the same names."""
     global _process
     _process = os.urandom(4).hex()
 
@@ -55,33 +52,25 @@ def is_temporary(name: str) -> bool:
 
 
 def claim(descriptor: int) -> None:
-    """Tell others that the maker of this file or folder is alive, until the descriptor is closed."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # no locks on this file system: `reap` goes by age there
+    """Lock a temporary file or folder for as long as the descriptor is open, so that `reap` spares it."""
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        pass  # `reap` holds it for a moment; it spares what is new
 
 
 def reap(path: str) -> bool:
-    """Remove a temporary file or folder if its maker is dead; whether it was."""
+    """Remove a temporary file or folder if its maker is dead; returns whether it was removed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, READ | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return False
     try:
         found = os.fstat(descriptor)
         if abs(time.time() - found.st_mtime) < _FRESH:
             return False
-        try:
-            if fcntl is None:
-                raise OSError
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(descriptor) and time.time() - found.st_mtime < _STALE:
             return False
-        except OSError:
-            if time.time() - found.st_mtime < _STALE:
-                return False
         if stat.S_ISDIR(found.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:

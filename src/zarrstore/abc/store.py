@@ -390,7 +390,7 @@ class Store(_Base):
         try:
             value = await to_device(self._own_async_verbs, prototype).read(key, request, host_memory)
         except ByteRequestError as error:
-            raise self._about(error, key) from None
+            raise error.about(self, key) from None
         return None if value is None else wrap(value, prototype)
 
     async def get_partial_values(  # type: ignore[override]  # lists are invariant
@@ -420,7 +420,7 @@ class Store(_Base):
         try:
             values = await composites.read_values(verbs, requests)
         except ByteRequestError as error:
-            raise self._about(error, None) from None
+            raise error.about(self, None) from None
         buffers: builtins.list[Buffer | None] = []
         while True:
             buffers += wrap_each(values[len(buffers) : len(buffers) + _STRIDE], prototype)
@@ -705,12 +705,6 @@ class Store(_Base):
 
     # -- bodies that both faces share -------------------------------------------------------------
 
-    def _about(self, error: ByteRequestError, key: str | None) -> ByteRequestError:
-        """Let an error of byte arithmetic name the store and the key."""
-        error.key = error.key or key
-        error.store = error.store or str(self)
-        return error
-
     def _ready(self, key: str, value: Value) -> tuple[Data, ...]:
         """Check what is to be written, and where; returns its pieces."""
         self._check_writable()
@@ -770,7 +764,7 @@ class Store(_Base):
         try:
             found = await verbs.read_versioned(key, request, host_memory)
         except ByteRequestError as error:
-            raise self._about(error, key) from None
+            raise error.about(self, key) from None
         if found is None:
             return None
         value, version = found
@@ -811,7 +805,7 @@ class Store(_Base):
         try:
             await composites.patch_many(verbs, parts, self)
         except ByteRequestError as error:
-            raise self._about(error, None) from None
+            raise error.about(self, None) from None
 
     async def _do_delete_dir(self, verbs: Verbs, prefix: str) -> None:
         self._check_writable()

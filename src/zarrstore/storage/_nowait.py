@@ -133,7 +133,7 @@ class NowaitStore(Store, abstract=True):
             elif self._budget.is_spent(0 if value is None else len(value)):
                 await self._budget.refill()
         except ByteRequestError as error:
-            raise self._about(error, key) from None
+            raise error.about(self, key) from None
         return None if value is None else wrap(value, prototype)
 
     @own_face

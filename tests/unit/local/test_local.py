@@ -299,10 +299,10 @@ def test_create_without_hard_links(store, monkeypatch, rename):
 
 
 @pytest.mark.parametrize(
-    ("kind", "plainly", "in_place", "later"),
+    ("kind", "in_memory", "in_place", "later"),
     [("tmpfs", True, True, True), ("overlay", False, True, False), ("nfs4", False, False, False)],
 )
-def test_file_systems_are_read_as_they_allow(tmp_path, monkeypatch, kind, plainly, in_place, later):
+def test_file_systems_are_read_as_they_allow(tmp_path, monkeypatch, kind, in_memory, in_place, later):
     """Both tmpfs and overlayfs refuse reads without waiting; only the first never blocks."""
     real = os.preadv
 
@@ -315,10 +315,10 @@ def test_file_systems_are_read_as_they_allow(tmp_path, monkeypatch, kind, plainl
     monkeypatch.setattr(_files, "file_system", lambda path: kind)
     store = LocalStore(tmp_path / "root")
     asyncio.run(store.set("k", b"0123"))
-    assert (store._plainly, store._in_place) == (plainly, in_place)
+    assert (store._in_memory, store._can_nowait) == (in_memory, in_place)
     assert bytes(asyncio.run(store.get("k"))) == b"0123"
     assert asyncio.run(store.exists("k"))
-    assert store._in_place is later
+    assert store._can_nowait is later
     asyncio.run(store.set("k", b"4567"))
     assert bytes(asyncio.run(store.get("k"))) == b"4567"
 
@@ -332,7 +332,7 @@ def test_the_kernel_names_file_systems():
 def test_a_short_answer_from_the_cache_is_not_the_end(store, monkeypatch):
     """Half a file in the cache looks like a short file: only exactly what was asked for counts."""
     store.set_sync("k", bytes(range(256)) * 64)
-    assert store._in_place
+    assert store._can_nowait
     real = os.preadv
     short = []
 
@@ -352,7 +352,7 @@ def test_reads_in_many_answers_are_put_together(store, monkeypatch):
     store.set_sync("k", data)
     real = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, buffers, at: real(fd, [memoryview(buffers[0])[:999]], at))
-    store._in_place = False
+    store._can_nowait = False
     assert bytes(store.get_sync("k")) == data
 
 
@@ -391,7 +391,7 @@ from zarrstore.storage import LocalStore
 store = LocalStore(sys.argv[1])
 async def use(tag):
     await asyncio.gather(*(store.set(f"{tag}/{i}", bytes(i)) for i in range(50)))
-    store._in_place = False
+    store._can_nowait = False
     for i in range(50):
         assert len(await store.get(f"{tag}/{i}")) == i
 asyncio.run(use("parent"))

@@ -101,7 +101,7 @@ def test_without_reads_that_cannot_wait_the_pool_alone_serves(store, monkeypatch
     monkeypatch.setattr(_files, "NOWAIT", 0)
     monkeypatch.setattr(_files, "CAN_OPEN_CACHED", False)
     asyncio.run(store.set("k", b"0123"))
-    assert not store._in_place
+    assert not store._can_nowait
     assert bytes(asyncio.run(store.get("k"))) == b"0123"
 
 

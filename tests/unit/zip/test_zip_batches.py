@@ -14,6 +14,8 @@ import pytest
 
 from zarrstore._async import threads as _threads
 from zarrstore._core.verbs import ABSENT, ANY
+from zarrstore._os import files as _files
+from zarrstore._os import fsync as _fsync
 from zarrstore.errors import NoSpaceError
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
@@ -59,13 +61,15 @@ def test_values_set_at_once_share_their_writes(path, monkeypatch, method, fsync)
     with ZipStore(path, mode="w", compression=method, fsync=fsync) as store:
         store.set_sync("g/0", b"old")
         watched = Watched()
-        monkeypatch.setattr(_writer, "os", watched)
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", watched)
 
         async def main():
             await asyncio.gather(*(store.set(key, value) for key, value in wanted.items()))
 
         asyncio.run(main())
-        monkeypatch.setattr(_writer, "os", os)
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", os)
         assert {key: store.get_sync(key).to_bytes() for key in wanted} == wanted
         assert contents(path) == wanted  # for whoever opens it meanwhile, too
     assert len(watched.calls) < 100
@@ -94,9 +98,11 @@ def test_wherever_a_batch_ends_before_its_time_whole_values_are_there(path, tmp_
                 seen.append(count)
             return len(data)
 
-    monkeypatch.setattr(_writer, "os", Torn())
+    for module in (_writer, _archive, _files, _fsync):
+        monkeypatch.setattr(module, "os", Torn())
     assert store._archive.put_many(writes) == [None] * 8
-    monkeypatch.setattr(_writer, "os", os)
+    for module in (_writer, _archive, _files, _fsync):
+        monkeypatch.setattr(module, "os", os)
     assert seen == sorted(seen)
     assert set(seen) == set(range(9))
     store.close()
@@ -114,9 +120,11 @@ def test_a_batch_that_fails_fails_for_each_and_leaves_nothing(path, monkeypatch)
         async def main():
             return await asyncio.gather(*(store.set(key, b"new") for key in keys), return_exceptions=True)
 
-        monkeypatch.setattr(_writer, "os", Watched(full))
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", Watched(full))
         errors = asyncio.run(main())
-        monkeypatch.setattr(_writer, "os", os)
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", os)
         assert [type(error) for error in errors] == [NoSpaceError] * 5
         assert [error.key for error in errors] == keys
         assert contents(path) == {"k0": b"old"}

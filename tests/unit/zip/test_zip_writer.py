@@ -16,6 +16,8 @@ import zipfile
 import pytest
 
 from zarrstore._core.verbs import ANY
+from zarrstore._os import files as _files
+from zarrstore._os import fsync as _fsync
 from zarrstore.errors import LockedError, NoSpaceError, UnsupportedOperationError
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
@@ -292,10 +294,12 @@ def test_small_values_take_two_writes_each(path, monkeypatch):
 
     with ZipStore(path, mode="w") as store:
         store.set_sync("first", b"")
-        monkeypatch.setattr(_writer, "os", Counting())
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", Counting())
         for number in range(100):
             store.set_sync(f"k/{number}", bytes(100))
-        monkeypatch.setattr(_writer, "os", os)
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", os)
     assert 200 <= len(sizes) <= 205
     assert contents(path) == by_zipfile(path)
 
@@ -340,7 +344,8 @@ def test_a_full_disk(path, monkeypatch, number):
 
     with ZipStore(path, mode="w") as store:
         store.set_sync("k", b"old")
-        monkeypatch.setattr(_writer, "os", Full())
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", Full())
         for key, value in (("k", b"new"), ("l", b"x")):
             wanted = contents(path)
             try:
@@ -352,7 +357,8 @@ def test_a_full_disk(path, monkeypatch, number):
                 failed = key
             assert failed == key
             assert contents(path) == wanted
-        monkeypatch.setattr(_writer, "os", os)
+        for module in (_writer, _archive, _files, _fsync):
+            monkeypatch.setattr(module, "os", os)
         store.set_sync("l", b"at last")
         wanted = {key: store.get_sync(key).to_bytes() for key in store.list_sync()}
     assert by_zipfile(path) == wanted
@@ -597,8 +603,8 @@ def test_fsync(path, monkeypatch, fsync):
             synced.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
             os.fsync(descriptor)
 
-    monkeypatch.setattr(_writer, "os", Watching())
-    monkeypatch.setattr(_archive, "os", Watching())
+    for module in (_writer, _archive, _files, _fsync):
+        monkeypatch.setattr(module, "os", Watching())
     with ZipStore(path, mode="w", fsync=fsync) as store:
         store.set_sync("k", b"v")
         assert synced.count("file") == (0 if fsync == "none" else 2)

@@ -1,7 +1,7 @@
-"""Removing trees of folders: at one stroke for readers, beside others who write or remove there too.
+"""Removing trees of folders while others may read, write or remove in them.
 
-A folder is moved aside first, under a temporary name, and emptied then: no reader sees half of it,
-and whoever dies in between leaves litter, not keys.
+A folder is first renamed to a temporary name and then emptied, so that no reader sees half of it, and a
+process that dies in between leaves no keys behind.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import shutil
 from zarrstore._os.files import FOLDER
 from zarrstore._os.temporary import claim, is_temporary, make_name, reap
 
-# How often to try again when others remove what is being removed.
+# How often to try again when others change what is being removed.
 _PATIENCE = 100
-# What the system says when others remove, or move aside, what lies in the same folder.
+# Errors where others remove or rename what is in the same folder.
 _OTHERS = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def remove_folder(path: str) -> None:
-    """Remove a folder and all that lies in it.
+    """Remove a folder and all that is in it.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def remove_folder(path: str) -> None:
         descriptor = os.open(aside, FOLDER)
         claim(descriptor)
     except OSError:
-        pass  # not readable: what follows says why
+        pass  # not readable: rmtree raises the error
     try:
         for _ in range(_PATIENCE):
             try:
@@ -52,7 +52,7 @@ def remove_folder(path: str) -> None:
 
 
 def empty_folder(path: str) -> None:
-    """Remove what lies in a folder, but not the folder; links are removed, not followed."""
+    """Remove what is in a folder, but not the folder; links are removed, not followed."""
     try:
         with os.scandir(path) as found:
             entries = list(found)
@@ -61,7 +61,7 @@ def empty_folder(path: str) -> None:
     for entry in entries:
         try:
             if is_temporary(entry.name):
-                reap(entry.path)  # what somebody is at work on stays
+                reap(entry.path)  # one in use stays
             elif entry.is_dir(follow_symlinks=False):
                 remove_folder(entry.path)
             else:
@@ -71,7 +71,7 @@ def empty_folder(path: str) -> None:
 
 
 def prune(folder: str, root: str) -> None:
-    """Remove folders below a root that have become empty, from the inside out; never the root."""
+    """Remove a folder if it is empty, then those above it, up to the root, which stays."""
     while folder.startswith(root + os.sep):
         try:
             os.rmdir(folder)
@@ -81,7 +81,7 @@ def prune(folder: str, root: str) -> None:
 
 
 def remove_hollow(path: str) -> bool:
-    """Remove a tree of folders that holds nothing but litter; whether it held nothing else."""
+    """Remove a tree of folders if it holds no files but abandoned temporary ones; returns whether it did."""
     for parent, _, names in os.walk(path, topdown=False):
         for name in names:
             if is_temporary(name):

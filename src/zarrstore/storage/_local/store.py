@@ -1,4 +1,4 @@
-"""Values as files below a folder."""
+"""A store in a folder, with a file for each value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import stat
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -49,21 +49,26 @@ from zarrstore.storage._nowait import NowaitStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-# Answers of the system that prove a file's absence.
-_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
-_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
 
-# How often to try again when others remove what is being written or removed.
+T = TypeVar("T")
+
+# Errors that prove that there is no such file.
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
+
+# How often to try again when others remove the folder of a value that is written.
 _PATIENCE = 100
-# No file is that large; what some file systems say of a folder is larger still.
+# No file is this large; the size that some file systems report for a folder is larger.
 _ENDLESS = 1 << 62
 
 
-# What a store knows of its file system before the first call that may block has looked.
+# State before `_survey`, which blocks: nothing is read on the event loop yet.
 _UNSURVEYED = {
     "_surveyed": False,
-    "_in_place": False,
-    "_plainly": False,
+    "_can_nowait": False,
+    "_in_memory": False,
     "_cached_opens": False,
     "_fails_late": True,
 }
@@ -78,20 +83,20 @@ class LocalStore(NowaitStore):
     Parameters
     ----------
     root : str or Path
-        Folder to use as the store's root. It is resolved once, here: neither ``os.chdir`` nor a link
-        that is moved later makes the store look elsewhere.
+        The store's root folder. It is resolved once, here, so that neither ``os.chdir`` nor a changed
+        link moves the store.
     read_only : bool
         Whether to refuse every call that changes something.
     fsync : {"none", "data", "full"}
-        What a write waits for before it returns: nothing, so that it survives the death of this
-        process but perhaps not of the machine; its bytes on the medium; its bytes and its name.
+        What a write waits for: ``"none"`` for nothing (a value then survives a crash of the process,
+        perhaps not of the machine), ``"data"`` for its bytes to be on the medium, ``"full"`` for its name
+        as well.
     mmap : bool
-        Map values into memory instead of reading them: slices cost nothing. Mind that a process which
-        has mapped a file is killed (SIGBUS) when somebody else cuts it short, or the disk fails;
-        this store's own writers never cut a file.
+        Map values into memory instead of reading them. A process that has mapped a file is killed
+        (SIGBUS) if another one truncates it or the disk fails; this store never truncates a file.
     follow_symlinks : bool
-        Whether links that lead out of the root are followed, as in arrays whose chunks lie on a scratch
-        disk. False refuses such keys with `RefusedError`, and costs some 20 µs a call.
+        Whether to follow links that lead out of the root, as where chunks are on a scratch disk. If
+        not, such keys raise `RefusedError`, and each call takes some 20 µs longer.
 
     Notes
     -----
@@ -110,10 +115,10 @@ class LocalStore(NowaitStore):
 
     root: Path
     _surveyed: bool
-    _in_place: bool  # whether what lies in the page cache may be read on an event loop
-    _plainly: bool  # ... by any read: the file system is memory
-    _cached_opens: bool  # ... only if opening needs no disk either
-    _fails_late: bool  # whether a write may fail as late as at its close
+    _can_nowait: bool  # whether the page cache may be read on an event loop
+    _in_memory: bool  # whether the file system is in memory, so that any read may
+    _cached_opens: bool  # whether files are opened only if that needs no disk
+    _fails_late: bool  # whether a failed write may show only when the file is closed
 
     def __init__(
         self,
@@ -141,16 +146,16 @@ class LocalStore(NowaitStore):
         self._forget_survey()
 
     def _forget_survey(self) -> None:
-        """Start with the pool alone; the first call there finds out what the file system allows."""
+        """Use threads only, until a call in one of them surveys the file system."""
         self.__dict__.update(_UNSURVEYED)
 
     def _survey(self) -> None:
         kind = files.file_system(self._root)
-        self._plainly = files.is_memory(kind)
-        self._in_place = self.follow_symlinks and (
-            self._plainly or (bool(files.NOWAIT) and not files.is_distant(kind))
+        self._in_memory = files.is_memory(kind)
+        self._can_nowait = self.follow_symlinks and (
+            self._in_memory or (bool(files.NOWAIT) and not files.is_distant(kind))
         )
-        self._cached_opens = files.CAN_OPEN_CACHED and not self._plainly
+        self._cached_opens = files.CAN_OPEN_CACHED and not self._in_memory
         self._fails_late = not kind or files.is_distant(kind)
         self._surveyed = True
 
@@ -213,13 +218,13 @@ class LocalStore(NowaitStore):
     def _no_file(self, key: str) -> BackendError:
         return BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         descriptor = self._open_value(key)
         if descriptor < 0:
             return None
         try:
-            # lseek tells the size at a third of fstat's cost. What it says of folders depends on the
-            # file system (an error, nothing, 2**63 - 1), so only an ordinary answer is taken as it is.
+            # lseek takes a third of fstat's time to find the size. For folders its result depends on the
+            # file system (an error, 0, 2**63 - 1), so those are checked by fstat.
             try:
                 size = os.lseek(descriptor, 0, os.SEEK_END)
             except OSError:
@@ -227,7 +232,7 @@ class LocalStore(NowaitStore):
             if not 0 < size < _ENDLESS and not self._is_value(descriptor, key):
                 return None
             try:
-                start, stop = span(request, size)
+                start, stop = (0, size) if request is None else span(request, size)
             except ByteRequestError:
                 if self._is_value(descriptor, key):
                     raise
@@ -236,39 +241,33 @@ class LocalStore(NowaitStore):
                 return None
             if self.mmap and allocate is host_memory and start < stop:
                 return self._map(descriptor, start, stop)
-            if allocate is host_memory or not hasattr(allocate, "fill"):
-                memory = allocate(stop - start)
-                done = files.read_into(descriptor, memory, start)
-            else:
-                memory, done = allocate.fill(
-                    stop - start,
-                    lambda memory, at: files.read_into(descriptor, memory, start + at),
-                    (descriptor, start),
-                )
+            memory, done = files.read_value(descriptor, stop - start, start, allocate)
             if done < stop - start:
                 raise TruncatedError(
                     f"the file ended after {start + done} bytes; it had {size} when it was opened.",
                     store=self,
                     key=key,
-                    hint="Somebody cut it in place; read it again.",
+                    hint="Another process truncated it; read it again.",
                 )
             return memory
         except StoreError:
             raise
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENODEV):  # as a folder answers to reading, or mapping
+            if error.errno in (errno.EISDIR, errno.ENODEV):  # reading, or mapping, a folder
                 return None
             raise self._error(error, "read", key) from error
         finally:
             os.close(descriptor)
 
-    def _map(self, descriptor: int, start: int, stop: int) -> Any:
+    def _map(self, descriptor: int, start: int, stop: int) -> Data:
         return np.frombuffer(
             memory_maps.mmap(descriptor, stop, access=memory_maps.ACCESS_READ), np.uint8, stop - start, start
         )
 
-    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
-        if not self._in_place or allocate is not host_memory:
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None:
+        if not self._can_nowait or allocate is not host_memory:
             return WOULD_BLOCK
         if self._cached_opens:
             descriptor = files.open_cached(self._base + key)
@@ -281,12 +280,14 @@ class LocalStore(NowaitStore):
                 return None
             except OSError:
                 return WOULD_BLOCK
-        return self._read_hot(descriptor, request, allocate)
+        return self._read_cached(descriptor, request, allocate)
 
-    def _read_many_nowait(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> Generator[Any]:
-        """Read many as `_read_nowait` does, from a folder that is found only once."""
+    def _read_many_nowait(
+        self, requests: Iterable[Request], allocate: Allocate
+    ) -> Generator[Data | WouldBlock | None]:
+        """Read many as `_read_nowait` does, looking up the root only once."""
         root = -1
-        if self._in_place and self._cached_opens and allocate is host_memory:
+        if self._can_nowait and self._cached_opens and allocate is host_memory:
             root = files.open_cached(self._base)
         if root < 0:
             yield from super()._read_many_nowait(requests, allocate)
@@ -297,12 +298,14 @@ class LocalStore(NowaitStore):
                 if descriptor < 0:
                     yield None if descriptor == -2 else WOULD_BLOCK
                 else:
-                    yield self._read_hot(descriptor, request, allocate)
+                    yield self._read_cached(descriptor, request, allocate)
         finally:
             os.close(root)
 
-    def _read_hot(self, descriptor: int, request: Any, allocate: Any) -> Any:
-        """Read an open file if the page cache has all that is wanted, and close it."""
+    def _read_cached(
+        self, descriptor: int, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock:
+        """Read an open file if the page cache holds what is asked for, and close it."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)
@@ -311,18 +314,17 @@ class LocalStore(NowaitStore):
             if not 0 < stop - start <= MAX_INLINE_SIZE:
                 return WOULD_BLOCK  # large, empty, or a folder
             memory = allocate(stop - start)
-            # A short answer means that the rest isn't cached as often as that the file ended there,
-            # so only exactly what was asked for counts.
-            flags = 0 if self._plainly else files.NOWAIT
+            # A short read means that the rest isn't cached, or that the file ended: a thread finds out.
+            flags = 0 if self._in_memory else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:
                 return WOULD_BLOCK
             return memory
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                self._in_place = False  # overlayfs says so: it has no such reads, and others block
+                self._can_nowait = False  # overlayfs, for one, has no such reads
             return WOULD_BLOCK
         except ByteRequestError:
-            return WOULD_BLOCK  # the other way knows folders from values
+            return WOULD_BLOCK  # may be a folder, which `_read` finds out
         finally:
             os.close(descriptor)
 
@@ -341,13 +343,13 @@ class LocalStore(NowaitStore):
             raise self._error(error, "look up", key) from error
         if not stat.S_ISREG(found.st_mode):
             return None
-        # No version to write against, but enough to notice that a file was replaced between two looks.
+        # Not a version to write against, but it shows that a file was replaced between two calls.
         return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
 
-    def _stat_nowait(self, key: str) -> Any:
-        if not self._in_place:
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
+        if not self._can_nowait:
             return WOULD_BLOCK
-        if self._plainly:
+        if self._in_memory:
             return self._stat(key)
         if not self._cached_opens:
             return WOULD_BLOCK
@@ -362,26 +364,26 @@ class LocalStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
         answer = self._begin_write(key, pieces, condition)
-        return answer.rest() if type(answer) is Continuation else answer
+        return cast("None", answer.rest()) if isinstance(answer, Continuation) else answer
 
-    def _write_in_steps(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_in_steps(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         return self._begin_write(key, pieces, condition)
 
-    def _begin_write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _begin_write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         for _ in range(_PATIENCE):
             try:
                 return self._write_once(key, pieces, condition)
             except FileNotFoundError as error:
-                # Somebody removed the folder, and our temporary file with it, before that got its name.
+                # Another process removed the folder with our temporary file in it.
                 if not isinstance(pieces, (tuple, list)):
-                    raise self._error(error, "write", key) from error  # what is gone can't be had again
-        raise self._unsettled(key)
+                    raise self._error(error, "write", key) from error  # the pieces are used up
+        raise self._folder_vanishes(key)
 
-    def _write_once(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_once(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
         path = self._target(key)
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
@@ -396,44 +398,44 @@ class LocalStore(NowaitStore):
             if self.fsync != "none":
                 syncing.sync_file(descriptor, self.fsync)
             if self._fails_late:
-                # Network file systems tell of a full disk no earlier than at a close. Closing a duplicate
-                # asks for that while the old value is still in place, and keeps our claim.
+                # A network file system may report a full disk only on close. Closing a duplicate makes it
+                # do so before the old value is replaced, and keeps our lock.
                 os.close(os.dup(descriptor))
             if condition is ABSENT:
-                answer = self._publish_new(temporary, path, key)
+                if not self._publish_new(temporary, path, key):
+                    return CONFLICT
             else:
-                answer = self._publish(temporary, path, key)
+                self._publish(temporary, path, key)
                 named = True
             if self.fsync != "full":
-                return answer
-            # When many are written at once, the folder is synced for all of them at the end.
+                return None
+            # Of many writes at once, all then share one sync of the folder.
             changed = (folder, *map(os.path.dirname, made))
-            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key, answer))
+            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
         finally:
-            # However this ends, an interrupt between any two of these steps included, nothing stays behind.
+            # Clean up however this ends, even by an interrupt between two steps.
             if descriptor >= 0:
                 _quietly(os.close, descriptor)
             if not named:
                 _quietly(os.unlink, temporary)
 
-    def _sync_names(self, folders: Iterable[str], ticket: int, key: str, answer: Any) -> Any:
+    def _sync_names(self, folders: Iterable[str], ticket: int, key: str) -> None:
         try:
             for folder in folders:
                 syncing.FOLDERS.sync(folder, ticket)
         except FileNotFoundError:
-            pass  # removed meanwhile, and the value with it
+            pass  # the folder was removed meanwhile, with the value
         except OSError as error:
             raise self._error(error, "write", key) from error
-        return answer
 
     def _target(self, key: str) -> str:
         if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
-                "names like this are kept for temporary files.",
+                "names like this are reserved for temporary files.",
                 store=self,
                 key=key,
                 hint="Choose another name.",
@@ -444,13 +446,13 @@ class LocalStore(NowaitStore):
             self._check_links(key)
         return self._base + key
 
-    def _write_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
-        if self._plainly and self.follow_symlinks and sum(map(len, pieces)) <= MAX_INLINE_SIZE:
+    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
+        if self._in_memory and self.follow_symlinks and sum(map(len, pieces)) <= MAX_INLINE_SIZE:
             return self._write(key, pieces, condition)
         return WOULD_BLOCK
 
     def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
-        """Create a temporary file, and its folder if that isn't there (or goes away meanwhile)."""
+        """Create a temporary file, and its folder if it is missing or removed meanwhile."""
         for _ in range(_PATIENCE):
             try:
                 return files.open_patiently(temporary, files.MAKE)
@@ -459,13 +461,13 @@ class LocalStore(NowaitStore):
             except NotADirectoryError:
                 self._check_root()
                 raise self._conflict(key) from None
-        raise self._unsettled(key)
+        raise self._folder_vanishes(key)
 
-    def _unsettled(self, key: str) -> BackendError:
+    def _folder_vanishes(self, key: str) -> BackendError:
         return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
     def _make_folder(self, folder: str, key: str) -> list[str]:
-        """Make a folder and those above it; returns the ones that weren't there."""
+        """Make a folder and those above it; returns the ones that were missing."""
         missing = []
         while not os.path.isdir(folder):
             missing.append(folder)
@@ -475,11 +477,11 @@ class LocalStore(NowaitStore):
                 try:
                     os.mkdir(path)
                 except FileExistsError:
-                    # Asked once, since it may be pruned between two questions: then all is tried again.
+                    # One stat, since the folder may be pruned between two; then the caller tries again.
                     if not stat.S_ISDIR(os.stat(path).st_mode):
                         raise
         except FileNotFoundError:
-            pass  # somebody pruned an empty parent: the caller tries again
+            pass  # another process pruned an empty parent; the caller tries again
         except (FileExistsError, NotADirectoryError):
             self._check_root()
             raise self._conflict(key) from None
@@ -491,19 +493,19 @@ class LocalStore(NowaitStore):
             above = "/".join(parts[:end])
             if os.path.isfile(self._base + above):
                 return KeyConflictError(
-                    f"{above!r} is a value, so no key can lie below it.",
+                    f"{above!r} is a value, so no key can be below it.",
                     store=self,
                     key=key,
                     hint="A folder can't be a value too: delete one of them, or use a store without folders.",
                 )
         return KeyConflictError(
-            "keys lie below it, so it can't be a value.",
+            "there are keys below it, so it can't be a value.",
             store=self,
             key=key,
             hint="A folder can't be a value too: delete one of them, or use a store without folders.",
         )
 
-    def _publish(self, temporary: str, path: str, key: str) -> Any:
+    def _publish(self, temporary: str, path: str, key: str) -> None:
         try:
             os.replace(temporary, path)
         except (IsADirectoryError, PermissionError):
@@ -512,38 +514,33 @@ class LocalStore(NowaitStore):
             self._clear_way(path, key)
             os.replace(temporary, path)
 
-    def _publish_new(self, temporary: str, path: str, key: str) -> Any:
-        """Give the temporary file its name unless somebody has it; whether by a link or by a rename."""
+    def _publish_new(self, temporary: str, path: str, key: str) -> bool:
+        """Give the temporary file its name; False if something has that name."""
         for _ in range(2):
             try:
-                try:
-                    os.link(temporary, path)
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    files.rename_new(temporary, path)
-                return None
+                files.name_new(temporary, path)
+                return True
             except FileExistsError:
                 if not os.path.isdir(path) or os.path.islink(path):
-                    return CONFLICT
+                    return False
                 self._clear_way(path, key)
-        return CONFLICT
+        return False
 
     def _clear_way(self, path: str, key: str) -> None:
-        """Remove a folder that holds no key, where a value is to lie."""
+        """Remove a folder without keys from the path of a new value."""
         if os.path.islink(path) or self._tree().has_key(key + "/"):
             raise self._conflict(key)
         if not removal.remove_hollow(path):
             raise self._conflict(key)
 
-    def _patch(self, key: str, parts: Iterable[tuple[int, Any]]) -> None:
+    def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         parts = list(parts)
         try:
             descriptor = files.open_patiently(self._target(key), files.MODIFY)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key) from None
-            if error.errno == errno.ENXIO:  # a pipe that nobody reads
+            if error.errno == errno.ENXIO:  # a pipe without a reader
                 raise self._no_file(key) from None
             raise self._error(error, "write", key) from error
         try:
@@ -561,7 +558,7 @@ class LocalStore(NowaitStore):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    def _remove(self, key: str, condition: Any = ANY) -> Any:
+    def _remove(self, key: str, condition: Demand = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)
@@ -569,16 +566,16 @@ class LocalStore(NowaitStore):
             os.unlink(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                return None
+                return
             if error.errno in (errno.EISDIR, errno.EPERM, errno.EACCES) and self._is_folder(key):
-                return self._remove_below(key + "/")
+                self._remove_below(key + "/")
+                return
             raise self._error(error, "delete", key) from error
         self._sync_name(path)
         removal.prune(os.path.dirname(path), self._root)
-        return None
 
     def _sync_name(self, path: str) -> None:
-        """Make the coming or going of a name last."""
+        """Sync the folder of a name that was removed, if asked for."""
         if self.fsync == "full":
             syncing.FOLDERS.sync(os.path.dirname(path))
 
@@ -590,7 +587,7 @@ class LocalStore(NowaitStore):
                 removal.empty_folder(path)
                 return
             if os.path.islink(path):
-                # Its keys are gone with the link; what it leads to may be others' as well.
+                # Removing the link removes its keys; its target may belong to others.
                 if os.path.isdir(path):
                     os.unlink(path)
             elif stat.S_ISDIR(os.lstat(path).st_mode):
@@ -607,9 +604,9 @@ class LocalStore(NowaitStore):
     def _refuse_machine(self) -> None:
         if os.path.dirname(self._root) == self._root:
             raise RefusedError(
-                "this store's root is the root of the whole file system: clearing it empties the machine.",
+                "this store's root is the root of the whole file system: clearing it would delete all files.",
                 store=self,
-                hint="Make a store on the folder that you mean.",
+                hint="Make a store on the folder to clear.",
             )
         self._check_root()
 
@@ -637,7 +634,7 @@ class LocalStore(NowaitStore):
     # -- moving -----------------------------------------------------------------------------------
 
     async def move(self, dest_root: Path | str) -> None:
-        """Move the whole store to another folder, which must not exist.
+        """Move the store to another folder, which must not exist.
 
         Parameters
         ----------
@@ -657,9 +654,7 @@ class LocalStore(NowaitStore):
     def _move(self, destination: str) -> None:
         target = os.path.realpath(destination)
         if os.path.lexists(target):
-            raise KeyConflictError(
-                f"{target!r} exists already.", store=self, hint="Move to a path that nothing has yet."
-            )
+            raise KeyConflictError(f"{target!r} exists already.", store=self, hint="Move to a new path.")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.move(self._root, target)
         self._root = target
@@ -667,14 +662,14 @@ class LocalStore(NowaitStore):
         self._base = target + os.sep
         self._forget_survey()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = super().__getstate__()
         # Another host may have another file system there.
         return {**state, **_UNSURVEYED}
 
 
-def _quietly(tidy: Callable[[Any], None], what: Any) -> None:
-    """Tidy up after something that has succeeded or failed already."""
+def _quietly(tidy: Callable[[T], None], what: T) -> None:
+    """Make a call to clean up, ignoring its failure."""
     try:
         tidy(what)
     except OSError:

@@ -1,27 +1,29 @@
-"""Listing a tree of folders: streamed, with sizes from the same pass, whatever lies about in it."""
+"""Listing a tree of folders: streamed, with sizes from the same pass."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.keys import is_key
+from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry
 from zarrstore._os.temporary import is_temporary, reap
 from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-# The first page is small, so that the first key comes at once.
+# The first page is small, so that the first key comes early.
 _FIRST_PAGE = 64
-_PAGE = 1000
-# How many names of a folder to look at for a key, and how many folders.
+# How many names to look at in each folder for a first key, and how deep to go.
 _GLANCE = 8
 _DEPTH = 32
 
-_new = tuple.__new__  # an Entry at half the cost
+_new = tuple.__new__  # makes an Entry in half the time
 
 
 class FolderWalk:
@@ -35,7 +37,7 @@ class FolderWalk:
         Called with an ``OSError`` and the place where it happened; raises, or returns if the place
         counts as empty.
     sweep : bool
-        Whether to remove what dead writers left behind on the way.
+        Whether to remove temporary files of dead writers on the way.
     """
 
     def __init__(self, base: str, fail: Callable[[OSError, str], None], *, sweep: bool) -> None:
@@ -44,25 +46,25 @@ class FolderWalk:
         self._sweep = sweep
 
     def pages(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-        """Pages of entries below a directory, or one level below it."""
+        """Yield pages of all entries below a directory, or of those one level below it."""
         page: list[Entry] = []
         limit = _FIRST_PAGE
         for batch in self._walk(prefix, sizes) if deep else self._level(prefix, sizes):
             page += batch
             if len(page) >= limit:
                 yield page
-                page, limit = [], _PAGE
+                page, limit = [], PAGE_SIZE
         if page:
             yield page
 
     def has_key(self, prefix: str) -> bool:
-        """Whether any key lies below a directory."""
+        """Whether there is a key below a directory."""
         return self._finds_key(prefix) or any(self._walk(prefix, False))
 
     def _finds_key(self, prefix: str) -> bool:
-        """Whether a key lies where a glance at each folder leads, which is nearly always so.
+        """Look for a key without a full walk, which nearly always succeeds.
 
-        In each the first names that come are looked at, and the first folder among them is the next.
+        Looks at the first names of a folder, then of the first folder among them, and so on.
         """
         for _ in range(_DEPTH):
             below = ""
@@ -79,14 +81,14 @@ class FolderWalk:
             except StoreError:
                 raise
             except OSError:
-                return False  # the walk will say what is wrong
+                return False  # the walk raises it
             if not below:
                 return False
             prefix = f"{prefix}{below}/"
         return False
 
     def _walk(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
-        """Batches of keys; depth first, one open folder at a time, so memory stays flat."""
+        """Yield batches of keys, depth first, with one open folder at a time."""
         pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [(prefix, ())]
         while pending:
             inside, linked = pending.pop()
@@ -103,7 +105,7 @@ class FolderWalk:
                                     batch.append(_new(Entry, (inside + name, size, None)))
                                     if len(batch) >= limit:
                                         yield batch
-                                        batch, limit = [], _PAGE
+                                        batch, limit = [], PAGE_SIZE
                             elif item.is_dir():
                                 above = linked
                                 if item.is_symlink():
@@ -114,18 +116,18 @@ class FolderWalk:
                                 if self._lists(name, item.path):
                                     pending.append((f"{inside}{name}/", above))
                         except FileNotFoundError:
-                            continue  # removed while we looked
+                            continue  # removed meanwhile
                         except OSError as error:
                             self._fail(error, inside + name)
             except StoreError:
                 raise
-            except OSError as error:  # a failure in the middle of a folder is never its end
+            except OSError as error:  # not the end of the folder
                 self._fail(error, inside)
             if batch:
                 yield batch
 
     def _level(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
-        """Keys one level below a directory, and directories that hold a key."""
+        """Yield keys one level below a directory, and directories that hold a key."""
         try:
             with self._open(prefix) as found:
                 for item in found:
@@ -151,16 +153,16 @@ class FolderWalk:
         except OSError as error:
             self._fail(error, prefix)
 
-    def _open(self, prefix: str) -> Any:
-        """Open a folder for listing; one that isn't there is an empty one."""
+    def _open(self, prefix: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """Open a folder for listing; a missing one is listed as empty."""
         try:
             return os.scandir(self._base + prefix)
         except OSError as error:
             self._fail(error, prefix)
-            return _Nothing()
+            return nullcontext(iter(()))
 
     def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
-        """Whether a folder is the root or one of the folders on the way down to where we are."""
+        """Whether a folder is the root or one of the folders on the path ``inside``."""
         path = self._base
         for name in ["", *inside.split("/")]:
             path = os.path.join(path, name)
@@ -173,7 +175,7 @@ class FolderWalk:
         return False
 
     def _lists(self, name: str, path: str) -> bool:
-        """Whether a name belongs in a listing; what a dead writer left behind is swept up on the way."""
+        """Whether a name belongs in a listing; abandoned temporary files are removed."""
         if name[0] == "." and is_temporary(name):
             if self._sweep:
                 reap(path)
@@ -182,16 +184,6 @@ class FolderWalk:
 
 
 def _place(item: os.DirEntry[str]) -> tuple[int, int]:
-    """Where a link to a folder leads; only links can lead in a circle."""
+    """Return device and inode of a link's target: only links can form a cycle."""
     target = item.stat()
     return target.st_dev, target.st_ino
-
-
-class _Nothing:
-    """The listing of a folder that isn't there."""
-
-    def __enter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __exit__(self, *args: object) -> None:
-        pass

@@ -1,34 +1,33 @@
-"""Zip archives: their records, an index of them, reading, appending and repairing.
+"""Zip archives: records, index, reading, appending, repairing, and the store.
 
-Importing goes one way: format, sources, codecs, index, reader, writer, archive. Nothing here knows
-of stores, but for the errors, which name one.
+Each module imports only those before it: format, source, codecs, index, reader, writer, archive,
+repair, store.
 
 How an archive grows
 --------------------
-Nothing that was written is written over, so that every member that was acknowledged outlives its
-writer. New members go behind the last end record. Each is written in this order:
+Nothing that counts is ever overwritten, so an acknowledged member survives the death of its writer. New
+members are appended behind the last end record. Each is written in this order:
 
 1. a *guard*, 20 bytes, at what will be the end of the file. It says where the last end record is and
-   where the members behind it start, and its checksum covers its own position. As long as members lie
-   behind the last end record, the last 20 bytes of the file are a guard: whatever a value holds (another
-   archive's end record, say), the end of the file never is an end record that isn't ours. It is put some way
-   ahead, so that small members share one, and a hole lies in front of it;
+   where the members behind it start, and its checksum covers its own position. As long as members are
+   behind the last end record, the last 20 bytes of the file are a guard. So no end record within a value
+   (of another archive, say) is ever at the end of the file. A guard is written some way ahead, with a hole
+   in front of it, so that small members share one;
 2. the member's data, behind the room for its header;
 3. its local header, behind the last member. This commits the member: before it, a
    reader that walks from header to header stops there. A private field at the header's end
-   (`_format.MARK`) holds a checksum of the header and of its position, so that no half-written header
-   and no copy of one is taken for one.
+   (`format.MARK`) holds a checksum of the header and its position, so that neither a half-written header
+   nor a copy of one is mistaken for a header.
 
-Small values that are set at the same time are written together: first all of them, with room for their
-headers, then the same once more with the headers in it. Wherever the second write ends before its time,
-the members up to there are whole. So each batch takes two writes, and two syncs where syncs are asked for.
+Small values that are set at the same time are written together: first all of them with gaps for their
+headers, then the same again with the headers filled in. If the second write is cut short, the members up
+to there are whole. So a batch takes two writes, and two syncs if syncs are asked for.
 
-A new archive starts with some free bytes, which a copy of a member fills when it is closed for the first
-time (`_writer.Appender.fill_gap` says why).
+A new archive starts with a gap, which a copy of a member fills when it is first closed (see
+`writer.Appender.fill_gap`).
 
-A removal is a member without data whose private field says so. Closing an archive writes the
-directory and an end record behind the members, again with a guard in front of what isn't there yet;
-removals and what was replaced are left out of it. What remains is an ordinary archive with dead bytes
-in it, which a rewrite into a new file reclaims. A guard or end record never crosses a sector's border, so
-that it is there whole or not at all.
+A removal is a member without data whose private field says so. Closing an archive appends the
+directory, without removals and replaced members, and an end record; until that is written, a guard ends
+the file. The result is an ordinary archive with dead bytes, which a rewrite into a new file reclaims. No
+guard or end record crosses a sector boundary, so that each is written whole or not at all.
 """

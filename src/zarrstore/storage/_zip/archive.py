@@ -1,8 +1,8 @@
-"""An archive that stores share: opened when it is first used, written by one process at a time.
+"""An archive that several stores share: opened by its first use, written by one process at a time.
 
-Whoever reads takes the `View` that is there and needs no lock. Whoever writes holds this archive's
-lock against the threads of this process, and ``flock`` on the file against everybody else, from the
-first write until `Archive.close`. A forked child inherits the file's lock: it is no writer all the same.
+Readers use the current `View` and need no lock. A writer holds the archive's lock against other threads,
+and from the first write to `Archive.close` ``flock`` on the file against other processes. A forked child
+inherits the file's lock, but isn't a writer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import threading
 import uuid
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
+from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
+from zarrstore._os.fsync import sync_file, sync_folder
+from zarrstore._os.temporary import make_name
 from zarrstore.errors import (
     ChangedError,
     CorruptError,
@@ -36,32 +39,26 @@ from zarrstore.storage._zip.reader import View, open_view
 from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
+    from zarrstore._async.nowait import Write
+    from zarrstore._core.types import Pieces
+    from zarrstore._core.verbs import Conflict, Demand, WouldBlock
     from zarrstore.storage._zip.source import Source
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# O_NONBLOCK, since opening a pipe would wait for somebody at its other end.
-_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
-
-# An archive is written anew on closing when more than this share of it, and this many bytes, are dead.
+# Closing rewrites an archive if more than this share of it, and more than this many bytes, are dead.
 DEAD_SHARE = 0.5
 DEAD_BYTES = 1 << 16
 
-# How many small values are written at once, at most.
+# How many small values are written in one batch, at most.
 _RUN = 64
 
-# How much of an archive that isn't a file is read first: its end, and with luck its whole directory.
+# How many bytes at the end of an archive that isn't a file to read first: they may hold its directory.
 _TAIL = 1 << 20
 
 _archives: WeakSet[Archive] = WeakSet()
-# The archives of this process by token, so that a store that is pickled and comes back shares its own.
-alive: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+# Archives of this process by token: a store that is unpickled where it was pickled shares its archive.
+archives_by_token: WeakValueDictionary[str, Archive] = WeakValueDictionary()
 
 
 class Archive:
@@ -72,7 +69,7 @@ class Archive:
     path : str
         Absolute path of the file.
     mode : str
-        ``"r"``, ``"a"``, ``"w"`` or ``"x"``, as of the first opening; ``"w"`` and ``"x"`` are ``"a"`` then.
+        ``"r"``, ``"a"``, ``"w"`` or ``"x"``; the first opening turns ``"w"`` and ``"x"`` into ``"a"``.
     compression : int
         Method for new members.
     zip64 : bool
@@ -81,10 +78,8 @@ class Archive:
         Whether to map the file into memory for reading.
     fsync : str
         ``"none"``, ``"data"`` or ``"full"``.
-    make_name : callable
-        Gives names for temporary files.
     open_source : callable, optional
-        Opens the archive where it is no file at a path; it can only be read then.
+        Opens an archive that isn't a file at a path; it can only be read.
     """
 
     def __init__(
@@ -96,7 +91,6 @@ class Archive:
         zip64: bool,
         mmap: bool,
         fsync: str,
-        make_name: Any,
         open_source: Callable[[], Source] | None = None,
     ) -> None:
         self.path = path
@@ -105,32 +99,31 @@ class Archive:
         self.zip64 = zip64
         self.mmap = mmap
         self.fsync = fsync
-        self._is_plain = compression == STORED and fsync == "none"  # whether members are written as they are
+        self._can_put_one = compression == STORED and fsync == "none"
         self.token = uuid.uuid4().hex
         self.view: View | None = None
-        self._make_name = make_name
         self._open_source = open_source
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
-        self.lies_in_memory: bool | None = None  # whoever writes first looks where the file is
+        self.in_memory: bool | None = None  # None until the first write finds out
         _archives.add(self)
-        alive[self.token] = self
+        archives_by_token[self.token] = self
 
     def __del__(self) -> None:
         try:
             self.close()
         except Exception:
-            pass  # what was acknowledged is in the file; only the directory is missing
+            pass  # all values are in the file, which lacks only a directory
 
     # -- opening ----------------------------------------------------------------------------------
 
     @property
     def is_written(self) -> bool:
-        """Whether somebody has begun to write it here."""
+        """Whether it is open for writing in this process."""
         return self._writer is not None
 
     def open(self, *, read_only: bool = False) -> View:
-        """Return the archive as it is, opened if it isn't open yet; a read-only store replaces nothing."""
+        """Return the current view, opening the archive if need be; a read-only store replaces nothing."""
         view = self.view
         if view is None:
             with self._lock:
@@ -143,7 +136,7 @@ class Archive:
         return view
 
     def prepare(self) -> None:
-        """Do what the mode asks of the first opening: make the archive anew, or make sure that it's new."""
+        """Replace or create the file, as mode ``"w"`` or ``"x"`` asks of the first opening."""
         with self._lock:
             if self.mode == "w":
                 self._replace()
@@ -160,7 +153,7 @@ class Archive:
         if self._open_source is not None:
             return open_view(self._open_source(), tail_size=_TAIL)
         try:
-            view = self._view_of(os.open(self.path, _READ))
+            view = self._view_of(os.open(self.path, READ))
         except FileNotFoundError:
             if self.mode == "r":
                 raise KeyNotFoundError(
@@ -187,8 +180,8 @@ class Archive:
     # -- locking ----------------------------------------------------------------------------------
 
     def _begin(self) -> tuple[_writer.Appender, View]:
-        """Become the file's writer, unless we are; the lock is held."""
-        self.prepare()  # which may make us the writer
+        """Become the file's writer, unless we are; the caller holds the lock."""
+        self.prepare()  # may make us the writer
         while True:
             writer, view = self._writer, self.view
             if writer is not None and view is not None:
@@ -200,7 +193,7 @@ class Archive:
             except FileNotFoundError:
                 if self.mode == "r":
                     raise
-                self._create()  # unless somebody else is faster
+                self._create()  # unless another process is faster
             else:
                 self._adopt(descriptor)
 
@@ -208,7 +201,7 @@ class Archive:
         """Make a new file and become its writer; False if there is a file already."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+            descriptor = os.open(self.path, MAKE, 0o666)
         except FileExistsError:
             return False
         with _closed_on_error(descriptor):
@@ -221,21 +214,21 @@ class Archive:
         return is_ours
 
     def _adopt(self, descriptor: int) -> None:
-        """Become the writer of a locked file, as it is now."""
+        """Become the writer of a locked file."""
         with _closed_on_error(descriptor):
             if not os.fstat(descriptor).st_size:
                 _writer.write_start(descriptor)
             self._sync_folder()
             view = self.view
             known = None if view is None else getattr(view.source, "stamp", None)
-            # A closed archive never changes in place; one that is being written may grow within its size.
+            # An archive that wasn't closed may have grown without a change of size, below its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
-                view = self._view_of(os.open(self.path, _READ))
+                view = self._view_of(os.open(self.path, READ))
             self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
             self.view = view
 
     def _replace(self) -> None:
-        """Put a new, empty archive in the place of whatever is there, and become its writer."""
+        """Replace the file by a new, empty archive, and become its writer."""
         writer = self._writer
         if writer is not None:
             if writer.pid != os.getpid():
@@ -248,33 +241,22 @@ class Archive:
             except FileNotFoundError:
                 if self._create():
                     return
-                continue  # somebody else was faster
+                continue  # another process was faster
             try:
                 self._rename_new(_writer.write_start)
             finally:
                 unlock_and_close(old)
             return
 
-    def _rename_new(self, fill: Any, *, keep: bool = True) -> None:
-        """Make a new file, let it be filled, and rename it over the old one; ``keep`` writing it or not."""
+    def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True) -> None:
+        """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer."""
         self._check_place()
-        temporary = os.path.join(os.path.dirname(self.path), self._make_name())
-        mode = stat.S_IMODE(os.stat(self.path).st_mode)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-        try:
-            lock_file(descriptor)
-            os.chmod(temporary, mode)
+        mode = os.stat(self.path).st_mode
+        with new_file(os.path.dirname(self.path), mode) as (descriptor, temporary):
             fill(descriptor)
             if self.fsync != "none":
-                os.fsync(descriptor)
+                sync_file(descriptor, "full")
             os.replace(temporary, self.path)
-        except BaseException:
-            os.close(descriptor)
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
-            raise
         self._release()
         if keep:
             self._adopt(descriptor)
@@ -283,7 +265,7 @@ class Archive:
             self._sync_folder()
 
     def _check_place(self) -> None:
-        """Make sure that what we are writing is still what others find at the path."""
+        """Raise if the file that we are writing is no longer the one at the path."""
         if self._writer is not None and not _is_at(self._writer.descriptor, self.path):
             raise ChangedError(
                 "somebody removed the archive, or put another file in its place, while it was being written.",
@@ -292,14 +274,10 @@ class Archive:
 
     def _sync_folder(self) -> None:
         if self.fsync == "full":
-            descriptor = os.open(os.path.dirname(self.path), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(os.path.dirname(self.path))
 
     def _release(self) -> None:
-        """Forget view and writer, and let the file's lock go."""
+        """Drop view and writer, and release the file's lock."""
         writer, self._writer = self._writer, None
         self.view = None
         if writer is not None:
@@ -310,16 +288,16 @@ class Archive:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def put(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
-        """Store a value; returns `CONFLICT` if it was to be new and isn't."""
+    def put(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
+        """Store a value; returns `CONFLICT` if the condition doesn't hold."""
         (answer,) = self.put_many([(key, pieces, condition)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def put_nowait(self, key: str, pieces: Any, condition: Any) -> Any:
-        """Store a small value as `put` does if nothing has to be waited for, else return `WOULD_BLOCK`."""
-        if not self.lies_in_memory or not self._is_plain:
+    def put_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
+        """Store a small value if that needs no waiting, else return `WOULD_BLOCK`."""
+        if not self.in_memory or not self._can_put_one:
             return WOULD_BLOCK
         if not self._lock.acquire(blocking=False):
             return WOULD_BLOCK
@@ -327,7 +305,7 @@ class Archive:
             writer, view = self._writer, self.view
             if writer is None or view is None or writer.pid != os.getpid():
                 return WOULD_BLOCK
-            if not writer.is_small(key, pieces, alone=True):
+            if not writer.is_small(pieces, key, alone=True):
                 return WOULD_BLOCK
             if condition is ABSENT and key in view.index.rows:
                 return CONFLICT
@@ -341,14 +319,14 @@ class Archive:
         finally:
             self._lock.release()
 
-    def put_many(self, writes: list[tuple[str, Iterable[Any], Any]]) -> list[Any]:
-        """Store values as `put` does, runs of small ones together; an error stands for one that failed."""
-        answers: list[Any] = [None] * len(writes)
-        run: dict[str, int] = {}  # places of the small ones that come next, by key
+    def put_many(self, writes: list[Write]) -> list[Conflict | Exception | None]:
+        """Store values, small ones in batches; returns `put`'s answer for each, or its error."""
+        answers: list[Conflict | Exception | None] = [None] * len(writes)
+        run: dict[str, int] = {}  # indexes of small values in the current batch, by key
         with self._lock:
             writer, view = self._begin()
             for place, (key, pieces, condition) in enumerate(writes):
-                small = writer.is_small(key, pieces)
+                small = writer.is_small(pieces, key)
                 if run and (not small or key in run or len(run) >= _RUN):
                     self._put_run(writer, view, writes, run, answers)
                 if condition is ABSENT and key in view.index.rows:
@@ -357,7 +335,7 @@ class Archive:
                     run[key] = place
                 else:
                     try:
-                        with _Cutting(writer):
+                        with _CutOnError(writer):
                             member = writer.put(key, pieces, self.compression)
                         view.index.put(key, member)
                     except Exception as error:
@@ -367,11 +345,16 @@ class Archive:
         return answers
 
     def _put_run(
-        self, writer: _writer.Appender, view: View, writes: Any, run: dict[str, int], answers: list[Any]
+        self,
+        writer: _writer.Appender,
+        view: View,
+        writes: list[Write],
+        run: dict[str, int],
+        answers: list[Conflict | Exception | None],
     ) -> None:
-        """Store the small values of a run, which begins anew."""
+        """Store the small values of a batch, and empty it."""
         try:
-            with _Cutting(writer):
+            with _CutOnError(writer):
                 members = writer.put_small(
                     [(key, writes[place][1]) for key, place in run.items()], self.compression
                 )
@@ -383,11 +366,11 @@ class Archive:
         run.clear()
 
     def remove(self, key: str) -> None:
-        """Remove a key that is there."""
+        """Remove a key if it exists."""
         with self._lock:
             writer, view = self._begin()
             if key in view.index.rows:
-                with _Cutting(writer):
+                with _CutOnError(writer):
                     writer.remove(key)
                 view.index.drop(key)
 
@@ -395,12 +378,12 @@ class Archive:
         """Remove all keys below a directory."""
         with self._lock:
             writer, view = self._begin()
-            with _Cutting(writer):
+            with _CutOnError(writer):
                 writer.remove_below(prefix)
             view.index.drop_below(prefix)
 
     def clear(self) -> None:
-        """Start anew with an empty file; whoever has the old one open reads it on."""
+        """Replace the archive by an empty one; readers that have the old one open keep it."""
         with self._lock:
             if self.mode == "x":
                 self.prepare()
@@ -409,7 +392,7 @@ class Archive:
                 self.mode = "a"
 
     def dead_bytes(self) -> int:
-        """How many bytes of the file belong to nothing that counts, at the most."""
+        """Return how many bytes of the file are dead, at most."""
         with self._lock:
             view = self.open()
             writer = self._writer
@@ -423,7 +406,7 @@ class Archive:
             return max(0, size - needed)
 
     def compact(self) -> int:
-        """Write the archive anew without its dead bytes; returns by how many it shrank."""
+        """Rewrite the archive without its dead bytes; returns by how many it shrank."""
         with self._lock:
             _, view = self._begin()
             before = view.source.size()
@@ -434,14 +417,14 @@ class Archive:
         end = view.end
         prefix = b"" if end is None or not end.prefix else view.source.read(0, end.prefix)
         if len(prefix):
-            # Somebody's program unpacks itself: only with the very layout that it knows.
+            # A self-extracting program may depend on the layout.
             raise UnsupportedOperationError(
-                "the bytes in front of the archive belong to somebody else, so it can't be written anew.",
+                "other bytes are in front of the archive, so it can't be rewritten.",
                 hint="Copy its keys to a new store.",
             )
 
         def fill(descriptor: int) -> None:
-            position, blocks = _writer.copy_members(view, descriptor)
+            position, blocks = _writer.copy_members(view.source, _writer.live_members(view), descriptor)
             _writer.write_end(
                 descriptor,
                 position,
@@ -459,7 +442,7 @@ class Archive:
     # -- closing ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Write the directory if we changed anything, and let the file go; the next use opens it again."""
+        """Write the directory if anything changed, and close the file; the next use opens it again."""
         with self._lock:
             writer, view = self._writer, self.view
             try:
@@ -478,14 +461,14 @@ class Archive:
                 self._compact(view)
             except (StoreError, OSError):
                 if self._writer is not writer:
-                    raise  # the new one is in its place, and this one's descriptor was closed
-                # No room, or a broken member: the archive goes on with its dead bytes.
+                    raise  # the file was replaced already, and the writer is closed
+                # No space, or a broken member: the archive keeps its dead bytes.
             else:
                 return
         writer.finish(view.index)
 
     def after_fork(self) -> None:
-        """In a forked child: be a reader of what the parent had."""
+        """In a forked child: renew the locks, and stop being a writer."""
         self._lock = PatientLock()
         if self.view is not None:
             self.view.index.lock = threading.RLock()
@@ -498,7 +481,7 @@ class Archive:
 
 @contextmanager
 def _closed_on_error(descriptor: int) -> Iterator[None]:
-    """Close a file and let its lock go if what is done with it fails."""
+    """Unlock and close a file if the block fails."""
     try:
         yield
     except BaseException:
@@ -506,8 +489,41 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
         raise
 
 
-class _Cutting:
-    """Cuts off what a write that failed left behind, so that it costs no room."""
+@contextmanager
+def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
+    """Make a locked temporary file, which is removed if the block fails.
+
+    Parameters
+    ----------
+    folder : str
+        Where to make it.
+    mode : int
+        Its mode.
+
+    Yields
+    ------
+    descriptor : int
+        The file, open for writing; the caller closes it.
+    path : str
+        Its path.
+    """
+    path = os.path.join(folder, make_name())
+    descriptor = os.open(path, MAKE, 0o666)
+    try:
+        with _closed_on_error(descriptor):
+            lock_file(descriptor)
+            os.chmod(path, stat.S_IMODE(mode))
+            yield descriptor, path
+    except BaseException:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+        raise
+
+
+class _CutOnError:
+    """Cuts off what a write leaves in the file if the block fails."""
 
     def __init__(self, writer: _writer.Appender) -> None:
         self._writer = writer
@@ -515,13 +531,13 @@ class _Cutting:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if error is not None:
             _cut_torn(self._writer)
 
 
 def _cut_torn(writer: _writer.Appender) -> None:
-    """Cut off what a write that failed left behind, if that can be done now."""
+    """Cut off what a failed write left, if that is possible now."""
     try:
         writer.cut_torn()
     except OSError:
@@ -529,7 +545,7 @@ def _cut_torn(writer: _writer.Appender) -> None:
 
 
 class _Nothing:
-    """The source of an archive that isn't there yet."""
+    """The source of an archive that doesn't exist yet."""
 
     at_once = 0
 
@@ -539,40 +555,24 @@ class _Nothing:
     def read(self, start: int, size: int) -> bytes:
         return b""
 
-    def read_into(self, start: int, memory: Any) -> int:
-        return 0
-
 
 def lock_file(descriptor: int) -> None:
-    """Lock a file against other writers; where the file system has no locks there is no such protection."""
+    """Lock a file against other writers, where the file system has locks."""
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         raise _locked("Close the store that does, or wait for its process to end.") from None
-    except OSError:
-        pass
 
 
 def _locked(hint: str) -> LockedError:
     return LockedError("somebody else is writing this archive.", hint=hint)
 
 
-def unlock_and_close(descriptor: int) -> None:
-    """Close a file and let its lock go, which a forked child would otherwise hold on to."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
-            pass
-    os.close(descriptor)
-
-
 def open_locked(path: str) -> int:
-    """Open a file for writing and lock it, so that it is the one at that path as long as it is locked."""
+    """Open and lock the file at a path for writing; no other writer replaces it while it is locked."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | _BINARY)
+            descriptor = os.open(path, UPDATE)
         except IsADirectoryError:
             raise _no_archive("a folder") from None
         with _closed_on_error(descriptor):

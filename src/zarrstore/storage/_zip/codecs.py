@@ -1,35 +1,57 @@
-"""Compression methods of zip members: what packs a value piece by piece, and what unpacks one, bounded."""
+"""Compression methods of zip members: compression by pieces, and decompression into bounded memory."""
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from zarrstore.errors import CorruptError, MissingDependencyError, UnsupportedOperationError
-from zarrstore.storage._zip.format import BZIP2, DEFLATED, LZMA, STORED, ZSTANDARD
+from zarrstore.storage._zip.format import BZIP2, DEFLATED, LZMA, ZSTANDARD
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from zarrstore._core.types import Data
 
 _NAMES = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma", ZSTANDARD: "zstandard"}
 
-# Deflate makes at most 1,032 bytes of one, so a larger claim is a lie that needs no try.
+# Deflate expands a byte to at most 1,032, so a larger size is wrong without a try.
 _DEFLATE_RATIO = 1032
-# LZMA makes some 7,000. Its dictionary is allocated before anything is unpacked, so a lie would cost memory.
+# LZMA expands a byte to some 7,000. Its dictionary is allocated first, so a wrong size would cost memory.
 _LZMA_RATIO = 1 << 14
-# How LZMA is set up when we write: xz's defaults, with a dictionary of 8 MiB.
+# LZMA parameters for writing: xz's defaults, with a dictionary of 8 MiB.
 _LC, _LP, _PB, _DICTIONARY = 3, 0, 2, 1 << 23
 
 
-def packer(method: int) -> Any:
-    """Return an object with ``compress(piece)`` and ``flush()``, both giving bytes; None if stored.
+class Packer(Protocol):
+    """Compresses a value piece by piece."""
+
+    def compress(self, piece: Data, /) -> bytes:
+        """Take a piece; returns what is ready of the output."""
+
+    def flush(self) -> bytes:
+        """Return the rest of the output."""
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
+
+
+def packer(method: int) -> Packer:
+    """Return what compresses a value by a method.
 
     Raises
     ------
     UnsupportedOperationError
-        If the method is none that we write.
+        If the method can't be written.
     MissingDependencyError
         If this Python was built without it.
     """
-    if method == STORED:
-        return None
     try:
         if method == DEFLATED:
             import zlib
@@ -42,7 +64,8 @@ def packer(method: int) -> Any:
         if method == LZMA:
             return _LzmaPacker()
         if method == ZSTANDARD:
-            return _zstd().ZstdCompressor()
+            compressor: Packer = _zstd().ZstdCompressor()
+            return compressor
     except ImportError as error:
         raise _missing(method) from error
     raise UnsupportedOperationError(
@@ -51,13 +74,13 @@ def packer(method: int) -> Any:
     )
 
 
-def unpack(data: Any, method: int, size: int) -> bytes:
-    """Return a value of ``size`` bytes unpacked; memory is bounded by that size.
+def unpack(data: bytes | memoryview, method: int, size: int) -> bytes:
+    """Decompress a value of ``size`` bytes; memory is bounded by that size.
 
     Raises
     ------
     CorruptError
-        If the data are broken, or make fewer or more bytes than that.
+        If the data are broken, or decompress to another size.
     UnsupportedOperationError
         If the method is unknown.
     MissingDependencyError
@@ -80,23 +103,23 @@ def unpack(data: Any, method: int, size: int) -> bytes:
         raise _missing(method) from error
     except CorruptError:
         raise
-    except Exception as error:  # each module has an error of its own
+    except Exception as error:  # each module has its own error class
         raise CorruptError(f"its data can't be unpacked ({error}).") from error
     raise UnsupportedOperationError(f"its compression method {method} is unknown here.")
 
 
-def _unpack_deflated(data: Any, size: int) -> bytes:
+def _unpack_deflated(data: bytes | memoryview, size: int) -> bytes:
     import zlib
 
     engine = zlib.decompressobj(-15)
-    # One byte more than promised, so that a member which holds too much is noticed, and no more.
+    # One byte more than declared, to detect a member that holds more.
     value = engine.decompress(data, size + 1)
     if not engine.eof and len(value) <= size:
         value += engine.decompress(engine.unconsumed_tail, size + 1 - len(value))
     return _checked(value, size, ended=engine.eof)
 
 
-def _unpack_bounded(engine: Any, data: Any, size: int) -> bytes:
+def _unpack_bounded(engine: _Unpacker, data: bytes | memoryview, size: int) -> bytes:
     parts = []
     done = 0
     while not engine.eof and done <= size:
@@ -119,7 +142,7 @@ def _checked(value: bytes, size: int, *, ended: bool) -> bytes:
 
 
 class _LzmaPacker:
-    """LZMA as zip wants it: four bytes of version and size, the properties, then a raw stream."""
+    """LZMA in zip's layout: four bytes of version and size, the properties, then a raw stream."""
 
     def __init__(self) -> None:
         import lzma
@@ -130,7 +153,7 @@ class _LzmaPacker:
         )
         self._head = struct.pack("<BBHBL", 9, 4, 5, (_PB * 5 + _LP) * 9 + _LC, _DICTIONARY)
 
-    def compress(self, piece: Any) -> bytes:
+    def compress(self, piece: Data, /) -> bytes:
         head, self._head = self._head, b""
         return head + self._engine.compress(piece)
 
@@ -139,14 +162,14 @@ class _LzmaPacker:
         return head + self._engine.flush()
 
 
-def _unpack_lzma(data: Any, size: int) -> bytes:
+def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
     import lzma
 
     if len(data) < 9:
         raise CorruptError("its LZMA properties are cut off.")
     _, _, properties_size, packed, dictionary = struct.unpack_from("<BBHBL", data)
     if properties_size != 5 or packed >= 225:
-        raise CorruptError("its LZMA properties are none.")
+        raise CorruptError("its LZMA properties are invalid.")
     if size > _LZMA_RATIO * len(data):
         raise CorruptError(f"{len(data)} bytes of LZMA can't make {size}.")
     engine = lzma.LZMADecompressor(
@@ -157,7 +180,7 @@ def _unpack_lzma(data: Any, size: int) -> bytes:
                 "lc": packed % 9,
                 "lp": packed // 9 % 5,
                 "pb": packed // 45,
-                # A dictionary larger than the value is never used, and would be allocated all the same.
+                # A dictionary larger than the value is allocated but never used.
                 "dict_size": max(4096, min(dictionary, size)),
             }
         ],
@@ -173,17 +196,16 @@ def _unpack_lzma(data: Any, size: int) -> bytes:
             break
         parts.append(value)
         done += len(value)
-    # Writers may leave out the end mark (a flag says so): the promised size is the end then.
+    # Writers may omit the end mark (a flag says so), so only the size tells where the data end.
     return _checked(b"".join(parts), size, ended=True)
 
 
-def _zstd() -> Any:
-    """Return Python's own zstd module (3.14), or the package that brings it to older ones."""
+def _zstd() -> ModuleType:
+    """Return the zstd module of Python 3.14, or its backport."""
     try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+        return import_module("compression.zstd")
     except ImportError:
-        from backports import zstd  # type: ignore[import-not-found,unused-ignore]
-    return zstd
+        return import_module("backports.zstd")
 
 
 def _missing(method: int) -> MissingDependencyError:

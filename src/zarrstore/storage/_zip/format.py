@@ -1,7 +1,7 @@
-"""Records of a zip archive, and the two of our own: how they look, made and taken apart.
+"""Packing and parsing of a zip archive's records, and of two of our own.
 
 Names follow PKWARE's APPNOTE: a local header in front of each member's data, a directory of central
-records at the end, behind it the end record, with two more before it in a Zip64 archive.
+records behind all members, then the end record, with two more before it in a Zip64 archive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
-# Date and time are one number here, the time in its low half.
+# Date and time are one field here, with the time in the low half.
 LOCAL = struct.Struct("<4s3H4L2H")
 CENTRAL = struct.Struct("<4s4B2H4L5H2L")
 END = struct.Struct("<4s4H2LH")
@@ -33,40 +33,40 @@ SIZES_BEHIND = 0x8
 UTF8 = 0x800
 
 STORED, DEFLATED, BZIP2, LZMA, ZSTANDARD = 0, 8, 12, 14, 93
-# The version of the format that a reader must know for each method.
+# Version of the format that a reader needs for each method.
 _NEEDED = {STORED: 20, DEFLATED: 20, BZIP2: 46, LZMA: 63, ZSTANDARD: 63}
 _ZIP64_VERSION = 45
 
-# Sizes and offsets past this, and more members, need Zip64. Signed readers stop at 2 GiB, so do we.
+# Larger sizes and offsets, and more members, need Zip64. 2 GiB, since some readers use signed numbers.
 ZIP64_LIMIT = (1 << 31) - 1
 ZIP64_COUNT = (1 << 16) - 1
 FULL32 = 0xFFFFFFFF
 
-# The private extra field that ends each local header of ours: id, size, kind, three bytes to come, and
-# a checksum of the header up to here and of its position in the file.
+# The private extra field that ends each local header of ours: id, size, kind, three reserved bytes, and
+# a checksum of the header up to here and its position in the file.
 MARK = struct.Struct("<2sHB3xL")
 _MARK_ID = b"zs"
-_MARKED = struct.Struct("<BQ")  # what its checksum covers beside the header: kind and position
+_MARKED = struct.Struct("<BQ")  # covered by the checksum beside the header: kind and position
 _MARK_SIZE = MARK.size - 4
 VALUE, REMOVAL, REMOVAL_BELOW = 0, 1, 2
 
-# The field that Android's tools pad headers with; others skip it.
+# Padding field of Android's tools; other readers skip it.
 _PADDING = 0xD935
 
-# The guard: signature, where members start behind the last end record, how far before that the end
-# record lies (0: there is none), and a checksum of these and of the guard's position.
+# The guard: signature, where the members behind the last end record start, the distance back from there
+# to the end record (0: there is none), and a checksum of these and the guard's position.
 GUARD = struct.Struct("<4sQLL")
 _GUARD_SIGNATURE = b"PKzg"
 _SECTOR = 512
 
 
 class Member(NamedTuple):
-    """Where a member lies, and how it is packed.
+    """Where a member is, and how it is compressed.
 
     Attributes
     ----------
     offset : int
-        Of its local header, from the start of the file.
+        Of its local header, in the file.
     packed : int
         Bytes of its data in the file.
     size : int
@@ -76,13 +76,13 @@ class Member(NamedTuple):
     method : int
         How it is compressed.
     flags : int
-        The flags of its record.
+        General purpose flags.
     start : int
         Where its data start; 0 if its local header hasn't been read.
     row : int
-        Its place in the directory; -1 if it lies behind the last end record.
+        Its row in the directory; -1 behind the last end record.
     time : int
-        Date and time as the format packs them: time in the low half.
+        Date and time in the format's encoding.
     """
 
     offset: int
@@ -97,7 +97,7 @@ class Member(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """What a guard says.
+    """The content of a guard.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Guard(NamedTuple):
 
 
 def fit(position: int, size: int) -> int:
-    """Return the next position from which ``size`` bytes don't cross a sector's border."""
+    """Return the next position at which ``size`` bytes don't cross a sector boundary."""
     room = _SECTOR - position % _SECTOR
     return position if room >= size else position + room
 
@@ -124,7 +124,7 @@ def pack_guard(guard: Guard, position: int) -> bytes:
 
 
 def parse_guard(data: bytes, position: int) -> Guard | None:
-    """Return what the guard in 20 bytes at a position says, or None if it is none."""
+    """Parse the guard in 20 bytes at a position; None if it is none."""
     if len(data) != GUARD.size or data[:4] != _GUARD_SIGNATURE:
         return None
     _, start, back, crc = GUARD.unpack(data)
@@ -134,10 +134,10 @@ def parse_guard(data: bytes, position: int) -> Guard | None:
 
 
 def may_be_unwritten(data: bytes) -> bool:
-    """Whether these bytes are what a writer that died leaves behind the last member whose header it wrote.
+    """Whether bytes behind the last member may be what a writer that died left there.
 
-    Those are zeros, a guard, the start of a directory, or a header without its last byte. Anything else was a
-    whole header once.
+    That is zeros, a guard, the start of a directory, or a header without its last byte. Anything else was
+    once a whole header.
     """
     head = data[: LOCAL.size + len(CENTRAL_SIGNATURE)]
     rest = head.lstrip(b"\0")
@@ -148,7 +148,7 @@ def may_be_unwritten(data: bytes) -> bool:
     stop = LOCAL.size + (sum(LOCAL.unpack_from(data)[-2:]) if len(data) >= LOCAL.size else 0)
     mark = data.find(MARK.pack(_MARK_ID, _MARK_SIZE, 0, 0)[:4], LOCAL.size, stop + MARK.size)
     if mark >= 0 and mark + MARK.size != stop:
-        return False  # its sizes aren't those that it was written with
+        return False  # its sizes were changed since it was written
     return stop <= len(data) and not data[stop - 1]
 
 
@@ -157,7 +157,7 @@ def _guard_crc(start: int, back: int, position: int) -> int:
 
 
 def pack_time() -> int:
-    """Return the date and time of now, as the format packs them."""
+    """Return the current date and time in the format's encoding."""
     return _packed(int(time.time()))
 
 
@@ -170,25 +170,25 @@ def _packed(second: int) -> int:
 
 
 def local_size(name: bytes, *, zip64: bool) -> int:
-    """Return the size of a local header of ours, unless it is padded."""
+    """Return the size of a local header of ours without padding."""
     return LOCAL.size + len(name) + (20 if zip64 else 0) + MARK.size
 
 
 def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: int = 0) -> bytes:
-    """Return a local header of ours, complete with sizes and its mark.
+    """Return a local header of ours, with sizes and mark.
 
     Parameters
     ----------
     name : bytes
-        As it is to be written.
+        The encoded name.
     member : Member
-        What lies behind the header.
+        The member behind the header.
     kind : int
         ``VALUE``, ``REMOVAL`` or ``REMOVAL_BELOW``.
     zip64 : bool
-        Whether to write sizes of 64 bits.
+        Whether to write 64-bit sizes.
     padding : int
-        Bytes by which to lengthen it: none, or at least four.
+        Number of bytes to add: 0, or at least 4.
     """
     extra = _pack_sizes(member) if zip64 else b""
     if padding:
@@ -197,8 +197,8 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     return head + MARK.pack(_MARK_ID, _MARK_SIZE, kind, _mark_crc(head, kind, member.offset))
 
 
-def pack_plain(name: bytes, member: Member) -> bytes:
-    """Return what `pack_local` does for a stored value without Zip64, in half the time."""
+def pack_stored(name: bytes, member: Member) -> bytes:
+    """Return a local header for a stored value without Zip64, in half of `pack_local`'s time."""
     offset, packed, size, crc, _, flags, _, _, when = member
     fields = (_NEEDED[STORED], flags, STORED, when, crc, packed, size, len(name), MARK.size)
     head = LOCAL.pack(LOCAL_SIGNATURE, *fields) + name
@@ -206,10 +206,9 @@ def pack_plain(name: bytes, member: Member) -> bytes:
 
 
 def pack_lead(name: bytes, member: Member) -> bytes | None:
-    """Return the start of a local header that reaches from a member's offset to its data, without a mark.
+    """Return the start of a local header, without a mark, that extends from a member's offset to its data.
 
-    The rest of it, up to the data, is an extra field that means nothing, whatever is there. None if that
-    is more than an extra field holds.
+    The bytes between are the content of a padding field. None if they are too many for one.
     """
     zip64 = max(member.size, member.packed) > ZIP64_LIMIT
     extra = _pack_sizes(member) if zip64 else b""
@@ -255,18 +254,18 @@ def decode_name(name: bytes, flags: int) -> str:
 
 
 class Local(NamedTuple):
-    """A local header taken apart.
+    """A parsed local header.
 
     Attributes
     ----------
     name : bytes
-        As it is written.
+        The encoded name.
     member : Member
         Sizes and checksum are 0 where they follow the data.
     kind : int or None
-        What our mark says; None for a header of somebody else, or one of ours that is damaged.
+        The kind in our mark; None for a foreign header, or a damaged one of ours.
     is_marked : bool
-        Whether it ends with a mark, be it damaged.
+        Whether it ends with a mark, even a damaged one.
     """
 
     name: bytes
@@ -276,21 +275,21 @@ class Local(NamedTuple):
 
 
 def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
-    """Take a local header apart.
+    """Parse a local header.
 
     Parameters
     ----------
     data : bytes-like
         Some of the file.
     at : int
-        Where in it the header starts.
+        Where the header starts in ``data``.
     offset : int
-        Where in the file that is.
+        Where it starts in the file.
 
     Returns
     -------
     Local or None
-        None if there is no header, or not all of it.
+        None if there is no header, or not a whole one.
     """
     if len(data) - at < LOCAL.size:
         return None
@@ -334,7 +333,7 @@ def find_extra(extra: bytes, wanted: int) -> bytes | None:
 
 
 def without_extra(extra: bytes, unwanted: int) -> bytes:
-    """Return extra fields but for one kind."""
+    """Return extra fields without those of one kind."""
     kept = bytearray()
     at = 0
     while at + 4 <= len(extra):
@@ -345,21 +344,20 @@ def without_extra(extra: bytes, unwanted: int) -> bytes:
     return bytes(kept)
 
 
-_ATTRIBUTES = (stat.S_IFREG | 0o644) << 16
-_UNIX = 3
+class Details(NamedTuple):
+    """What a member's record in the directory says beside its numbers; by default as we write it."""
+
+    extra: bytes = b""
+    comment: bytes = b""
+    system: int = 3  # Unix
+    attributes: int = (stat.S_IFREG | 0o644) << 16
+    internal: int = 0
 
 
-def pack_central(
-    name: bytes,
-    member: Member,
-    offset: int,
-    *,
-    extra: bytes = b"",
-    comment: bytes = b"",
-    system: int = _UNIX,
-    attributes: int = _ATTRIBUTES,
-    internal: int = 0,
-) -> bytes:
+NO_DETAILS = Details()
+
+
+def pack_central(name: bytes, member: Member, offset: int, details: Details = NO_DETAILS) -> bytes:
     """Return a member's record in the directory.
 
     Parameters
@@ -369,10 +367,11 @@ def pack_central(
     member : Member
         What to record.
     offset : int
-        Of the local header, as the archive counts (from its start, which a prefix moves).
-    extra, comment, system, attributes, internal
-        What an earlier record of this member said.
+        Of the local header, from the start of the archive, behind its prefix.
+    details : Details
+        From an earlier record of this member.
     """
+    extra, comment, system, attributes, internal = details
     _, packed, size, crc, method, flags, _, _, when = member
     place = offset
     zip64 = size > ZIP64_LIMIT or packed > ZIP64_LIMIT or place > ZIP64_LIMIT
@@ -389,7 +388,7 @@ def pack_central(
 
 
 def needs_zip64(count: int, size: int, offset: int) -> bool:
-    """Whether a directory of this many members and bytes at this offset needs Zip64 end records."""
+    """Whether a directory needs Zip64 end records."""
     return count > ZIP64_COUNT or offset > ZIP64_LIMIT or size > ZIP64_LIMIT
 
 
@@ -401,9 +400,9 @@ def pack_end(count: int, size: int, offset: int, prefix: int, comment: bytes) ->
     count : int
         Number of records in the directory.
     size, offset : int
-        The directory's size, and where it starts as the archive counts.
+        The directory's size, and its start, from the start of the archive.
     prefix : int
-        Bytes in front of the archive that it doesn't count.
+        Bytes in front of the archive, which offsets don't count.
     comment : bytes
         The archive's comment.
     """
@@ -417,7 +416,7 @@ def pack_end(count: int, size: int, offset: int, prefix: int, comment: bytes) ->
 
 
 class End(NamedTuple):
-    """What the end records say, held against where they are.
+    """Parsed end records, checked against their position.
 
     Attributes
     ----------
@@ -426,15 +425,15 @@ class End(NamedTuple):
     record : int
         Where the last of them starts.
     stop : int
-        Where the archive ends, its comment included.
+        Where the archive ends, behind its comment.
     directory : int
         Where the directory starts.
     records : int
         Number of records in it.
     exact : bool
-        Whether ``records`` is the whole number, not what is left of it in 16 bits.
+        Whether ``records`` is the whole number, rather than its low 16 bits.
     prefix : int
-        Bytes in front of the archive that its offsets don't count.
+        Bytes in front of the archive, which its offsets don't count.
     comment : bytes
         The archive's comment.
     """
@@ -450,21 +449,21 @@ class End(NamedTuple):
 
 
 def parse_end(data: bytes, at: int, base: int) -> End | None:
-    """Take end records apart.
+    """Parse end records.
 
     Parameters
     ----------
     data : bytes
         Some of the file.
     at : int
-        Where in it the (last) end record starts.
+        Where the (last) end record starts in ``data``.
     base : int
-        Where in the file ``data`` starts.
+        Where ``data`` starts in the file.
 
     Returns
     -------
     End or None
-        None if there is none, if it isn't all in ``data``, or if it contradicts its own position.
+        None if there is none, if it isn't all in ``data``, or if it contradicts its position.
     """
     if at < 0 or len(data) - at < END.size or data[at : at + 4] != END_SIGNATURE:
         return None
@@ -472,7 +471,7 @@ def parse_end(data: bytes, at: int, base: int) -> End | None:
     start = at
     exact = False
     locator = at - LOCATOR.size
-    # Whether there is a Zip64 locator says the record before, not the numbers: some writers fill both.
+    # Zip64 is recognised by its locator, not by the numbers: some writers fill in both.
     if locator >= 0 and data[locator : locator + 4] == LOCATOR_SIGNATURE:
         _, _, place, _ = LOCATOR.unpack_from(data, locator)
         for candidate in (locator - END64.size, place - base):

@@ -1,13 +1,13 @@
-"""Which members an archive holds: its directory parsed in one pass, and a tree of its keys for listings.
+"""The members of an archive: its directory, parsed in one pass, and a tree of its keys for listings.
 
-The directory's numbers stay in numpy arrays, a few tens of bytes a member; keys are the keys of one
-``dict``. The tree is built by the first listing, so that an archive that is only read pays nothing for it.
+The directory's numbers stay in numpy arrays, some 50 bytes a member; keys are the keys of one ``dict``.
+The tree is built by the first listing, at no cost to archives that are only read.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -25,6 +25,11 @@ from zarrstore.storage._zip.format import (
     decode_name,
     find_extra,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy.typing as npt
 
 _RECORD = np.dtype(
     [
@@ -65,7 +70,7 @@ _UNICODE_PATH = 0x7075
 
 
 class Directory:
-    """The records of a central directory, as arrays with a row a record.
+    """The records of a central directory, as arrays with a row for each.
 
     Parameters
     ----------
@@ -74,16 +79,17 @@ class Directory:
     start : int
         Where in the file it starts.
     prefix : int
-        What to add to its offsets.
+        Bytes in front of the archive, which its offsets don't count.
 
     Raises
     ------
     CorruptError
-        If the records don't fill it exactly, or lead out of the file.
+        If the records don't fill it exactly, or point outside the file.
     """
 
     def __init__(self, data: bytes, start: int = 0, prefix: int = 0) -> None:
         self.start = start
+        self.stop = start + len(data)
         self.prefix = prefix
         self.at, records = _find_records(data)
         self.count = len(records)
@@ -100,16 +106,16 @@ class Directory:
         bad = (self.offset < 0) | (self.offset >= start) | (self.packed < 0) | (self.size < 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise CorruptError(f"the directory's record {row} leads out of the archive.")
-        # What nearly every read asks of a member, where a look takes a third of the time: whether its
-        # data lie there as they are, how many, and where (0 until somebody has looked).
+            raise CorruptError(f"the directory's record {row} points outside the archive.")
+        # What nearly every read needs, where access takes a third of the time: whether a member is stored
+        # and unencrypted, its size, and where its data start (0 until its local header was read).
         members = self.members
         stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
-        self.plain = (stored & (self.size == self.packed)).tobytes()
+        self.is_direct = (stored & (self.size == self.packed)).tobytes()
         self.sizes = memoryview(self.size)
         self.starts = memoryview(members["start"])
 
-    def _widen(self, data: bytes, records: Any) -> None:
+    def _widen(self, data: bytes, records: npt.NDArray[np.void]) -> None:
         """Take sizes and offsets that don't fit 32 bits from the Zip64 fields."""
         long = np.stack([records[name] == FULL32 for name in ("size", "packed", "offset")])
         rows = np.flatnonzero(long.any(axis=0))
@@ -119,24 +125,24 @@ class Directory:
         extra_size = records["extra"][rows].astype(np.int64)
         wanted = 8 * long[:, rows].sum(axis=0)
         buffer = np.frombuffer(data, np.uint8)
-        # Nearly every writer puts this field first: those are taken all at once, the others one by one.
-        plain = extra_size >= 4 + wanted
+        # Most writers put this field first: those are decoded together, the others one by one.
+        is_first = extra_size >= 4 + wanted
         heads = np.zeros((len(rows), 4), np.uint8)
-        heads[plain] = np.lib.stride_tricks.sliding_window_view(buffer, 4)[extra_at[plain]]
+        heads[is_first] = np.lib.stride_tricks.sliding_window_view(buffer, 4)[extra_at[is_first]]
         field, size = heads.view("<u2").T
-        plain &= (field == 1) & (size >= wanted)
+        is_first &= (field == 1) & (size >= wanted)
         at = extra_at + 4
         for values, mask in zip((self.size, self.packed, self.offset), long[:, rows], strict=True):
-            chosen = plain & mask
+            chosen = is_first & mask
             if chosen.any():
                 numbers = np.lib.stride_tricks.sliding_window_view(buffer, 8)[at[chosen]]
                 values[rows[chosen]] = np.ascontiguousarray(numbers).view("<i8")[:, 0]
             at = at + 8 * mask
-        for index in np.flatnonzero(~plain).tolist():
+        for index in np.flatnonzero(~is_first).tolist():
             row, place = int(rows[index]), int(extra_at[index])
             found = find_extra(data[place : place + int(extra_size[index])], 1)
             if found is None or len(found) < wanted[index]:
-                continue  # the number is what it says: 4 GiB less one
+                continue  # the number really is 4 GiB less one
             numbers = iter(np.frombuffer(found[: int(wanted[index])], "<i8").tolist())
             for values, mask in zip((self.size, self.packed, self.offset), long[:, row], strict=True):
                 if mask:
@@ -148,10 +154,10 @@ class Directory:
             return []
         joined, begins = self._join_names(data)
         raw = joined.tobytes()
-        # One byte a character at first: right for ASCII, and the others are few.
+        # Decode all as Latin-1 first; the few names that aren't ASCII are decoded again below.
         names: list[str] = raw.decode("latin-1").split("\0")
         del names[self.count :]
-        if raw.count(0) != self.count:  # somebody's name holds a NUL itself
+        if raw.count(0) != self.count:  # a name contains a NUL
             ends = (begins + self.name_size).tolist()
             names = [
                 raw[begin:end].decode("latin-1") for begin, end in zip(begins.tolist(), ends, strict=True)
@@ -161,14 +167,14 @@ class Directory:
                 names[row] = self._decode(data, row)
         return names
 
-    def _join_names(self, data: bytes) -> tuple[Any, Any]:
-        """Copy all names behind one another, a NUL behind each; returns that and where each begins."""
+    def _join_names(self, data: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Join all names, a NUL behind each; returns that and where each begins."""
         buffer = np.frombuffer(data, np.uint8)
         starts = self.at + CENTRAL.size
         sizes = self.name_size + np.int64(1)
         ends = np.cumsum(sizes)
         begins = ends - sizes
-        # The place of each byte, as steps from one to the next: 1, but from name to name.
+        # Positions of all bytes, made by a cumulative sum of the steps between them.
         places = np.ones(int(ends[-1]), np.int32 if len(data) < 1 << 31 else np.int64)
         places[0] = starts[0]
         places[begins[1:]] = starts[1:] - (starts + self.name_size)[:-1]
@@ -192,7 +198,7 @@ class Directory:
         return decode_name(raw, flags)
 
     def limit(self, member: Member) -> int:
-        """Where a member's data must end at the latest: at the next header, or at the directory."""
+        """Return where a member's data must end: at the next header, or at the directory."""
         following = member.row + 1
         offsets = self.offset
         if self._sorted is not None:
@@ -201,7 +207,7 @@ class Directory:
         return int(offsets[following]) if following < self.count else self.start
 
 
-def _find_records(data: bytes) -> tuple[Any, Any]:
+def _find_records(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.void]]:
     """Return where the records of a directory start, and their fixed parts as a structured array."""
     buffer = np.frombuffer(data, np.uint8)
     size = CENTRAL.size
@@ -209,12 +215,12 @@ def _find_records(data: bytes) -> tuple[Any, Any]:
         if len(buffer):
             raise CorruptError("the directory is cut off.")
         return np.empty(0, np.int64), np.empty(0, _RECORD)
-    # Every place that looks like a signature; inside names and comments there may be false ones.
+    # All signatures, including false ones within names and comments.
     at = np.flatnonzero(buffer[: len(buffer) - size + 1] == ord("P"))
     for step, byte in enumerate(b"K\x01\x02", 1):
         at = at[buffer[at + step] == byte]
     heads = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(buffer, size)[at])
-    records: Any = heads.view(_RECORD)[:, 0]
+    records = heads.view(_RECORD)[:, 0]
     following = at + size + records["name"] + records["extra"] + records["comment"]
     ends = np.append(at[1:], len(buffer))
     if len(at) and at[0] == 0 and (following == ends).all():
@@ -223,8 +229,8 @@ def _find_records(data: bytes) -> tuple[Any, Any]:
     return at[chain], records[chain]
 
 
-def _walk(at: Any, following: Any, size: int) -> list[int]:
-    """Follow the records from the first one on, each to the next, past whatever only looks like one."""
+def _walk(at: npt.NDArray[np.int64], following: npt.NDArray[np.int64], size: int) -> list[int]:
+    """Follow the records from the first one on, skipping false signatures."""
     places = at.tolist()
     ends = following.tolist()
     row_at = {place: row for row, place in enumerate(places)}
@@ -240,23 +246,23 @@ def _walk(at: Any, following: Any, size: int) -> list[int]:
 
 
 class Index:
-    """What each key means: a row of the directory, or a member behind the last end record.
+    """Maps keys to rows of the directory, or to members behind the last end record.
 
-    Reading needs no lock; changes, and the building of the tree, hold one.
+    Changes and the building of the tree hold a lock; lookups need none.
 
     Parameters
     ----------
     directory : Directory, optional
-        What the archive recorded when it was closed.
+        The directory written when the archive was last closed.
     names : list of str
-        The directory's names, a row each. Of those that occur twice the last counts.
+        The names in its rows; of equal ones the last counts.
     """
 
     def __init__(self, directory: Directory | None = None, names: list[str] | None = None) -> None:
-        self.directory = directory
+        self.directory = directory or Directory(b"")
         self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
         self.lock = threading.RLock()
-        self._row: Any = None if directory is None else directory.members.item
+        self._fields: Callable[[int], Iterable[int]] = self.directory.members.item
         self._tree: KeyTree | None = None
 
     def __len__(self) -> int:
@@ -265,34 +271,32 @@ class Index:
     def find(self, key: str) -> Member | None:
         """Return a key's member, or None."""
         found = self.rows.get(key)
-        if type(found) is int:
-            return tuple.__new__(Member, self._row(found))  # as Member._make does, in half the time
-        return found  # type: ignore[return-value]
+        if isinstance(found, int):
+            return tuple.__new__(Member, self._fields(found))  # as Member._make does, in half the time
+        return found
 
     def size(self, key: str) -> int | None:
         """Return the size of a key's value, or None."""
         found = self.rows.get(key)
-        if type(found) is int:
-            directory = self.directory
-            assert directory is not None
-            return directory.sizes[found]
-        return None if found is None else found.size  # type: ignore[union-attr]
+        if isinstance(found, int):
+            return self.directory.sizes[found]
+        return None if found is None else found.size
 
     def put(self, key: str, member: Member) -> None:
-        """Let a key mean a member."""
+        """Map a key to a member."""
         with self.lock:
             if self._tree is not None and key not in self.rows:
                 _graft(self._tree, key)
             self.rows[key] = member
 
     def drop(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         with self.lock:
             if self.rows.pop(key, None) is not None and self._tree is not None:
                 self._tree.discard(key)
 
     def drop_below(self, prefix: str) -> None:
-        """Forget all below a directory, names that are no keys included."""
+        """Remove all names below a directory, even those that are no keys."""
         with self.lock:
             for name in [name for name in self.rows if name.startswith(prefix)]:
                 del self.rows[name]
@@ -300,11 +304,11 @@ class Index:
 
     @property
     def has_tree(self) -> bool:
-        """Whether a listing needs no more than to look."""
+        """Whether the tree has been built, so that a listing is fast."""
         return self._tree is not None
 
     def tree(self) -> KeyTree:
-        """Return the tree of the keys, built by the first listing."""
+        """Return the tree of the keys; built by the first call."""
         tree = self._tree
         if tree is None:
             with self.lock:
@@ -316,29 +320,28 @@ class Index:
                     self._tree = tree
         return tree
 
-    def live_rows(self) -> Any:
-        """Which rows of the directory still count, as an array of truth values."""
-        directory = self.directory
-        live = np.zeros(0 if directory is None else directory.count, bool)
+    def live_rows(self) -> npt.NDArray[np.bool_]:
+        """Return which rows of the directory still count, as a boolean array."""
+        live = np.zeros(self.directory.count, bool)
         with self.lock:
-            kept = [found for found in self.rows.values() if type(found) is int]
+            kept = [found for found in self.rows.values() if isinstance(found, int)]
         live[kept] = True
         return live
 
     def appended(self) -> list[tuple[str, Member]]:
-        """Keys whose members lie behind the last end record."""
+        """Return the keys and members behind the last end record."""
         with self.lock:
-            return [(key, found) for key, found in self.rows.items() if type(found) is not int]  # type: ignore[misc]
+            return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
 
 
 def _graft(tree: KeyTree, path: str) -> None:
     """Add a name to a tree if it is a key."""
     cut = path.rfind("/") + 1
-    # A directory that has names is in the grammar, so only the last segment needs a look.
+    # The path of a directory in the tree is valid, so only the last segment is checked.
     if _is_name(path[cut:]) if path[:cut] in tree else is_key(path):
         tree.add(path)
 
 
 def _is_name(text: str) -> bool:
-    """Whether text can be the last segment of a key."""
+    """Whether text is valid as the last segment of a key."""
     return text not in ("", ".", "..") and (text.isascii() or is_key(text)) and "\0" not in text

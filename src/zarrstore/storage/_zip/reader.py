@@ -1,7 +1,7 @@
-"""Opening an archive wherever its end is, and reading members out of it.
+"""Opening an archive, closed or not, and reading its members.
 
-A `View` is an archive as it was found: a source, an index, and where the last end record and the members
-behind it lie. Its reads share nothing but those, so threads and forked children read at once.
+A `View` is an archive as it was found: a source, an index, and the positions of the last end record and of
+the members behind it. Its reads share nothing else, so threads and forked children may read at once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import time
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import WOULD_BLOCK, host_memory
+from zarrstore._os import files
 from zarrstore.errors import (
     ByteRequestError,
     CorruptError,
@@ -49,27 +50,30 @@ from zarrstore.storage._zip.format import (
     parse_local,
 )
 from zarrstore.storage._zip.index import Directory, Index
-from zarrstore.storage._zip.source import FetchedSource, FileSource
+from zarrstore.storage._zip.source import BLOCK, FetchedSource, FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data
+    from zarrstore._core.verbs import WouldBlock
     from zarrstore.storage._zip.source import Source, StoreSource
 
 # An end record may be followed by a comment of 64 KiB less one byte.
 _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
-# How much of the file to read at once from header to header: members may be small, or not.
+# Bytes to read at once on a walk over headers, where members are small, and where they aren't.
 _WINDOW = 1 << 16
 _GLANCE = 1 << 10
-# A header is read with this many bytes of extra fields, which nearly always is enough.
+# A header is read with this many bytes for its extra fields, nearly always enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
-_BLOCK = 1 << 20
-# How long the bytes of a small write may be under way, in seconds.
+# How long another process takes at most to finish a small write, in seconds.
 _MOMENT = 0.05
 _REPAIR = "'zarrstore repair' saves what is whole."
-# Looked up once: it is called for nearly every read. Windows has none, and reads in other ways.
-_preadv: Any = getattr(os, "preadv", None)
 
 
 class View:
@@ -78,15 +82,15 @@ class View:
     Attributes
     ----------
     source : Source
-        Where its bytes are.
+        Its bytes.
     index : Index
-        Which members it holds. A writer in this process keeps it up to date.
+        Its members; a writer in this process keeps it up to date.
     end : End or None
         The last end record; None if there is none yet.
     chain_start, chain_stop : int
-        Where the members behind it start, and where they end.
+        Where the members behind it start and end.
     size : int
-        The file's size when it was looked at.
+        The size of the file when it was opened.
     """
 
     def __init__(
@@ -98,18 +102,26 @@ class View:
         self.chain_start = chain_start
         self.chain_stop = chain_stop
         self.size = size
-        # All of the source, when it is mapped into memory: reads are slices of it then.
-        self.mapped: Any = None
-        self._file = source if isinstance(source, FileSource) and _preadv is not None else None
+        # The whole source, if it is mapped into memory: reads are slices of it then.
+        self.mapped: npt.NDArray[np.uint8] | None = None
+        self._file = source if isinstance(source, FileSource) and hasattr(os, "preadv") else None
 
     @property
     def is_closed(self) -> bool:
-        """Whether its directory is complete: nothing lies behind the last end record."""
+        """Whether its directory is complete, with nothing behind the last end record."""
         return self.end is not None and self.chain_start == self.chain_stop and self.size == self.end.stop
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, member: Member, key: str, request: Any, allocate: Any, *, verify: bool = False) -> Any:
+    def read(
+        self,
+        member: Member,
+        key: str,
+        request: ByteRequest | None,
+        allocate: Allocate,
+        *,
+        verify: bool = False,
+    ) -> Data:
         """Read what a request selects of a member.
 
         Parameters
@@ -120,10 +132,10 @@ class View:
             Its key.
         request : ByteRequest or None
             Which bytes.
-        new : callable
+        allocate : callable
             Gives memory for large reads.
         verify : bool
-            Whether to hold stored members against their checksum, too (compressed ones always are).
+            Whether to check stored members against their checksum; compressed ones always are.
         """
         if member.method == STORED:
             self._check_stored(member)
@@ -136,17 +148,22 @@ class View:
             return value if whole else value[start:stop]
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
-        span(request, member.size)  # a wrong request needs no unpacking
-        packed = self._data(member, key, 0, member.packed, None)
-        value = unpack(packed, member.method, member.size)
+        span(request, member.size)  # raises before anything is decompressed
+        packed = self._data(member, key, 0, member.packed, host_memory)
+        value = unpack(memoryview(packed), member.method, member.size)
         _check_crc(value, member)
         if request is None:
             return value
         start, stop = span(request, member.size)
         return value[start:stop]
 
-    def fetched(self, requests: list[tuple[Member, str, Any]], source: StoreSource) -> View:
-        """Return this view with what some reads will need read beforehand, all at once."""
+    def read_directory(self) -> bytes:
+        """Return the bytes of the directory."""
+        directory = self.index.directory
+        return bytes(self.source.read(directory.start, directory.stop - directory.start))
+
+    def fetched(self, requests: list[tuple[Member, str, ByteRequest | None]], source: StoreSource) -> View:
+        """Return a view that has fetched at once what some reads will need."""
         parts = []
         for member, key, request in requests:
             start, stop = 0, member.packed
@@ -154,7 +171,7 @@ class View:
                 try:
                     start, stop = span(request, member.size)
                 except ByteRequestError:
-                    continue  # the read itself will say so
+                    continue  # the read raises it
             if member.start:
                 parts.append((member.start + start, stop - start))
             else:
@@ -163,8 +180,8 @@ class View:
         view.source = FetchedSource(source, parts)
         return view
 
-    def read_plain(self, key: str, wait: bool) -> Any:
-        """Read a whole member of an archive in a file as nearly all are read: by one call.
+    def read_stored(self, key: str, wait: bool) -> Data | WouldBlock | None:
+        """Read a whole stored member of an archive in a file by one system call, the most frequent case.
 
         Parameters
         ----------
@@ -176,29 +193,31 @@ class View:
         Returns
         -------
         array, None or WOULD_BLOCK
-            None if there is no such member; `WOULD_BLOCK` if that call alone doesn't do, as for what is
-            compressed, or large, or read for the first time.
+            None if there is no such member. `WOULD_BLOCK` if one call isn't enough: if the member is
+            compressed or large, or its local header hasn't been read yet.
         """
         index = self.index
         row = index.rows.get(key)
         if row is None:
             return None
         file = self._file
-        if type(row) is not int or file is None or self.mapped is not None or not (wait or file.in_place):
+        if type(row) is not int or file is None or self.mapped is not None or not (wait or file.can_nowait):
             return WOULD_BLOCK
-        directory: Any = index.directory
+        directory = index.directory
         start, size = directory.starts[row], directory.sizes[row]
-        if not start or not directory.plain[row] or not 0 < size <= MAX_INLINE_SIZE:
+        if not start or not directory.is_direct[row] or not 0 < size <= MAX_INLINE_SIZE:
             return WOULD_BLOCK
         memory = host_memory(size)
         try:
-            count = _preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
+            count = os.preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
         except OSError:
             return WOULD_BLOCK
         return memory if count == size else WOULD_BLOCK
 
-    def read_nowait(self, member: Member, key: str, request: Any, source: FileSource, allocate: Any) -> Any:
-        """Read what needs no unpacking and no waiting; `WOULD_BLOCK` for anything else, errors included."""
+    def read_nowait(
+        self, member: Member, key: str, request: ByteRequest | None, source: FileSource, allocate: Allocate
+    ) -> Data | WouldBlock:
+        """Read from a stored member without waiting; `WOULD_BLOCK` for anything else, errors included."""
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
             return WOULD_BLOCK
         start, stop = 0, member.size
@@ -224,7 +243,7 @@ class View:
         if local is None:
             return WOULD_BLOCK
         try:
-            behind = self._settle(member, key, local) - member.offset
+            behind = self._check_local(member, key, local) - member.offset
         except CorruptError:
             return WOULD_BLOCK
         return memory[behind + start : behind + stop] if behind + stop <= count else WOULD_BLOCK
@@ -233,10 +252,10 @@ class View:
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
         if member.size != member.packed:
-            raise CorruptError("it isn't compressed, yet has two sizes.")
+            raise CorruptError("it isn't compressed, yet its two sizes differ.")
 
-    def _data(self, member: Member, key: str, start: int, stop: int, allocate: Any) -> Any:
-        """Return some of a member's data as they lie in the file."""
+    def _data(self, member: Member, key: str, start: int, stop: int, allocate: Allocate) -> Data:
+        """Return some of a member's data, compressed or not, as in the file."""
         size = stop - start
         first = member.start
         if not first:
@@ -245,47 +264,38 @@ class View:
             first = self.locate(member, key)
         if self.mapped is not None and first + stop <= len(self.mapped):
             return self.mapped[first + start : first + stop]
-        if allocate is None or size <= self.source.at_once:
-            return _whole(self.source.read(first + start, size), size)
-        source, begin = self.source, first + start
-        if isinstance(source, FileSource) and hasattr(allocate, "fill"):
-            memory, count = allocate.fill(
-                size,
-                lambda memory, at: source.read_into(begin + at, memory),
-                (source.descriptor, begin),
-            )
-        else:
-            memory = allocate(size)
-            count = source.read_into(begin, memory)
+        source = self.source
+        if size <= source.at_once or not isinstance(source, FileSource):
+            return _whole(source.read(first + start, size), size)
+        memory, count = files.read_value(source.descriptor, size, first + start, allocate)
         if count != size:
             raise _cut_off()
         return memory
 
-    def _data_with_header(self, member: Member, key: str, size: int) -> Any:
-        """Read the header and the start of the data in one go, and the header's size off the former."""
+    def _data_with_header(self, member: Member, key: str, size: int) -> bytes | memoryview:
+        """Read a header whose size isn't known and the start of the data at once."""
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
         data = self.source.read(member.offset, guess + size)
         local = parse_local(data, 0, member.offset)
-        first = self.locate(member, key) if local is None else self._settle(member, key, local)
+        first = self.locate(member, key) if local is None else self._check_local(member, key, local)
         behind = first - member.offset
         if len(data) - behind >= size:
             return memoryview(data)[behind : behind + size]
         return _whole(self.source.read(first, size), size)
 
     def locate(self, member: Member, key: str) -> int:
-        """Read a member's local header: where its data start."""
+        """Return where a member's data start, by its local header if need be."""
         if member.start:
             return member.start
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
         local = read_local(self.source, member.offset, guess)[0]
         if local is None:
-            raise CorruptError("its local header is none, or is cut off.")
-        return self._settle(member, key, local)
+            raise CorruptError("its local header is missing or cut off.")
+        return self._check_local(member, key, local)
 
-    def _settle(self, member: Member, key: str, local: Local) -> int:
-        """Hold a local header against the directory, and remember where the data start."""
+    def _check_local(self, member: Member, key: str, local: Local) -> int:
+        """Check a local header against the directory; records and returns where the data start."""
         directory = self.index.directory
-        assert directory is not None
         there = local.member
         first = there.start
         if (
@@ -295,40 +305,39 @@ class View:
         ):
             raise CorruptError("the directory and its local header contradict each other.")
         if not (local.name == key.encode() if key.isascii() else self._is_named(member, key, local)):
-            raise CorruptError(f"its local header bears another name, {local.name!r}.")
+            raise CorruptError(f"its local header has another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
-            raise CorruptError("its data would reach into what follows.", hint="Take no value from it.")
+            raise CorruptError("its data would reach into what follows.", hint="Don't trust its values.")
         # Packed size, size, checksum.
         if there[1:4] != member[1:4] and not there.flags & SIZES_BEHIND:
             raise CorruptError(
-                "the directory and its local header tell different sizes or checksums.", hint=_REPAIR
+                "the directory and its local header have different sizes or checksums.", hint=_REPAIR
             )
         directory.members["start"][member.row] = first
         return first
 
     def _is_named(self, member: Member, key: str, local: Local) -> bool:
-        """Whether a local header bears a key that isn't ASCII."""
+        """Whether a local header has the name of a key that isn't ASCII."""
         if decode_name(local.name, local.member.flags) == key:
             return True
-        # A field of the directory alone may tell the name.
+        # The key may come from a field that only the directory has.
         directory = self.index.directory
-        assert directory is not None
         place = directory.start + int(directory.at[member.row]) + CENTRAL.size
         same = bytes(self.source.read(place, len(local.name))) == local.name
         return same and not (member.flags ^ local.member.flags) & UTF8
 
 
-def _whole(data: Any, size: int) -> Any:
+def _whole(data: bytes | memoryview, size: int) -> bytes | memoryview:
     if len(data) != size:
         raise _cut_off()
     return data
 
 
 def _cut_off() -> CorruptError:
-    return CorruptError("the archive ends within its data.", hint="Somebody cut the file; restore it.")
+    return CorruptError("the archive ends within its data.", hint="The file was truncated; restore it.")
 
 
-def _check_crc(value: Any, member: Member) -> None:
+def _check_crc(value: Data, member: Member) -> None:
     if crc32(value) != member.crc:
         raise CorruptError("its bytes don't match their checksum.")
 
@@ -337,15 +346,15 @@ def _check_crc(value: Any, member: Member) -> None:
 
 
 def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
-    """Find an archive's end, read its directory, and walk the members behind it.
+    """Find an archive's end, read its directory, and walk over the members behind it.
 
     Parameters
     ----------
     source : Source
-        Where the archive is.
+        The archive.
     tail_size : int
-        How many bytes of the end to read first; where a read costs a request, the directory had
-        better be among them.
+        How many bytes at the end to read first. Where each read is a request, the directory should be
+        among them.
 
     Raises
     ------
@@ -364,14 +373,14 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
                 return _open_unclosed(source, guard, size)
             return _open_closed(source, tail, base, size)
         except CorruptError:
-            # A writer may be busy: what we read in several steps wasn't of one moment.
+            # A writer may have changed it between our reads.
             if source.size() == size and source.read(size - len(last), len(last)) == last:
                 raise
     raise TransientError("the archive changes faster than it can be read.")
 
 
 def guard_at_end(last: bytes, size: int) -> Guard | None:
-    """Return the guard in the last bytes of a file; one whose members start behind it was not its end."""
+    """Return the guard in the last bytes of a file, unless its members start behind it."""
     guard = parse_guard(last, size - GUARD.size)
     return guard if guard is not None and guard.start < size else None
 
@@ -387,17 +396,17 @@ def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View:
 
 
 def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
-    """End records that end where the file does, the likeliest first.
+    """Yield end records that end where the file does, the likeliest first.
 
-    One that doesn't is older than what follows it, or lies within a value.
+    Others are older than what follows them, or are within a value.
     """
     doubtful = []
     at = tail.rfind(END_SIGNATURE)
     while at >= 0:
         end = parse_end(tail, at, base)
         if end is not None and end.stop == size:
-            # In a comment, or in the last value of an archive that lost its end, another archive may lie
-            # whole. One that counts from the file's start is no such thing.
+            # One with a prefix may be a whole archive within a comment, or within the last value of an
+            # archive that lost its end.
             if end.prefix:
                 doubtful.append(end)
             else:
@@ -407,7 +416,7 @@ def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
 
 
 def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
-    """Read the directory that an end record speaks of; ``tail`` is what was read from ``base`` on."""
+    """Read the directory of an end record; ``tail`` is what was read from ``base`` on."""
     size = end.start - end.directory
     if end.directory >= base:
         data = tail[end.directory - base : end.start - base]
@@ -418,11 +427,11 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
     directory = Directory(data, end.directory, end.prefix)
     count = directory.count
     if count != end.records and (end.exact or count & 0xFFFF != end.records):
-        raise CorruptError(f"the directory holds {count} records; {end.records} were promised.")
+        raise CorruptError(f"the directory holds {count} records instead of {end.records}.")
     if end.prefix:
         _check_prefix(source)
     if count and end.prefix:
-        # A doubtful one (see `_ends`): are its members there?
+        # May not be the file's (see `_ends`): check that its members are there.
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
             raise CorruptError("the directory leads to no members.")
@@ -430,9 +439,9 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
 
 
 def _check_prefix(source: Source) -> None:
-    """Refuse an archive behind other bytes if those are an archive themselves.
+    """Raise if the bytes in front of an archive are an archive themselves.
 
-    A file that was cut off may end just behind an archive that one of its values holds.
+    A file that was cut off may end exactly behind an archive within one of its values.
     """
     head = bytes(source.read(0, GUARD.size))
     if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
@@ -443,7 +452,7 @@ def _check_prefix(source: Source) -> None:
 
 
 def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
-    """Open an archive whose members reach past its last end record, or that has none yet."""
+    """Open an archive with members behind its last end record, or without one."""
     end = None
     index = Index()
     if guard.end_record is not None:
@@ -463,24 +472,24 @@ def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
             return View(source, index, end, guard.start, chain_stop, size)
         if looked_at == chain_stop:
             break
-        # A header that is just being written is whole a moment later.
+        # A header may just be being written; look again a moment later.
         looked_at = chain_stop
         time.sleep(_MOMENT)
     raise CorruptError(f"at byte {chain_stop} there should be a member; it is damaged.", hint=_REPAIR)
 
 
 def _is_damaged(source: Source, position: int, size: int) -> bool:
-    """Whether members lie behind the last one that a walk met."""
+    """Whether there are members behind the last one that a walk found."""
     local, data = read_local(source, position, _GLANCE)
     if local is not None and local.kind is not None:
-        return source.size() == size  # else it is being written, and reaches past what was the end
+        return source.size() == size  # else it was appended meanwhile
     if not may_be_unwritten(data):
         return True
     return next(find_marked(source, position, size), None) is not None
 
 
 def find_marked(source: Source, start: int, stop: int) -> Iterator[int]:
-    """Find places where a header of ours starts that knows its own position."""
+    """Yield positions of headers whose mark is valid for their position."""
     for place in find_all(source, LOCAL_SIGNATURE, start, stop):
         local = read_local(source, place, _GLANCE)[0]
         if local is not None and local.kind is not None:
@@ -488,9 +497,9 @@ def find_marked(source: Source, start: int, stop: int) -> Iterator[int]:
 
 
 def find_all(source: Source, wanted: bytes, start: int, stop: int) -> Iterator[int]:
-    """Find all places where some bytes start."""
+    """Yield all positions of some bytes."""
     while start < stop:
-        data = bytes(source.read(start, min(_BLOCK + len(wanted), stop - start)))
+        data = bytes(source.read(start, min(BLOCK + len(wanted), stop - start)))
         at = data.find(wanted)
         while at >= 0:
             yield start + at
@@ -501,7 +510,7 @@ def find_all(source: Source, wanted: bytes, start: int, stop: int) -> Iterator[i
 
 
 def apply(index: Index, local: Local) -> None:
-    """Let an index know of a member that was met behind the end record."""
+    """Update an index by a member, or a removal, behind the end record."""
     name = decode_name(local.name, UTF8)
     if local.kind == VALUE:
         index.put(name, local.member)
@@ -512,7 +521,7 @@ def apply(index: Index, local: Local) -> None:
 
 
 def read_local(source: Source, position: int, guess: int) -> tuple[Local | None, bytes]:
-    """Read a local header, of which ``guess`` bytes are read first; returns it and what was read."""
+    """Read a local header, in one read if ``guess`` bytes suffice; returns it and the bytes read."""
     data = bytes(source.read(position, guess))
     local = parse_local(data, 0, position)
     if local is None and len(data) >= LOCAL.size:
@@ -524,7 +533,7 @@ def read_local(source: Source, position: int, guess: int) -> tuple[Local | None,
 
 
 def walk(source: Source, start: int, stop: int) -> Iterator[Local]:
-    """Go from header to header of ours, until there is none that is whole."""
+    """Yield headers of ours one after the other, up to the first that isn't whole."""
     window = b""
     base = 0
     reach = _WINDOW
@@ -540,6 +549,6 @@ def walk(source: Source, start: int, stop: int) -> Iterator[Local]:
         if following > stop:
             return
         yield local
-        # Where values are large, the next window need hold no more than a header.
+        # Where values are large, read no more than a header next.
         reach = _WINDOW if local.member.packed < _GLANCE else _GLANCE
         start = following

@@ -1,26 +1,26 @@
-"""Saving what is whole of an archive that lost its end, or was damaged, into a new one.
+"""Repair: saving the whole members of a damaged archive into a new one.
 
-Where the archive still opens, its directory says what it held when it was closed last. From there on (or
-from the start of the file) a walk over the local headers finds the members: from one to the next by their
-sizes, so that an archive within a value is never looked into. A directory that is met on the way counts as
-if the walk had begun behind it. Damage is no end: the walk goes on at the next header that knows its own
-position, to the end of the file. Each member's checksum decides whether it is whole. The new archive takes
-the old one's place when it is written; if anything may be lost, the old one stays beside it.
+If the archive still opens, its directory lists what it held when it was last closed. From there on (or
+from the start of the file) a walk over local headers finds the members. It goes by their sizes, and so never
+looks for headers within a value. A directory on the way counts as if the walk had started behind it. At
+damaged bytes the walk skips to the next header with a valid mark. A member is saved if its checksum matches.
+The new archive replaces the old one; if anything may be lost, the old one is kept beside it.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import unpack_from
-from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.keys import is_key
+from zarrstore._os.files import name_new, unlock_and_close
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import writer as _writer
-from zarrstore.storage._zip.archive import lock_file, open_locked, unlock_and_close
+from zarrstore.storage._zip.archive import new_file, open_locked
 from zarrstore.storage._zip.codecs import unpack
 from zarrstore.storage._zip.format import (
     CENTRAL,
@@ -35,19 +35,17 @@ from zarrstore.storage._zip.format import (
     LOCAL_SIGNATURE,
     LOCATOR,
     LOCATOR_SIGNATURE,
+    NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
     SIZES_BEHIND,
     STORED,
     UTF8,
     VALUE,
-    ZIP64_LIMIT,
+    Details,
     Local,
     Member,
     decode_name,
-    local_size,
-    pack_central,
-    pack_local,
     parse_end,
     parse_guard,
 )
@@ -60,13 +58,9 @@ from zarrstore.storage._zip.reader import (
     read_index,
     read_local,
 )
-from zarrstore.storage._zip.source import FileSource
+from zarrstore.storage._zip.source import BLOCK, FileSource, read_blocks
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_BLOCK = 1 << 20
-# Sizes are signed for whoever reads them, us included.
+# Readers use signed sizes, this library as well.
 _LARGEST = (1 << 63) - 1
 _HEADER = 1 << 10
 _DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
@@ -76,7 +70,6 @@ _RECORDS = (
     (END64_SIGNATURE, END64),
     (LOCATOR_SIGNATURE, LOCATOR),
 )
-_BINARY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class Lost:
     Attributes
     ----------
     name : str
-        The member's name; empty for bytes that belong to none.
+        The member's name; empty for bytes outside members.
     offset : int
         Where it starts in the damaged file.
     reason : str
@@ -105,7 +98,7 @@ class RepairReport:
     Attributes
     ----------
     path : Path
-        The archive that is whole now.
+        The repaired archive.
     saved : int
         Number of members in it.
     saved_bytes : int
@@ -113,9 +106,9 @@ class RepairReport:
     lost : list of Lost
         What could not be saved.
     changed : bool
-        Whether a new archive was written; False if the old one was whole.
+        Whether a new archive was written; False if the old one was undamaged.
     damaged : Path or None
-        Where the damaged file still is, if anything may be lost from it: always, if it didn't open.
+        Where the damaged file is kept; None unless something may be lost. A file that didn't open is kept.
     """
 
     path: Path
@@ -135,27 +128,25 @@ class RepairReport:
         return "\n".join(lines)
 
 
+@dataclass
 class _Found:
-    """A member that was found, with the name as it is written."""
+    """A member that was found, with its name decoded and encoded."""
 
-    __slots__ = ("details", "member", "name", "raw")
-
-    def __init__(self, name: str, raw: bytes, member: Member, details: dict[str, Any] | None = None) -> None:
-        self.name = name
-        self.raw = raw
-        self.member = member
-        self.details = details or {}
+    name: str
+    raw: bytes
+    member: Member
+    details: Details = NO_DETAILS
 
 
 def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None) -> RepairReport:
-    """Make an archive whole again.
+    """Repair an archive.
 
     Parameters
     ----------
     path : str or Path
         The archive.
     output : str or Path, optional
-        Where to write the new archive, if nothing is there; by default it takes the old one's place.
+        Where to write the new archive; there must be no file. By default it replaces the old one.
 
     Returns
     -------
@@ -167,11 +158,11 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     KeyNotFoundError
         If there is no such file.
     LockedError
-        If somebody is writing it.
+        If another process or store is writing it.
     KeyConflictError
         If there is a file at ``output``.
     CorruptError
-        If there is nothing to save, and nothing that says that this was an archive.
+        If there is nothing to save, and the file doesn't begin as an archive does.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
@@ -182,7 +173,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     except FileNotFoundError:
         raise KeyNotFoundError("there is no archive at this path.", store=f"zip://{real}") from None
     except StoreError as error:
-        error.store = f"zip://{real}"
+        error.about(f"zip://{real}")
         raise
     try:
         source = FileSource(os.dup(descriptor))
@@ -197,20 +188,20 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
             raise CorruptError(
                 "nothing in this file looks like part of a zip archive; it was left as it is.",
                 store=f"zip://{real}",
-                hint="Repair archives only; an empty one is made by ZipStore(path, mode='w').",
+                hint="Repair archives only; ZipStore(path, mode='w') makes an empty one.",
             )
-        keep = bool(report.lost) or view is None  # what a directory told that is gone, nobody can say
+        keep = bool(report.lost) or view is None  # without a directory, losses are unknown
         _write_new(source, whole, target, real, report, comment=_comment(view), keep=keep)
         return report
     except StoreError as error:
-        error.store = error.store or f"zip://{real}"
+        error.about(f"zip://{real}")
         raise
     finally:
         unlock_and_close(descriptor)
 
 
 def _began_as_archive(source: FileSource) -> bool:
-    """Whether a file begins as an archive does, or is too short to tell."""
+    """Whether a file begins as an archive does, as far as it goes."""
     head = bytes(source.read(0, min(4, source.size())))
     return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
 
@@ -220,7 +211,7 @@ def _comment(view: View | None) -> bytes:
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
-    """Find the members: by the last directory, and by a search through what lies behind it."""
+    """Find the members: by the last directory, and by a search behind it."""
     try:
         view = open_view(source)
     except CorruptError:
@@ -232,16 +223,14 @@ def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_
 
 
 def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
-    """Find the members that a directory records; a header of ours, which has a checksum, knows better."""
+    """Find the members in a directory; where a valid header of ours differs, it is believed."""
     members: dict[str, _Found] = {}
-    directory, end = view.index.directory, view.end
-    if directory is None or end is None:
-        return members
-    details = _writer.raw_names(view)
-    keys = directory.names(bytes(view.source.read(directory.start, end.start - directory.start)))
+    records = _writer.directory_records(view)
+    directory = view.index.directory
+    keys = directory.names(view.read_directory())
     for row, key in enumerate(keys):
         member = Member(*directory.members.item(row))
-        found = _Found(key, details[row][0], member, details[row][1])
+        found = _Found(key, records[row][0], member, records[row][1])
         try:
             found.member = member._replace(start=view.locate(member, key))
         except CorruptError as error:
@@ -249,7 +238,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
             if local is None or local.kind != VALUE or not _is_meant(found, local):
                 report.lost.append(Lost(key, member.offset, error.message))
                 continue
-            found = _Found(_decode(local), local.name, local.member, details[row][1])
+            found = _Found(_decode(local), local.name, local.member, records[row][1])
             report.changed = True
         members.pop(found.name, None)
         members[found.name] = found
@@ -257,14 +246,14 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
 
 
 def _is_meant(found: _Found, local: Local) -> bool:
-    """Whether a directory's record is of the member that is there, though the two don't agree in all."""
+    """Whether a directory's record means the member at its offset, though they differ in part."""
     recorded, there = found.member, local.member
     numbers = recorded.packed, recorded.size, recorded.crc
     return local.name == found.raw or numbers == (there.packed, there.size, there.crc)
 
 
 def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
-    """Whether a member's data are there and match their checksum; if not, say so in the report."""
+    """Whether a member's data match their checksum; if not, the report lists it as lost."""
     try:
         _check(source, item.member)
     except StoreError as error:
@@ -277,44 +266,34 @@ def _check(source: FileSource, member: Member) -> None:
     if member.start + member.packed > source.size():
         raise CorruptError("the file ends within its data.")
     if member.size > _LARGEST:
-        raise CorruptError(f"it promises {member.size} bytes, which no file can hold.")
+        raise CorruptError(f"its size of {member.size} bytes is larger than any file.")
     if member.flags & ENCRYPTED:
-        return  # copied as it is; whoever has the password will see
+        return  # can't be checked without the password
     if member.method == STORED:
         if member.packed != member.size:
-            raise CorruptError("it isn't compressed, yet has two sizes.")
+            raise CorruptError("it isn't compressed, yet its two sizes differ.")
         crc = 0
-        for block in _blocks(source, member.start, member.packed):
+        for block in read_blocks(source, member.start, member.packed):
             crc = zlib.crc32(block, crc)
     elif member.method == DEFLATED:
         _, size, crc = _inflate(source, member.start, member.packed, member.size)
         if size != member.size:
-            raise CorruptError(f"its data make {size} bytes, and {member.size} were promised.")
+            raise CorruptError(f"its data make {size} bytes instead of {member.size}.")
     else:
         crc = zlib.crc32(unpack(source.read(member.start, member.packed), member.method, member.size))
     if crc != member.crc:
         raise CorruptError("its bytes don't match their checksum.")
 
 
-def _blocks(source: FileSource, start: int, size: int) -> Iterator[bytes]:
-    done = 0
-    while done < size:
-        block = source.read(start + done, min(_BLOCK, size - done))
-        if not block:
-            return
-        yield block
-        done += len(block)
-
-
 def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tuple[int, int, int]:
-    """Unpack a deflated stream without keeping it: bytes that it takes, bytes that it makes, checksum."""
+    """Decompress a deflate stream without keeping it; returns its size, its value's size and checksum."""
     engine = zlib.decompressobj(-15)
     taken = size = crc = 0
     try:
-        for block in _blocks(source, start, room):
+        for block in read_blocks(source, start, room):
             data = block
             while data or engine.unconsumed_tail:
-                part = engine.decompress(data, _BLOCK)
+                part = engine.decompress(data, BLOCK)
                 size += len(part)
                 crc = zlib.crc32(part, crc)
                 data = engine.unconsumed_tail
@@ -323,8 +302,8 @@ def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tup
             taken += len(block) - len(engine.unused_data) - len(engine.unconsumed_tail)
             if engine.eof or (most is not None and size > most):
                 break
-        # What it makes of its last bytes may have waited for room.
-        while not engine.eof and (part := engine.decompress(b"", _BLOCK)):
+        # Output of the last bytes may still be pending.
+        while not engine.eof and (part := engine.decompress(b"", BLOCK)):
             size += len(part)
             crc = zlib.crc32(part, crc)
     except zlib.error as error:
@@ -340,7 +319,7 @@ def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tup
 def _search(
     source: FileSource, position: int, members: dict[str, _Found], report: RepairReport
 ) -> dict[str, _Found]:
-    """Walk over a file from a position to its end; returns the members then, of those there were before."""
+    """Walk over a file from a position to its end; returns the members, updated by what was found."""
     size = stop = source.size()
     if guard_at_end(source.read(max(0, size - GUARD.size), GUARD.size), size):
         stop -= GUARD.size
@@ -351,7 +330,7 @@ def _search(
     )
     known = len(report.lost)
     is_ended = stop < size
-    is_gap = False  # whether what follows may be a value whose header was never written
+    is_gap = False  # whether a value whose header was never written may follow
     while position < stop:
         head = source.read(position, _HEADER)
         zeros = len(head) - len(head.lstrip(b"\0"))
@@ -363,9 +342,9 @@ def _search(
             closed = _closed_at(source, position, head, report)
             if closed is not None:
                 members = closed
-                del report.lost[known:]  # what was no longer needed when it was closed
+                del report.lost[known:]  # lost before the archive was closed, so not missing
             position += skipped
-            # A directory that is cut off tells that all its members were there.
+            # Even a cut directory shows that all members before it were written.
             is_ended = stop < size or (position >= size and len(head) >= len(END_SIGNATURE))
             is_gap = False
             continue
@@ -389,7 +368,7 @@ def _search(
 def _closed_at(
     source: FileSource, position: int, head: bytes, report: RepairReport
 ) -> dict[str, _Found] | None:
-    """Return what the directory records whose end record lies at a position, if it is one."""
+    """Return the members of the directory whose end record is at a position; None if there is none."""
     if head[:4] != END_SIGNATURE:
         return None
     base = max(0, position - LOCATOR.size - END64.size)
@@ -409,7 +388,7 @@ def _closed_at(
 def _take(
     source: FileSource, local: Local, members: dict[str, _Found], report: RepairReport, has_ours: bool
 ) -> int:
-    """Take up a member, or a removal; returns where the next one starts, 0 if the header can't be trusted."""
+    """Record a member or a removal; returns where the next one starts, 0 if the header isn't trusted."""
     member = local.member
     name = _decode(local)
     if local.kind == REMOVAL:
@@ -425,9 +404,9 @@ def _take(
             except CorruptError as error:
                 report.lost.append(Lost(name, member.offset, error.message))
                 return member.start
-        # What came before under this name was replaced. Unless this one is whole, it is all there is.
+        # It replaces an earlier member of this name, unless it is broken.
         found = _Found(name, local.name, member)
-        # Among headers of ours, one without a checksum may be a damaged one of ours: its name, too.
+        # Among headers of ours, one without a valid mark may be damaged, and so may be its name.
         if (
             has_ours
             and local.kind is None
@@ -449,7 +428,7 @@ def _take(
 
 
 def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
-    """Find out the sizes of a member whose header doesn't tell; returns it and what follows its data."""
+    """Find the sizes of a member that lacks them in its header; returns it and its descriptor's size."""
     size = source.size()
     if member.method == DEFLATED:
         packed, made, crc = _inflate(source, member.start, size - member.start, None)
@@ -462,17 +441,17 @@ def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
         done = 0
         for position in find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
             length = position - member.start
-            for block in _blocks(source, member.start + done, length - done):
+            for block in read_blocks(source, member.start + done, length - done):
                 crc = zlib.crc32(block, crc)
             done = length
             behind = _descriptor(source.read(position, 24), length, length, crc)
             if behind is not None:
                 return member._replace(packed=length, size=length, crc=crc), behind
-    raise CorruptError("its size isn't known: only the directory told.")
+    raise CorruptError("its size is unknown: only the directory had it.")
 
 
 def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
-    """Size of the record that follows a member's data, in any of its four shapes; None if it is none."""
+    """Return the size of the data descriptor, in any of its four forms; None if it doesn't match."""
     for signature in (4, 0):
         if signature and data[:4] != _DESCRIPTOR_SIGNATURE:
             continue
@@ -491,12 +470,12 @@ def _decode(local: Local) -> str:
 
 
 def _skip(head: bytes, position: int) -> int:
-    """Size of a record that is no member, at the start of some bytes; 0 if there is none."""
+    """Return the size of a record other than a member at the start of some bytes; 0 if there is none."""
     for signature, layout in _RECORDS:
         if head[:4] != signature[: len(head)]:
             continue
         if len(head) < layout.size:
-            return len(head)  # the file was cut off in a record that tells of members, and holds none
+            return len(head)  # the file was cut off in this record, which holds no member
         fields = layout.unpack_from(head)
         behind = sum(fields[11:14]) if layout is CENTRAL else fields[-1] if layout is END else 0
         return layout.size + int(behind)
@@ -506,10 +485,10 @@ def _skip(head: bytes, position: int) -> int:
 
 
 def _next_header(source: FileSource, position: int, size: int, *, only_ours: bool) -> int:
-    """Where the next member starts behind bytes that are none.
+    """Return where the next member starts behind bytes that aren't one.
 
-    In an archive of ours such bytes may be the rest of a value, in which another archive's headers are
-    nobody's keys: so only headers count there that know their own position.
+    In an archive of ours such bytes may be the rest of a value, which may hold another archive. So only
+    headers with a valid mark count there.
     """
     if only_ours:
         return next(find_marked(source, position + 1, size), size)
@@ -541,75 +520,42 @@ def _write_new(
     comment: bytes,
     keep: bool,
 ) -> None:
-    temporary = os.path.join(os.path.dirname(target), f".zarrstore-{os.urandom(8).hex()}.tmp")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        lock_file(descriptor)
-        os.chmod(temporary, os.stat(real).st_mode & 0o7777)
-        position = 0
-        blocks = []
-        for item in whole:
-            member = item.member
-            long = max(member.packed, member.size) > ZIP64_LIMIT
-            first = position + local_size(item.raw, zip64=long)
-            copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
-            if member.flags & SIZES_BEHIND and member.flags & ENCRYPTED:
-                copy = copy._replace(flags=member.flags)  # its first bytes are checked against the time then
-            _writer.write_all(descriptor, pack_local(item.raw, copy, VALUE, zip64=long), position)
-            for block in _blocks(source, member.start, member.packed):
-                _writer.write_all(descriptor, block, first)
-                first += len(block)
-            position = first
-            blocks.append(pack_central(item.raw, copy, copy.offset, **item.details))
+    with new_file(os.path.dirname(target), os.stat(real).st_mode) as (descriptor, temporary):
+        records = [(item.raw, item.member, item.details) for item in whole]
+        position, blocks = _writer.copy_members(source, records, descriptor)
         _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)
         if target != real:
-            _put_new(temporary, target)
+            try:
+                name_new(temporary, target)
+            except FileExistsError:
+                raise _taken(target) from None
         else:
             if keep:
                 report.damaged = _keep(real)
             os.replace(temporary, target)
         report.changed = True
-    except BaseException:
-        try:
+    unlock_and_close(descriptor)
+    if target != real:
+        with suppress(FileNotFoundError):  # where there are no hard links it was renamed
             os.unlink(temporary)
-        except OSError:
-            pass
-        raise
-    finally:
-        unlock_and_close(descriptor)
-
-
-def _put_new(temporary: str, target: str) -> None:
-    """Give a file its name unless there is one of that name."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise _taken(target) from None
-    except OSError:  # no hard links here
-        os.rename(temporary, target)
-    else:
-        os.unlink(temporary)
 
 
 def _taken(target: str) -> KeyConflictError:
     return KeyConflictError(
         "there is a file where the new archive was to be written.",
         store=f"zip://{target}",
-        hint="Name another place, or none to have it take the old one's.",
+        hint="Name another place, or none to replace the old archive.",
     )
 
 
 def _keep(path: str) -> Path:
-    """Give the damaged file another name, beside its own."""
+    """Keep the damaged file under another name beside its own."""
     number = 0
     while True:
         kept = f"{path}.damaged" + (f".{number}" if number else "")
         try:
-            os.link(path, kept)
+            name_new(path, kept)
         except FileExistsError:
             number += 1
-        except OSError:  # no hard links here
-            os.rename(path, kept)
-            return Path(kept)
         else:
             return Path(kept)

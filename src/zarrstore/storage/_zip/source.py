@@ -1,4 +1,4 @@
-"""Where an archive's bytes come from: a file by its descriptor, an open file object, or a store's value.
+"""Sources of an archive's bytes: a file descriptor, an open file object, or a value in a store.
 
 A source has no position, so that any number of threads may read it at once.
 """
@@ -9,40 +9,55 @@ import errno
 import os
 import threading
 from bisect import bisect_right
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from zarrstore._core.requests import RangeByteRequest
+from zarrstore._os import files
 from zarrstore.errors import KeyNotFoundError
 
-_HAS_PREAD = hasattr(os, "pread")
-# A member's header is read with its data up to this size, in bytes: twice the reads cost more than a copy.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer
+
+# Up to this size, in bytes, one read takes a member's header and data: a copy costs less than a second read.
 _AT_ONCE = 1 << 17
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+# Data are compressed, checksummed and copied in blocks of this size, in bytes: they fit the CPU's cache.
+BLOCK = 1 << 20
 
 
 class Source(Protocol):
-    """Bytes that can be read at any place.
+    """Bytes that can be read from any position.
 
     Attributes
     ----------
     at_once : int
-        Up to which size a member's header and data had better be read in one go.
+        Up to which size to read a member's header and data at once.
     """
 
     at_once: int
 
     def size(self) -> int:
-        """How many bytes there are now."""
+        """Return the number of bytes there are now."""
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
+
+def read_blocks(source: Source, start: int, size: int) -> Iterator[bytes | memoryview]:
+    """Yield bytes in blocks; fewer only at the end of the source."""
+    done = 0
+    while done < size and len(block := source.read(start + done, min(BLOCK, size - done))):
+        yield block
+        done += len(block)
 
 
 def stamp_of(descriptor: int) -> tuple[int, int, int, int]:
-    """Return what tells one state of a file from another: device, inode, size and time of its last change."""
+    """Return what identifies a state of a file: device, inode, size and time of its last change."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -50,88 +65,64 @@ def stamp_of(descriptor: int) -> tuple[int, int, int, int]:
 class FileSource:
     """An open file, by its descriptor, which it owns.
 
-    The descriptor is closed when nobody uses the source any more: a read that is under way while the
-    archive is closed must not find another file under its number.
+    The descriptor is closed with the last reference to the source. Closed with the archive, its number
+    might mean another file to a read in progress.
+
+    Attributes
+    ----------
+    can_nowait : bool or None
+        Whether reads that never wait are possible; None if the system has refused them with `now_flags`.
+    now_flags : int
+        The flags of such reads.
+    stamp : tuple of int
+        See `stamp_of`.
     """
 
-    __slots__ = ("_lock", "at_once", "descriptor", "in_place", "now_flags", "stamp")
+    __slots__ = ("at_once", "can_nowait", "descriptor", "now_flags", "stamp")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.at_once = _AT_ONCE
-        # Whether reads that never wait are possible, and by which flags; the first one refused settles it.
-        self.in_place: bool | None = bool(_NOWAIT)
-        self.now_flags = _NOWAIT
+        self.can_nowait: bool | None = bool(files.NOWAIT)
+        self.now_flags = files.NOWAIT
         self.stamp = stamp_of(descriptor)
-        self._lock = None if _HAS_PREAD else threading.Lock()
 
     def __del__(self) -> None:
         os.close(self.descriptor)
 
     def size(self) -> int:
-        """How many bytes the file has now."""
+        """Return the size of the file now."""
         return os.fstat(self.descriptor).st_size
 
     def read(self, start: int, size: int) -> bytes:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
-        data = self._pread(size, start)
-        if len(data) == size or not data:
-            return data
-        parts = [data]
-        done = len(data)
-        while done < size and (data := self._pread(size - done, start + done)):
-            parts.append(data)
-            done += len(data)
-        return b"".join(parts)
+        return files.read_bytes(self.descriptor, size, start)
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        done = 0
-        while done < len(view):
-            if hasattr(os, "preadv"):
-                count = os.preadv(self.descriptor, [view[done:]], start + done)
-            else:
-                data = self._pread(min(len(view) - done, 1 << 20), start + done)
-                count = len(data)
-                view[done : done + count] = data
-            if not count:
-                break
-            done += count
-        return done
-
-    def read_nowait(self, start: int, memory: Any) -> int:
-        """Fill memory without waiting for the medium; fewer bytes than it takes mean that this can't be."""
+    def read_nowait(self, start: int, memory: npt.NDArray[np.uint8]) -> int:
+        """Fill memory without waiting for the medium; returns fewer bytes if that is impossible."""
         try:
             return os.preadv(self.descriptor, [memory], start, self.now_flags)
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                self.in_place = None if self.now_flags else False
+                self.can_nowait = None if self.now_flags else False
             return 0
-
-    def _pread(self, size: int, start: int) -> bytes:
-        if self._lock is None:
-            return os.pread(self.descriptor, size, start)
-        with self._lock:
-            os.lseek(self.descriptor, start, os.SEEK_SET)
-            return os.read(self.descriptor, size)
 
 
 class ObjectSource:
-    """An open binary file object; it stays its owner's, and its position is moved."""
+    """An open binary file object, which the caller closes; reads move its position."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.at_once = _AT_ONCE
         self._file = file
         self.lock = threading.Lock()
 
     def size(self) -> int:
-        """How many bytes it has now."""
+        """Return the size now."""
         with self.lock:
             self._file.seek(0, os.SEEK_END)
-            return int(self._file.tell())
+            return self._file.tell()
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         parts = []
         with self.lock:
@@ -141,38 +132,31 @@ class ObjectSource:
                 size -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        data = self.read(start, len(view))
-        view[: len(data)] = data
-        return len(data)
-
 
 class StoreSource:
-    """A value of another store, read in parts.
+    """A value of another store, read by ranges.
 
-    Each read may be a request over a network, so the fewest and largest are the best.
+    Each read may be a network request, so it is read in few, large parts.
     """
 
-    def __init__(self, store: Any, key: str) -> None:
+    def __init__(self, store: Store, key: str) -> None:
         self.at_once = 1 << 62
         self._store = store
         self._key = key
         self._size: int | None = None
 
     def size(self) -> int:
-        """How many bytes it has; asked once."""
+        """Return the size, which is asked for once."""
         if self._size is None:
             self._size = self._store.getsize_sync(self._key)
         return self._size
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         return self.read_many([(start, size)])[0]
 
-    def read_many(self, parts: list[tuple[int, int]]) -> list[Any]:
-        """Return many parts, given as ``(start, size)``; the store may fetch them all at once."""
+    def read_many(self, parts: list[tuple[int, int]]) -> list[bytes | memoryview]:
+        """Return many parts, given as ``(start, size)``; the store may fetch them concurrently."""
         end = self.size()
         spans = [(min(start, end), min(start + size, end)) for start, size in parts]
         asked = [(self._key, RangeByteRequest(start, stop)) for start, stop in spans if start < stop]
@@ -183,21 +167,14 @@ class StoreSource:
         found = iter(answers)
         return [self._bytes(next(found)) if start < stop else b"" for start, stop in spans]
 
-    def _bytes(self, answer: Any) -> Any:
+    def _bytes(self, answer: Buffer | None) -> memoryview:
         if answer is None:
             raise KeyNotFoundError("the archive is gone.", store=self._store, key=self._key)
         return memoryview(answer.as_numpy_array())
 
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        view = memoryview(memory)
-        data = self.read(start, len(view))
-        view[: len(data)] = data
-        return len(data)
-
 
 class FetchedSource:
-    """A source of which some parts have been read beforehand, all at once."""
+    """A source of which some parts were fetched in advance."""
 
     def __init__(self, source: StoreSource, parts: list[tuple[int, int]]) -> None:
         self.at_once = source.at_once
@@ -209,10 +186,10 @@ class FetchedSource:
         self._data = source.read_many([(start, longest[start]) for start in self._starts])
 
     def size(self) -> int:
-        """How many bytes there are."""
+        """Return the size."""
         return self._source.size()
 
-    def read(self, start: int, size: int) -> Any:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
         place = bisect_right(self._starts, start) - 1
         if place >= 0:
@@ -221,9 +198,3 @@ class FetchedSource:
             if len(data) == size:
                 return data
         return self._source.read(start, size)
-
-    def read_into(self, start: int, memory: Any) -> int:
-        """Fill memory from ``start``; returns how many bytes there were."""
-        data = self.read(start, len(memory))
-        memoryview(memory)[: len(data)] = data
-        return len(data)

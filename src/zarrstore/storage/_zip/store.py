@@ -1,4 +1,4 @@
-"""Values as members of a zip archive."""
+"""A store in a zip archive, with a member for each value."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ import zipfile
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core.key_tree import pages
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
-from zarrstore._os.temporary import make_name
+from zarrstore._os.fsync import MODES as FSYNC_MODES
 from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._zip.archive import Archive, alive
+from zarrstore.storage._zip.archive import Archive, archives_by_token
 from zarrstore.storage._zip.source import FileSource, ObjectSource, StoreSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self, TypeAlias
 
+    from zarrstore._async.nowait import Write
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data, Pieces
+    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
     from zarrstore.storage._zip.repair import RepairReport
@@ -31,65 +35,63 @@ if TYPE_CHECKING:
 
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
-_FSYNC = ("none", "data", "full")
 
 
 class ZipStore(NowaitStore):
     """A store whose keys are the members of a zip archive.
 
-    A ``set`` that has returned survives whatever happens to its process, and this class sees it at once
-    wherever the archive is opened next. Other programs that read zip archives see it once the store was
-    closed.
+    A value survives a crash of its process as soon as ``set`` has returned, and this class finds it
+    wherever the archive is opened next. Other programs find it once the store is closed.
 
     Parameters
     ----------
     path : str, Path, binary file or StorePath
-        Location of the file. It is resolved once, here. Or an open binary file, or a value of another
-        store, which is read by ranges: its end first, for the index, then what is asked for. Those two
-        can only be read.
+        Path of the archive, which is resolved once, here. Or an open binary file, or a value of another
+        store, which is read by ranges: its end first, for the index, then what is asked for. The last
+        two can only be read.
     mode : str
-        ``"r"`` reads an existing file, ``"w"`` puts a new one in the place of whatever is there, ``"a"``
-        adds to an existing file or makes one, ``"x"`` makes a new file and fails if there is one.
-        ``"w"`` and ``"x"`` hold for the first use only: a store that is closed and used again, or
-        unpickled, adds to what it wrote.
+        ``"r"`` reads an existing file, ``"w"`` replaces any existing file by a new one, ``"a"`` adds to an
+        existing file or makes one, ``"x"`` makes a new file and fails if there is one. ``"w"`` and ``"x"``
+        hold for the first use only: a store that is closed and used again, or unpickled, adds to what it
+        wrote.
     read_only : bool, optional
         Whether to refuse every call that changes something; by default if ``mode`` is ``"r"``. A
         read-only store changes no file, whatever its mode.
     compression : int
         How to compress new members: ``zipfile.ZIP_STORED``, ``ZIP_DEFLATED``, ``ZIP_BZIP2``, ``ZIP_LZMA``.
     allowZip64 : bool
-        Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that would make it
-        do so raises an error before it changes anything.
+        Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that needs more
+        raises an error before it changes anything.
     deletes : bool
         Whether keys can be deleted. Without it deleting an existing key raises an error (`clear`
         works all the same, and any key can be overwritten).
     mmap : bool
-        Whether to read from a map of the file in memory, without a copy. Should anybody cut the file
-        meanwhile, the operating system kills the process.
+        Whether to map the file into memory and return slices of it. If another process truncates the
+        file, the operating system kills this one.
     verify : bool
-        Whether to hold uncompressed values, too, against their checksum at every read; it costs reading
-        the whole value for each part. Compressed values are always checked.
+        Whether to check uncompressed values against their checksum at every read, which then reads the
+        whole value even for a part. Compressed values are always checked.
     fsync : str
-        ``"none"`` leaves it to the operating system when bytes reach the medium; with ``"data"`` they
-        have when a call returns, with ``"full"`` so has the file's name in its folder.
+        What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
+        ``"full"`` for the file's name in its folder as well.
 
     Attributes
     ----------
     path : Path or None
-        Where the file is; None if the archive is no file at a path.
+        Path of the archive; None if it isn't a file at a path.
     compression : int
-        How new members are compressed.
+        Compression method of new members.
     allowZip64 : bool
-        Whether the archive may become large.
+        Whether the archive may grow beyond 2 GiB or 65,535 members.
     allowed_exceptions : tuple of type
         Errors that mean a missing key.
 
     Notes
     -----
-    One process at a time can write an archive, through one store and what `with_read_only` makes of it,
-    from its first write until `close`; others get a `LockedError`, and can read the archive as it was when
-    they opened it. Overwriting and deleting leave dead bytes, which `compact` reclaims. So does
-    `close`, if they are more than half of the file.
+    One store, and its copies by `with_read_only`, can write an archive at a time, from its first write
+    until `close`. Others get a `LockedError` if they write, and read the archive as it was when they opened
+    it. Overwriting and deleting leave dead bytes, which `compact` reclaims, and `close` if they are more than
+    half of the file.
     """
 
     supports_writes: bool = True
@@ -119,10 +121,10 @@ class ZipStore(NowaitStore):
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f"a ZipStore's mode is one of {', '.join(_MODES)}, not {mode!r}")
-        if fsync not in _FSYNC:
-            raise ValueError(f"fsync is one of {', '.join(_FSYNC)}, not {fsync!r}")
+        if fsync not in FSYNC_MODES:
+            raise ValueError(f"fsync is one of {', '.join(FSYNC_MODES)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
-        self._origin: Any = None
+        self._origin: StorePath | BinaryIO | None = None
         self.path = None
         if isinstance(path, (str, os.PathLike)):
             text = os.fspath(path)
@@ -145,12 +147,13 @@ class ZipStore(NowaitStore):
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
         self._verify = verify
-        self._options = {"mmap": mmap, "fsync": fsync}
-        # A read-only store must not make a new file of an old one, nor any file at all.
+        self._mmap = mmap
+        self._fsync = fsync
+        # A read-only store replaces and creates no file.
         self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
 
     def _check_system(self) -> None:
-        """Refuse to write where the system has no call to write at a place, before any file is touched."""
+        """Raise if the store may write but the system has no ``pwrite``, before any file is touched."""
         if not self.read_only and not hasattr(os, "pwrite"):
             raise UnsupportedOperationError(
                 "zip archives can't be written on this system, only read.",
@@ -166,8 +169,8 @@ class ZipStore(NowaitStore):
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
-            make_name=make_name,
-            **self._options,  # type: ignore[arg-type]
+            mmap=self._mmap,
+            fsync=self._fsync,
         )
 
     @property
@@ -191,30 +194,30 @@ class ZipStore(NowaitStore):
     def _view(self) -> View:
         view = self._archive.view
         if view is None:
-            with _Named(self, "open", None):
+            with _ErrorContext(self, "open", None):
                 view = self._archive.open(read_only=self.read_only)
-            if self._archive.is_written:  # so that the first small value needs no thread either
-                self._find_medium()
+            if self._archive.is_written:  # so that even the first small value needs no thread
+                self._check_medium()
         return view
 
-    def _find_medium(self) -> None:
-        """See whether the archive lies in memory, where a write waits for nothing."""
-        if self._archive.lies_in_memory is None:
-            self._archive.lies_in_memory = is_memory(file_system(str(self.path)))
+    def _check_medium(self) -> None:
+        """Find out whether the file system is in memory, so that a write needs no waiting."""
+        if self._archive.in_memory is None:
+            self._archive.in_memory = is_memory(file_system(str(self.path)))
 
     def close(self) -> None:
-        """Write the archive's directory, if anything was written, and let the file go.
+        """Write the archive's directory, if anything was written, and close the file.
 
-        From then on every program that reads zip archives sees all of it. The next use of the store
-        opens the archive again.
+        From then on any program that reads zip archives finds all values. The next use of the store opens
+        the archive again.
 
         Raises
         ------
         ChangedError
-            If somebody removed the file or put another in its place, and so what was written here is gone.
+            If the file was removed or replaced meanwhile, and so what was written is gone.
         """
         super().close()
-        with _Named(self, "close", None):
+        with _ErrorContext(self, "close", None):
             self._archive.close()
 
     def with_read_only(self, read_only: bool = False) -> Self:
@@ -233,46 +236,50 @@ class ZipStore(NowaitStore):
 
     __copy__ = NowaitStore._share
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         if self._origin is not None and not isinstance(self._origin, StorePath):
             raise TypeError("a ZipStore on an open file can't be pickled; make it from a path")
         state = super().__getstate__()
         state.pop("_archive")
         archive = self._archive
         if not self.read_only:
-            # Else each copy would make the archive anew when it is first used.
-            with _Named(self, "open", None):
+            # Else each copy would replace the archive by its first use.
+            with _ErrorContext(self, "open", None):
                 archive.prepare()
         return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        mode, token = state.pop("_mode", "r"), state.pop("_token", "")
+    def __setstate__(self, state: dict[str, object]) -> None:
+        mode, token = str(state.pop("_mode")), str(state.pop("_token"))
         self.__dict__.update(state)
-        self._archive = alive.get(token) or self._make_archive(mode)
+        self._archive = archives_by_token.get(token) or self._make_archive(mode)
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def _read(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         view = self._view()
         if request is None and allocate is host_memory and not self._verify:
-            value = view.read_plain(key, True)
+            value = view.read_stored(key, True)
             if value is not WOULD_BLOCK:
                 return value
         return self._read_from(view, key, request, allocate)
 
-    def _read_from(self, view: View, key: str, request: Any, allocate: Any) -> Any:
+    def _read_from(
+        self, view: View, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         member = view.index.find(key)
         if member is None:
             return None
-        with _Named(self, "read", key):
+        with _ErrorContext(self, "read", key):
             return view.read(member, key, request, allocate, verify=self._verify)
 
-    def _read_nowait(self, key: str, request: Any, allocate: Any) -> Any:
+    def _read_nowait(
+        self, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock | None:
         view = self._archive.view
         if view is None:
             return WOULD_BLOCK
         if request is None and allocate is host_memory and not self._verify:
-            value = view.read_plain(key, False)
+            value = view.read_stored(key, False)
             if value is not WOULD_BLOCK:
                 return value
         source = view.source
@@ -281,22 +288,22 @@ class ZipStore(NowaitStore):
             return None
         if self._verify or allocate is not host_memory or not isinstance(source, FileSource):
             return WOULD_BLOCK
-        if not source.in_place and (source.in_place is False or not self._settle_in_place(source)):
+        if not source.can_nowait and (source.can_nowait is False or not self._allow_nowait_in_memory(source)):
             return WOULD_BLOCK
         return view.read_nowait(member, key, request, source, allocate)
 
-    def _settle_in_place(self, source: FileSource) -> bool:
-        """Where reads without waiting are refused: read plainly in memory, else never in place."""
+    def _allow_nowait_in_memory(self, source: FileSource) -> bool:
+        """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
         source.now_flags = 0
-        source.in_place = is_memory(file_system(str(self.path)))
-        return source.in_place
+        source.can_nowait = is_memory(file_system(str(self.path)))
+        return source.can_nowait
 
-    def _read_many(self, requests: Iterable[tuple[str, Any]], allocate: Any) -> list[Any]:
+    def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
         view = self._view()
         if isinstance(view.source, StoreSource):
             found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
-            with _Named(self, "read", None):
+            with _ErrorContext(self, "read", None):
                 view = view.fetched(found, view.source)
         return [self._read_from(view, key, request, allocate) for key, request in asked]
 
@@ -304,7 +311,7 @@ class ZipStore(NowaitStore):
         size = self._view().index.size(key)
         return None if size is None else Entry(key, size)
 
-    def _stat_nowait(self, key: str) -> Any:
+    def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         return WOULD_BLOCK if self._archive.view is None else self._stat(key)
 
     def _can_list_nowait(self) -> bool:
@@ -329,27 +336,27 @@ class ZipStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        with _Named(self, "write", key):
+        with _ErrorContext(self, "write", key):
             return self._archive.put(key, pieces, condition)
 
-    def _write_nowait(self, key: str, pieces: Iterable[Any], condition: Any) -> Any:
+    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
         if condition is not ANY and condition is not ABSENT:
             return WOULD_BLOCK
         try:
             return self._archive.put_nowait(key, pieces, condition)
         except (StoreError, OSError):
-            with _Named(self, "write", key):
+            with _ErrorContext(self, "write", key):
                 raise
 
-    def _write_many(self, writes: list[tuple[str, Any, Any]]) -> list[Any]:
+    def _write_many(self, writes: list[Write]) -> list[object]:
         if any(write[2] not in (ANY, ABSENT) for write in writes):
             return [_attempt(self._write, *write) for write in writes]
         archive = self._archive
         try:
-            self._find_medium()
+            self._check_medium()
             answers = archive.put_many(writes)
         except Exception as error:
             answers = [copy(error) for _ in writes]
@@ -359,25 +366,25 @@ class ZipStore(NowaitStore):
         ]
 
     def _fail(self, key: str, error: Exception) -> None:
-        with _Named(self, "write", key):
+        with _ErrorContext(self, "write", key):
             raise error
 
-    def _remove(self, key: str, condition: Any = ANY) -> Any:
+    def _remove(self, key: str, condition: Demand = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         if self._view().index.find(key) is None:
             return
         self._check_deletes(key)
-        with _Named(self, "delete", key):
+        with _ErrorContext(self, "delete", key):
             self._archive.remove(key)
 
     def _remove_below(self, prefix: str) -> None:
         if not prefix:
-            with _Named(self, "clear", None):
+            with _ErrorContext(self, "clear", None):
                 self._archive.clear()
         elif self._view().index.tree().first_below(prefix) is not None:
             self._check_deletes(prefix)
-            with _Named(self, "delete all of", prefix):
+            with _ErrorContext(self, "delete all of", prefix):
                 self._archive.remove_below(prefix)
 
     def _check_deletes(self, key: str) -> None:
@@ -392,9 +399,9 @@ class ZipStore(NowaitStore):
     # -- dead bytes -------------------------------------------------------------------------------
 
     async def compact(self) -> int:
-        """Write the archive anew, without what was overwritten or deleted.
+        """Rewrite the archive without what was overwritten or deleted.
 
-        The new file takes the place of the old one when it is whole.
+        The new file replaces the old one once it is complete.
 
         Returns
         -------
@@ -406,22 +413,22 @@ class ZipStore(NowaitStore):
     def compact_sync(self) -> int:
         """Blocking form of `compact`."""
         self._check_writable()
-        with _Named(self, "compact", None):
+        with _ErrorContext(self, "compact", None):
             return self._archive.compact()
 
     @classmethod
     def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
-        """Make an archive that was cut off or damaged whole again, as far as it is there.
+        """Repair an archive that was cut off or damaged.
 
-        The new archive takes the old one's place once it is written; if anything may be lost, the old
-        one stays beside it.
+        A new archive with all whole values replaces the old one; if anything may be lost, the old one is
+        kept beside it.
 
         Parameters
         ----------
         path : str or Path
             The archive.
         output : str or Path, optional
-            Where to write the new one instead; there must be no file yet.
+            Where to write the new archive instead; there must be no file.
 
         Returns
         -------
@@ -439,14 +446,16 @@ class ZipStore(NowaitStore):
 
     @property
     def dead_bytes(self) -> int:
-        """How many bytes of the file belong to what was overwritten or deleted; at the most, since the
-        headers of foreign archives are counted by their least size."""
-        with _Named(self, "open", None):
+        """How many bytes of the file were overwritten or deleted.
+
+        This is an upper bound, since headers written by other programs are counted with their least size.
+        """
+        with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
 
 
-def _attempt(call: Callable[..., Any], *args: Any) -> Any:
-    """Return what a call returns, or raises."""
+def _attempt(call: Callable[..., object], *args: object) -> object:
+    """Return what a call returns, or the error that it raises."""
     try:
         return call(*args)
     except Exception as error:
@@ -454,22 +463,22 @@ def _attempt(call: Callable[..., Any], *args: Any) -> Any:
 
 
 def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
-    """Lines of a listing; what was removed while we looked is left out if sizes are wanted."""
-    new = tuple.__new__  # as Entry(...), in half the time
+    """Make entries of a listing; with sizes, without keys that were removed meanwhile."""
+    new = tuple.__new__  # makes an Entry in half the time
     if not sizes:
         return [new(Entry, (path, None, None)) for path in paths]
     sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
     return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
 
 
-def _open_source(origin: Any) -> Source:
+def _open_source(origin: StorePath | BinaryIO) -> Source:
     if isinstance(origin, StorePath):
         return StoreSource(origin.store, origin.path)
     return ObjectSource(origin)
 
 
-class _Named:
-    """Lets errors from the archive name the store and the key, and translates the system's own."""
+class _ErrorContext:
+    """Names the store and the key on errors of the archive, and translates the system's."""
 
     __slots__ = ("_action", "_key", "_store")
 
@@ -481,9 +490,8 @@ class _Named:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, StoreError):
-            error.store = error.store or str(self._store)
-            error.key = error.key or self._key
+            error.about(self._store, self._key)
         elif isinstance(error, OSError):
             raise from_os_error(error, action=self._action, store=self._store, key=self._key) from error

@@ -1,21 +1,21 @@
-"""Appending to an archive, and writing it anew: in which order bytes reach the file.
-
-The package's docstring says why the order is what it is.
-"""
+"""Appending to an archive, and rewriting it. The package's docstring explains the order of writes."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
+from zarrstore._os.files import write_all
+from zarrstore._os.fsync import sync_file
 from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import packer
 from zarrstore.storage._zip.format import (
     CENTRAL,
+    ENCRYPTED,
     END,
     END64,
     GUARD,
@@ -23,6 +23,7 @@ from zarrstore.storage._zip.format import (
     LOCATOR,
     LZMA,
     LZMA_END_MARK,
+    NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
     SIZES_BEHIND,
@@ -31,6 +32,7 @@ from zarrstore.storage._zip.format import (
     VALUE,
     ZIP64_COUNT,
     ZIP64_LIMIT,
+    Details,
     Guard,
     Member,
     fit,
@@ -41,29 +43,36 @@ from zarrstore.storage._zip.format import (
     pack_guard,
     pack_lead,
     pack_local,
-    pack_plain,
+    pack_stored,
     pack_time,
     without_extra,
 )
+from zarrstore.storage._zip.source import BLOCK, read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeGuard
 
+    import numpy.typing as npt
+
+    from zarrstore._core.types import Data, Pieces
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
+    from zarrstore.storage._zip.source import Source
 
-# Values are packed and summed in blocks of this size: what is in the cache is written from there.
-_BLOCK = 1 << 20
-# Values of at most so many bytes are written several at once.
+    # A live member with its encoded name.
+    Record = tuple[bytes, Member, Details]
+
+# Values of at most so many bytes are written in batches.
 _SMALL = 1 << 16
-# A packed value may be larger than it was, by less than this share and number of bytes.
+# Compression enlarges a value by less than a 64th of its size plus this many bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
-# Bytes kept free in front of a new archive, see `Appender.fill_gap`: most metadata fit in here.
+# Size of the gap in front of a new archive (see `Appender.fill_gap`); most metadata fit in.
 GAP = 1 << 11
-# How far ahead of a member the end of the file is moved, so that small members share a guard.
+# How far ahead a guard is written, so that small members share one.
 _AHEAD = 1 << 16
 _MAX_NAME = (1 << 16) - 1
-# End records and the bytes skipped before them, at most, but for a comment.
+# Upper bound of the end records' size and the bytes skipped in front, without a comment.
 _END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
 
 
@@ -73,12 +82,12 @@ class Appender:
     Parameters
     ----------
     descriptor : int
-        The file, open for writing; its owner keeps it and closes it.
+        The file, open for writing; the caller closes it.
     view : View
         The archive as it is found there.
     fsync : str
-        ``"none"``; anything else lets each member reach the medium before its header is written, and
-        that before the call returns.
+        ``"none"``; anything else syncs each member's data before its header is written, and the header
+        before the call returns.
     zip64 : bool
         Whether Zip64 may be used.
     """
@@ -94,40 +103,40 @@ class Appender:
         end = view.end
         self._guard = Guard(self.start, None if end is None else end.record)
         self._file_size = view.size
-        # Whether a write that failed, or a writer that died, left bytes behind the last whole member.
+        # Whether a failed write, or a writer that died, may have left bytes behind the last member.
         self._is_torn = not view.is_closed
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the archive needs a new directory."""
+        """Whether a directory must be written."""
         return self.stop > self.start or self._guard.end_record is None
 
     # -- members ----------------------------------------------------------------------------------
 
-    def is_small(self, key: str, pieces: Iterable[Any], *, alone: bool = False) -> bool:
-        """Whether `put_small` may have a value, or (``alone``) `put_one`."""
-        if not self._zip64 or type(pieces) not in (tuple, list) or len(key) > _MAX_NAME // 4:
+    def is_small(self, pieces: Pieces, key: str, *, alone: bool = False) -> TypeGuard[Sequence[Data]]:
+        """Whether a value is small enough for `put_small`, or (``alone``) for `put_one`."""
+        if not self._zip64 or not isinstance(pieces, (tuple, list)) or len(key) > _MAX_NAME // 4:
             return False
-        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))  # type: ignore[index,arg-type]
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         return size <= (MAX_INLINE_SIZE if alone else _SMALL)
 
-    def put_small(self, values: list[tuple[str, Iterable[Any]]], method: int) -> list[Member]:
-        """Append small values; when this returns all of them are committed.
+    def put_small(self, values: list[tuple[str, Pieces]], method: int) -> list[Member]:
+        """Append small values; all are committed when this returns.
 
-        First they are written with room for their headers, then once more with the headers in it: wherever
-        that ends before its time, the members up to there are whole, and the rest isn't there.
+        They are written with gaps for their headers, then again with the headers filled in. If the second
+        write is cut short, the members up to there are committed.
         """
-        self._tear()
+        self._begin()
         position = self.stop
-        bare: list[bytes] = []
-        whole: list[bytes] = []  # up to the last header
-        data: list[bytes] = []
+        bare: list[Data] = []
+        whole: list[Data] = []  # up to the last header
+        data: list[Data] = []
         members = []
         for key, pieces in values:
             name = key.encode()
-            engine = packer(method)
+            engine = None if method == STORED else packer(method)
             size = crc = 0
-            packed = []
+            packed: list[Data] = []
             for piece in pieces:
                 crc = crc32(piece, crc)
                 size += len(piece)
@@ -146,8 +155,8 @@ class Appender:
         self._commit(b"".join(whole), position)
         return members
 
-    def put_one(self, key: str, pieces: Sequence[Any]) -> Member:
-        """Append a small value as it is: as `put_small` does, in less than half the time."""
+    def put_one(self, key: str, pieces: Sequence[Data]) -> Member:
+        """Append one small value uncompressed, in less than half of `put_small`'s time."""
         name = key.encode()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         size = len(data)
@@ -156,20 +165,20 @@ class Appender:
         stop = first + size
         fields = (offset, size, size, crc32(data), STORED, _flags(name), first, -1, pack_time())
         member: Member = tuple.__new__(Member, fields)
-        header = pack_plain(name, member)
-        self._tear()
+        header = pack_stored(name, member)
+        self._begin()
         self._protect(stop)
         write_all(self.descriptor, data, first)
         self._commit(header, stop)
         return member
 
-    def put(self, key: str, pieces: Iterable[Any], method: int) -> Member:
-        """Append a value of any size; when this returns it is committed.
+    def put(self, key: str, pieces: Pieces, method: int) -> Member:
+        """Append a value of any size; it is committed when this returns.
 
         Raises
         ------
         UnsupportedOperationError
-            If this would need Zip64, which isn't allowed.
+            If this needs Zip64, which isn't allowed.
         InvalidKeyError
             If the key doesn't fit a zip archive.
         """
@@ -180,11 +189,11 @@ class Appender:
         long = self._zip64 and (largest is None or largest > ZIP64_LIMIT)
         self._check_name(key, name)
         self._check_room(key, len(name), largest or 0)
-        engine = packer(method)
+        engine = None if method == STORED else packer(method)
         first = self.stop + local_size(name, zip64=long)
         position = first
         size = crc = 0
-        self._tear()
+        self._begin()
         if total is not None and engine is None:
             self._protect(first + total)
         for piece in pieces:
@@ -213,28 +222,28 @@ class Appender:
         raw = name.encode()
         self._check_name(name, raw)
         self._check_room(name, len(raw), 0, count=0)
-        self._tear()
+        self._begin()
         first = self.stop + local_size(raw, zip64=False)
         member = Member(self.stop, 0, 0, 0, STORED, _flags(raw), first, -1, pack_time())
         self._protect(first)
         self._commit(pack_local(raw, member, kind, zip64=False), first)
 
-    def _tear(self) -> None:
-        """Begin to write behind the last whole member; the commit makes the archive whole again."""
+    def _begin(self) -> None:
+        """Prepare to write behind the last member, until `_commit` has written the header."""
         self.cut_torn()
         self._is_torn = True
 
     def _commit(self, header: bytes, stop: int) -> None:
         if self._fsync:
-            _sync(self.descriptor)
+            sync_file(self.descriptor, "data")
         write_all(self.descriptor, header, self.stop)
         if self._fsync:
-            _sync(self.descriptor)
+            sync_file(self.descriptor, "data")
         self.stop = stop
         self._is_torn = False
 
-    def _write(self, position: int, block: Any) -> int:
-        """Write some data and return where they end; the end of the file is guarded all the time."""
+    def _write(self, position: int, block: Data) -> int:
+        """Write data, with a guard behind them; returns where they end."""
         if not len(block):
             return position
         self._protect(position + len(block))
@@ -242,25 +251,25 @@ class Appender:
         return position + len(block)
 
     def _protect(self, position: int) -> None:
-        """See to it that a guard ends the file at or behind a position."""
-        # The first look costs less, and is enough for most of a run of small members.
+        """Make sure that a guard ends the file, at or behind a position."""
+        # The first comparison is cheap, and enough for most small members.
         if position + 2 * GUARD.size > self._file_size < fit(position, GUARD.size) + GUARD.size:
             place = fit(position + _AHEAD, GUARD.size)
             write_all(self.descriptor, pack_guard(self._guard, place), place)
             self._file_size = place + GUARD.size
 
     def cut_torn(self) -> None:
-        """Cut off what a write that failed left behind."""
+        """Cut off what a failed write left."""
         if self._is_torn:
             self.cut()
 
     def _cut_spare(self) -> None:
-        """Cut off all that lies behind the last whole member and a guard, if anything does."""
+        """Cut off whatever is behind the last member and its guard."""
         if self._is_torn or self._file_size > fit(self.stop, GUARD.size) + GUARD.size:
             self.cut()
 
     def cut(self) -> None:
-        """Cut off what lies behind the last whole member: nobody was ever told that it was there."""
+        """Cut off what is behind the last member: it was never acknowledged."""
         if self.stop == self.start and self._guard.end_record is not None:
             self._file_size = self.start
         else:
@@ -308,30 +317,26 @@ class Appender:
         )
 
     def fill_gap(self, index: Index) -> None:
-        """Let a member that counts be the first in a new archive, in whose front room was kept free.
+        """Fill the gap in front of a new archive with a live member, so that 7-Zip trusts the directory.
 
-        7-Zip takes the first header of a file for a member of the archive, and distrusts the directory if
-        it isn't in there: it would list what was replaced long ago. What is written first, the metadata of
-        the root, is also what is written anew most often. So when the archive is closed for the first time a
-        small member from deep within it is copied to the front; where none is small enough, the first one
-        that counts gets a header that reaches from there to its data.
+        7-Zip ignores a directory that lacks the first header in the file, and lists replaced members
+        instead. The first member written, the root's metadata, is also the most often replaced. So on the
+        first close a small member deep in the hierarchy is copied to the front. If none fits, the first
+        live member gets a header that extends from the front to its data.
         """
         gap = self.start if self._view.end is None else 0
-        best: tuple[int, int, str] | None = None
+        best: tuple[int, int, str, Member, int] | None = None
         for key, member in index.appended() if gap else ():
-            if member.packed > gap:
-                continue
             padding = gap - local_size(key.encode(), zip64=False) - member.packed
             if padding == 0 or padding >= 4:
-                best = max(best or (-1, 0, ""), (key.count("/"), -member.offset, key))
+                found = (key.count("/"), -member.offset, key, member, padding)
+                best = found if best is None else max(best, found)
         if best is None:
             if gap:
                 self._lead(index)
             return
-        key = best[2]
-        member = index.rows[key]  # type: ignore[assignment]
+        key, member, padding = best[2:]
         name = key.encode()
-        padding = gap - local_size(name, zip64=False) - member.packed
         copy = member._replace(offset=0, start=gap - member.packed)
         data = bytes(self._view.source.read(member.start, member.packed))
         write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
@@ -348,30 +353,23 @@ class Appender:
                 index.put(key, member)
 
     def leads(self, index: Index) -> bool:
-        """Whether the first header in the file is one that counts."""
+        """Whether the first header in the file is a live member's."""
         end = self._view.end
         first = 0 if end is None else end.prefix
         directory = index.directory
-        if directory is not None and directory.count:
+        if directory.count:
             first = int(directory.offset.min())
             if (directory.offset[index.live_rows()] == first).any():
                 return True
         return any(member.offset == first for _, member in index.appended())
 
     def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
-        """Return the new directory: the old records that still count as they are, then the new ones."""
-        old = index.directory
-        end = self._view.end
-        blocks = []
-        count = 0
-        if old is not None and end is not None:
-            data = bytes(self._view.source.read(old.start, end.start - old.start))
-            live = index.live_rows()
-            count = int(live.sum())
-            blocks += _selected(data, old.at, live)
+        """Return the new directory's blocks and count: old records that still count, then new ones."""
+        live = index.live_rows()
+        blocks = _selected(self._view.read_directory(), index.directory.at, live)
         appended = sorted(index.appended(), key=lambda pair: pair[1].offset)
         blocks += [pack_central(key.encode(), member, member.offset - prefix) for key, member in appended]
-        return blocks, count + len(appended)
+        return blocks, int(live.sum()) + len(appended)
 
 
 def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
@@ -395,7 +393,7 @@ def write_end(
     fsync: bool,
     zip64: bool = True,
 ) -> None:
-    """Write a directory and its end records, so that they are there whole or, by a guard, not at all.
+    """Write a directory and its end records, so that a guard ends the file until they are whole.
 
     Parameters
     ----------
@@ -406,15 +404,15 @@ def write_end(
     blocks : list of bytes
         The directory's records.
     count : int
-        How many there are.
+        Their number.
     prefix : int
-        Bytes in front of the archive that its offsets don't count.
+        Bytes in front of the archive, which its offsets don't count.
     comment : bytes
         The archive's comment.
     guard : Guard or None
-        What stands at the end of the file meanwhile; None for a file that nobody sees yet.
+        The guard that ends the file meanwhile; None for a file that no reader can find yet.
     fsync : bool
-        Whether to wait until all is on the medium.
+        Whether to sync the file.
     zip64 : bool
         Whether Zip64 may be used.
     """
@@ -430,21 +428,34 @@ def write_end(
         write_all(descriptor, pack_guard(guard, place), place)
     _write_blocks(descriptor, blocks, directory)
     if fsync:
-        _sync(descriptor)
+        sync_file(descriptor, "data")
     write_all(descriptor, pack_end(count, size, directory - prefix, prefix, comment), place)
     if fsync:
-        _sync(descriptor)
+        sync_file(descriptor, "data")
 
 
 def write_start(descriptor: int) -> None:
-    """Make an archive of an empty file: one with no member and no directory yet, and room for a first one."""
+    """Turn an empty file into an archive without members or directory, with a gap in front."""
     guard = Guard(GAP, None)
     write_all(descriptor, pack_guard(guard, GAP), GAP)
-    write_all(descriptor, pack_guard(guard, 0), 0)  # tells whose file this is
+    write_all(descriptor, pack_guard(guard, 0), 0)  # marks the file as ours
 
 
-def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
-    """Copy all members that count into a new file, packed as they are.
+def live_members(view: View) -> list[Record]:
+    """Return all live members, in the order of the file."""
+    index = view.index
+    names = directory_records(view)
+    with index.lock:
+        members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
+    records = []
+    for member, key in sorted(members):
+        name, details = names[member.row] if member.row >= 0 else (key.encode(), NO_DETAILS)
+        records.append((name, member._replace(start=view.locate(member, key)), details))
+    return records
+
+
+def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
+    """Copy members into a new file, compressed as they are.
 
     Returns
     -------
@@ -453,73 +464,61 @@ def copy_members(view: View, descriptor: int) -> tuple[int, list[bytes]]:
     blocks : list of bytes
         The new directory's records.
     """
-    index = view.index
     position = 0
     blocks = []
-    names = raw_names(view)
-    with index.lock:
-        members = [(member, key) for key in index.rows if (member := index.find(key)) is not None]
-    members.sort()
-    for member, key in members:
-        source_start = member.start or view.locate(member, key)
-        name, details = names.get(member.row) or (key.encode(), {})
+    for name, member, details in records:
         long = max(member.size, member.packed) > ZIP64_LIMIT
         first = position + local_size(name, zip64=long)
-        copy = member._replace(offset=position, start=first, flags=member.flags & ~SIZES_BEHIND)
+        # Where the sizes follow the data, an encrypted member's password is checked against the time.
+        flags = member.flags if member.flags & ENCRYPTED else member.flags & ~SIZES_BEHIND
+        copy = member._replace(offset=position, start=first, flags=flags)
         write_all(descriptor, pack_local(name, copy, VALUE, zip64=long), position)
-        done = 0
-        while done < member.packed:
-            block = view.source.read(source_start + done, min(_BLOCK, member.packed - done))
-            if not len(block):
-                raise UnsupportedOperationError("the archive ends within a member.", key=key)
-            write_all(descriptor, block, first + done)
-            done += len(block)
-        position = first + member.packed
-        blocks.append(pack_central(name, copy, copy.offset, **details))
+        position = first
+        for block in read_blocks(source, member.start, member.packed):
+            write_all(descriptor, block, position)
+            position += len(block)
+        if position != first + member.packed:
+            raise UnsupportedOperationError(
+                "the archive ends within a member.", key=name.decode(errors="replace")
+            )
+        blocks.append(pack_central(name, copy, copy.offset, details))
     return position, blocks
 
 
-def raw_names(view: View) -> dict[int, tuple[bytes, dict[str, Any]]]:
-    """What the old directory says of each row beside its numbers."""
-    end, old = view.end, view.index.directory
-    if end is None or old is None:
-        return {}
-    data = bytes(view.source.read(old.start, end.start - old.start))
-    details = {}
-    for row, at in enumerate(old.at.tolist()):
+def directory_records(view: View) -> list[tuple[bytes, Details]]:
+    """Return the encoded name in each row of the directory, and the row's further details."""
+    data = view.read_directory()
+    records = []
+    for at in view.index.directory.at.tolist():
         fields = CENTRAL.unpack_from(data, at)
         name_size, extra_size, comment_size = fields[11:14]
         name_at = at + CENTRAL.size
         extra_at = name_at + name_size
         comment_at = extra_at + extra_size
-        details[row] = (
-            data[name_at:extra_at],
-            {
-                "extra": without_extra(data[extra_at:comment_at], 1),
-                "comment": data[comment_at : comment_at + comment_size],
-                "system": fields[2],
-                "internal": fields[15],
-                "attributes": fields[16],
-            },
+        details = Details(
+            extra=without_extra(data[extra_at:comment_at], 1),
+            comment=data[comment_at : comment_at + comment_size],
+            system=fields[2],
+            internal=fields[15],
+            attributes=fields[16],
         )
-    return details
+        records.append((data[name_at:extra_at], details))
+    return records
 
 
 def live_bytes(view: View) -> int:
-    """How many bytes of a file its members need, their headers as small as they may be."""
+    """Return the number of bytes that live members need, with headers of the least size."""
     index = view.index
-    total = 0
-    if index.directory is not None:
-        live = index.live_rows()
-        directory = index.directory
-        # Headers of other writers have extra fields of sizes that only reading each would tell.
-        total += int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
-        total += int(live.sum()) * (LOCAL.size + 32)
+    live = index.live_rows()
+    directory = index.directory
+    # The sizes of other writers' local headers are unknown until each is read.
+    total = int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
+    total += int(live.sum()) * (LOCAL.size + 32)
     return total + sum(member.start - member.offset + member.packed for _, member in index.appended())
 
 
-def _selected(data: bytes, at: Any, live: Any) -> list[bytes]:
-    """Cut the records that still count out of a directory, runs of them in one piece."""
+def _selected(data: bytes, at: npt.NDArray[np.int64], live: npt.NDArray[np.bool_]) -> list[bytes]:
+    """Return the records of a directory that still count, adjacent ones in one piece."""
     if live.all():
         return [data] if data else []
     bounds = np.append(at, len(data))
@@ -530,15 +529,15 @@ def _selected(data: bytes, at: Any, live: Any) -> list[bytes]:
     ]
 
 
-def _blocks(piece: Any) -> Iterator[Any]:
+def _blocks(piece: Data) -> Iterator[memoryview]:
     view = memoryview(piece)
     if view.ndim != 1 or view.itemsize != 1:
         view = view.cast("B")
-    if len(view) <= _BLOCK:
+    if len(view) <= BLOCK:
         yield view
         return
-    for start in range(0, len(view), _BLOCK):
-        yield view[start : start + _BLOCK]
+    for start in range(0, len(view), BLOCK):
+        yield view[start : start + BLOCK]
 
 
 def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
@@ -548,26 +547,12 @@ def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
     for block in blocks:
         pending.append(block)
         size += len(block)
-        if size >= _BLOCK:
+        if size >= BLOCK:
             write_all(descriptor, b"".join(pending), position)
             position += size
             pending, size = [], 0
     if pending:
         write_all(descriptor, b"".join(pending), position)
-
-
-def write_all(descriptor: int, data: Any, position: int) -> None:
-    """Write bytes at a position, however many calls that takes."""
-    count = os.pwrite(descriptor, data, position)
-    if count == len(data):
-        return
-    view = memoryview(data)
-    while count < len(view):
-        count += os.pwrite(descriptor, view[count:], position + count)
-
-
-def _sync(descriptor: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _too_large(key: str | None) -> UnsupportedOperationError:
