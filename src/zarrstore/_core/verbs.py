@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from types import CoroutineType
 from typing import (
     TYPE_CHECKING,
@@ -24,7 +23,6 @@ from typing import (
     ParamSpec,
     TypeAlias,
     TypeVar,
-    cast,
 )
 
 import numpy as np
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
     )
+
+    import numpy.typing as npt
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
@@ -400,9 +400,14 @@ def patched(key: str, value: Data, parts: Iterable[tuple[int, Data]]) -> bytearr
     return copy
 
 
-# Allocates so many bytes of the host's memory: what reads are given where nobody asks otherwise.
-#
-# Where values are wanted in a GPU's memory, reads are given a `zarrstore.buffer._staging.Staging`. Called, it
-# allocates host memory just so, and what a verb answers is copied to the device. Its ``fill`` reads by
-# blocks, which saves a copy: a verb that can do so may answer with what that returns.
-host_memory: Final = cast("Allocate", partial(np.empty, dtype=np.dtype(np.uint8)))
+def host_memory(size: int) -> npt.NDArray[np.uint8]:
+    """Allocate ``size`` bytes of the host's memory: what reads are given where nobody asks otherwise.
+
+    Where values are wanted in a GPU's memory, reads are given a `zarrstore.buffer._staging.Staging`. Called,
+    it allocates host memory just so, and what a verb answers is copied to the device. Its ``fill`` reads by
+    blocks, which saves a copy: a verb that can do so may answer with what that returns.
+    """
+    return np.empty(size, BYTE)
+
+
+BYTE: Final = np.dtype(np.uint8)

@@ -10,10 +10,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from zarrstore._async import threads as _threads
+from zarrstore._core.verbs import BYTE, host_memory
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from zarrstore._core.types import Allocate, Data
@@ -146,7 +148,7 @@ def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tu
     if fill is not None:
         filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
         return cast("tuple[Data, int]", filled)
-    memory = allocate(size)
+    memory = np.empty(size, BYTE) if allocate is host_memory else allocate(size)
     return memory, read_into(descriptor, memory, start)
 
 

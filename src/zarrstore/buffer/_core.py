@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from zarrstore._core import zarr_compat as zarr_compat
+from zarrstore._core import zarr_compat
+from zarrstore._core.verbs import BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,6 @@ else:
     # For type checkers ours is one of zarr-python's, whose name is not imported at runtime.
     _Base = ABC
 
-_BYTE = np.dtype("B")
 
 BytesLike = bytes | bytearray | memoryview
 
@@ -72,11 +72,11 @@ class Buffer(_Base):
 
     def __init__(self, array_like: ArrayLike) -> None:
         self._data = array_like  # type: ignore[assignment]
-        if array_like.dtype is _BYTE and array_like.ndim == 1:  # the usual case, without a comparison
+        if array_like.dtype is BYTE and array_like.ndim == 1:  # the usual case, without a comparison
             return
         if array_like.ndim != 1:
             raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
-        if array_like.dtype != _BYTE:
+        if array_like.dtype != BYTE:
             raise ValueError(f"a buffer needs bytes (uint8), got {array_like.dtype}; use view('B')")
 
     @property

@@ -14,7 +14,7 @@ from zarrstore._async.nowait import MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVe
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts, host_memory
+from zarrstore._core.verbs import ABSENT, ANY, BYTE, CONFLICT, Capabilities, Entry, check_parts, host_memory
 from zarrstore._core.zarr_compat import is_buffer
 from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS
@@ -54,7 +54,6 @@ _AT_ONCE = 1000
 # Values of at most so many bytes are kept as `bytes`, which takes half as long to make as an array does.
 # Of a large array's memory numpy asks for huge pages, which take less time to get.
 _SMALL = 1 << 16
-_U8 = np.dtype(np.uint8)
 
 
 class _Data:
@@ -251,11 +250,11 @@ class MemoryStore(NowaitStore):
 
     def _array_of(self, piece: Data) -> Array:
         """View a piece as an array."""
-        return piece if type(piece) is np.ndarray else np.frombuffer(piece, _U8)
+        return piece if type(piece) is np.ndarray else np.frombuffer(piece, BYTE)
 
     def _new(self, size: int) -> Array:
         """Memory for a value."""
-        return np.empty(size, _U8)
+        return np.empty(size, BYTE)
 
     def _joined(self, arrays: Iterable[Array]) -> Array:
         """Concatenate arrays into memory of our own."""
@@ -284,7 +283,7 @@ class MemoryStore(NowaitStore):
         if value is None:
             return None
         # An array of its own, since who gets it may change its shape or type.
-        array = np.frombuffer(value, _U8) if type(value) is bytes else _array(value).view()
+        array = np.frombuffer(value, BYTE) if type(value) is bytes else _array(value).view()
         if not self._data.own:
             array.setflags(write=False)
         if request is None:
@@ -391,7 +390,7 @@ class MemoryStore(NowaitStore):
         if prototype is not None and prototype.buffer not in HOST_BUFFERS:
             value = None
         if type(value) is bytes:
-            array = np.frombuffer(value, _U8)
+            array = np.frombuffer(value, BYTE)
         elif type(value) is np.ndarray:
             array = value.view()
         else:
@@ -465,7 +464,7 @@ def _array(value: Kept) -> Array:
     if type(value) is np.ndarray:
         return value
     return (
-        value.as_numpy_array() if is_buffer(value) else np.frombuffer(as_pieces(value, MemoryStore)[0], _U8)
+        value.as_numpy_array() if is_buffer(value) else np.frombuffer(as_pieces(value, MemoryStore)[0], BYTE)
     )
 
 

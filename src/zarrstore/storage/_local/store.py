@@ -19,6 +19,7 @@ from zarrstore._core.requests import span
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
+    BYTE,
     CONFLICT,
     WOULD_BLOCK,
     Capabilities,
@@ -313,7 +314,7 @@ class LocalStore(NowaitStore):
                 return self._map(descriptor, start, stop)
             if not 0 < stop - start <= MAX_INLINE_SIZE:
                 return WOULD_BLOCK  # large, empty, or a folder
-            memory = allocate(stop - start)
+            memory = np.empty(stop - start, BYTE)  # as `host_memory` does, a call less
             # A short read means that the rest isn't cached, or that the file ended: a thread finds out.
             flags = 0 if self._in_memory else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:
