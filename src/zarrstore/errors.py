@@ -31,7 +31,10 @@ Errors pickle whole, chained causes excepted (Python itself leaves those behind)
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "AccessDeniedError",
@@ -81,6 +84,13 @@ class StoreError(Exception):
         self.key = key
         self.hint = hint
         super().__init__(message)
+
+    def locate(self, store: object, key: str | None) -> Self:
+        """Name the store and the key where the error names none yet; returns the error."""
+        if self.store is None and store is not None:
+            self.store = str(store)
+        self.key = self.key or key
+        return self
 
     def __str__(self) -> str:
         where = "".join(

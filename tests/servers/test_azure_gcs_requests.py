@@ -118,8 +118,8 @@ def test_pages_follow_one_another(counted, deep):
         await asyncio.gather(*(store.set(key, b"12") for key in keys))
         token, told = None, []
         while True:
-            page, token = await store._files.run(
-                store._files.own(store._kind.page, store._prefix, "a/", deep, token, 12)
+            page, token = await store._on_client(
+                store._send(store._kind.page, store._prefix, "a/", deep, token, 12)
             )
             told.append([entry.key for entry in page])
             if token is None:
