@@ -21,17 +21,10 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
+PACKAGE = "adlfs"
+NEEDS: tuple[str, ...] = ("service_client",)
 BATCH = 256  # what Azure takes in a bulk delete
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
-
-
-def serves(fs: FileSystem) -> bool:
-    """Whether a file system is adlfs's (one with ``version_aware`` reads versions by their path)."""
-    return (
-        any(cls.__module__.partition(".")[0] == "adlfs" for cls in type(fs).__mro__)
-        and hasattr(fs, "service_client")
-        and not fs.version_aware
-    )
 
 
 def _blob(fs: FileSystem, path: str) -> Untyped:

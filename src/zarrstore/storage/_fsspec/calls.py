@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary, finalize
 
-from zarrstore._async.threads import io_loop
+from zarrstore._async.threads import io_loop, to_thread
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._fsspec import s3
 from zarrstore.storage._fsspec.protocol import find
@@ -38,6 +38,7 @@ except ImportError:  # before fsspec 2024.12
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable
 
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
@@ -196,9 +197,16 @@ class Files:
 
     def _copy(self) -> FileSystem:
         copy = _moved(self.fs, io_loop())
-        if s3.serves(copy):
+        if self.direct is not None and self.direct.PACKAGE == s3.PACKAGE:
             s3.settle(copy, quiet=self.quiet)
         return copy
+
+    def method(
+        self, name: str, args: Untyped, kwargs: Untyped, *, abandon: bool
+    ) -> Callable[[], Awaitable[Untyped]]:
+        """Bind a method; a blocking one to the thread pool, where ``abandon`` allows not to wait for it."""
+        call = partial(getattr(self.client, name if self.blocks else "_" + name), *args, **kwargs)
+        return partial(to_thread, call, abandon_on_cancel=abandon) if self.blocks else call
 
     def after_fork(self) -> None:
         """Forget, in a forked child, the parent's connections."""

@@ -24,15 +24,11 @@ from zarrstore.storage._remote.answers import Answer
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-# What a file system may raise for a value that is missing, unless a store is told otherwise.
-ALLOWED_EXCEPTIONS: tuple[type[Exception], ...] = (
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
+# What a file system may raise for a value that is missing, unless the user says otherwise.
+ALLOWED_EXCEPTIONS: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 _GONE = (404, 410)
-_HARMLESS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, LookupError)
+_HARMLESS = (*ALLOWED_EXCEPTIONS, LookupError)
 # The words by which a server says that a key is missing in a bucket that is there.
 _NO_KEY = frozenset(("NoSuchKey", "BlobNotFound"))
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
@@ -75,13 +71,9 @@ def _code(error: BaseException) -> str:
     return str(getattr(word, "value", word))
 
 
-def _answer(error: BaseException) -> Answer:
-    return Answer(_status(error), _code(error))
-
-
 def _answers(error: BaseException) -> list[Answer]:
-    """Return the status and error code of each error in a chain, where it has any."""
-    return [_answer(link) for link in chain(error)]
+    """Return status and error code of each error in a chain, as far as it has them."""
+    return [Answer(_status(link), _code(link)) for link in chain(error)]
 
 
 def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -> bool:
@@ -169,8 +161,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     hint = answers.hint(Answer(next((status for status, _ in found if status), default), code))
     if code not in why:
         why = f"{code}: {why}"
-    for link in chain(error):
-        answer = _answer(link)
+    for link, answer in zip(chain(error), found, strict=True):
         kind = answers.error_class(answer)
         if _lacks_container(link):
             return answers.no_container(action, store, key)

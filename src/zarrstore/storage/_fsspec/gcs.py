@@ -16,19 +16,12 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
+PACKAGE = "gcsfs"
+NEEDS: tuple[str, ...] = ("_call",)
 BATCH = 100  # what Google takes in a bulk delete
 _LISTED = "items(name,size),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
-
-
-def serves(fs: FileSystem) -> bool:
-    """Whether a file system is gcsfs's (one with ``version_aware`` reads versions by their path)."""
-    return (
-        any(cls.__module__.partition(".")[0] == "gcsfs" for cls in type(fs).__mro__)
-        and hasattr(fs, "_call")
-        and not fs.version_aware
-    )
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:

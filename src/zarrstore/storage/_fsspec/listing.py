@@ -12,7 +12,8 @@ from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import AccessDeniedError, StoreError
-from zarrstore.storage._remote.answers import elsewhere, endless, unlistable
+from zarrstore.storage._fsspec import errors, http
+from zarrstore.storage._remote.answers import elsewhere, endless, no_container, unlistable
 from zarrstore.storage._remote.store import RemoteStore
 
 if TYPE_CHECKING:
@@ -39,31 +40,51 @@ class _Child(NamedTuple):
     size: int | None
 
 
-class Listing(RemoteStore, abstract=True):
-    """The listing part of `FsspecStore`."""
+class ListingStore(RemoteStore, abstract=True):
+    """The lower half of `FsspecStore`: errors, single look-ups, and listings."""
+
+    _files: Files
+    _base: str
+    _prefix: str
+    _protocol: str
+    _http: bool
+    allowed_exceptions: tuple[type[Exception], ...]
 
     if TYPE_CHECKING:
-        # What the rest of the store has and these verbs use.
-        _files: Files
-        _base: str
-        _prefix: str
-        _protocol: str
-        _http: bool
-
-        @property
-        def _kind(self) -> Direct | None: ...
-        def _directory(self, prefix: str) -> str: ...
-        def _failed(self, error: Exception, action: str, key: str) -> StoreError: ...
-        def _failed_at(self, error: Exception, action: str, key: str) -> StoreError: ...
-        def _forget(self, path: str) -> None: ...
-        def _is_absent(self, error: Exception) -> bool: ...
-        async def _info(self, path: str) -> dict[str, Untyped]: ...
-        async def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Untyped: ...
+        # What `FsspecStore` defines.
+        def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]: ...
         def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
 
+    def _directory(self, prefix: str) -> str:
+        if self._http:
+            return http.join(self._base, prefix) if prefix else self._base
+        return self._prefix + prefix.removesuffix("/") if prefix else self._base
+
+    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
+        return errors.translated(error, action, self, key)
+
+    def _is_absent(self, error: Exception) -> bool:
+        return errors.proves_absence(error, self.allowed_exceptions)
+
+    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
+        if self._files.direct is not None and self._is_absent(error):
+            # Nothing else can be lacking where there are no folders.
+            return no_container(action, self, key)
+        return self._failed(error, action, key)
+
+    async def _info(self, path: str) -> dict[str, Untyped]:
+        self._forget(path)
+        info: dict[str, Untyped] = await self._call("info", path)
+        return info
+
+    def _forget(self, path: str) -> None:
+        """Clear a blocking file system's cache of listings; the copy of an async one has none."""
+        if self._files.blocks:
+            self._files.client.invalidate_cache(path)
+
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        if self._kind is not None and self._base:
-            async for found in self._pages(self._kind, prefix, deep):
+        if self._files.direct is not None and self._base:
+            async for found in self._pages(self._files.direct, prefix, deep):
                 yield [entry for entry in found if _is_listed(entry, deep)]
             return
         # Level by level, since fsspec's `find` and `walk` skip what they fail to list.
@@ -102,8 +123,8 @@ class Listing(RemoteStore, abstract=True):
         raise endless(repeats if token in seen else f"{empty} pages in a row hold no key", self, prefix)
 
     async def _is_empty(self, prefix: str) -> bool:
-        if self._kind is not None and self._base:
-            ask = partial(self._page, self._kind, prefix, True, None, 2)
+        if self._files.direct is not None and self._base:
+            ask = partial(self._page, self._files.direct, prefix, True, None, 2)
             page, more = await self._on_client(self._dispatcher.retry_call(ask))
             if any(_is_listed(entry, True) for entry in page):
                 return False

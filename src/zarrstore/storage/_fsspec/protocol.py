@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from zarrstore.storage._fsspec import azure, gcs, s3
+from zarrstore.storage._remote.store import comes_from
 
 if TYPE_CHECKING:
     from zarrstore._core.types import Data
@@ -22,10 +23,9 @@ Untyped: TypeAlias = Any
 class Direct(Protocol):
     """A module about one kind of object store; paths are ``bucket/key``, errors those of its client."""
 
+    PACKAGE: str  # whose file systems it knows
+    NEEDS: tuple[str, ...]  # private attributes of a file system that it uses
     BATCH: int  # how many values a bulk delete takes
-
-    def serves(self, fs: FileSystem) -> bool:
-        """Whether a file system is one of this kind."""
 
     async def fetch(self, fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
         """Read a value, or part of it, as ``_cat_file`` does."""
@@ -56,6 +56,9 @@ class Direct(Protocol):
 
 
 def find(fs: FileSystem) -> Direct | None:
-    """Return the module that knows a file system, if any does."""
+    """Return the module that knows a file system; none knows one with ``version_aware``."""
     modules: tuple[Direct, ...] = (s3, azure, gcs)
-    return next((module for module in modules if module.serves(fs)), None)
+    for module in modules:
+        if comes_from(fs, module.PACKAGE) and all(hasattr(fs, name) for name in module.NEEDS):
+            return None if fs.version_aware else module
+    return None

@@ -27,16 +27,9 @@ _CONFIRMED_BY = {
     "complete_multipart_upload": "ETag",
     "list_objects_v2": "IsTruncated",
 }
+PACKAGE = "s3fs"
+NEEDS: tuple[str, ...] = ("_call_s3", "split_path")
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
-
-
-def serves(fs: FileSystem) -> bool:
-    """Whether a file system is s3fs's (one with ``version_aware`` lists otherwise)."""
-    return (
-        any(cls.__module__.partition(".")[0] == "s3fs" for cls in type(fs).__mro__)
-        and all(hasattr(fs, name) for name in ("_call_s3", "split_path"))
-        and not fs.version_aware
-    )
 
 
 def retries(fs: FileSystem) -> bool:

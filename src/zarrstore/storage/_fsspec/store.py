@@ -5,25 +5,23 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from zarrstore._async.concurrency import batches, gather
-from zarrstore._async.threads import await_on_io, to_thread
+from zarrstore._async.threads import await_on_io
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
-from zarrstore.abc.store import Store
 from zarrstore.errors import (
     ByteRequestError,
     InvalidKeyError,
     KeyConflictError,
     RefusedError,
-    StoreError,
     TruncatedError,
     UnsupportedOperationError,
 )
@@ -38,10 +36,10 @@ from zarrstore.storage._fsspec.calls import (
     url_to_fs,
 )
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._fsspec.listing import RENAMES, Listing
+from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
+from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._local.store import LocalStore
-from zarrstore.storage._remote.answers import no_container
-from zarrstore.storage._remote.dispatch import CONCURRENCY
+from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Value
-    from zarrstore._core.verbs import Conflict, Demand, Verbs
+    from zarrstore._core.verbs import Conflict, Demand
     from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
 
 T = TypeVar("T")
@@ -63,7 +61,7 @@ _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"
 _RETRYING = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
 
 
-class FsspecStore(Listing):
+class FsspecStore(ListingStore):
     """A store in one of fsspec's file systems.
 
     Parameters
@@ -143,26 +141,19 @@ class FsspecStore(Listing):
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        is_s3 = s3.serves(fs)
+        kind = find(fs)
+        is_s3 = kind is not None and kind.PACKAGE == s3.PACKAGE
         if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _RETRYING):
             retry = None
         self._files = Files(fs, quiet=is_s3 and retry is not None and not s3.retries(fs))
-        super().__init__(
-            read_only=read_only,
-            missing_on=missing_on,
-            retry=retry,
-            concurrency=concurrency,
-            max_gap_bytes=max_gap_bytes,
-            max_coalesced_bytes=max_coalesced_bytes,
-            is_throttled=errors.is_throttled,
-            timed=not self._files.blocks,
-        )
+        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
+        limits = max_gap_bytes, max_coalesced_bytes
+        super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.fs = fs
         self.path = path
         self.allowed_exceptions = tuple(allowed_exceptions)
         # Resolved here, so that os.chdir doesn't change what a relative path means.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
-        self._local: LocalStore | None = None
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
@@ -258,16 +249,11 @@ class FsspecStore(Listing):
         base = _without_secrets(self._base)
         return base if "://" in base else f"{self._protocol}://{base}"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FsspecStore):
-            return NotImplemented if not isinstance(other, Store) else False
-        return bool(super().__eq__(other)) and identity(self.fs) == identity(other.fs)
+    def _identity(self) -> object:
+        return identity(self.fs)
 
-    __hash__ = Store.__hash__
-
-    def __dask_tokenize__(self) -> tuple[object, ...]:
-        # Two servers may have buckets of the same name: what distinguishes them goes in, as a digest.
-        return (*super().__dask_tokenize__(), tokenize(identity(self.fs)))
+    def _digest(self) -> object:
+        return tokenize(identity(self.fs))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -279,21 +265,12 @@ class FsspecStore(Listing):
         )
 
     @property
-    def _kind(self) -> Direct | None:
-        return self._files.direct
-
-    @property
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
-        if self._protocol in _AZURE and self._kind is not None:
+        if self._protocol in _AZURE and self._files.direct is not None:
             return True
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
-
-    @cached_property
-    def _own_async_verbs(self) -> Verbs:
-        # Files here are files: what LocalStore knows of them (whole writes, say) holds.
-        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
 
     @own_face
     async def set(self, key: str, value: Value, byte_range: tuple[int, int] | None = None) -> None:
@@ -322,19 +299,11 @@ class FsspecStore(Listing):
     async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return await (coroutine if self._files.blocks else await_on_io(coroutine))
 
-    async def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
-        if self._files.blocks:
-            call = partial(getattr(self._files.client, name), *args, **kwargs)
-            return await self._dispatcher.dispatch(lambda: to_thread(call, abandon_on_cancel=True))
-        call = partial(getattr(self._files.client, "_" + name), *args, **kwargs)
-        return await self._dispatcher.dispatch(call)
+    def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
+        return self._dispatcher.dispatch(self._files.method(name, args, kwargs, abandon=True))
 
-    async def _call_write(self, name: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
-        if self._files.blocks:
-            call = partial(getattr(self._files.client, name), *args, **kwargs)
-            return await self._dispatcher.dispatch_write(lambda: to_thread(call))
-        call = partial(getattr(self._files.client, "_" + name), *args, **kwargs)
-        return await self._dispatcher.dispatch_write(call)
+    def _call_write(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
+        return self._dispatcher.dispatch_write(self._files.method(name, args, kwargs, abandon=False))
 
     def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
         return self._dispatcher.dispatch(partial(call, self._files.client, *args))
@@ -372,17 +341,6 @@ class FsspecStore(Listing):
             )
         return path
 
-    def _directory(self, prefix: str) -> str:
-        if self._http:
-            return http.join(self._base, prefix) if prefix else self._base
-        return self._prefix + prefix.removesuffix("/") if prefix else self._base
-
-    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
-        return errors.translated(error, action, self, key)
-
-    def _is_absent(self, error: Exception) -> bool:
-        return errors.proves_absence(error, self.allowed_exceptions)
-
     async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
         """Whether a value that is read or looked up counts as missing."""
         return errors.is_missing(error, self.missing_on) or await self._proves_missing(error, action, key)
@@ -398,10 +356,10 @@ class FsspecStore(Listing):
 
     async def _prove(self, action: str, key: str) -> None:
         """Raise if the bucket doesn't exist; checked once, by listing one key."""
-        if self._kind is None or self._proven or not self._base:
+        if self._files.direct is None or self._proven or not self._base:
             return
         try:
-            await self._send(self._kind.page, self._prefix, "", True, None, 1)
+            await self._send(self._files.direct.page, self._prefix, "", True, None, 1)
         except Exception as error:
             if not errors.is_missing(error, self.missing_on):
                 raise self._failed_at(error, action, key) from error
@@ -447,8 +405,8 @@ class FsspecStore(Listing):
         return await self._check_length(key, request, value)
 
     async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Data:
-        if self._kind is not None:
-            return await self._send(self._kind.fetch, path, start, end)
+        if self._files.direct is not None:
+            return await self._send(self._files.direct.fetch, path, start, end)
         value: Data = await self._call("cat_file", path, start=start, end=end)
         return value
 
@@ -473,8 +431,8 @@ class FsspecStore(Listing):
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
-            if self._kind is not None:
-                return Entry(key, *await self._send(self._kind.look, path))
+            if self._files.direct is not None:
+                return Entry(key, *await self._send(self._files.direct.look, path))
             info = await self._info(path)
             if info["type"] == "directory":
                 return None
@@ -488,16 +446,6 @@ class FsspecStore(Listing):
             if await self._is_unseen(error, "look up", key):
                 return None
             raise self._failed(error, "look up", key) from error
-
-    async def _info(self, path: str) -> dict[str, Untyped]:
-        self._forget(path)
-        info: dict[str, Untyped] = await self._call("info", path)
-        return info
-
-    def _forget(self, path: str) -> None:
-        """Clear a blocking file system's cache of listings; the copy of an async one has none."""
-        if self._files.blocks:
-            self._files.client.invalidate_cache(path)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -521,7 +469,7 @@ class FsspecStore(Listing):
                 await self._replace(path, value)
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                if self._kind is not None:  # there are no folders to be in the way
+                if self._files.direct is not None:  # there are no folders to be in the way
                     raise self._failed(error, "write", key) from error
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
@@ -532,12 +480,6 @@ class FsspecStore(Listing):
             except Exception as error:
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
-
-    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
-        if self._kind is not None and self._is_absent(error):
-            # Nothing else can be lacking where there are no folders.
-            return no_container(action, self, key)
-        return self._failed(error, action, key)
 
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in RENAMES:
@@ -568,14 +510,14 @@ class FsspecStore(Listing):
             partial(self._find_own, path, key, value, token),
             # s3fs, adlfs and gcsfs silently repeat a request whose connection was lost. Without a token only
             # bytes could be compared, which others may have written too: not on a first attempt.
-            client_retries=self._kind is not None,
+            client_retries=self._files.direct is not None,
         )
         return None if answer is None else CONFLICT
 
     async def _create_once(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
         try:
-            if self._kind is not None:
-                await self._send_write(self._kind.create, path, value, token)
+            if self._files.direct is not None:
+                await self._send_write(self._files.direct.create, path, value, token)
             else:
                 await self._call_write("pipe_file", path, value, mode="create")
         except Exception as error:
@@ -587,8 +529,8 @@ class FsspecStore(Listing):
     async def _find_own(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
         """Return None if the value has our token, or else our bytes; if not, `CONFLICT`."""
         try:
-            if self._kind is not None:
-                is_own = await self._send(self._kind.was_written, path, token)
+            if self._files.direct is not None:
+                is_own = await self._send(self._files.direct.was_written, path, token)
             else:
                 is_own = bytes(await self._call("cat_file", path)) == value
             return None if is_own else CONFLICT
@@ -640,8 +582,8 @@ class FsspecStore(Listing):
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
         paths = {key: self._path(key) for key in keys}
-        if self._kind is not None:
-            await self._on_client(self._delete_all(self._kind, list(paths.values())))
+        if self._files.direct is not None:
+            await self._on_client(self._delete_all(self._files.direct, list(paths.values())))
             return
         await self._on_client(gather([self._delete(path, key) for key, path in paths.items()]))
 
@@ -666,8 +608,8 @@ class FsspecStore(Listing):
     async def _delete_once(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
         try:
-            if self._kind is not None:
-                await self._send_write(self._kind.delete, path)
+            if self._files.direct is not None:
+                await self._send_write(self._files.direct.delete, path)
             else:
                 await self._call_write("rm_file", path)
         except Exception as error:
@@ -681,11 +623,11 @@ class FsspecStore(Listing):
                 store=self,
                 hint="Make a store on the folder, or on the bucket, that you mean.",
             )
-        if self._kind is not None:
-            async for page in self._pages(self._kind, prefix, True):
+        if self._files.direct is not None:
+            async for page in self._pages(self._files.direct, prefix, True):
                 # All that the server lists, keys of ours or not.
                 paths = [self._prefix + entry.key for entry in page]
-                await self._on_client(self._delete_all(self._kind, paths))
+                await self._on_client(self._delete_all(self._files.direct, paths))
             return
         await self._on_client(self._delete_below(self._directory(prefix), prefix))
 

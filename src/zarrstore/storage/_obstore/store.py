@@ -17,7 +17,6 @@ from zarrstore._core.listing import PAGE_SIZE, closing_pages
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy, listed
 from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
-from zarrstore.abc.store import Store
 from zarrstore.errors import (
     ForkError,
     KeyNotFoundError,
@@ -28,8 +27,8 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
 from zarrstore.storage._remote.answers import elsewhere, endless, unlistable
-from zarrstore.storage._remote.dispatch import CONCURRENCY
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, RemoteStore
+from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, RemoteStore, comes_from
 
 try:
     import obstore
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand, Verbs
+    from zarrstore._core.verbs import Conflict, Demand
 
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
@@ -139,7 +138,7 @@ class ObjectStore(RemoteStore):
         max_gap_bytes: int = MAX_GAP,
         max_coalesced_bytes: int = MAX_COALESCED,
     ) -> None:
-        if not any(cls.__module__.partition(".")[0] == "obstore" for cls in type(store).__mro__):
+        if not comes_from(store, "obstore"):
             raise TypeError(f"expected ObjectStore class, got {store!r}")
         retry_config = getattr(store, "retry_config", None)
         if retry is DEFAULT and retry_config is not None:
@@ -149,20 +148,14 @@ class ObjectStore(RemoteStore):
         self._no_client_retries = (
             retry is not None and retry_config is None and type(store).__name__ in _RETRYING
         )
-        super().__init__(
-            read_only=read_only,
-            missing_on=missing_on,
-            retry=retry,
-            concurrency=concurrency,
-            max_gap_bytes=max_gap_bytes,
-            max_coalesced_bytes=max_coalesced_bytes,
-            is_throttled=errors.is_throttled,
-            timed=not self._no_client_retries,
-        )
+        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._no_client_retries)
+        limits = max_gap_bytes, max_coalesced_bytes
+        super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.store: ObstoreStore = store
         names = {cls.__name__ for cls in type(store).__mro__}
         # Folders are folders: what our own store knows of them (empty ones, conflicts) holds.
-        self._local = LocalStore(getattr(store, "prefix", None) or "/") if "LocalStore" in names else None
+        if "LocalStore" in names:
+            self._local = LocalStore(getattr(store, "prefix", None) or "/")
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
         self._azure = "AzureStore" in names
@@ -176,19 +169,14 @@ class ObjectStore(RemoteStore):
     def _location(self) -> str:
         return f"object_store://{_URL_SECRETS.sub('', str(self.store))}"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ObjectStore):
-            return NotImplemented if not isinstance(other, Store) else False
-        return bool(super().__eq__(other)) and bool(self.store == other.store)
+    def _identity(self) -> object:
+        return self.store
 
-    __hash__ = Store.__hash__
-
-    def __dask_tokenize__(self) -> tuple[object, ...]:
-        # Two servers may have buckets of the same name: what distinguishes them goes in, as a digest.
+    def _digest(self) -> object:
         if self._in_memory:
-            return (*super().__dask_tokenize__(), id(self.store))
+            return id(self.store)
         options = _in_order(getattr(self.store, "__getnewargs_ex__", tuple)())
-        return (*super().__dask_tokenize__(), hashlib.sha256(repr(options).encode()).hexdigest())
+        return hashlib.sha256(repr(options).encode()).hexdigest()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -196,10 +184,6 @@ class ObjectStore(RemoteStore):
         if self._local is not None:
             return self._local.capabilities
         return Capabilities(atomic_create=not self._http, versions=not self._http, shared=not self._in_memory)
-
-    @cached_property
-    def _own_async_verbs(self) -> Verbs:
-        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
 
     # -- calls ------------------------------------------------------------------------------------
 

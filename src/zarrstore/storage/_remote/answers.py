@@ -31,28 +31,16 @@ class Answer(NamedTuple):
 
 # Statuses and codes of failures that may pass. The last two codes say that another request interfered.
 _TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504))
-_TRANSIENT_CODES = frozenset(
-    (
-        "InternalError",
-        "SlowDown",
-        "ServiceUnavailable",
-        "RequestTimeout",
-        "ConditionalRequestConflict",
-        "OperationAborted",
-    )
-)
+_TRANSIENT_CODES = frozenset((
+    "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict",
+    "OperationAborted",
+))  # fmt: skip
 _NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
 # The caller isn't known, whatever was asked for: that says nothing about a key.
-_UNKNOWN_CALLER = frozenset(
-    (
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    )
-)
+_UNKNOWN_CALLER = frozenset((
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+))  # fmt: skip
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
 # With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))

@@ -53,24 +53,20 @@ class AdaptiveLimiter:
         The highest limit, and the first.
     """
 
-    __slots__ = ("_limit", "_most", "_used", "_waiters", "generation")
+    __slots__ = ("_most", "_used", "_waiters", "generation", "limit")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._limit = float(most)
+        # How many requests may be under way now.
+        self.limit = float(most)
         self._used = 0
         # Counts the halvings. A request sent before the last one says nothing about the limit of now.
         self.generation = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def limit(self) -> float:
-        """How many requests may be under way now."""
-        return self._limit
-
     def acquire_nowait(self) -> bool:
         """Take a permit if one is free and nobody waits for it."""
-        if self._used < self._limit and not self._waiters:
+        if self._used < self.limit and not self._waiters:
             self._used += 1
             return True
         return False
@@ -89,7 +85,7 @@ class AdaptiveLimiter:
     def release(self) -> None:
         """Give a permit back, and grant what is free to those who wait."""
         self._used -= 1
-        while self._waiters and self._used < self._limit:
+        while self._waiters and self._used < self.limit:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 self._used += 1
@@ -97,14 +93,14 @@ class AdaptiveLimiter:
 
     def on_success(self) -> None:
         """Raise the limit a little."""
-        if self._limit < self._most:
-            self._limit = min(self._most, self._limit + 1 / self._limit)
+        if self.limit < self._most:
+            self.limit = min(self._most, self.limit + 1 / self.limit)
 
     def on_throttled(self, generation: int) -> None:
         """Halve the limit, once for all requests that were sent in one generation."""
         if generation == self.generation:
             self.generation += 1
-            self._limit = max(1.0, self._limit / 2)
+            self.limit = max(1.0, self.limit / 2)
 
 
 class _Permit:
@@ -153,6 +149,9 @@ def _no_loop() -> None:
     """Pass for a weak reference whose event loop is gone."""
 
 
+_NO_LOOP = _no_loop, _LoopState(0)
+
+
 class Dispatcher:
     """Sends the requests of one store.
 
@@ -192,10 +191,7 @@ class Dispatcher:
 
     def _clear_loops(self) -> None:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
-        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _LoopState] = (
-            _no_loop,
-            _LoopState(0),
-        )
+        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _LoopState] = _NO_LOOP
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_loops": None, "_last": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -11,15 +12,14 @@ from zarrstore._core.requests import coalesce, cut_member
 from zarrstore._core.verbs import CONFLICT
 from zarrstore.abc.store import Store
 from zarrstore.errors import ByteRequestError
-from zarrstore.storage._remote.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.retry import RetryPolicy
     from zarrstore._core.types import Allocate, Data
-    from zarrstore._core.verbs import Conflict, Entry, Request
+    from zarrstore._core.verbs import Conflict, Entry, Request, Verbs
+    from zarrstore.storage._remote.dispatch import Dispatcher
 
 T = TypeVar("T")
 
@@ -33,51 +33,69 @@ MAX_GAP = 1 << 20
 MAX_COALESCED = 16 << 20
 
 
+def comes_from(value: object, package: str) -> bool:
+    """Whether an object's class, or one that it derives from, is a package's."""
+    return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
+
+
 class RemoteStore(Store, abstract=True):
     """Base of stores that send requests to a server.
 
     Parameters
     ----------
+    dispatcher : Dispatcher
+        Sends the requests.
+    limits : (int, int)
+        ``max_gap_bytes`` and ``max_coalesced_bytes``: ranges of one value that are asked for by one call are
+        read as one if at most so many bytes lie between them, up to this size in bytes.
+    missing_on : iterable of int
+        Statuses that mean, of a value that is read or looked up, that it is missing.
     read_only : bool
         Whether to refuse every call that changes something.
-    missing_on : iterable of int
-        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
-        ``{403}`` for a bucket that one may read but not list, where S3 answers so for a missing key.
-    retry : RetryPolicy or None
-        When a failed request is made again.
-    concurrency : int
-        How many requests may be under way at once on an event loop.
-    max_gap_bytes, max_coalesced_bytes : int
-        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
-        between them, up to this size in bytes.
-    is_throttled : callable
-        Whether an error of the client's says that the server wants fewer requests.
-    timed : bool
-        Whether the dispatcher applies the policy's timeout, rather than the client.
     """
 
     supports_partial_writes: bool = False
 
+    # Serves local folders in this store's place: it knows what files need, whole writes for example.
+    _local: Store | None = None
+
     def __init__(
-        self,
-        *,
-        read_only: bool,
-        missing_on: Iterable[int],
-        retry: RetryPolicy | None,
-        concurrency: int,
-        max_gap_bytes: int,
-        max_coalesced_bytes: int,
-        is_throttled: Callable[[BaseException], bool],
-        timed: bool,
+        self, dispatcher: Dispatcher, limits: tuple[int, int], missing_on: Iterable[int], *, read_only: bool
     ) -> None:
         super().__init__(read_only=read_only)
         self.missing_on = frozenset(missing_on)
-        self._dispatcher = Dispatcher(retry, concurrency, is_throttled, timed=timed)
-        self._limits = max_gap_bytes, max_coalesced_bytes
+        self._dispatcher = dispatcher
+        self._limits = limits
         # Whether the bucket is known to exist: not every answer says whether key or bucket is missing.
         self._proven = False
 
+    # -- identity ---------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        equal = super().__eq__(other)
+        if equal is not True or not isinstance(other, RemoteStore):
+            return equal
+        return bool(self._identity() == other._identity())
+
+    __hash__ = Store.__hash__
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        # Two servers may have buckets of the same name: what distinguishes them goes in, as a digest.
+        return (*super().__dask_tokenize__(), self._digest())
+
+    @cached_property
+    def _own_async_verbs(self) -> Verbs:
+        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
+
     # -- what a store defines ---------------------------------------------------------------------
+
+    def _identity(self) -> object:
+        """Return what distinguishes two stores of one location: server and credentials."""
+        raise NotImplementedError
+
+    def _digest(self) -> object:
+        """Return the same without secrets."""
+        raise NotImplementedError
 
     async def _on_client(self, coroutine: Coroutine[object, object, T]) -> T:
         """Await requests where the client can send them."""
