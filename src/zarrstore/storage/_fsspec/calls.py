@@ -167,7 +167,9 @@ class Files:
     def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
         self.fs = fs
         self.quiet = quiet
-        self.blocks = blocking_inside(fs) is not None
+        # The user's, without fsspec's wrapper around one that blocks.
+        self.inside = blocking_inside(fs) or fs
+        self.blocks = self.inside is not fs
         self.direct = find(fs)
         self._is_child = False
         _detach_finalizers()
@@ -183,9 +185,8 @@ class Files:
     def client(self) -> FileSystem:
         """The file system whose methods are called in this process."""
         if self.blocks:
-            inside = blocking_inside(self.fs)
             # In a child its connections are the parent's: pickle is how fsspec connects anew.
-            return pickle.loads(pickle.dumps(inside)) if self._is_child else inside
+            return pickle.loads(pickle.dumps(self.inside)) if self._is_child else self.inside
         if not self.fs.cachable:
             return self._copy()
         key = type(self.fs), hash(self.fs), self.quiet

@@ -320,7 +320,7 @@ class FsspecStore(ListingStore):
         if self._protocol in _AZURE:
             check_azure_key(key, self)
         path = self._prefix + key
-        inside = blocking_inside(self.fs) or self.fs
+        inside = self._files.inside
         if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are kept for temporary files.",
