@@ -30,7 +30,7 @@ def store_and_proxy(request, spoilt, s3_place):
         fs = S3FileSystem(asynchronous=True, **server.fsspec_options(config_kwargs=once))
         fs.retries = 1
         store = FsspecStore(fs, path=f"{bucket}/{prefix}")
-        store._files.living.retries = 1
+        store._files.client.retries = 1
     else:
         theirs = S3Store(bucket, prefix=prefix, **server.obstore_options(retry_config={"max_retries": 0}))
         store = ObjectStore(theirs)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from zarrstore._core.types import BufferLike, Data, Prototype, Value
     from zarrstore.buffer import Buffer
-    from zarrstore.buffer._core import BytesLike
 
     # Makes a buffer of an array in the host's memory.
     Maker = Callable[[npt.NDArray[np.uint8]], Buffer]
@@ -83,13 +82,12 @@ _makers: dict[type[BufferLike], Maker] = {cpu.Buffer: cpu.Buffer}
 def wrap(value: Data, prototype: Prototype | None) -> Buffer:
     """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
     made = cpu.Buffer if prototype is None else prototype.buffer
-    if type(value) is np.ndarray:
-        return (_makers.get(made) or _maker(made))(value)
-    # Buffers of zarr-python's class pass for ours: they have the same methods.
-    kind = cast("type[Buffer]", made)
-    if hasattr(value, "__cuda_array_interface__"):
-        return kind.from_buffer(gpu.Buffer(value))
-    return kind.from_bytes(cast("BytesLike", value))
+    if type(value) is not np.ndarray:
+        if hasattr(value, "__cuda_array_interface__"):
+            # Buffers of zarr-python's class pass for ours: they have the same methods.
+            return cast("type[Buffer]", made).from_buffer(gpu.Buffer(value))
+        value = np.frombuffer(value, "B")
+    return (_makers.get(made) or _maker(made))(value)
 
 
 def wrap_each(values: Iterable[Data | None], prototype: Prototype | None) -> list[Buffer | None]:

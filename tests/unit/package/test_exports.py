@@ -55,7 +55,7 @@ def test_every_store_is_exported():
         for cls in below(zarrstore.Store)
         if cls.__module__.startswith("zarrstore.storage.") and not cls.__name__.startswith("_")
     }
-    bases = {"NowaitStore", "RemoteStore", "ZarrStoreAdapter"}  # nobody makes one of these
+    bases = {"ListingStore", "NowaitStore", "RemoteStore", "ZarrStoreAdapter"}  # nobody makes one of these
     assert stores - bases <= set(storage.__all__)
 
 

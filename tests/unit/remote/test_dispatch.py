@@ -334,12 +334,12 @@ def test_the_usual_limit_leaves_files_to_others(monkeypatch, files, most):
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
     monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
-    assert dispatch._most_at_once() == most
+    assert dispatch.default_concurrency() == most
 
 
 def test_where_sockets_are_no_files_there_is_a_limit_too(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert dispatch._most_at_once() == 512
+    assert dispatch.default_concurrency() == 512
 
 
 # -- again ----------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_pickle_carries_the_users_file_system_and_nothing_that_lives(store):
     store.set_sync("k", b"v")
     revived = pickle.loads(pickle.dumps(store))
     assert revived == store
-    assert revived._files._living is None
+    assert "client" not in vars(revived._files)
     assert revived.get_sync("k").to_bytes() == b"v"
 
 
@@ -216,9 +216,9 @@ def test_equal_file_systems_share_connections(bucket):
 
     fs = Cachable(asynchronous=True)
     one, other = FsspecStore(fs, path="b"), FsspecStore(fs, path="b/sub")
-    assert one._files.living is other._files.living
-    assert one.with_read_only(True)._files.living is one._files.living
-    assert one._files.living is not fs
+    assert one._files.client is other._files.client
+    assert one.with_read_only(True)._files.client is one._files.client
+    assert one._files.client is not fs
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -523,6 +523,6 @@ def test_s3_hears_who_asks(own):
 
     given = {} if own is None else {"user_agent": own}
     fs = S3FileSystem(asynchronous=True, anon=True, config_kwargs=dict(given))
-    told = FsspecStore(fs, path="bucket/path")._files.living.config_kwargs["user_agent"]
+    told = FsspecStore(fs, path="bucket/path")._files.client.config_kwargs["user_agent"]
     assert told == own or (own is None and told.startswith("zarrstore/"))
     assert fs.config_kwargs == given

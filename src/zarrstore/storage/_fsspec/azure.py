@@ -1,43 +1,40 @@
-"""What adlfs can do in few requests: those of Azure's own client, without its cache.
+"""What adlfs can do in few requests of Azure's own client, without its cache.
 
-Accounts with a hierarchical namespace list directories as blobs without content, known by their
-metadata; they are no values.
+Accounts with a hierarchical namespace list directories as empty blobs, marked by their metadata; they are
+no values.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
-from zarrstore.storage._fsspec.errors import no_container, refused
-from zarrstore.storage._remote.dispatch import TOKEN
+from zarrstore.storage._fsspec.errors import refused
+from zarrstore.storage._remote.answers import Answer, no_container
+from zarrstore.storage._remote.store import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zarrstore._core.types import Data
+    from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
+
+PACKAGE = "adlfs"
+NEEDS: tuple[str, ...] = ("service_client",)
 BATCH = 256  # what Azure takes in a bulk delete
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
 
-def serves(fs: Any) -> bool:
-    """Whether a file system is adlfs's (one that keeps versions reads them by their path)."""
-    return (
-        any(cls.__module__.partition(".")[0] == "adlfs" for cls in type(fs).__mro__)
-        and hasattr(fs, "service_client")
-        and not fs.version_aware
-    )
-
-
-def _blob(fs: Any, path: str) -> Any:
+def _blob(fs: FileSystem, path: str) -> Untyped:
     container, _, name = path.partition("/")
     return fs.service_client.get_blob_client(container, name)
 
 
 @contextmanager
-def _absence_told(path: str) -> Iterator[None]:
-    """Raise what fsspec raises where Azure's client says that something isn't there."""
+def _as_missing(path: str) -> Iterator[None]:
+    """Raise `FileNotFoundError` where Azure's client says that something is missing."""
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
@@ -51,15 +48,15 @@ def _is_folder(metadata: dict[str, str] | None) -> bool:
     return any(marks.get(mark) == "true" for mark in _FOLDER_MARKS)
 
 
-async def _properties(blob: Any, path: str) -> Any:
-    with _absence_told(path):
+async def _properties(blob: Untyped, path: str) -> Untyped:
+    with _as_missing(path):
         found = await blob.get_blob_properties()
     if _is_folder(found.metadata):
         raise FileNotFoundError(path)
     return found
 
 
-async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
     """Read by one GET request; the last bytes by two, since Azure doesn't count from the end."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceModifiedError
@@ -68,7 +65,7 @@ async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
     many = fs.max_concurrency or 1
     async with _blob(fs, path) as blob:
         for attempt in range(5):
-            only: dict[str, Any] = {}
+            only: dict[str, Untyped] = {}
             first = start
             if start is not None and start < 0:
                 found = await _properties(blob, path)
@@ -77,7 +74,7 @@ async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
                 first = max(0, found.size + start)
                 only = {"etag": found.etag, "match_condition": MatchConditions.IfNotModified}
             try:
-                with _absence_told(path):
+                with _as_missing(path):
                     stream = await blob.download_blob(
                         offset=first, length=length, max_concurrency=many, **fs._timeout_kwargs, **only
                     )
@@ -87,19 +84,20 @@ async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
                 continue  # it was replaced after its size was asked for
             if _is_folder(stream.properties.metadata):
                 raise FileNotFoundError(path)
-            return await stream.readall()
+            value: Data = await stream.readall()
+            return value
     raise AssertionError
 
 
-async def look(fs: Any, path: str) -> tuple[int, str | None]:
+async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
     """Size of a value by one HEAD request, and its version."""
     async with _blob(fs, path) as blob:
         found = await _properties(blob, path)
     return int(found.size), found.etag
 
 
-async def create(fs: Any, path: str, value: bytes, token: str) -> None:
-    """Write a value that isn't there, with word of who wrote it."""
+async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with a token in its metadata."""
     async with _blob(fs, path) as blob:
         await blob.upload_blob(
             value,
@@ -110,49 +108,49 @@ async def create(fs: Any, path: str, value: bytes, token: str) -> None:
         )
 
 
-async def was_written(fs: Any, path: str, token: str) -> bool:
-    """Whether a value is the one that a create of ours put there."""
+async def was_written(fs: FileSystem, path: str, token: str) -> bool:
+    """Whether a value carries this token."""
     async with _blob(fs, path) as blob:
         metadata = (await _properties(blob, path)).metadata
     return bool((metadata or {}).get(TOKEN) == token)
 
 
 async def page(
-    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
+    fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
-    """List a page of what lies below a directory, and what the next page is asked for by."""
+    """List a page of what is below a directory; returns the next page's token, too."""
     container, _, above = (root + prefix).partition("/")
     async with fs.service_client.get_container_client(container) as client:
         listing = client.list_blobs if deep else client.walk_blobs
         found = listing(name_starts_with=above, include=["metadata"], results_per_page=most)
         pages = found.by_page(continuation_token=token)
-        with _absence_told(root):
+        with _as_missing(root):
             async for blobs in pages:
                 return [_entry(blob) async for blob in blobs], pages.continuation_token or None
     return [], None
 
 
-def _entry(blob: Any) -> Entry:
+def _entry(blob: Untyped) -> Entry:
     length = getattr(blob, "size", None)  # which a prefix has not
     return Entry(blob.name, None if length is None or _is_folder(blob.metadata) else length)
 
 
-async def delete(fs: Any, path: str) -> None:
+async def delete(fs: FileSystem, path: str) -> None:
     """Remove a value."""
     await fs._rm_file(path)
 
 
-async def remove(fs: Any, paths: list[str], store: object) -> None:
+async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
     """Remove up to `BATCH` values by one request."""
     names = [path.partition("/")[2] for path in paths]
     async with fs.service_client.get_container_client(paths[0].partition("/")[0]) as client:
-        answers = await client.delete_blobs(*names, raise_on_any_failure=False)
-        told = [(answer.status_code, answer.headers.get("x-ms-error-code", "")) async for answer in answers]
-    if len(told) != len(names):
-        raise TransientError(f"{len(names)} deletes were asked for, {len(told)} answered.", store=store)
-    for name, (status, code) in zip(names, told, strict=True):
-        if status < 300 or code == "BlobNotFound":
+        parts = await client.delete_blobs(*names, raise_on_any_failure=False)
+        answers = [Answer(part.status_code, part.headers.get("x-ms-error-code", "")) async for part in parts]
+    if len(answers) != len(names):
+        raise TransientError(f"{len(names)} deletes were asked for, {len(answers)} answered.", store=store)
+    for name, answer in zip(names, answers, strict=True):
+        if (answer.status or 0) < 300 or answer.code == "BlobNotFound":
             continue
-        if code == "ContainerNotFound":
+        if answer.code == "ContainerNotFound":
             raise no_container("delete", store, None)
-        raise refused(status, code, store, name)
+        raise refused(answer, store, name)

@@ -1,9 +1,9 @@
-"""Where an fsspec file system lives, and how its calls are made from anywhere.
+"""Which file system a store's calls are made with: a copy of the user's, for this process's I/O thread.
 
-An awaiting file system belongs to the event loop that its connections were opened on. So the one
-that a user hands over is only looked at, and a copy of it, made with the same arguments, lives on the
-process's private I/O thread: whichever thread or loop asks, its calls run there. A file system that
-blocks has its calls made in the pool. Either is made anew in a forked child.
+An async file system belongs to the event loop that its connections were opened on, and one store serves
+every thread and loop. So its calls run on the process's private I/O thread, on a copy that was made with
+the same arguments: the user's own may belong to another loop, and goes on working there. A blocking file
+system is called in the thread pool. Either is renewed in a forked child.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary, finalize
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+from weakref import WeakSet, WeakValueDictionary, finalize
 
-from zarrstore._async import io_loop
-from zarrstore._async import threads as _threads
+from zarrstore._async.io_loop import io_loop
+from zarrstore._async.threads import to_thread
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._fsspec import s3
 from zarrstore.storage._fsspec.protocol import find
@@ -39,12 +39,12 @@ except ImportError:  # before fsspec 2024.12
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
-    from zarrstore.storage._remote.dispatch import Dispatcher
+    from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
 __all__ = [
-    "Calls",
+    "Files",
     "LocalFileSystem",
     "as_awaiting",
     "blocking_inside",
@@ -53,35 +53,37 @@ __all__ = [
     "url_to_fs",
 ]
 
-T = TypeVar("T")
-
-# What says how a file system is run, not what it is.
+# Arguments that say how a file system is run, not what it is.
 _MANNER = frozenset(("asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "batch_size"))
 
-# Copies that live on this process's I/O thread, so that equal file systems share connections.
-_copies: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+# Copies on this process's I/O thread, so that equal file systems share connections.
+_copies: WeakValueDictionary[tuple[object, ...], FileSystem] = WeakValueDictionary()
 _copies_lock = threading.Lock()
-# Copies that a forked child found. Closing one there would reach into the parent's event loop.
-_inherited: list[Any] = []
+_all_files: WeakSet[Files] = WeakSet()
+# What a forked child inherited. It is kept, since closing it would reach into the parent's event loop.
+_inherited: list[FileSystem] = []
 
 
 def _after_fork() -> None:
     global _copies, _copies_lock
+    _detach_finalizers(forked=True)
+    for files in list(_all_files):
+        files.after_fork()
     _inherited.append(list(_copies.values()))
-    _release(forked=True)
     _copies = WeakValueDictionary()
     _copies_lock = threading.Lock()
 
 
-def _release(*, forked: bool = False) -> None:
-    """Drop what file systems left to be done at exit that would fail, or wait for a thread that isn't there.
+def _detach_finalizers(*, forked: bool = False) -> None:
+    """Drop adlfs's finalizers that would fail at exit, or hang.
 
-    adlfs wants to be closed on its event loop then. One made to be asynchronous has none, and in a child
-    the parent's doesn't run.
+    They close the client on the file system's event loop. One made to be asynchronous has no loop, and in a
+    forked child the parent's doesn't run. adlfs keeps no reference to them, so they are found in the
+    private registry of `weakref.finalize`, by the function that they call.
     """
     for finalizer in list(getattr(finalize, "_registry", ())):
-        known = finalizer.peek()
-        if known and known[1] is sync and (forked or known[2][0] is None):
+        call = finalizer.peek()
+        if call and call[1] is sync and (forked or call[2][0] is None):
             finalizer.detach()
 
 
@@ -89,11 +91,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def as_awaiting(fs: Any) -> Any:
-    """Return a file system that counts as asynchronous: itself, itself made so, or itself wrapped."""
+def as_awaiting(fs: FileSystem) -> FileSystem:
+    """Return a file system that is asynchronous: itself, one made like it, or a wrapper around it."""
     if fs.async_impl and fs.asynchronous:
         return fs
-    # A view of a directory awaits by its class, and blocks if what it is a view of does.
+    # fsspec's view of a directory is async by its class, but blocks if the file system below does.
     if fs.async_impl and getattr(getattr(fs, "fs", None), "async_impl", True):
         options = {name: value for name, value in fs.storage_options.items() if name != "loop"}
         return type(fs)(*fs.storage_args, **{**options, "asynchronous": True})
@@ -105,15 +107,15 @@ def as_awaiting(fs: Any) -> Any:
     return AsyncFileSystemWrapper(fs, asynchronous=True)
 
 
-def blocking_inside(fs: Any) -> Any:
-    """Return the blocking file system inside fsspec's wrapper; None if this one awaits by itself."""
+def blocking_inside(fs: FileSystem) -> FileSystem | None:
+    """Return the blocking file system inside fsspec's wrapper; None if this one is async by itself."""
     if AsyncFileSystemWrapper is not None and isinstance(fs, AsyncFileSystemWrapper):
         return fs.sync_fs
     return None
 
 
-def identity(value: Any) -> Any:
-    """What makes two file systems the same place with the same rights, however they are run."""
+def identity(value: Untyped) -> object:
+    """Return what two file systems have in common that are the same place with the same credentials."""
     if isinstance(value, AbstractFileSystem):
         inside = blocking_inside(value)
         if inside is not None:
@@ -127,116 +129,90 @@ def identity(value: Any) -> Any:
     return value
 
 
-def _resettled(value: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """Copy a file system's arguments for a copy on another loop, file systems inside them included."""
+def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
+    """Copy a file system, or arguments that may contain some, for an event loop."""
     if isinstance(value, AsyncFileSystem) and blocking_inside(value) is None:
-        options = {**_resettled(value.storage_options, loop), "asynchronous": False, "loop": loop}
+        # "Not asynchronous" is fsspec's word for one that has a loop of its own.
+        options = {**_moved(value.storage_options, loop), "asynchronous": False, "loop": loop}
         options["skip_instance_cache"] = True
-        made = type(value)(*_resettled(tuple(value.storage_args), loop), **options)
-        if type(made.dircache) is DirCache:
+        copy = type(value)(*_moved(tuple(value.storage_args), loop), **options)
+        if type(copy.dircache) is DirCache:
             # What a listing said a minute ago proves nothing.
-            made.dircache = DirCache(use_listings_cache=False)
-        return made
+            copy.dircache = DirCache(use_listings_cache=False)
+        return copy
     if isinstance(value, dict):
-        # A copy is "not asynchronous" in fsspec's sense: it has a loop of its own, ours.
-        made = {
-            name: False if name == "asynchronous" else _resettled(inner, loop)
+        copy = {
+            name: False if name == "asynchronous" else _moved(inner, loop)
             for name, inner in value.items()
             if name != "loop"
         }
-        # What need not change stays the user's very object.
-        same = made.keys() == value.keys() and all(made[name] is value[name] for name in made)
-        return value if same else made
+        # Where nothing changes, the user's own object is passed on: it may be shared on purpose.
+        same = copy.keys() == value.keys() and all(copy[name] is value[name] for name in copy)
+        return value if same else copy
     if type(value) is tuple:
-        return tuple(_resettled(inner, loop) for inner in value)
+        return tuple(_moved(inner, loop) for inner in value)
     return value
 
 
-class Calls:
-    """The calls of a file system, made where it lives.
+class Files:
+    """A user's file system, and what calls are made with in its place.
 
     Parameters
     ----------
     fs : AsyncFileSystem
-        The user's; pickled by itself, while what is made of it here never is.
-    dispatcher : Dispatcher
-        What every call has to pass.
+        The user's: pickled, while what is made of it here is not.
     quiet : bool
-        Whether the client itself is to try nothing again.
+        Whether to switch the client's own retries off.
     """
 
-    def __init__(self, fs: Any, dispatcher: Dispatcher, *, quiet: bool) -> None:
+    def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
         self.fs = fs
-        self.dispatcher = dispatcher
         self.quiet = quiet
-        self.blocks = blocking_inside(fs) is not None
+        # The user's, without fsspec's wrapper around one that blocks.
+        self.inside = blocking_inside(fs) or fs
+        self.blocks = self.inside is not fs
         self.direct = find(fs)
-        _release()
-        self._pid = 0
-        self._living: Any = None
+        self._is_child = False
+        _detach_finalizers()
+        _all_files.add(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "direct": None, "_pid": 0, "_living": None}
+    def __getstate__(self) -> dict[str, object]:
+        return {"fs": self.fs, "quiet": self.quiet}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, direct=find(state["fs"]))
+    def __setstate__(self, state: dict[str, Untyped]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
-    @property
-    def living(self) -> Any:
-        """The file system whose methods are called, as it is in this process."""
-        if self._pid != os.getpid():
-            self._living = self._renew()
-            self._pid = os.getpid()
-        return self._living
-
-    def _renew(self) -> Any:
-        if self._living is not None:
-            _inherited.append(self._living)
+    @cached_property
+    def client(self) -> FileSystem:
+        """The file system whose methods are called in this process."""
         if self.blocks:
-            inside = blocking_inside(self.fs)
             # In a child its connections are the parent's: pickle is how fsspec connects anew.
-            return inside if self._living is None else pickle.loads(pickle.dumps(inside))
+            return pickle.loads(pickle.dumps(self.inside)) if self._is_child else self.inside
         if not self.fs.cachable:
-            return self._settled()
+            return self._copy()
         key = type(self.fs), hash(self.fs), self.quiet
         with _copies_lock:
             copy = _copies.get(key)
             if copy is None:
-                copy = _copies[key] = self._settled()
+                copy = _copies[key] = self._copy()
         return copy
 
-    def _settled(self) -> Any:
-        copy = _resettled(self.fs, io_loop.io_loop())
-        if s3.serves(copy):
+    def _copy(self) -> FileSystem:
+        copy = _moved(self.fs, io_loop())
+        if self.direct is not None and self.direct.PACKAGE == s3.PACKAGE:
             s3.settle(copy, quiet=self.quiet)
         return copy
 
-    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine that makes calls where they can be made."""
-        if self.blocks:
-            return await coroutine
-        return await io_loop.await_on_io(coroutine)
+    def method(
+        self, name: str, args: Untyped, kwargs: Untyped, *, abandon: bool
+    ) -> Callable[[], Awaitable[Untyped]]:
+        """Bind a method; a blocking one to the thread pool, where ``abandon`` allows not to wait for it."""
+        call = partial(getattr(self.client, name if self.blocks else "_" + name), *args, **kwargs)
+        return partial(to_thread, call, abandon_on_cancel=abandon) if self.blocks else call
 
-    async def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a call that changes nothing; cancelled, it may be left behind."""
-        if self.blocks:
-            call = partial(getattr(self.living, name), *args, **kwargs)
-            return await self.dispatcher.dispatch(lambda: _threads.to_thread(call, abandon_on_cancel=True))
-        return await self.dispatcher.dispatch(partial(getattr(self.living, "_" + name), *args, **kwargs))
-
-    async def change(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a call that changes something; cancelled, it is waited for."""
-        if self.blocks:
-            call = partial(getattr(self.living, name), *args, **kwargs)
-            return await self.dispatcher.dispatch_write(lambda: _threads.to_thread(call))
-        return await self.dispatcher.dispatch_write(
-            partial(getattr(self.living, "_" + name), *args, **kwargs)
-        )
-
-    async def own(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Make a call of ours with the file system, which changes nothing."""
-        return await self.dispatcher.dispatch(partial(call, self.living, *args))
-
-    async def own_change(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Make a call of ours with the file system, which changes something."""
-        return await self.dispatcher.dispatch_write(partial(call, self.living, *args))
+    def after_fork(self) -> None:
+        """Forget, in a forked child, the parent's connections."""
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            _inherited.append(client)
+            self._is_child = True

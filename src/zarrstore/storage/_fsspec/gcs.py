@@ -1,60 +1,59 @@
-"""What gcsfs can do in few requests: those of Google's JSON interface, without its cache."""
+"""What gcsfs can do in few requests of Google's JSON interface, without its cache."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode
 
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
-from zarrstore.storage._remote.dispatch import TOKEN
+from zarrstore.storage._remote.answers import Answer
+from zarrstore.storage._remote.store import TOKEN
 
+if TYPE_CHECKING:
+    from zarrstore._core.types import Data
+    from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
+
+PACKAGE = "gcsfs"
+NEEDS: tuple[str, ...] = ("_call",)
 BATCH = 100  # what Google takes in a bulk delete
 _LISTED = "items(name,size),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
 
 
-def serves(fs: Any) -> bool:
-    """Whether a file system is gcsfs's (one that keeps versions reads them by their path)."""
-    return (
-        any(cls.__module__.partition(".")[0] == "gcsfs" for cls in type(fs).__mro__)
-        and hasattr(fs, "_call")
-        and not fs.version_aware
-    )
-
-
-async def fetch(fs: Any, path: str, start: int | None, end: int | None) -> Any:
+async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
     """Read by one GET request."""
-    return await fs._cat_file(path, start=start, end=end)
+    value: Data = await fs._cat_file(path, start=start, end=end)
+    return value
 
 
-async def _look(fs: Any, path: str, fields: str) -> dict[str, Any]:
+async def _look(fs: FileSystem, path: str, fields: str) -> dict[str, Untyped]:
     bucket, _, name = path.partition("/")
-    answer: dict[str, Any] = await fs._call("GET", "b/{}/o/{}", bucket, name, fields=fields, json_out=True)
-    return answer
+    found = await fs._call("GET", "b/{}/o/{}", bucket, name, fields=fields, json_out=True)
+    return cast("dict[str, Untyped]", found)
 
 
-async def look(fs: Any, path: str) -> tuple[int, str | None]:
+async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
     """Size of a value by one request, and its version."""
     found = await _look(fs, path, "size,etag")
     return int(found["size"]), found.get("etag")
 
 
-async def create(fs: Any, path: str, value: bytes, token: str) -> None:
-    """Write a value that isn't there, with word of who wrote it."""
+async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
+    """Write a value that isn't there, with a token in its metadata."""
     await fs._pipe_file(path, value, mode="create", metadata={TOKEN: token})
 
 
-async def was_written(fs: Any, path: str, token: str) -> bool:
-    """Whether a value is the one that a create of ours put there."""
+async def was_written(fs: FileSystem, path: str, token: str) -> bool:
+    """Whether a value carries this token."""
     return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(TOKEN) == token)
 
 
-async def delete(fs: Any, path: str) -> None:
-    """Remove a value; gcsfs takes any answer of success for done, a proxy's page too."""
+async def delete(fs: FileSystem, path: str) -> None:
+    """Remove a value; gcsfs takes any 2xx for success, a proxy's page too."""
     bucket, _, name = path.partition("/")
     _, body = await fs._call("DELETE", "b/{}/o/{}", bucket, name)
     if body.strip() not in (b"", b"null", b"{}"):
@@ -62,9 +61,9 @@ async def delete(fs: Any, path: str) -> None:
 
 
 async def page(
-    fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
+    fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
-    """List a page of what lies below a directory, and what the next page is asked for by."""
+    """List a page of what is below a directory; returns the next page's token, too."""
     bucket, _, above = (root + prefix).partition("/")
     asked = {
         "prefix": above or None, "delimiter": None if deep else "/", "maxResults": most, "fields": _LISTED,
@@ -77,7 +76,7 @@ async def page(
     return entries, found.get("nextPageToken") or None
 
 
-async def remove(fs: Any, paths: list[str], store: object) -> None:
+async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
     """Remove up to `BATCH` values by one request."""
     query = urlencode(fs._get_params({}))
     parts = []
@@ -94,9 +93,9 @@ async def remove(fs: Any, paths: list[str], store: object) -> None:
         headers={"Content-Type": f"multipart/mixed; boundary={_BOUNDARY}"},
         data="".join([*parts, f"--{_BOUNDARY}--\r\n"]).encode(),
     )
-    told = {int(number): int(status) for number, status in _ANSWER.findall(body)}
-    if told.keys() != set(range(len(paths))):
-        raise TransientError(f"{len(paths)} deletes were asked for, {len(told)} answered.", store=store)
+    statuses = {int(number): int(status) for number, status in _ANSWER.findall(body)}
+    if statuses.keys() != set(range(len(paths))):
+        raise TransientError(f"{len(paths)} deletes were asked for, {len(statuses)} answered.", store=store)
     for number, path in enumerate(paths):
-        if told[number] >= 300 and told[number] != 404:
-            raise refused(told[number], "", store, path.partition("/")[2])
+        if statuses[number] >= 300 and statuses[number] != 404:
+            raise refused(Answer(statuses[number], ""), store, path.partition("/")[2])

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from zarrstore._async.concurrency import gather
 from zarrstore._core.keys import is_key
+from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
-from zarrstore.errors import AccessDeniedError, StoreError, UnsupportedOperationError
-from zarrstore.storage._remote.answers import elsewhere, endless
+from zarrstore.errors import AccessDeniedError, StoreError
+from zarrstore.storage._fsspec import errors, http
+from zarrstore.storage._remote.answers import elsewhere, endless, no_container, unlistable
+from zarrstore.storage._remote.store import RemoteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from zarrstore.storage._fsspec.calls import Calls
-    from zarrstore.storage._fsspec.protocol import Direct
-    from zarrstore.storage._remote.dispatch import Dispatcher
+    from zarrstore.storage._fsspec.calls import Files
+    from zarrstore.storage._fsspec.protocol import Direct, Untyped
 
-# Protocols whose `mv` of a file to a name beside it replaces in one step.
+# Protocols whose `mv` replaces a file in the same directory in one step.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
-_PAGE = 1000
-# Pages without a key, one after the other, that a listing bears: servers send some behind many removals.
+# How many empty pages in a row a listing may have: servers send some after many removals.
 _EMPTY_PAGES = 1000
 
 
+T = TypeVar("T")
+
+
 class _Child(NamedTuple):
-    """What lies one level below a directory of a file system."""
+    """A file or directory one level below a directory."""
 
     name: str
     path: str
@@ -36,41 +40,58 @@ class _Child(NamedTuple):
     size: int | None
 
 
-class Listing:
-    """The listing part of `FsspecStore`."""
+class ListingStore(RemoteStore, abstract=True):
+    """The lower half of `FsspecStore`: errors, single look-ups, and listings."""
+
+    _files: Files
+    _base: str
+    _prefix: str
+    _protocol: str
+    _http: bool
+    allowed_exceptions: tuple[type[Exception], ...]
 
     if TYPE_CHECKING:
-        # What the rest of the store has and these verbs use.
-        _files: Calls
-        _dispatcher: Dispatcher
-        _base: str
-        _prefix: str
-        _protocol: str
-        _http: bool
-        _proven: bool
-        _directory: Callable[[str], str]
-        _failed: Callable[[Exception, str, str], StoreError]
-        _failed_at: Callable[[Exception, str, str], StoreError]
-        _forget: Callable[[str], None]
-        _info: Callable[[str], Coroutine[Any, Any, dict[str, Any]]]
-        _is_absent: Callable[[Exception], bool]
+        # What `FsspecStore` defines.
+        def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]: ...
+        def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
 
-        @property
-        def _kind(self) -> Direct | None: ...
+    def _directory(self, prefix: str) -> str:
+        if self._http:
+            return http.join(self._base, prefix) if prefix else self._base
+        return self._prefix + prefix.removesuffix("/") if prefix else self._base
 
-        @cached_property
-        def _own_async_verbs(self) -> Verbs: ...
+    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
+        return errors.translated(error, action, self, key)
 
-    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncGenerator[list[Entry], None]:
-        if self._kind is not None and self._base:
-            async for found in self._pages(self._kind, prefix, deep):
+    def _is_absent(self, error: Exception) -> bool:
+        return errors.proves_absence(error, self.allowed_exceptions)
+
+    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
+        if self._files.direct is not None and self._is_absent(error):
+            # Nothing else can be lacking where there are no folders.
+            return no_container(action, self, key)
+        return self._failed(error, action, key)
+
+    async def _info(self, path: str) -> dict[str, Untyped]:
+        self._forget(path)
+        info: dict[str, Untyped] = await self._call("info", path)
+        return info
+
+    def _forget(self, path: str) -> None:
+        """Clear a blocking file system's cache of listings; the copy of an async one has none."""
+        if self._files.blocks:
+            self._files.client.invalidate_cache(path)
+
+    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
+        if self._files.direct is not None and self._base:
+            async for found in self._pages(self._files.direct, prefix, deep):
                 yield [entry for entry in found if _is_listed(entry, deep)]
             return
-        # Level by level, since fsspec's `find` and `walk` leave out what they fail to list.
+        # Level by level, since fsspec's `find` and `walk` skip what they fail to list.
         pending = [(self._directory(prefix), prefix)]
         while pending:
             batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
-            levels = await self._files.run(gather([self._level(path) for path, _ in batch]))
+            levels = await self._on_client(gather([self._level(path) for path, _ in batch]))
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
                 for child in level:
@@ -82,41 +103,41 @@ class Listing:
                         pending.append((child.path, f"{above}{child.name}/"))
                     elif not self._files.blocks or await self._holds_key(child.path):
                         page.append(Entry(f"{above}{child.name}/"))
-            for first in range(0, len(page), _PAGE):
-                yield page[first : first + _PAGE]
+            for first in range(0, len(page), PAGE_SIZE):
+                yield page[first : first + PAGE_SIZE]
 
     async def _pages(self, kind: Direct, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Page by page what a server lists."""
+        """Yield all that a server lists, page by page."""
         token: str | None = None
-        met: set[str | None] = set()
+        seen: set[str | None] = set()
         empty = 0
-        while token not in met and empty < _EMPTY_PAGES:
-            met.add(token)
+        while token not in seen and empty < _EMPTY_PAGES:
+            seen.add(token)
             ask = partial(self._page, kind, prefix, deep, token)
-            page, token = await self._files.run(self._dispatcher.retry_call(ask))
+            page, token = await self._on_client(self._dispatcher.retry_call(ask))
             yield page
             if token is None:
                 return
             empty = 0 if page else empty + 1
-        back = "the server leads back to a page that was told"
-        raise endless(back if token in met else f"{empty} pages in a row hold no key", self, prefix)
+        repeats = "the server repeats a page"
+        raise endless(repeats if token in seen else f"{empty} pages in a row hold no key", self, prefix)
 
     async def _is_empty(self, prefix: str) -> bool:
-        if self._kind is not None and self._base:
-            ask = partial(self._page, self._kind, prefix, True, None, 2)
-            page, more = await self._files.run(self._dispatcher.retry_call(ask))
+        if self._files.direct is not None and self._base:
+            ask = partial(self._page, self._files.direct, prefix, True, None, 2)
+            page, more = await self._on_client(self._dispatcher.retry_call(ask))
             if any(_is_listed(entry, True) for entry in page):
                 return False
             if more is None:
                 return True
-            # What lies there first is no key of ours: somebody's mark of a folder, say.
+            # What comes first is no valid key: some program's mark of a folder, say.
         return await Verbs.is_empty(self._own_async_verbs, prefix)
 
     async def _page(
         self, kind: Direct, prefix: str, deep: bool, token: str | None, most: int | None = None
     ) -> tuple[list[Entry], str | None]:
         try:
-            found = await self._files.own(kind.page, self._prefix, prefix, deep, token, most)
+            found = await self._send(kind.page, self._prefix, prefix, deep, token, most)
         except Exception as error:
             raise self._failed_at(error, "list", prefix) from error
         root = self._prefix.partition("/")[2]
@@ -142,14 +163,14 @@ class Listing:
         return False
 
     async def _level(self, directory: str) -> list[_Child]:
-        """What lies one level below a directory; nothing if it isn't there."""
-        ask = self._linked if self._http else self._listed_level
+        """List one level below a directory; nothing if it doesn't exist."""
+        ask = self._level_of_links if self._http else self._level_once
         return await self._dispatcher.retry_call(lambda: ask(directory))
 
-    async def _listed_level(self, directory: str) -> list[_Child]:
+    async def _level_once(self, directory: str) -> list[_Child]:
         try:
             self._forget(directory)
-            infos = await self._files.ask("ls", directory, detail=True)
+            infos = await self._call("ls", directory, detail=True)
         except Exception as error:
             if self._is_absent(error):
                 return []
@@ -159,18 +180,18 @@ class Listing:
         for info in infos:
             path = info["name"]
             if path.rstrip("/") == directory.rstrip("/"):
-                continue  # a value: it was listed as if it were a directory
+                continue  # a value, which some file systems list as if it were a directory
             if not path.startswith(start):
                 raise elsewhere(path, self, self._key_of(directory))
             if info["type"] not in ("file", "directory"):
-                info = await self._followed(path, info)
+                info = await self._follow_link(path, info)
             found.append(
                 _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
             )
         return found
 
-    async def _followed(self, path: str, info: dict[str, Any]) -> dict[str, Any]:
-        """What a link leads to; one that leads nowhere is a file that can't be read."""
+    async def _follow_link(self, path: str, info: dict[str, Untyped]) -> dict[str, Untyped]:
+        """Look up what a link points to; a broken one stays what it is, a file that can't be read."""
         try:
             return await self._info(path)
         except Exception as error:
@@ -181,26 +202,21 @@ class Listing:
     def _key_of(self, path: str) -> str:
         return path.removeprefix(self._base).strip("/")
 
-    async def _linked(self, directory: str) -> list[_Child]:
-        """What a web server's page for a directory links to, where it makes such pages."""
-        unlisted = UnsupportedOperationError(
-            "this server doesn't list what it has.",
-            store=self,
-            hint="Give the keys, or consolidate the metadata where they are written.",
-        )
+    async def _level_of_links(self, directory: str) -> list[_Child]:
+        """List what a web server's page for a directory links to, where it makes such pages."""
         refusal = None
         try:
             if found := await self._links(directory):
                 return found
         except AccessDeniedError as error:
             refusal = error
-        # A page without links, or none at all, is a directory without keys only where others have pages.
+        # No page, or one without links, means an empty directory only where the root has a page with links.
         try:
             lists = directory != self._base and bool(await self._links(self._base))
         except AccessDeniedError:
             lists = False
         if not lists:
-            raise unlisted from refusal
+            raise unlistable(self) from refusal
         if refusal is not None:
             raise refusal
         return []
@@ -208,7 +224,7 @@ class Listing:
     async def _links(self, directory: str) -> list[_Child]:
         start = directory.partition("?")[0].rstrip("/") + "/"
         try:
-            infos = await self._files.ask("ls", start, detail=True)
+            infos = await self._call("ls", start, detail=True)
         except Exception as error:
             if self._is_absent(error):
                 return []
@@ -225,7 +241,7 @@ class Listing:
 
 
 def _is_listed(entry: Entry, deep: bool) -> bool:
-    """Whether what a server lists is a key of ours below a directory, or one of its directories."""
+    """Whether an entry of a server's listing is a valid key, or a directory of one level."""
     if entry.size is None:
         return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
     return is_key(entry.key)

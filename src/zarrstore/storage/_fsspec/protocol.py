@@ -1,58 +1,64 @@
-"""What `FsspecStore` asks of an object store's file system directly, for few requests and plain answers.
+"""What `FsspecStore` asks of an object store's file system directly, for few requests without a cache.
 
-Their public calls answer from a cache, look twice at what is missing, list level by level and delete
-one by one. For those that are known here the requests are made by the file system's own connection.
+Their public methods answer from a cache, look twice for what is missing, list level by level and delete
+one by one. For those that are known here the requests are sent by the file system's own client.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from zarrstore.storage._fsspec import azure as _fsspec_azure
-from zarrstore.storage._fsspec import gcs as _fsspec_gcs
-from zarrstore.storage._fsspec import s3 as _fsspec_s3
+from zarrstore.storage._fsspec import azure, gcs, s3
+from zarrstore.storage._remote.store import comes_from
 
 if TYPE_CHECKING:
+    from zarrstore._core.types import Data
     from zarrstore._core.verbs import Entry
+
+# fsspec, its file systems and their clients have no types: what they return is one of these, too.
+FileSystem: TypeAlias = Any
+Untyped: TypeAlias = Any
 
 
 class Direct(Protocol):
     """A module about one kind of object store; paths are ``bucket/key``, errors those of its client."""
 
+    PACKAGE: str  # whose file systems it knows
+    NEEDS: tuple[str, ...]  # private attributes of a file system that it uses
     BATCH: int  # how many values a bulk delete takes
 
-    def serves(self, fs: Any) -> bool:
-        """Whether a file system is one of this kind."""
-
-    async def fetch(self, fs: Any, path: str, start: int | None, end: int | None) -> Any:
+    async def fetch(self, fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
         """Read a value, or part of it, as ``_cat_file`` does."""
 
-    async def look(self, fs: Any, path: str) -> tuple[int, str | None]:
+    async def look(self, fs: FileSystem, path: str) -> tuple[int, str | None]:
         """Size of a value in bytes, and its version."""
 
-    async def create(self, fs: Any, path: str, value: bytes, token: str) -> None:
+    async def create(self, fs: FileSystem, path: str, value: bytes, token: str) -> None:
         """Write a value that isn't there, in one step; it carries the token."""
 
-    async def was_written(self, fs: Any, path: str, token: str) -> bool:
+    async def was_written(self, fs: FileSystem, path: str, token: str) -> bool:
         """Whether a value carries this token."""
 
     async def page(
-        self, fs: Any, root: str, prefix: str, deep: bool, token: str | None, most: int | None
+        self, fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
     ) -> tuple[list[Entry], str | None]:
-        """List a page of what lies below ``root + prefix``, and what the next one is asked for by.
+        """List a page of what is below ``root + prefix``; returns the next page's token, too.
 
-        All of it, keys of ours or not, by their keys in the bucket; what has no size is no value. ``most``
-        is how much a page need hold.
+        Everything is listed, valid keys or not, by its key in the bucket; what has no size is no value.
+        ``most`` is how many entries suffice.
         """
 
-    async def delete(self, fs: Any, path: str) -> None:
+    async def delete(self, fs: FileSystem, path: str) -> None:
         """Remove a value; one that isn't there may be an error of the client's."""
 
-    async def remove(self, fs: Any, paths: list[str], store: object) -> None:
-        """Remove up to ``BATCH`` values of one bucket by one request; those that aren't there don't count."""
+    async def remove(self, fs: FileSystem, paths: list[str], store: object) -> None:
+        """Remove up to ``BATCH`` values of one bucket by one request; missing ones are no error."""
 
 
-def find(fs: Any) -> Direct | None:
-    """Return the module that knows a file system, if any does."""
-    modules: tuple[Direct, ...] = (_fsspec_s3, _fsspec_azure, _fsspec_gcs)
-    return next((module for module in modules if module.serves(fs)), None)
+def find(fs: FileSystem) -> Direct | None:
+    """Return the module that knows a file system; none knows one with ``version_aware``."""
+    modules: tuple[Direct, ...] = (s3, azure, gcs)
+    for module in modules:
+        if comes_from(fs, module.PACKAGE) and all(hasattr(fs, name) for name in module.NEEDS):
+            return None if fs.version_aware else module
+    return None

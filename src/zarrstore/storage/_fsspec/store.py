@@ -5,38 +5,29 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from zarrstore._async.concurrency import batches, gather
+from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
-from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, span
+from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
-from zarrstore._core.verbs import (
-    ABSENT,
-    ANY,
-    CONFLICT,
-    Capabilities,
-    Entry,
-    Verbs,
-    gather_pieces,
-)
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
-from zarrstore.abc.store import Store
 from zarrstore.errors import (
     ByteRequestError,
     InvalidKeyError,
     KeyConflictError,
     RefusedError,
-    StoreError,
     TruncatedError,
     UnsupportedOperationError,
 )
 from zarrstore.storage._fsspec import errors, http, s3
 from zarrstore.storage._fsspec.calls import (
-    Calls,
+    Files,
     LocalFileSystem,
     as_awaiting,
     blocking_inside,
@@ -45,50 +36,55 @@ from zarrstore.storage._fsspec.calls import (
     url_to_fs,
 )
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._fsspec.listing import RENAMES, Listing
+from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
+from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._local.store import LocalStore
-from zarrstore.storage._remote.coalesce import MAX_COALESCED, MAX_GAP, read_coalesced
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore.storage._fsspec.protocol import Direct
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Value
+    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
+
+T = TypeVar("T")
 
 # Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
 _AZURE = frozenset(("abfs", "abfss", "az"))
 _CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
 # Protocols whose root holds nothing but what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
-# Protocols whose clients try again by themselves and can't be told not to.
-_PATIENT = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
+# Protocols whose clients retry by themselves, which can't be switched off.
+_RETRYING = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
 
 
-class FsspecStore(Listing, Store):
+class FsspecStore(ListingStore):
     """A store in one of fsspec's file systems.
 
     Parameters
     ----------
     fs : AsyncFileSystem
-        The file system. It stays the user's: calls are made on a copy of it that lives on a thread of
-        its own, so one store serves any thread, any event loop and, after a fork, the child.
+        The file system. Calls are made on a copy of it, which belongs to the library's own I/O thread: so
+        one store serves any thread, any event loop and, after a fork, the child.
     read_only : bool
         Whether to refuse every call that changes something.
     path : str
-        Where in the file system the store's root is, without a scheme (a whole URL only where the
-        file system's own paths are URLs, as over HTTP).
+        The store's root in the file system, without a scheme (a whole URL only where the file system's own
+        paths are URLs, as over HTTP).
     allowed_exceptions : tuple of exception types
         What a file system may raise for a value that is missing. An exception that hides another
         reason (a missing bucket, a refused request) raises all the same.
     missing_on : iterable of int
         Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
-        ``{403}`` for a bucket that one may read and not list, which says so of what isn't there.
+        ``{403}`` for a bucket that one may read but not list, where S3 answers so for a missing key.
     retry : RetryPolicy or None
-        When a request that failed is made again. None leaves that to the client of the file system, and
-        so does the default where that client tries again by itself and can't be told not to.
+        When a failed request is made again. None leaves that to the client of the file system, and so does
+        the default where that client's own retries can't be switched off.
     concurrency : int
-        How many requests may be under way at once; fewer are while the server asks to slow down.
+        How many requests may be under way at once; fewer while the server asks to slow down.
     max_gap_bytes, max_coalesced_bytes : int
         Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
         between them, up to this size in bytes.
@@ -107,22 +103,13 @@ class FsspecStore(Listing, Store):
 
     Notes
     -----
-    Values are written whole. On fsspec's local file system the work is done as by `LocalStore`. Listings
-    are never answered from fsspec's cache of listings.
+    Values are written whole. fsspec's local file system is served by `LocalStore`. Listings are never
+    answered from fsspec's cache of listings.
     """
-
-    supports_writes: bool = True
-    supports_deletes: bool = True
-    supports_partial_writes: bool = False
-    supports_listing: bool = True
-
-    fs: Any
-    path: str
-    allowed_exceptions: tuple[type[Exception], ...]
 
     def __init__(
         self,
-        fs: Any,
+        fs: FileSystem,
         read_only: bool = False,
         path: str = "/",
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
@@ -133,7 +120,6 @@ class FsspecStore(Listing, Store):
         max_gap_bytes: int = MAX_GAP,
         max_coalesced_bytes: int = MAX_COALESCED,
     ) -> None:
-        super().__init__(read_only=read_only)
         if not getattr(fs, "async_impl", False):
             raise TypeError(
                 f"Filesystem needs to support async operations, {type(fs).__name__} doesn't. "
@@ -152,25 +138,22 @@ class FsspecStore(Listing, Store):
                 UserWarning,
                 stacklevel=2,
             )
-        self.fs = fs
-        self.path = path
-        self.allowed_exceptions = tuple(allowed_exceptions)
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        self.missing_on = frozenset(missing_on)
-        blocks = blocking_inside(fs) is not None
-        is_s3 = s3.serves(fs)
-        if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _PATIENT):
+        kind = find(fs)
+        is_s3 = kind is not None and kind.PACKAGE == s3.PACKAGE
+        if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _RETRYING):
             retry = None
-        self._dispatcher = Dispatcher(retry, concurrency, errors.is_slow_down, timed=not blocks)
-        self._files = Calls(fs, self._dispatcher, quiet=is_s3 and retry is not None and not s3.retries(fs))
-        self._limits = max_gap_bytes, max_coalesced_bytes
-        # Whether the bucket has answered: not every answer says whether key or bucket is missing.
-        self._proven = False
-        # Settled here, so that a relative path doesn't follow os.chdir about.
+        self._files = Files(fs, quiet=is_s3 and retry is not None and not s3.retries(fs))
+        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
+        limits = max_gap_bytes, max_coalesced_bytes
+        super().__init__(dispatcher, limits, missing_on, read_only=read_only)
+        self.fs = fs
+        self.path = path
+        self.allowed_exceptions = tuple(allowed_exceptions)
+        # Resolved here, so that os.chdir doesn't change what a relative path means.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
-        self._local: LocalStore | None = None
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
@@ -180,7 +163,7 @@ class FsspecStore(Listing, Store):
     @classmethod
     def from_upath(
         cls,
-        upath: Any,
+        upath: Untyped,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
     ) -> FsspecStore:
@@ -200,7 +183,7 @@ class FsspecStore(Listing, Store):
     @classmethod
     def from_mapper(
         cls,
-        fs_map: Any,
+        fs_map: Untyped,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
     ) -> FsspecStore:
@@ -266,16 +249,11 @@ class FsspecStore(Listing, Store):
         base = _without_secrets(self._base)
         return base if "://" in base else f"{self._protocol}://{base}"
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FsspecStore):
-            return NotImplemented if not isinstance(other, Store) else False
-        return bool(super().__eq__(other)) and identity(self.fs) == identity(other.fs)
+    def _identity(self) -> object:
+        return identity(self.fs)
 
-    __hash__ = Store.__hash__
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        # Two servers may have buckets of the same name: what tells them apart goes in, as a digest.
-        return (*super().__dask_tokenize__(), tokenize(identity(self.fs)))
+    def _digest(self) -> object:
+        return tokenize(identity(self.fs))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -287,24 +265,15 @@ class FsspecStore(Listing, Store):
         )
 
     @property
-    def _kind(self) -> Direct | None:
-        return self._files.direct
-
-    @property
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
-        if self._protocol in _AZURE and self._kind is not None:
+        if self._protocol in _AZURE and self._files.direct is not None:
             return True
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
-    @cached_property
-    def _own_async_verbs(self) -> Verbs:
-        # Files here are files: what LocalStore knows of them (whole writes, say) holds.
-        return super()._own_async_verbs if self._local is None else self._local._own_async_verbs
-
     @own_face
-    async def set(self, key: str, value: Any, byte_range: tuple[int, int] | None = None) -> None:
+    async def set(self, key: str, value: Value, byte_range: tuple[int, int] | None = None) -> None:
         """Replace a value.
 
         Parameters
@@ -323,16 +292,35 @@ class FsspecStore(Listing, Store):
         """
         await super().set(key, value, byte_range=byte_range)
 
+    # -- calls ------------------------------------------------------------------------------------
+    # `_call` calls a file system's method by its name, `_send` a function of ours with the file system; with
+    # `_write` they change something, and once sent are awaited to their end, even if cancelled.
+
+    async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await (coroutine if self._files.blocks else await_on_io(coroutine))
+
+    def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
+        return self._dispatcher.dispatch(self._files.method(name, args, kwargs, abandon=True))
+
+    def _call_write(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
+        return self._dispatcher.dispatch_write(self._files.method(name, args, kwargs, abandon=False))
+
+    def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
+        return self._dispatcher.dispatch(partial(call, self._files.client, *args))
+
+    def _send_write(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
+        return self._dispatcher.dispatch_write(partial(call, self._files.client, *args))
+
     # -- paths ------------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
-        """Where a key lies in the file system; keys that would end up elsewhere are refused."""
+        """Return a key's path in the file system; refuse keys that would end up elsewhere."""
         if self._http:
             return http.join(self._base, key)
         if self._protocol in _AZURE:
             check_azure_key(key, self)
         path = self._prefix + key
-        inside = blocking_inside(self.fs) or self.fs
+        inside = self._files.inside
         if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are kept for temporary files.",
@@ -353,20 +341,9 @@ class FsspecStore(Listing, Store):
             )
         return path
 
-    def _directory(self, prefix: str) -> str:
-        if self._http:
-            return http.join(self._base, prefix) if prefix else self._base
-        return self._prefix + prefix.removesuffix("/") if prefix else self._base
-
-    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
-        return errors.translated(error, action, self, key)
-
-    def _is_absent(self, error: Exception) -> bool:
-        return errors.proves_absence(error, self.allowed_exceptions)
-
     async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
         """Whether a value that is read or looked up counts as missing."""
-        return errors.is_answered(error, self.missing_on) or await self._proves_missing(error, action, key)
+        return errors.is_missing(error, self.missing_on) or await self._proves_missing(error, action, key)
 
     async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
         """Whether a value is missing; raises if it is the bucket."""
@@ -378,35 +355,29 @@ class FsspecStore(Listing, Store):
         return True
 
     async def _prove(self, action: str, key: str) -> None:
-        """Raise if the bucket isn't there; whether it is gets asked once, by listing one key."""
-        if self._kind is None or self._proven or not self._base:
+        """Raise if the bucket doesn't exist; checked once, by listing one key."""
+        if self._files.direct is None or self._proven or not self._base:
             return
         try:
-            await self._files.own(self._kind.page, self._prefix, "", True, None, 1)
+            await self._send(self._files.direct.page, self._prefix, "", True, None, 1)
         except Exception as error:
-            if not errors.is_answered(error, self.missing_on):
+            if not errors.is_missing(error, self.missing_on):
                 raise self._failed_at(error, action, key) from error
         self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def _read(self, key: str, request: ByteRequest | None, allocate: Any) -> Any:
-        return await self._files.run(self._read_there(key, request))
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        return await self._on_client(self._read_once(key, request))
 
-    async def _read_many(
-        self, requests: Iterable[tuple[str, ByteRequest | None]], allocate: Any
-    ) -> list[Any]:
-        return await self._files.run(read_coalesced(requests, self._read_there, *self._limits))
+    def _read_once(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Data | None]:
+        return self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
 
-    async def _read_there(self, key: str, request: ByteRequest | None) -> Any:
-        """Read where the file system lives."""
-        return await self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
-
-    async def _fetch(self, key: str, request: ByteRequest | None) -> Any:
+    async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
         path = self._path(key)
         try:
             if self._http and not self._files.blocks and not _is_void(request):
-                return await self._files.own(http.fetch, path, request)
+                return await self._send(http.fetch, path, request)
             if request is None:
                 return await self._part(path)
             if isinstance(request, RangeByteRequest) and request.start < request.end:
@@ -415,11 +386,11 @@ class FsspecStore(Listing, Store):
                     return value
             elif isinstance(request, OffsetByteRequest):
                 value = await self._part(path, request.offset)
-                if value:
+                if len(value):
                     return value
-            elif getattr(request, "suffix", 0):
-                value = await self._part(path, -request.suffix)  # type: ignore[union-attr]
-                if len(value) == request.suffix:  # type: ignore[union-attr]
+            elif isinstance(request, SuffixByteRequest) and request.suffix:
+                value = await self._part(path, -request.suffix)
+                if len(value) == request.suffix:
                     return value
             else:
                 value = b""  # nothing is asked for; fsspec takes 0 to 0 for "all"
@@ -431,15 +402,16 @@ class FsspecStore(Listing, Store):
             if request is None or not errors.is_past_the_end(error):
                 raise self._failed(error, "read", key) from error
             value = b""
-        return await self._explained(key, request, value)
+        return await self._check_length(key, request, value)
 
-    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Any:
-        if self._kind is not None:
-            return await self._files.own(self._kind.fetch, path, start, end)
-        return await self._files.ask("cat_file", path, start=start, end=end)
+    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Data:
+        if self._files.direct is not None:
+            return await self._send(self._files.direct.fetch, path, start, end)
+        value: Data = await self._call("cat_file", path, start=start, end=end)
+        return value
 
-    async def _explained(self, key: str, request: ByteRequest, value: Any) -> Any:
-        """Hold an answer of another length than was asked for against the value's size."""
+    async def _check_length(self, key: str, request: ByteRequest, value: Data) -> Data | None:
+        """Check an answer of another length than was asked for against the value's size."""
         entry = await self._look(key)
         if entry is None:
             return None
@@ -456,14 +428,11 @@ class FsspecStore(Listing, Store):
             hint="Read it again; if that doesn't help, it was written incompletely.",
         )
 
-    async def _stat(self, key: str) -> Entry | None:
-        return await self._files.run(self._dispatcher.retry_call(lambda: self._look(key)))
-
     async def _look(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
-            if self._kind is not None:
-                return Entry(key, *await self._files.own(self._kind.look, path))
+            if self._files.direct is not None:
+                return Entry(key, *await self._send(self._files.direct.look, path))
             info = await self._info(path)
             if info["type"] == "directory":
                 return None
@@ -471,31 +440,22 @@ class FsspecStore(Listing, Store):
                 return None
             size = info.get("size")
             if size is None:
-                size = len(await self._files.ask("cat_file", path))
+                size = len(await self._call("cat_file", path))
             return Entry(key, size)
         except Exception as error:
             if await self._is_unseen(error, "look up", key):
                 return None
             raise self._failed(error, "look up", key) from error
 
-    async def _info(self, path: str) -> dict[str, Any]:
-        self._forget(path)
-        info: dict[str, Any] = await self._files.ask("info", path)
-        return info
-
-    def _forget(self, path: str) -> None:
-        """Drop what a blocking file system remembers of listings; an awaiting one's copy remembers none."""
-        if self._files.blocks:
-            self._files.living.invalidate_cache(path)
-
     # -- writing ----------------------------------------------------------------------------------
 
-    async def _write(self, key: str, pieces: Any, condition: Any) -> Any:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
-        put = self._create if condition is ABSENT else self._put
-        return await self._files.run(put(key, value))
+        if condition is ABSENT:
+            return await self._on_client(self._create(key, value))
+        return await self._on_client(self._put(key, value))
 
     async def _put(self, key: str, value: bytes) -> None:
         await self._dispatcher.retry_call(lambda: self._put_once(key, value))
@@ -509,7 +469,7 @@ class FsspecStore(Listing, Store):
                 await self._replace(path, value)
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                if self._kind is not None:  # there are no folders to be in the way
+                if self._files.direct is not None:  # there are no folders to be in the way
                     raise self._failed(error, "write", key) from error
                 raise self._conflict(key) from error
             except FileNotFoundError as error:
@@ -521,82 +481,74 @@ class FsspecStore(Listing, Store):
                 raise self._failed(error, "write", key) from error
         raise self._failed(missing, "write", key) from missing
 
-    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
-        if self._kind is not None and self._is_absent(error):
-            # Nothing else can be lacking where there are no folders.
-            return errors.no_container(action, self, key)
-        return self._failed(error, action, key)
-
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in RENAMES:
-            await self._files.change("pipe_file", path, value)
+            await self._call_write("pipe_file", path, value)
             return
         # A file that is written in place could be read, or left behind, half done.
         temporary = f"{path.rpartition('/')[0]}/{make_name()}"
         try:
-            await self._files.change("pipe_file", temporary, value)
-            await self._files.change("mv", temporary, path)
+            await self._call_write("pipe_file", temporary, value)
+            await self._call_write("mv", temporary, path)
         except BaseException:
             try:
-                await self._files.change("rm_file", temporary)
+                await self._call_write("rm_file", temporary)
             except Exception:
                 pass
             raise
 
-    async def _create(self, key: str, value: bytes) -> Any:
+    async def _create(self, key: str, value: bytes) -> Conflict | None:
         if not self._creates:
-            if await self._dispatcher.retry_call(lambda: self._look(key)) is not None:
+            if await self._look_again(key) is not None:
                 return CONFLICT
-            return await self._put(key, value)
+            await self._put(key, value)
+            return None
         path = self._path(key)
         token = os.urandom(16).hex()
-        # Clients send a request again by themselves whose connection was lost, and don't tell. So where a
-        # value can say whose it is, it is always asked.
-        tries = 0 if self._kind is None else 1
+        answer = await self._write_if(
+            partial(self._create_once, path, key, value, token),
+            partial(self._find_own, path, key, value, token),
+            # s3fs, adlfs and gcsfs silently repeat a request whose connection was lost. Without a token only
+            # bytes could be compared, which others may have written too: not on a first attempt.
+            client_retries=self._files.direct is not None,
+        )
+        return None if answer is None else CONFLICT
 
-        async def attempt() -> Any:
-            nonlocal tries
-            tries += 1
-            if await self._create_once(path, key, value, token):
-                return None
-            # An attempt before this one may have made it, and its answer been lost.
-            return None if tries > 1 and await self._is_ours(path, key, value, token) else CONFLICT
-
-        return await self._dispatcher.retry_call(attempt)
-
-    async def _create_once(self, path: str, key: str, value: bytes, token: str) -> bool:
+    async def _create_once(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
         try:
-            if self._kind is not None:
-                await self._files.own_change(self._kind.create, path, value, token)
+            if self._files.direct is not None:
+                await self._send_write(self._files.direct.create, path, value, token)
             else:
-                await self._files.change("pipe_file", path, value, mode="create")
+                await self._call_write("pipe_file", path, value, mode="create")
         except Exception as error:
             if errors.denies_condition(error):
-                return False
+                return CONFLICT
             raise self._failed_at(error, "create", key) from error
-        return True
+        return None
 
-    async def _is_ours(self, path: str, key: str, value: bytes, token: str) -> bool:
-        """Whether what is there is what a create of ours put there: by its token, else by its bytes."""
+    async def _find_own(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
+        """Return None if the value has our token, or else our bytes; if not, `CONFLICT`."""
         try:
-            if self._kind is not None:
-                return await self._files.own(self._kind.was_written, path, token)
-            return bytes(await self._files.ask("cat_file", path)) == value
+            if self._files.direct is not None:
+                is_own = await self._send(self._files.direct.was_written, path, token)
+            else:
+                is_own = bytes(await self._call("cat_file", path)) == value
+            return None if is_own else CONFLICT
         except Exception as error:
             if self._is_absent(error):
-                return False
+                return CONFLICT
             raise self._failed(error, "create", key) from error
 
     async def _make_folder(self, path: str, key: str) -> None:
         try:
-            await self._files.change("makedirs", path.rpartition("/")[0], exist_ok=True)
+            await self._call_write("makedirs", path.rpartition("/")[0], exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise self._conflict(key) from error
         except Exception as error:
             raise self._failed(error, "make a folder", key) from error
 
     async def _clear_way(self, path: str, key: str) -> None:
-        """Remove folders that hold no key where a value is to lie; any other folder is in its way."""
+        """Remove empty folders at the path of a value; one that holds a key is a conflict."""
         try:
             if (await self._info(path))["type"] != "directory":
                 return
@@ -623,27 +575,27 @@ class FsspecStore(Listing, Store):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    async def _remove(self, key: str, condition: Any = ANY) -> Any:
+    async def _remove(self, key: str, condition: Demand = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        await self._files.run(self._delete(self._path(key), key))
+        await self._on_client(self._delete(self._path(key), key))
 
     async def _remove_many(self, keys: Iterable[str]) -> None:
         paths = {key: self._path(key) for key in keys}
-        if self._kind is not None:
-            await self._files.run(self._delete_all(self._kind, list(paths.values())))
+        if self._files.direct is not None:
+            await self._on_client(self._delete_all(self._files.direct, list(paths.values())))
             return
-        await self._files.run(gather([self._delete(path, key) for key, path in paths.items()]))
+        await self._on_client(gather([self._delete(path, key) for key, path in paths.items()]))
 
     async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
         await self._prove("delete", "")
-        again = self._dispatcher.retry_call
+        retry = self._dispatcher.retry_call
         parts = batches(paths, kind.BATCH)
-        await gather([again(partial(self._delete_batch, kind, part)) for part in parts])
+        await gather([retry(partial(self._delete_batch, kind, part)) for part in parts])
 
     async def _delete_batch(self, kind: Direct, paths: list[str]) -> None:
         try:
-            await self._files.own_change(kind.remove, paths, self)
+            await self._send_write(kind.remove, paths, self)
         except Exception as error:
             failure = self._failed(error, "delete", "")
             # The server names a key from its bucket on.
@@ -656,10 +608,10 @@ class FsspecStore(Listing, Store):
     async def _delete_once(self, path: str, key: str) -> None:
         # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
         try:
-            if self._kind is not None:
-                await self._files.own_change(self._kind.delete, path)
+            if self._files.direct is not None:
+                await self._send_write(self._files.direct.delete, path)
             else:
-                await self._files.change("rm_file", path)
+                await self._call_write("rm_file", path)
         except Exception as error:
             if not await self._proves_missing(error, "delete", key):
                 raise self._failed(error, "delete", key) from error
@@ -671,13 +623,13 @@ class FsspecStore(Listing, Store):
                 store=self,
                 hint="Make a store on the folder, or on the bucket, that you mean.",
             )
-        if self._kind is not None:
-            async for page in self._pages(self._kind, prefix, True):
+        if self._files.direct is not None:
+            async for page in self._pages(self._files.direct, prefix, True):
                 # All that the server lists, keys of ours or not.
                 paths = [self._prefix + entry.key for entry in page]
-                await self._files.run(self._delete_all(self._kind, paths))
+                await self._on_client(self._delete_all(self._files.direct, paths))
             return
-        await self._files.run(self._delete_below(self._directory(prefix), prefix))
+        await self._on_client(self._delete_below(self._directory(prefix), prefix))
 
     async def _delete_below(self, directory: str, prefix: str) -> None:
         folders = [directory] if prefix else []
@@ -696,7 +648,7 @@ class FsspecStore(Listing, Store):
         """Remove empty folders, from the inside out; some exist only by what is in them and are gone."""
         for path in sorted(folders, key=len, reverse=True):
             try:
-                await self._files.change("rmdir", path)
+                await self._call_write("rmdir", path)
             except (FileNotFoundError, NotADirectoryError, NotImplementedError):
                 pass
             except Exception as error:
@@ -704,14 +656,14 @@ class FsspecStore(Listing, Store):
 
 
 def _is_void(request: ByteRequest | None) -> bool:
-    """Whether a request, a lenient one of others, asks for no byte at all: HTTP has no way to say that."""
+    """Whether a lenient request asks for no bytes at all, which HTTP can't express."""
     if isinstance(request, RangeByteRequest):
         return request.end <= request.start
     return getattr(request, "suffix", None) == 0
 
 
 def _without_secrets(path: str) -> str:
-    """Leave out of a URL what may be a secret: user, password and query."""
+    """Remove from a URL what may be a secret: user, password and query."""
     if "://" not in path:
         return path
     parts = urlsplit(path)

@@ -1,4 +1,4 @@
-"""What the errors of obstore mean: their classes say little, so the status is read off their text."""
+"""What obstore's errors mean: their classes say little, so status and code are read from their text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from zarrstore.errors import (
     TruncatedError,
     UnsupportedOperationError,
 )
-from zarrstore.storage._remote import answers as answers
+from zarrstore.storage._remote import answers
+from zarrstore.storage._remote.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 # Where a server's answer begins in an error's text; one to a bulk delete has no status of its own.
 _ANSWER = re.compile(
@@ -26,58 +27,58 @@ _ANSWER = re.compile(
 )
 _QUERY = re.compile(r"\?[^\s\"',)]*")
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
-# A past range is no failure of the server's: each of obstore's stores says it in its own words.
-# (The last is a server's that answers for a part of an empty value, "bytes 0--1/0".)
+# A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
+# (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
 _PAST = (
     "invalid range", "range was invalid", "invalidrange", "starttoolarge", "parse value for content_range",
 )  # fmt: skip
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
-_PASSING = ("http error", "error sending request", "timed out", "connection", "request or response body")
+_TRANSIENT = ("http error", "error sending request", "timed out", "connection", "request or response body")
+# Classes that stand for a status, whether or not the text has it.
+_STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
 
-def status(error: BaseException) -> int | None:
-    """Return the status that a server answered, where one did."""
-    found = _ANSWER.search(str(error))
-    return int(found[1]) if found and found[1] else None
-
-
-def code(error: BaseException) -> str:
-    """Return the server's own word for an error, where its answer has one."""
+def answer(error: BaseException) -> Answer:
+    """Return the status and error code that a server answered, where one did."""
     text = str(error)
     found = _ANSWER.search(text)
-    word = _CODE.search(text, found.end()) if found else None
-    return (word[1] or word[2]) if word else ""
+    if found is None:
+        return Answer(None, "")
+    code = _CODE.search(text, found.end())
+    return Answer(int(found[1]) if found[1] else None, (code[1] or code[2]) if code else "")
 
 
 def denies_condition(error: BaseException, key: str | None) -> bool:
     """Whether an error says that the condition of a write, which was sent, doesn't hold."""
-    if isinstance(error, FileNotFoundError) or status(error) == 404:
+    found = answer(error)
+    if isinstance(error, FileNotFoundError) or found.status == 404:
         return not lacks_container(error, key)  # a version was asked for, and there is no value
-    if status(error) is None:  # no server was asked
+    if found.status is None:  # no server was asked
         return type(error).__name__ in ("AlreadyExistsError", "PreconditionError")
-    return answers.denies_condition(status(error), code(error))
+    return answers.denies_condition(found)
 
 
-def is_answered(error: BaseException, numbers: frozenset[int]) -> bool:
-    """Whether a server answered one of these statuses, and not because it doesn't know the caller."""
-    number = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}.get(type(error).__name__)
-    return (number or status(error)) in numbers and code(error) not in answers.UNKNOWN_CALLER
+def is_missing(error: BaseException, missing_on: Collection[int]) -> bool:
+    """Whether a server answered one of the statuses that a store takes for "missing"."""
+    found = answer(error)
+    status = _STATUSES.get(type(error).__name__, found.status)
+    return answers.is_missing(found._replace(status=status), missing_on)
 
 
-def is_slow_down(error: BaseException) -> bool:
+def is_throttled(error: BaseException) -> bool:
     """Whether a server wants fewer requests."""
-    return status(error) in (429, 503) or code(error) == "SlowDown"
+    return answers.is_throttled(answer(error))
 
 
 def lacks_container(error: BaseException, key: str | None) -> bool:
-    """Whether the bucket or container itself isn't there."""
-    return _says(error, answers.NO_CONTAINER, key)
+    """Whether the bucket or container itself doesn't exist."""
+    return answers.names_no_container(_text(error, key))
 
 
 def is_past_the_end(error: BaseException, key: str | None) -> bool:
     """Whether a range was refused because it starts past the end of the value."""
-    return status(error) == 416 or _says(error, _PAST, key)
+    return answer(error).status == 416 or _says(error, _PAST, key)
 
 
 def is_unsupported(error: BaseException) -> bool:
@@ -85,57 +86,47 @@ def is_unsupported(error: BaseException) -> bool:
     return isinstance(error, NotImplementedError) or type(error).__name__ == "NotSupportedError"
 
 
-def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
-    """Whether an error's text has any of the words; the key in it may hold any words, so it doesn't count."""
+def _text(error: BaseException, key: str | None) -> str:
+    """Return an error's text in lower case, without the key, which may hold any words."""
     text = str(error)
     if key:
         for shown in (key, quote(key), quote(key, safe="")):
             # As a whole only: a key "k" is no part of "NoSuchBucket".
             text = re.sub(rf"(?<!\w){re.escape(shown)}(?!\w)", "", text)
-    text = text.lower()
+    return text.lower()
+
+
+def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
+    text = _text(error, key)
     return any(word in text for word in words)
 
 
 def without_secrets(error: BaseException) -> BaseException:
-    """Return an error like this one whose text holds no query of a URL: such may carry a signature."""
+    """Return an error like this one without URL queries in its text, which may hold a signature."""
     return type(error)(_QUERY.sub("", str(error)))
 
 
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
-    """Translate an error of obstore's; the caller chains what `without_secrets` makes of it."""
-    key = key or None
-    reason = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
-    number, word, kind = status(error), code(error), type(error).__name__
-    hint = answers.hint(number, word)
+    """Translate an error of obstore's; the caller chains it to what `without_secrets` returns."""
+    why = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
+    found, class_name = answer(error), type(error).__name__
+    kind = answers.error_class(found)
     if lacks_container(error, key):
-        return BackendError(
-            f"could not {action}: the bucket or container does not exist.",
-            store=store,
-            key=key,
-            hint="Create it, or check its name and region.",
-        )
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or answers.denies_access(number, word):
-        return AccessDeniedError(
-            f"could not {action}: {reason}.",
-            store=store,
-            key=key,
-            hint="Check the credentials and what they may do; public data often needs skip_signature=True.",
-        )
+        return answers.no_container(action, store, key)
+    if class_name in _STATUSES or kind is AccessDeniedError:
+        return answers.denied(action, why, store, key, "skip_signature=True")
     if _says(error, _NO_KEY, key):
-        return InvalidKeyError(
-            f"could not {action}: this backend can't hold such a key.",
-            store=store,
-            key=key,
-            hint="Choose another name.",
-        )
-    if is_unsupported(error) or number in (405, 501):
-        return UnsupportedOperationError(f"could not {action}: this backend can't.", store=store, key=key)
-    if number is None and _says(error, _CUT_SHORT, key):
-        return TruncatedError(f"could not {action}: {reason}.", store=store, key=key)
+        why = "this backend can't hold such a key"
+        return answers.failed(InvalidKeyError, action, why, store, key, "Choose another name.")
+    if is_unsupported(error) or kind is UnsupportedOperationError:
+        return answers.failed(UnsupportedOperationError, action, "this backend can't", store, key)
+    if found.status is None and _says(error, _CUT_SHORT, key):
+        return answers.failed(TruncatedError, action, why, store, key)
+    hint = answers.hint(found)
     if (
-        answers.may_pass(number, word)
+        kind is TransientError
         or isinstance(error, TimeoutError)
-        or (number is None and _says(error, _PASSING, key))
+        or (found.status is None and _says(error, _TRANSIENT, key))
     ):
-        return TransientError(f"could not {action}: {reason}.", store=store, key=key, hint=hint)
-    return BackendError(f"could not {action}: {kind}: {reason}.", store=store, key=key, hint=hint)
+        return answers.failed(TransientError, action, why, store, key, hint)
+    return answers.failed(BackendError, action, f"{class_name}: {why}", store, key, hint)

@@ -14,14 +14,10 @@ _AZURE = ("az", "abfs", "abfss")
 _GCS = ("gs", "gcs")
 _SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
 _CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
-_MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is to run, which is nothing to obstore
+_MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is run, which does not concern obstore
 _AZURE_SAME = {
-    "account_name": "account_name",
-    "account_key": "account_key",
-    "sas_token": "sas_key",
-    "client_id": "client_id",
-    "client_secret": "client_secret",
-    "tenant_id": "tenant_id",
+    name: "sas_key" if name == "sas_token" else name
+    for name in ("account_name", "account_key", "sas_token", "client_id", "client_secret", "tenant_id")
 }
 _AZURE_STRING = {
     "AccountName": "account_name",
@@ -32,7 +28,7 @@ _AZURE_STRING = {
 
 
 def installed() -> bool:
-    """Whether obstore is there."""
+    """Whether obstore is installed."""
     try:
         import obstore  # noqa: F401
     except ImportError:
@@ -76,10 +72,10 @@ def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
 def _s3_options(
     options: Mapping[str, Any], environ: Mapping[str, str], *, sure: bool
 ) -> dict[str, Any] | None:
-    """Say s3fs's options as obstore takes them; None if some have no counterpart, or something is lacking.
+    """Translate s3fs's options for obstore; None if some have no counterpart, or something is missing.
 
     s3fs finds regions and profiles by itself, obstore doesn't: without a region or an endpoint, and
-    without credentials in the options or in the environment, s3fs it is.
+    without credentials in the options or in the environment, s3fs is used.
     """
     made: dict[str, Any] = {}
     for name, value in options.items():
@@ -118,9 +114,9 @@ def _s3_options(
 
 
 def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """Say adlfs's options as obstore takes them; None if some have no counterpart, or something is lacking.
+    """Translate adlfs's options for obstore; None if some have no counterpart, or something is missing.
 
-    adlfs tries all of Azure's ways to find credentials: where none are given, adlfs it is.
+    adlfs tries all of Azure's ways to find credentials: where none are given, adlfs is used.
     """
     given = dict(options)
     for name in ("connection_string", *_AZURE_SAME):
@@ -140,9 +136,9 @@ def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> di
         else:
             return None
     if given.get("connection_string"):
-        # For adlfs, too, it goes before all else.
-        told = dict(part.split("=", 1) for part in given["connection_string"].split(";") if "=" in part)
-        made = {_AZURE_STRING[name]: value for name, value in told.items() if name in _AZURE_STRING}
+        # For adlfs, too, it takes precedence.
+        parts = dict(part.split("=", 1) for part in given["connection_string"].split(";") if "=" in part)
+        made = {_AZURE_STRING[name]: value for name, value in parts.items() if name in _AZURE_STRING}
     known = any(name in made for name in ("account_key", "sas_key", "skip_signature")) or (
         {"client_id", "client_secret", "tenant_id"} <= made.keys()
     )
@@ -154,7 +150,7 @@ def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> di
 
 
 def _gcs_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Say gcsfs's options for public data as obstore takes them; anything else is gcsfs's."""
+    """Translate gcsfs's options for public data for obstore; anything else is left to gcsfs."""
     if set(options) <= {"token", "project", *_MANNER} and options.get("token") == "anon":
         return {"skip_signature": True}
     return None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TypeAlias
 
+    from obstore.store import ObjectStore as ObstoreStore
+
     from zarrstore.storage._fsspec.store import FsspecStore
 
     # Options of the file system behind a URL.
@@ -172,7 +174,7 @@ def _dispatch(
     if _comes_from(value, "obstore"):
         from zarrstore import storage
 
-        return storage.ObjectStore(value)
+        return storage.ObjectStore(cast("ObstoreStore", value))
     if _comes_from(value, "fsspec"):
         if not isinstance(value, MutableMapping):
             raise StoreLikeError(

@@ -1,80 +1,132 @@
-"""What the answers of object stores mean, by status and by the server's own word: for both backends."""
+"""What the answers of object stores mean, by status and error code: for s3fs, gcsfs, adlfs and obstore."""
 
 from __future__ import annotations
 
-from zarrstore.errors import BackendError
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-# Answers that may be others in a moment.
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# Words that mean the same, whatever the status: S3 says the last two of a request that met another one.
-_PASSING = frozenset(
-    (
-        "InternalError",
-        "SlowDown",
-        "ServiceUnavailable",
-        "RequestTimeout",
-        "ConditionalRequestConflict",
-        "OperationAborted",
-    )
-)
-NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
-# Refused as who one is, and not for what is asked: that says nothing about a key.
-UNKNOWN_CALLER = (
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
+from zarrstore.errors import AccessDeniedError, BackendError, TransientError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from zarrstore.errors import StoreError
+
+T_Error = TypeVar("T_Error", bound="StoreError")
+
+
+class Answer(NamedTuple):
+    """What a server answered to a failed request.
+
+    Attributes
+    ----------
+    status : int or None
+        HTTP status, where it is known.
+    code : str
+        The server's error code, ``NoSuchKey`` say; empty where there is none.
+    """
+
+    status: int | None
+    code: str
+
+
+# Statuses and codes of failures that may pass. The last two codes say that another request interfered.
+_TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504))
+_TRANSIENT_CODES = frozenset((
+    "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict",
+    "OperationAborted",
+))  # fmt: skip
+_NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
+# The caller isn't known, whatever was asked for: that says nothing about a key.
+_UNKNOWN_CALLER = frozenset((
+    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
-)
-# By these words, or by none, an answer 412 says that a condition doesn't hold. There are others: a lease.
+))  # fmt: skip
+_DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
+# With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
-_CURES = {
+_HINTS = {
     "Lease": "Somebody holds a lease on it: wait until that ends, or break it.",
     "BlobImmutable": "A policy keeps it as it is: write another key, or wait until the policy ends.",
     "ContainerBeingDeleted": "Wait until it is deleted, and create it anew.",
 }
 
 
-def denies_condition(status: int | None, code: str) -> bool:
-    """Whether an answer says that the condition of a write doesn't hold; only a condition can be denied."""
+def denies_condition(answer: Answer) -> bool:
+    """Whether an answer says that the condition of a write doesn't hold."""
+    status, code = answer
     return (status == 412 and code in _NOT_MET) or (status == 409 and code == "BlobAlreadyExists")
 
 
-def may_pass(status: int | None, code: str) -> bool:
-    """Whether an answer is worth another try."""
-    return status in TRANSIENT or code in _PASSING
+def is_throttled(answer: Answer) -> bool:
+    """Whether a server wants fewer requests."""
+    return answer.status in (429, 503) or answer.code == "SlowDown"
 
 
-def denies_access(status: int | None, code: str) -> bool:
-    """Whether an answer says that the caller may not do this."""
-    return status in (401, 403) or code in (
-        "AccessDenied",
-        "AuthorizationPermissionMismatch",
-        *UNKNOWN_CALLER,
-    )
+def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
+    """Whether an answer has one of the statuses that a store takes for "missing"."""
+    return answer.status in missing_on and answer.code not in _UNKNOWN_CALLER
 
 
-def hint(status: int | None, code: str) -> str | None:
-    """Say what can be done about a refusal, where there is anything to say."""
-    for start, text in _CURES.items():
-        if code.startswith(start):
+def names_no_container(text: str) -> bool:
+    """Whether an error code or text says that the bucket or container itself doesn't exist."""
+    text = text.lower()
+    return any(words in text for words in _NO_CONTAINER)
+
+
+def error_class(answer: Answer) -> type[StoreError] | None:
+    """Return the class of the error for a refused request; None if status and code leave it open."""
+    status, code = answer
+    if status in (401, 403) or code in _DENIED:
+        return AccessDeniedError
+    if status in (405, 501):
+        return UnsupportedOperationError
+    return TransientError if status in _TRANSIENT or code in _TRANSIENT_CODES else None
+
+
+def hint(answer: Answer) -> str | None:
+    """Return what the user can do about a refusal, where anything is known."""
+    for start, text in _HINTS.items():
+        if answer.code.startswith(start):
             return text
-    return "Nothing was changed: see who else works on it, and try again." if status in (409, 412) else None
+    if answer.status in (409, 412):
+        return "Nothing was changed: see who else works on it, and try again."
+    return None
+
+
+def failed(
+    kind: type[T_Error], action: str, why: str, store: object, key: str | None, hint: str | None = None
+) -> T_Error:
+    """Make the error for an action that failed."""
+    return kind(f"could not {action}: {why}.", store=store, key=key or None, hint=hint)
+
+
+def denied(action: str, why: str, store: object, key: str | None, public: str) -> AccessDeniedError:
+    """Make the error for an action that the caller may not do; ``public`` is the option for public data."""
+    advice = f"Check the credentials and what they may do; public data often needs {public}."
+    return failed(AccessDeniedError, action, why, store, key, advice)
+
+
+def no_container(action: str, store: object, key: str | None) -> BackendError:
+    """Make the error for a bucket or container that doesn't exist."""
+    why, advice = "the bucket or container does not exist", "Create it, or check its name and region."
+    return failed(BackendError, action, why, store, key, advice)
+
+
+def unlistable(store: object) -> UnsupportedOperationError:
+    """Make the error for a web server that has no listings."""
+    return UnsupportedOperationError(
+        "this server doesn't list what it has.",
+        store=store,
+        hint="Give the keys, or consolidate the metadata where they are written.",
+    )
 
 
 def endless(why: str, store: object, prefix: str) -> BackendError:
-    """Make the error for a listing that a server doesn't bring to an end."""
-    return BackendError(
-        f"could not list: {why}, so the listing doesn't end.",
-        store=store,
-        key=prefix or None,
-        hint="Tell whoever runs the server.",
-    )
+    """Make the error for a listing that the server never ends."""
+    why = f"{why}, so the listing doesn't end"
+    return failed(BackendError, "list", why, store, prefix, "Tell whoever runs the server.")
 
 
 def elsewhere(name: str, store: object, prefix: str) -> BackendError:
-    """Make the error for a listing that names what wasn't asked for."""
-    return BackendError(
-        f"could not list: {name!r} was named, which doesn't lie there.", store=store, key=prefix
-    )
+    """Make the error for a listing that names a key outside the directory that was asked for."""
+    return failed(BackendError, "list", f"{name!r} was named, which doesn't lie there", store, prefix)

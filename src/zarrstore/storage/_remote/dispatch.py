@@ -1,4 +1,4 @@
-"""How a remote store makes its requests: how many at once, in what time, again when, and for whom."""
+"""How a remote store sends its requests: how many at once, with which timeout, retried, or shared."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Under this name, in a value's metadata, a conditional write leaves word of itself: an identifier, as Azure
-# wants, and lower case, as others make it.
-TOKEN = "zarrstorewrite"
 
+def default_concurrency() -> int:
+    """Return how many requests a store may have under way at once, unless its user says otherwise.
 
-def _most_at_once() -> int:
-    """Return how many requests of one store may be under way at once, unless it is told.
-
-    Servers bear hundreds, and say when it's too many. Each takes a connection, which counts as an open file:
-    of those a process may have 256 on macOS and 1,024 on most of Linux, and others need some as well.
+    Servers take hundreds, and answer "slow down" when that is too many. Each request takes a connection,
+    which counts as an open file: a process may have 256 of those on macOS and 1,024 on most Linux systems,
+    and needs some for other things.
     """
     try:
         import resource
@@ -35,116 +32,128 @@ def _most_at_once() -> int:
     return 512 if files == resource.RLIM_INFINITY else max(16, min(512, files // 4))
 
 
-CONCURRENCY = _most_at_once()
-
-_LEFT = object()
+CONCURRENCY = default_concurrency()
 
 
-class _Writes:
-    """When something was last changed by a remote store of this process, as an object like no other."""
+class _LastWrite:
+    """Identifies the last acknowledged write of any remote store in this process: a new object for each."""
 
-    last: object = object()
+    mark: object = object()
 
 
 class AdaptiveLimiter:
-    """Lets so many requests pass at once; fewer while the server says that these are too many.
+    """Limits how many requests are under way at once, adapting to what the server can take.
 
-    An answer of "slow down" halves the number, each success adds its share of one more: so it settles
-    where the server bears it.
+    Each throttled request halves the limit, each success raises it by the reciprocal of the limit: it
+    settles near what the server can take (additive increase, multiplicative decrease).
+
+    Parameters
+    ----------
+    most : int
+        The highest limit, and the first.
     """
 
-    __slots__ = ("_allowed", "_busy", "_most", "_waiting", "generation")
+    __slots__ = ("_most", "_used", "_waiters", "generation", "limit")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._allowed = float(most)
-        self._busy = 0
-        # Halvings so far. What was sent before one says nothing about the number that it left.
+        # How many requests may be under way now.
+        self.limit = float(most)
+        self._used = 0
+        # Counts the halvings. A request sent before the last one says nothing about the limit of now.
         self.generation = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     def acquire_nowait(self) -> bool:
-        """Pass if there is a place; who isn't let in waits for his turn, which is his place then."""
-        if self._busy < self._allowed and not self._waiting:
-            self._busy += 1
+        """Take a permit if one is free and nobody waits for it."""
+        if self._used < self.limit and not self._waiters:
+            self._used += 1
             return True
         return False
 
     async def acquire(self) -> None:
-        acquire = asyncio.get_running_loop().create_future()
-        self._waiting.append(acquire)
+        """Wait for a permit; first come, first served."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         try:
-            await acquire
+            await waiter
         except asyncio.CancelledError:
-            if acquire.done() and not acquire.cancelled():
-                self.release()  # the place was given, and isn't wanted any more
+            if waiter.done() and not waiter.cancelled():
+                self.release()  # the permit was granted just before
             raise
 
     def release(self) -> None:
-        self._busy -= 1
-        while self._waiting and self._busy < self._allowed:
-            acquire = self._waiting.popleft()
-            if not acquire.done():
-                self._busy += 1
-                acquire.set_result(None)
+        """Give a permit back, and grant what is free to those who wait."""
+        self._used -= 1
+        while self._waiters and self._used < self.limit:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._used += 1
+                waiter.set_result(None)
 
     def on_success(self) -> None:
-        if self._allowed < self._most:
-            self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+        """Raise the limit a little."""
+        if self.limit < self._most:
+            self.limit = min(self._most, self.limit + 1 / self.limit)
 
     def on_throttled(self, generation: int) -> None:
+        """Halve the limit, once for all requests that were sent in one generation."""
         if generation == self.generation:
             self.generation += 1
-            self._allowed = max(1.0, self._allowed / 2)
+            self.limit = max(1.0, self.limit / 2)
 
 
 class _Permit:
-    """A request's place among those of its loop, which its outcome is held to be the server's word on."""
+    """A limiter permit; on exit the outcome adjusts the limit."""
 
-    __slots__ = ("_generation", "_is_slow_down", "_limiter")
+    __slots__ = ("_generation", "_is_throttled", "_limiter")
 
-    def __init__(self, limiter: AdaptiveLimiter, is_slow_down: Callable[[BaseException], bool]) -> None:
+    def __init__(self, limiter: AdaptiveLimiter, is_throttled: Callable[[BaseException], bool]) -> None:
         self._limiter = limiter
-        self._is_slow_down = is_slow_down
+        self._is_throttled = is_throttled
 
     def __enter__(self) -> None:
         self._generation = self._limiter.generation
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             self._limiter.on_success()
-        elif isinstance(error, Exception) and self._is_slow_down(error):
+        elif isinstance(error, Exception) and self._is_throttled(error):
             self._limiter.on_throttled(self._generation)
         self._limiter.release()
 
 
-class _Flight:
-    """A read under way, which equal ones may share."""
+class _Read:
+    """A read under way, whose answer equal reads may share."""
 
-    __slots__ = ("answer", "since")
+    __slots__ = ("after", "answer")
 
     def __init__(self) -> None:
-        self.since = _Writes.last
-        # Made by the first who shares it: most reads are nobody else's.
-        self.answer: asyncio.Future[Any] | None = None
+        self.after = _LastWrite.mark
+        # Holds the answer in a list, which is empty if the read was cancelled. Made by the first that
+        # shares it, since most reads are not shared.
+        self.answer: asyncio.Future[list[Any]] | None = None
 
 
-class _PerLoop:
-    """What belongs to one event loop."""
+class _LoopState:
+    """What a dispatcher keeps for one event loop."""
 
-    __slots__ = ("flights", "limiter")
+    __slots__ = ("limiter", "reads")
 
     def __init__(self, most: int) -> None:
         self.limiter = AdaptiveLimiter(most)
-        self.flights: dict[Hashable, _Flight] = {}
+        self.reads: dict[Hashable, _Read] = {}
 
 
 def _no_loop() -> None:
-    """Stand where a weak reference to a loop will."""
+    """Pass for a weak reference whose event loop is gone."""
+
+
+_NO_LOOP = _no_loop, _LoopState(0)
 
 
 class Dispatcher:
-    """The requests of one store.
+    """Sends the requests of one store.
 
     Parameters
     ----------
@@ -152,17 +161,23 @@ class Dispatcher:
         When a call is made again; None is never.
     concurrency : int
         How many requests may be under way at once on an event loop.
-    is_slow_down : callable
+    is_throttled : callable
         Whether an error of the client's says that the server wants fewer requests.
     timed : bool
-        Whether the policy's time is kept here: a thread can't be cut off, and some clients keep it.
+        Whether to apply the policy's timeout here. Not over blocking calls, which can't be interrupted,
+        nor where the client applies it.
+
+    Raises
+    ------
+    ValueError
+        If ``concurrency`` is less than 1.
     """
 
     def __init__(
         self,
         retry: RetryPolicy | None,
         concurrency: int,
-        is_slow_down: Callable[[BaseException], bool],
+        is_throttled: Callable[[BaseException], bool],
         *,
         timed: bool = True,
     ) -> None:
@@ -170,101 +185,105 @@ class Dispatcher:
             raise ValueError(f"concurrency is at least 1, not {concurrency!r}")
         self.retry = retry
         self.concurrency = concurrency
-        self._is_slow_down = is_slow_down
+        self._is_throttled = is_throttled
         self._timeout = retry.timeout if timed and retry is not None else None
-        self._forget()
+        self._clear_loops()
 
-    def _forget(self) -> None:
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _PerLoop] = WeakKeyDictionary()
-        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _PerLoop] = _no_loop, _PerLoop(0)
+    def _clear_loops(self) -> None:
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+        self._last: tuple[Callable[[], asyncio.AbstractEventLoop | None], _LoopState] = _NO_LOOP
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_loops": None, "_last": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._clear_loops()
 
-    def _for_loop(self) -> _PerLoop:
+    def _for_loop(self) -> _LoopState:
         loop = asyncio.get_running_loop()
         last, state = self._last
-        if last() is not loop:  # mostly it is, and looking takes half a microsecond
+        if last() is not loop:  # cached, since a look into the dictionary takes half a microsecond
             found = self._loops.get(loop)
             if found is None:
-                found = self._loops[loop] = _PerLoop(self.concurrency)
+                found = self._loops[loop] = _LoopState(self.concurrency)
             state = found
             self._last = ref(loop), state
         return state
 
-    # Each coroutine more costs every request some time: what can, returns what is to be awaited.
+    def limits(self) -> list[float]:
+        """Return how many requests may be under way now, for each event loop."""
+        return [state.limiter.limit for state in self._loops.values()]
+
+    # Each further coroutine costs every request time: where possible, an awaitable is returned as it is.
 
     def retry_call(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
-        """Make a call, which tells its failures as our errors, as often as the policy says."""
+        """Make a call, which raises our errors, as often as the policy allows."""
         return call() if self.retry is None else self.retry.call(call, asyncio.sleep)
 
     def dispatch(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
-        """Make a request that changes nothing; cancelled, it is left behind."""
-        return self._ask(send) if self._timeout is None else self._ask_in_time(send)
+        """Send a request that changes nothing; cancelling abandons it."""
+        return self._send(send) if self._timeout is None else self._send_in_time(send)
 
-    async def _ask(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         with self._permit_nowait() or await self._permit():
             return await send()
 
-    async def _ask_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _send_in_time(self, send: Callable[[], Awaitable[T]]) -> T:
         with self._permit_nowait() or await self._permit():
             async with asyncio.timeout(self._timeout):
                 return await send()
 
     async def dispatch_write(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Make a request that changes something; once sent it is waited for, cancelled or not."""
+        """Send a request that changes something; once sent it is awaited to its end, even if cancelled."""
         try:
             with self._permit_nowait() or await self._permit():
                 return await finished(send(), self._timeout)
         finally:
-            _Writes.last = object()
+            _LastWrite.mark = object()
 
     def _permit_nowait(self) -> _Permit | None:
-        """Return a place for one request, to be made ``with`` it; None if it has to wait for its turn."""
+        """Return a permit for one request; None if it has to wait for one."""
         limiter = self._for_loop().limiter
-        return _Permit(limiter, self._is_slow_down) if limiter.acquire_nowait() else None
+        return _Permit(limiter, self._is_throttled) if limiter.acquire_nowait() else None
 
     async def _permit(self) -> _Permit:
-        """Wait for a place."""
         limiter = self._for_loop().limiter
         await limiter.acquire()
-        return _Permit(limiter, self._is_slow_down)
+        return _Permit(limiter, self._is_throttled)
 
     async def single_flight(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Make a read as `again` does, or wait for an equal one since the last change was acknowledged.
+        """Read as `retry_call` does, or share the answer of an equal read under way.
 
-        An older one may have been answered before that change, so its answer would be out of date.
+        A read that began before the last acknowledged write is not shared: its answer may be older.
         """
-        flights = self._for_loop().flights
-        while (flight := flights.get(what)) is not None and flight.since is _Writes.last:
-            if flight.answer is None:
-                flight.answer = asyncio.get_running_loop().create_future()
-            answer = await asyncio.shield(flight.answer)
-            if answer is not _LEFT:
-                return answer  # type: ignore[no-any-return]
-        flight = flights[what] = _Flight()
-        answer = _LEFT
+        reads = self._for_loop().reads
+        while (other := reads.get(what)) is not None and other.after is _LastWrite.mark:
+            if other.answer is None:
+                other.answer = asyncio.get_running_loop().create_future()
+            shared: list[T] = await asyncio.shield(other.answer)
+            if shared:
+                return shared[0]
+        own = reads[what] = _Read()
+        answer: list[T] = []
         retry = self.retry
-        passing = retry.errors if retry is not None and retry.attempts > 1 else ()
+        retried = retry.errors if retry is not None and retry.attempts > 1 else ()
         try:
+            # The first attempt is made here: `retry.call` would be one more coroutine for each read.
             try:
-                answer = await read()
-            except passing:
+                answer.append(await read())
+            except retried:
                 pass
-            if answer is _LEFT and retry is not None:
-                answer = await retry.call(read, asyncio.sleep, made=1)
-            return answer  # type: ignore[no-any-return]
+            if not answer and retry is not None:
+                answer.append(await retry.call(read, asyncio.sleep, made=1))
+            return answer[0]
         except Exception as error:
-            if flight.answer is not None:
-                flight.answer.set_exception(error)
-                flight.answer.exception()  # looked at: those who share it may all have left
+            if own.answer is not None:
+                own.answer.set_exception(error)
+                own.answer.exception()  # retrieve it, so asyncio doesn't log "never retrieved"
             raise
         finally:
-            if flights.get(what) is flight:
-                del flights[what]
-            if flight.answer is not None and not flight.answer.done():
-                flight.answer.set_result(answer)
+            if reads.get(what) is own:
+                del reads[what]
+            if own.answer is not None and not own.answer.done():
+                own.answer.set_result(answer)
