@@ -65,7 +65,7 @@ class Program(click.Group):
             error.show()
             code = error.exit_code
         except Exception as error:
-            _complain(_told(error), error)
+            _complain(_text(error), error)
             code = 1
         if standalone_mode:
             sys.exit(code)
@@ -85,7 +85,7 @@ def _debug() -> click.Option:
     )
 
 
-def _told(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     """What an error says; its kind too, unless it is one of ours or of the system's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -94,7 +94,7 @@ def _told(error: BaseException) -> str:
 
 
 def _complain(text: str, error: BaseException) -> None:
-    """Tell a failure in one line on stderr, with the traceback before it if that was asked for."""
+    """Print an error as one line on stderr, after its traceback if --debug was given."""
     if _state["debug"]:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())

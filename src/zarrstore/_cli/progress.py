@@ -1,4 +1,4 @@
-"""How far a copy has come: a bar on a terminal, plain lines elsewhere; on stderr either way."""
+"""Progress of a copy on stderr: a bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self.file = console.file
-        self.began = self.told = time.monotonic()
+        self.began = self.shown = time.monotonic()
 
     def show(self, state: CopyProgress) -> None:
         now = time.monotonic()
-        if now - self.told < _PAUSE:
+        if now - self.shown < _PAUSE:
             return
-        self.told = now
+        self.shown = now
         speed = state.bytes_done / (now - self.began)
         left = f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left" if speed else "..."
         print(

@@ -170,8 +170,11 @@ def _suspended(awaitable: object) -> str:
 
 
 def _named(functions: list[str]) -> str:
-    verbs = [name for name in functions if name.rpartition("._")[2] in NAMES]
-    return f"a blocking verb ({verbs[-1]})" if verbs else "a blocking verb"
+    """Name the innermost verb among functions, or the innermost function if none is a verb."""
+    functions = [name for name in functions if name.rpartition("._")[2] in NAMES] or list(
+        filter(None, functions)
+    )
+    return f"a blocking verb ({functions[-1]})" if functions else "a blocking verb"
 
 
 def join_pieces(pieces: Pieces) -> bytes:
