@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from told_server import HTML, gcs_error, gcs_listing, on, s3_error, s3_listing, store_of, told_server
+from scripted_server import HTML, gcs_error, gcs_listing, on, s3_error, s3_listing, scripted_server, store_of
 
 from zarrstore import MemoryStore, RetryPolicy, copy_store_sync, errors
 
@@ -18,7 +18,7 @@ NEXT = {
 
 @pytest.fixture
 def told():
-    with told_server() as server:
+    with scripted_server() as server:
         yield server
 
 

@@ -1,7 +1,7 @@
 """A write is confirmed by its ETag, a removal by its answer; what isn't confirmed is an error, key by key."""
 
 import pytest
-from told_server import HTML, gcs_listing, on, s3_error, s3_listing, store_of, told_server
+from scripted_server import HTML, gcs_listing, on, s3_error, s3_listing, scripted_server, store_of
 
 from zarrstore import RetryPolicy, errors
 
@@ -11,7 +11,7 @@ S3 = ("s3 by obstore", "s3 by fsspec")
 
 @pytest.fixture
 def told():
-    with told_server() as server:
+    with scripted_server() as server:
         yield server
 
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from zarrstore import Buffer, LocalStore, MemoryStore, RangeByteRequest, Store, WrapperStore, make_store
 from zarrstore.abc.store import (
-    Allocate, AnyPieces, ByteRequest, Conflict, Data, Demand, Entry, Pieces, Verbs,
+    Allocate, AnyPieces, ByteRequest, Conflict, Data, Precondition, Entry, Pieces, Verbs,
     cut, gather_pieces, join_pieces,
 )
 from zarrstore.buffer import default_buffer_prototype
@@ -33,10 +33,10 @@ class Blocking(Store):
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         return cut(self.values[key], request) if key in self.values else None
 
-    def _write(self, key: str, pieces: Pieces, condition: Demand) -> None:
+    def _write(self, key: str, pieces: Pieces, condition: Precondition) -> None:
         self.values[key] = join_pieces(pieces)
 
-    def _remove(self, key: str, condition: Demand) -> None:
+    def _remove(self, key: str, condition: Precondition) -> None:
         self.values.pop(key, None)
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterable[list[Entry]]:
@@ -53,11 +53,11 @@ class Awaiting(Store):
     async def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         return cut(self.values[key], request) if key in self.values else None
 
-    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self.values[key] = await gather_pieces(pieces)
         return None
 
-    async def _remove(self, key: str, condition: Demand) -> None:
+    async def _remove(self, key: str, condition: Precondition) -> None:
         self.values.pop(key, None)
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:

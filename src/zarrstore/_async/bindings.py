@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Request
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -35,8 +35,8 @@ class BlockingStore(Protocol):
     """A store whose verbs block."""
 
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate, /) -> Data | None: ...
-    def _write(self, key: str, pieces: Pieces, condition: Demand, /) -> str | Conflict | None: ...
-    def _remove(self, key: str, condition: Demand, /) -> Conflict | None: ...
+    def _write(self, key: str, pieces: Pieces, condition: Precondition, /) -> str | Conflict | None: ...
+    def _remove(self, key: str, condition: Precondition, /) -> Conflict | None: ...
     def _scan(self, prefix: str, deep: bool, sizes: bool, /) -> Iterable[list[Entry]]: ...
     def _read_many(self, requests: Iterable[Request], allocate: Allocate, /) -> Iterable[Data | None]: ...
     def _stat(self, key: str, /) -> Entry | None: ...
@@ -50,9 +50,9 @@ class AwaitingStore(Protocol):
         self, key: str, request: ByteRequest | None, allocate: Allocate, /
     ) -> Awaitable[Data | None]: ...
     def _write(
-        self, key: str, pieces: AnyPieces, condition: Demand, /
+        self, key: str, pieces: AnyPieces, condition: Precondition, /
     ) -> Awaitable[str | Conflict | None]: ...
-    def _remove(self, key: str, condition: Demand, /) -> Awaitable[Conflict | None]: ...
+    def _remove(self, key: str, condition: Precondition, /) -> Awaitable[Conflict | None]: ...
     def _scan(self, prefix: str, deep: bool, sizes: bool, /) -> AsyncIterator[list[Entry]]: ...
 
 
@@ -94,11 +94,11 @@ class SyncVerbs(_Bound[BlockingStore]):
         """Call the store's verb."""
         return self.store()._read(key, request, allocate)
 
-    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Call the store's verb; async pieces are driven one by one."""
         return self.store()._write(key, _driven(pieces), condition)
 
-    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Call the store's verb."""
         return self.store()._remove(key, condition)
 
@@ -173,7 +173,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         ]
         return [value for values in await asyncio.gather(*calls) for value in values]
 
-    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Write in a thread."""
         write = self.store()._write
         if is_stream(pieces):
@@ -181,7 +181,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return await threads.to_thread(write, key, pieces, condition)
 
     async def write_stream(
-        self, write: Callable[..., T], key: str, pieces: AsyncIterable[Data], condition: Demand
+        self, write: Callable[..., T], key: str, pieces: AsyncIterable[Data], condition: Precondition
     ) -> T:
         """Write pieces that this loop awaits, in a thread beside the pool, since it waits for the loop."""
         try:
@@ -190,7 +190,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         except threads.NoThreadError:
             return await threads.to_thread(write, key, [piece async for piece in pieces], condition)
 
-    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Remove in a thread."""
         return await threads.to_thread(self.store()._remove, key, condition)
 
@@ -276,11 +276,11 @@ class NativeAsyncVerbs(_Bound[AwaitingStore]):
         """Return the store's verb to be awaited."""
         return self.store()._read(key, request, allocate)
 
-    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
+    def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Awaitable[str | Conflict | None]:
         """Return the store's verb to be awaited."""
         return self.store()._write(key, pieces, condition)
 
-    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
+    def remove(self, key: str, condition: Precondition = ANY) -> Awaitable[Conflict | None]:
         """Return the store's verb to be awaited."""
         return self.store()._remove(key, condition)
 
@@ -350,11 +350,11 @@ class WrapperVerbs(Verbs):
         """Pass through."""
         return self.below.read(key, request, allocate)
 
-    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
+    def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Awaitable[str | Conflict | None]:
         """Pass through."""
         return self.below.write(key, pieces, condition)
 
-    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
+    def remove(self, key: str, condition: Precondition = ANY) -> Awaitable[Conflict | None]:
         """Pass through."""
         return self.below.remove(key, condition)
 
@@ -399,7 +399,9 @@ def _read_over_below(
     return self.store()._read(self.below, key, request, allocate)  # type: ignore[attr-defined, no-any-return]
 
 
-def _remove_over_below(self: WrapperVerbs, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
+def _remove_over_below(
+    self: WrapperVerbs, key: str, condition: Precondition = ANY
+) -> Awaitable[Conflict | None]:
     return self.store()._remove(self.below, key, condition)  # type: ignore[attr-defined, no-any-return]
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, WouldBlock
 
     # A key, its value in pieces, and a condition.
-    Write = tuple[str, Pieces, Demand]
+    Write = tuple[str, Pieces, Precondition]
 
 T = TypeVar("T")
 
@@ -85,17 +85,17 @@ class NowaitMethods(BlockingStore, Protocol):
     ) -> Generator[Data | WouldBlock | None]: ...
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None: ...
     def _write_nowait(
-        self, key: str, pieces: Pieces, condition: Demand
+        self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | WouldBlock | None: ...
     def _can_list_nowait(self) -> bool: ...
     def _read_in_thread(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Awaitable[Data | None]: ...
     async def _write_in_thread(
-        self, key: str, pieces: Pieces, condition: Demand
+        self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | None: ...
     def _write_in_steps(
-        self, key: str, pieces: Pieces, condition: Demand
+        self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | threads.Continuation | None: ...
 
 
@@ -138,7 +138,7 @@ class NowaitVerbs(ThreadedVerbs):
                 answers[index] = late
         return answers
 
-    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Write in place if that needs no waiting, else in a thread."""
         store = self.store()
         if is_stream(pieces):
@@ -187,7 +187,7 @@ class NonBlockingVerbs(NowaitVerbs):
             await store._budget.refill()
         return store._read(key, request, allocate)
 
-    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Write in place."""
         if is_stream(pieces):
             pieces = [piece async for piece in pieces]
@@ -196,7 +196,7 @@ class NonBlockingVerbs(NowaitVerbs):
             await store._budget.refill()
         return store._write(key, pieces, condition)
 
-    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Remove in place."""
         return self.store()._remove(key, condition)
 

@@ -87,7 +87,7 @@ class RetryPolicy:
 DEFAULT = RetryPolicy()
 
 
-async def listed(
+async def list_with_retries(
     policy: RetryPolicy | None,
     make: Callable[[], AsyncIterator[list[Entry]]],
     sleep: Callable[[float], Awaitable[None]],

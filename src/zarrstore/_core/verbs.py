@@ -88,7 +88,7 @@ CONFLICT: Final = Signal.CONFLICT
 WouldBlock: TypeAlias = Literal[Signal.WOULD_BLOCK]
 Conflict: TypeAlias = Literal[Signal.CONFLICT]
 # What a write demands of the value that is there: nothing, that there is none, or its version.
-Demand: TypeAlias = Condition | str
+Precondition: TypeAlias = Condition | str
 # What a read asks for: a key, and which of its bytes.
 Request: TypeAlias = "tuple[str, ByteRequest | None]"
 
@@ -209,11 +209,11 @@ class Verbs(ABC):
         """Read what a request selects; None if there is no such value."""
 
     @abstractmethod
-    def write(self, key: str, pieces: AnyPieces, condition: Demand) -> Awaitable[str | Conflict | None]:
+    def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Awaitable[str | Conflict | None]:
         """Replace a value; its version, or `CONFLICT`."""
 
     @abstractmethod
-    def remove(self, key: str, condition: Demand = ANY) -> Awaitable[Conflict | None]:
+    def remove(self, key: str, condition: Precondition = ANY) -> Awaitable[Conflict | None]:
         """Remove a value; None, or `CONFLICT`."""
 
     @abstractmethod

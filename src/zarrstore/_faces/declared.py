@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Demand, Request
+    from zarrstore._core.verbs import Conflict, Precondition, Request
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class StoreVerbs:
         raise self._undefined("read")
 
     @verb
-    def _write(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
+    def _write(self, key: str, pieces: Pieces, condition: Precondition) -> str | Conflict | None:
         """Replace a value in one step: others see the old one or the new one, whole.
 
         Parameters
@@ -81,7 +81,7 @@ class StoreVerbs:
         raise self._undefined("write")
 
     @verb
-    def _remove(self, key: str, condition: Demand) -> Conflict | None:
+    def _remove(self, key: str, condition: Precondition) -> Conflict | None:
         """Remove a value; no error if there is none.
 
         Parameters

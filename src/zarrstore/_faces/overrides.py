@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, BufferLike, Data, Prototype
-    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.buffer import Buffer
 
 S = TypeVar("S")
@@ -120,7 +120,7 @@ class OverrideAware(Verbs):
         value = await self._call(self.store().get, key, default_buffer_prototype(), request)
         return None if value is None else value.as_numpy_array()
 
-    async def write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Ask ``set`` or ``set_if_not_exists`` if they are overridden."""
         store = self.store()
         if condition is ABSENT and (self._has("set_if_not_exists") or self._has("set")):
@@ -134,7 +134,7 @@ class OverrideAware(Verbs):
         await self._call(method, key, cpu.Buffer.from_bytes(await gather_pieces(pieces)))
         return None
 
-    async def remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Ask ``delete`` if it is overridden."""
         if condition is not ANY or not self._has("delete"):
             return await self.own.remove(key, condition)

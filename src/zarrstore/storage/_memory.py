@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest, ByteRequestLike
     from zarrstore._core.types import Allocate, BufferLike, Data, Pieces, Prototype, Value
-    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.buffer import Buffer
 
     Array: TypeAlias = npt.NDArray[np.uint8]
@@ -305,7 +305,7 @@ class MemoryStore(NowaitStore):
             buffer = self._data.values.get(key)
             return None if buffer is None else Entry(key, len(buffer), self._data.version(key))
 
-    def _write(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
+    def _write(self, key: str, pieces: Pieces, condition: Precondition) -> str | Conflict | None:
         kept = self._keep(pieces)
         data = self._data
         with data.lock:
@@ -330,7 +330,7 @@ class MemoryStore(NowaitStore):
                 array[start : start + len(part)] = self._array_of(part)
             data.put(key, self._kept(array))
 
-    def _remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    def _remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         data = self._data
         with data.lock:
             if condition is not ANY:

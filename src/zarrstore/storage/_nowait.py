@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zarrstore._async.threads import Continuation
     from zarrstore._core.requests import ByteRequest, ByteRequestLike
     from zarrstore._core.types import Allocate, Data, Pieces, Prototype, Value
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, WouldBlock
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, WouldBlock
     from zarrstore.buffer import Buffer
 
 
@@ -81,7 +81,7 @@ class NowaitStore(Store, abstract=True):
         return WOULD_BLOCK
 
     def _write_nowait(
-        self, key: str, pieces: Pieces, condition: Demand
+        self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | WouldBlock | None:
         return WOULD_BLOCK
 
@@ -90,7 +90,7 @@ class NowaitStore(Store, abstract=True):
         return False
 
     def _write_in_steps(
-        self, key: str, pieces: Pieces, condition: Demand
+        self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | Continuation | None:
         """Write, in a thread of the pool: a `Continuation` lets the calls that are queued go first."""
         answer = self._write(key, pieces, condition)  # type: ignore[call-arg, arg-type]
@@ -102,7 +102,9 @@ class NowaitStore(Store, abstract=True):
         read = cast("Callable[..., Data | None]", self._read)
         return to_thread(read, key, request, allocate, abandon_on_cancel=True)
 
-    async def _write_in_thread(self, key: str, pieces: Pieces, condition: Demand) -> str | Conflict | None:
+    async def _write_in_thread(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> str | Conflict | None:
         """Write in a thread, with others that come meanwhile where the store can write many at once."""
         answer: object
         if self._write_many is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Verbs
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Verbs
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
 _WRITES = ("write", "patch", "copy", "remove", "remove_many", "remove_below")
@@ -57,7 +57,7 @@ class _AroundVerbs(WrapperStore[T_Store]):
                 yield page
 
     async def _write(
-        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Precondition
     ) -> str | Conflict | None:
         await self._before(below, "write", key)
         return await below.write(key, pieces, condition)
@@ -70,7 +70,7 @@ class _AroundVerbs(WrapperStore[T_Store]):
         await self._before(below, "copy", source)
         await below.copy(source, target)
 
-    async def _remove(self, below: Verbs, key: str, condition: Demand) -> Conflict | None:
+    async def _remove(self, below: Verbs, key: str, condition: Precondition) -> Conflict | None:
         await self._before(below, "remove", key)
         return await below.remove(key, condition)
 
@@ -195,7 +195,7 @@ class FaultyStore(_AroundVerbs[T_Store]):
         return answer
 
     async def _write(
-        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Precondition
     ) -> str | Conflict | None:
         answer = await super()._write(below, key, pieces, condition)
         if self._happens(self.plan.lose_answers, "lose", "write", key):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Value
-    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
 
 T = TypeVar("T")
@@ -449,7 +449,7 @@ class FsspecStore(ListingStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> Conflict | None:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
@@ -575,7 +575,7 @@ class FsspecStore(ListingStore):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    async def _remove(self, key: str, condition: Demand = ANY) -> None:
+    async def _remove(self, key: str, condition: Precondition = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         await self._on_client(self._delete(self._path(key), key))

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
+    from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
 
 T = TypeVar("T")
 
@@ -365,14 +365,18 @@ class LocalStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
+    def _write(self, key: str, pieces: Pieces, condition: Precondition) -> Conflict | None:
         answer = self._begin_write(key, pieces, condition)
         return cast("None", answer.rest()) if isinstance(answer, Continuation) else answer
 
-    def _write_in_steps(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
+    def _write_in_steps(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | Continuation | None:
         return self._begin_write(key, pieces, condition)
 
-    def _begin_write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
+    def _begin_write(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         for _ in range(_PATIENCE):
@@ -384,7 +388,9 @@ class LocalStore(NowaitStore):
                     raise self._error(error, "write", key) from error  # the pieces are used up
         raise self._folder_vanishes(key)
 
-    def _write_once(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | Continuation | None:
+    def _write_once(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | Continuation | None:
         path = self._target(key)
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
@@ -447,7 +453,9 @@ class LocalStore(NowaitStore):
             self._check_links(key)
         return self._base + key
 
-    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
+    def _write_nowait(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | WouldBlock | None:
         if self._in_memory and self.follow_symlinks and sum(map(len, pieces)) <= MAX_INLINE_SIZE:
             return self._write(key, pieces, condition)
         return WOULD_BLOCK
@@ -559,7 +567,7 @@ class LocalStore(NowaitStore):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    def _remove(self, key: str, condition: Demand = ANY) -> None:
+    def _remove(self, key: str, condition: Precondition = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)

@@ -15,7 +15,7 @@ from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key, is_key
 from zarrstore._core.listing import PAGE_SIZE, closing_pages
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
-from zarrstore._core.retry import DEFAULT, RetryPolicy, listed
+from zarrstore._core.retry import DEFAULT, RetryPolicy, list_with_retries
 from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
     ForkError,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore._core.verbs import Conflict, Precondition
 
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
@@ -343,7 +343,7 @@ class ObjectStore(RemoteStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> str | Conflict | None:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self._check(key)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
             value: Data = pieces[0]
@@ -360,7 +360,7 @@ class ObjectStore(RemoteStore):
         )
 
     async def _put(
-        self, key: str, value: Data, condition: Demand, attributes: Attributes | None
+        self, key: str, value: Data, condition: Precondition, attributes: Attributes | None
     ) -> str | Conflict | None:
         mode: PutMode | None = None
         if condition is not ANY:
@@ -407,7 +407,7 @@ class ObjectStore(RemoteStore):
 
     # -- removing ---------------------------------------------------------------------------------
 
-    async def _remove(self, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def _remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         self._check(key)
         if condition is ANY:
             await self._dispatcher.retry_call(lambda: self._delete(key, key))
@@ -458,7 +458,7 @@ class ObjectStore(RemoteStore):
                 *(Entry(f"{prefix}{name}/") for name in directories),
             ]
             return
-        found = listed(self._dispatcher.retry, lambda: self._pages(prefix), asyncio.sleep)
+        found = list_with_retries(self._dispatcher.retry, lambda: self._pages(prefix), asyncio.sleep)
         async with closing_pages(found) as pages:
             async for page in pages:
                 yield page

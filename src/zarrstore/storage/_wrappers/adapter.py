@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand
+    from zarrstore._core.verbs import Conflict, Precondition
 
 
 class ZarrStoreAdapter(Store):
@@ -114,7 +114,7 @@ class ZarrStoreAdapter(Store):
         except FileNotFoundError:
             return None
 
-    async def _write(self, key: str, pieces: AnyPieces, condition: Demand) -> Conflict | None:
+    async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
         if condition is ABSENT and await self._store.exists(key):
             return CONFLICT
         if condition not in (ANY, ABSENT):
@@ -122,7 +122,7 @@ class ZarrStoreAdapter(Store):
         await self._store.set(key, zarr_buffer(await gather_pieces(pieces)))
         return None
 
-    async def _remove(self, key: str, condition: Demand = ANY) -> None:
+    async def _remove(self, key: str, condition: Precondition = ANY) -> None:
         await self._store.delete(key)
 
     async def _remove_below(self, prefix: str) -> None:

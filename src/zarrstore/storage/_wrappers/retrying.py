@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from zarrstore._async.bindings import is_stream
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.retry import RetryPolicy, listed
+from zarrstore._core.retry import RetryPolicy, list_with_retries
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory
 from zarrstore.errors import TransientError
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, Verbs
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, Verbs
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class RetryStore(WrapperStore[T_Store]):
         return await self._call(below, key, lambda: below.stat(key))
 
     async def _scan(self, below: Verbs, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        scan = listed(self.policy, lambda: below.scan(prefix, deep, sizes), below.sleep)
+        scan = list_with_retries(self.policy, lambda: below.scan(prefix, deep, sizes), below.sleep)
         async with closing_pages(scan) as pages:
             async for page in pages:
                 yield page
@@ -99,7 +99,7 @@ class RetryStore(WrapperStore[T_Store]):
         return await self._call(below, prefix, lambda: below.is_empty(prefix))
 
     async def _write(
-        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Precondition
     ) -> str | Conflict | None:
         # A second attempt needs the pieces again.
         kept = [piece async for piece in pieces] if is_stream(pieces) else list(pieces)
@@ -118,7 +118,7 @@ class RetryStore(WrapperStore[T_Store]):
         return await self._call(below, key, attempt)
 
     async def _own_write(
-        self, below: Verbs, key: str, value: bytes, condition: Demand
+        self, below: Verbs, key: str, value: bytes, condition: Precondition
     ) -> str | Conflict | None:
         """Answer a repeated write's conflict: the version if the value there is what it was to write."""
         if condition is ABSENT:
@@ -127,7 +127,7 @@ class RetryStore(WrapperStore[T_Store]):
             found, version = await below.read_versioned(key, None, host_memory) or (None, None)
         return version if found is not None and bytes(found) == value else CONFLICT
 
-    async def _remove(self, below: Verbs, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def _remove(self, below: Verbs, key: str, condition: Precondition = ANY) -> Conflict | None:
         if condition is not ANY:
             # A repeated attempt couldn't distinguish the first one's removal from another client's.
             return await below.remove(key, condition)

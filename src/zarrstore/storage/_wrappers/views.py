@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
-    from zarrstore._core.verbs import Conflict, Demand, Entry, Request, Verbs
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, Verbs
 
 
 class SubStore(WrapperStore[T_Store]):
@@ -88,7 +88,7 @@ class SubStore(WrapperStore[T_Store]):
         return None if entry is None else entry._replace(key=key)
 
     async def _write(
-        self, below: Verbs, key: str, pieces: AnyPieces, condition: Demand
+        self, below: Verbs, key: str, pieces: AnyPieces, condition: Precondition
     ) -> str | Conflict | None:
         return await below.write(self._prefix + key, pieces, condition)
 
@@ -98,7 +98,7 @@ class SubStore(WrapperStore[T_Store]):
     async def _copy(self, below: Verbs, source: str, target: str) -> None:
         await below.copy(self._prefix + source, self._prefix + target)
 
-    async def _remove(self, below: Verbs, key: str, condition: Demand = ANY) -> Conflict | None:
+    async def _remove(self, below: Verbs, key: str, condition: Precondition = ANY) -> Conflict | None:
         return await below.remove(self._prefix + key, condition)
 
     async def _remove_many(self, below: Verbs, keys: Iterable[str]) -> None:

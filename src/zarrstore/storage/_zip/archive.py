@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from zarrstore._async.nowait import Write
     from zarrstore._core.types import Pieces
-    from zarrstore._core.verbs import Conflict, Demand, WouldBlock
+    from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
     from zarrstore.storage._zip.source import Source
 
 # Closing rewrites an archive if more than this share of it, and more than this many bytes, are dead.
@@ -288,14 +288,14 @@ class Archive:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def put(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
+    def put(self, key: str, pieces: Pieces, condition: Precondition) -> Conflict | None:
         """Store a value; returns `CONFLICT` if the condition doesn't hold."""
         (answer,) = self.put_many([(key, pieces, condition)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def put_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
+    def put_nowait(self, key: str, pieces: Pieces, condition: Precondition) -> Conflict | WouldBlock | None:
         """Store a small value if that needs no waiting, else return `WOULD_BLOCK`."""
         if not self.in_memory or not self._can_put_one:
             return WOULD_BLOCK

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zarrstore._async.nowait import Write
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Demand, Request, WouldBlock
+    from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
     from zarrstore.storage._zip.repair import RepairReport
@@ -336,13 +336,15 @@ class ZipStore(NowaitStore):
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _write(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | None:
+    def _write(self, key: str, pieces: Pieces, condition: Precondition) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         with _ErrorContext(self, "write", key):
             return self._archive.put(key, pieces, condition)
 
-    def _write_nowait(self, key: str, pieces: Pieces, condition: Demand) -> Conflict | WouldBlock | None:
+    def _write_nowait(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | WouldBlock | None:
         if condition is not ANY and condition is not ABSENT:
             return WOULD_BLOCK
         try:
@@ -369,7 +371,7 @@ class ZipStore(NowaitStore):
         with _ErrorContext(self, "write", key):
             raise error
 
-    def _remove(self, key: str, condition: Demand = ANY) -> None:
+    def _remove(self, key: str, condition: Precondition = ANY) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         if self._view().index.find(key) is None:

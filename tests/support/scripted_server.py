@@ -54,7 +54,7 @@ def gcs_error(status, reason):
     return status, json.dumps({"error": told}), {"Content-Type": "application/json"}
 
 
-class ToldServer:
+class ScriptedServer:
     """The server's address, its table, and what it was asked."""
 
     def __init__(self, url):
@@ -132,11 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def told_server():
+def scripted_server():
     """Run such a server until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {}))
     server.daemon_threads = True
-    told = ToldServer(f"http://127.0.0.1:{server.server_port}")
+    told = ScriptedServer(f"http://127.0.0.1:{server.server_port}")
     server.RequestHandlerClass.told = told
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
