@@ -56,3 +56,31 @@ class Prototype(Protocol):
     @property
     def nd_buffer(self) -> type[object]:
         """Class of n-dimensional buffers."""
+
+
+class UniversalPath(Protocol):
+    """A path in one of fsspec's file systems, as the package universal_pathlib has."""
+
+    @property
+    def fs(self) -> object:
+        """The file system."""
+
+    @property
+    def path(self) -> str:
+        """The path in it."""
+
+    @property
+    def protocol(self) -> str:
+        """The scheme of its URLs."""
+
+
+class Mapper(Protocol):
+    """A mapping over a directory of a file system, as ``fsspec.get_mapper`` makes it."""
+
+    @property
+    def fs(self) -> object:
+        """The file system."""
+
+    @property
+    def root(self) -> str:
+        """The directory."""

@@ -83,8 +83,9 @@ class NDBuffer(_nd.NDBuffer):
 
     __slots__ = ()
 
-    def __init__(self, array: Untyped) -> None:
-        if array.dtype == object:
+    def __init__(self, array: object) -> None:
+        dtype = getattr(array, "dtype", None)
+        if dtype == object:  # noqa: E721 - a dtype, which equals the type of its elements
             raise TypeError("a device holds no array of Python objects")
         super().__init__(cupy().asarray(array))
 

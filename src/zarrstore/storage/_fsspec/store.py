@@ -43,10 +43,10 @@ from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, AnyPieces, Data, Value
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Mapper, UniversalPath, Value
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
 
@@ -109,7 +109,7 @@ class FsspecStore(ListingStore):
 
     def __init__(
         self,
-        fs: FileSystem,
+        fs: object,
         read_only: bool = False,
         path: str = "/",
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
@@ -120,36 +120,38 @@ class FsspecStore(ListingStore):
         max_gap_bytes: int = MAX_GAP,
         max_coalesced_bytes: int = MAX_COALESCED,
     ) -> None:
-        if not getattr(fs, "async_impl", False):
+        given: FileSystem = fs
+        if not getattr(given, "async_impl", False):
             raise TypeError(
-                f"Filesystem needs to support async operations, {type(fs).__name__} doesn't. "
+                f"Filesystem needs to support async operations, {type(given).__name__} doesn't. "
                 "FsspecStore.from_url and from_upath wrap it so that it does."
             )
-        inside = blocking_inside(fs) or fs
+        inside = blocking_inside(given) or given
         scheme, mark, _ = path.partition("://")
         if mark and "://" not in inside._strip_protocol(path):
             raise ValueError(
                 f"path argument to FsspecStore must not include scheme ({scheme}), "
                 f"got {_without_secrets(path)!r}; use FsspecStore.from_url for a URL"
             )
-        if not fs.asynchronous:
+        if not given.asynchronous:
             warnings.warn(
-                f"fs ({fs}) was not created with `asynchronous=True`, this may lead to surprising behavior",
+                f"fs ({given}) was not created with `asynchronous=True`, "
+                "this may lead to surprising behavior",
                 UserWarning,
                 stacklevel=2,
             )
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        kind = find(fs)
+        kind = find(given)
         is_s3 = kind is not None and kind.PACKAGE == s3.PACKAGE
-        if retry is DEFAULT and (s3.retries(fs) if is_s3 else self._protocol in _RETRYING):
+        if retry is DEFAULT and (s3.retries(given) if is_s3 else self._protocol in _RETRYING):
             retry = None
-        self._files = Files(fs, quiet=is_s3 and retry is not None and not s3.retries(fs))
+        self._files = Files(given, quiet=is_s3 and retry is not None and not s3.retries(given))
         dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
-        self.fs = fs
+        self.fs = given
         self.path = path
         self.allowed_exceptions = tuple(allowed_exceptions)
         # Resolved here, so that os.chdir doesn't change what a relative path means.
@@ -163,7 +165,7 @@ class FsspecStore(ListingStore):
     @classmethod
     def from_upath(
         cls,
-        upath: Untyped,
+        upath: UniversalPath,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
     ) -> FsspecStore:
@@ -183,7 +185,7 @@ class FsspecStore(ListingStore):
     @classmethod
     def from_mapper(
         cls,
-        fs_map: Untyped,
+        fs_map: Mapper,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
     ) -> FsspecStore:
@@ -204,7 +206,7 @@ class FsspecStore(ListingStore):
     def from_url(
         cls,
         url: str,
-        storage_options: dict[str, Any] | None = None,
+        storage_options: Mapping[str, object] | None = None,
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
         *,

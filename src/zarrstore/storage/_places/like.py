@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
+from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
 from zarrstore.abc.store import Store
 from zarrstore.errors import (
@@ -27,26 +28,11 @@ if TYPE_CHECKING:
 
     from obstore.store import ObjectStore as ObstoreStore
 
+    from zarrstore._core.types import Mapper
     from zarrstore.storage._fsspec.store import FsspecStore
 
     # Options of the file system behind a URL.
     Options: TypeAlias = dict[str, object]
-
-
-class UniversalPath(Protocol):
-    """A path in one of fsspec's file systems, as the package universal_pathlib has."""
-
-    @property
-    def fs(self) -> object:
-        """The file system."""
-
-    @property
-    def path(self) -> str:
-        """The path in it."""
-
-    @property
-    def protocol(self) -> str:
-        """The scheme of its URLs."""
 
 
 Backend: TypeAlias = Literal["obstore", "fsspec"]
@@ -181,7 +167,7 @@ def _dispatch(
                 f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
                 hint="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
             )
-        return _fsspec_store().from_mapper(value)
+        return _fsspec_store().from_mapper(cast("Mapper", value))
     if isinstance(value, MutableMapping):
         _check_dict(value)
         return MemoryStore(value)
