@@ -11,7 +11,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from zarrstore._async import concurrency, threads
 from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, Verbs, defines, drive
@@ -56,16 +56,18 @@ class AwaitingStore(Protocol):
     def _scan(self, prefix: str, deep: bool, sizes: bool, /) -> AsyncIterator[list[Entry]]: ...
 
 
-class _Bound(Verbs, Generic[T_Store]):
-    """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it.
+def weak(store: T) -> Callable[[], T]:
+    """Return a weak reference to a store. It is never dead: whoever uses a store's verbs holds the store."""
+    return weakref.ref(store)  # type: ignore[return-value]
 
-    Whoever uses them holds the store meanwhile.
-    """
+
+class _Bound(Verbs, Generic[T_Store]):
+    """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it."""
 
     __slots__ = ("store",)
 
     def __init__(self, store: T_Store) -> None:
-        self.store: Callable[[], T_Store] = weakref.ref(store)  # type: ignore[assignment]  # it lives
+        self.store = weak(store)
 
     @classmethod
     def optional(cls, name: str) -> Callable[..., object]:
@@ -327,10 +329,9 @@ class WrapperVerbs(Verbs):
 
     __slots__ = ("below", "store")
 
-    store: Callable[[], object]
-
     def __init__(self, store: object, below: Verbs) -> None:
-        self.store = weakref.ref(store)
+        # Not to be typed: each of the verbs that a wrapper may define gets one argument more than a store's.
+        self.store: Callable[[], Any] = weak(store)
         self.below = below
 
     async def sleep(self, seconds: float) -> None:
@@ -396,13 +397,15 @@ def _read_over_below(
     self: WrapperVerbs, key: str, request: ByteRequest | None, allocate: Allocate
 ) -> Awaitable[Data | None]:
     # What `_over_below` would make, spelled out: this one is called millions of times.
-    return self.store()._read(self.below, key, request, allocate)  # type: ignore[attr-defined, no-any-return]
+    value: Awaitable[Data | None] = self.store()._read(self.below, key, request, allocate)
+    return value
 
 
 def _remove_over_below(
     self: WrapperVerbs, key: str, condition: Precondition = ANY
 ) -> Awaitable[Conflict | None]:
-    return self.store()._remove(self.below, key, condition)  # type: ignore[attr-defined, no-any-return]
+    answer: Awaitable[Conflict | None] = self.store()._remove(self.below, key, condition)
+    return answer
 
 
 def _from_below(name: str) -> Callable[..., object]:
@@ -420,7 +423,7 @@ class ReadOnlyVerbs(WrapperVerbs):
 
 def _refused(name: str) -> Callable[..., object]:
     async def verb(self: ReadOnlyVerbs, *args: object) -> None:
-        self.store()._check_writable()  # type: ignore[attr-defined]
+        self.store()._check_writable()
 
     return verb
 

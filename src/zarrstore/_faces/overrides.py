@@ -7,10 +7,10 @@ are these: each goes through the public method that stands for it, if the class 
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from zarrstore._async import io_loop
+from zarrstore._async.bindings import weak
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pieces
 from zarrstore.buffer import cpu, default_buffer_prototype
@@ -81,7 +81,7 @@ class OverrideAware(Verbs):
     __slots__ = ("own", "store", "sync")
 
     def __init__(self, store: _Overriding, own: Verbs, *, sync: bool) -> None:
-        self.store: Callable[[], _Overriding] = weakref.ref(store)  # type: ignore[assignment]  # it lives
+        self.store = weak(store)
         self.own = own
         self.sync = sync
 

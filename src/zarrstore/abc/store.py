@@ -141,11 +141,28 @@ class Store(_Base):
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
 
-    supports_writes: bool = True
-    supports_deletes: bool = True
-    # zarr-python says that none of its stores has them; some of ours do.
-    supports_partial_writes: bool = False  # type: ignore[assignment]
-    supports_listing: bool = True
+    if TYPE_CHECKING:  # for type checkers properties, which a class may have as attributes or as properties
+
+        @property
+        def supports_writes(self) -> bool:
+            """Whether the store can be written to."""
+
+        @property
+        def supports_deletes(self) -> bool:
+            """Whether the store can remove values."""
+
+        @property
+        def supports_partial_writes(self) -> bool:  # type: ignore[override]  # zarr-python's stores never can
+            """Whether the store can overwrite part of a value."""
+
+        @property
+        def supports_listing(self) -> bool:
+            """Whether the store can be listed."""
+    else:
+        supports_writes = True
+        supports_deletes = True
+        supports_partial_writes = False
+        supports_listing = True
 
     _read_only: bool
     _is_open: bool

@@ -15,7 +15,7 @@ from zarrstore.abc.store import Entry, Store, cut, gather_pieces, join_pieces
 from zarrstore.storage import LocalStore
 from zarrstore.testing import StoreContract
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 class Reading(WrapperStore):

@@ -74,17 +74,17 @@ class ZarrStoreAdapter(Store):
         self._is_open = False
 
     @property
-    def supports_writes(self) -> bool:  # type: ignore[override]
+    def supports_writes(self) -> bool:
         """As the adapted store declares."""
         return self._store.supports_writes
 
     @property
-    def supports_deletes(self) -> bool:  # type: ignore[override]
+    def supports_deletes(self) -> bool:
         """As the adapted store declares."""
         return self._store.supports_deletes
 
     @property
-    def supports_listing(self) -> bool:  # type: ignore[override]
+    def supports_listing(self) -> bool:
         """As the adapted store declares."""
         return self._store.supports_listing
 

@@ -139,12 +139,12 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.capabilities
 
     @property
-    def supports_writes(self) -> bool:  # type: ignore[override]
+    def supports_writes(self) -> bool:
         """Whether the wrapped store can be written to."""
         return self._below.supports_writes
 
     @property
-    def supports_deletes(self) -> bool:  # type: ignore[override]
+    def supports_deletes(self) -> bool:
         """Whether the wrapped store can remove values."""
         return self._below.supports_deletes
 
@@ -154,7 +154,7 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.supports_partial_writes
 
     @property
-    def supports_listing(self) -> bool:  # type: ignore[override]
+    def supports_listing(self) -> bool:
         """Whether the wrapped store can be listed."""
         return self._below.supports_listing
 
