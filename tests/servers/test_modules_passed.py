@@ -11,10 +11,11 @@ from s3fs import S3FileSystem
 
 import zarrstore
 from zarrstore import FsspecStore, ObjectStore, RangeByteRequest
-from zarrstore._async import threads
+from zarrstore._async import io_loop
 
 SOURCE = str(Path(zarrstore.__file__).parent)
-MOST = 10
+# fsspec's stores need one more: what is known of S3 alone.
+MOST = {"fsspec": 11, "obstore": 10}
 
 
 def entered_by(call):
@@ -32,14 +33,14 @@ def entered_by(call):
         sys.setprofile(None)
 
     threading.setprofile(note)  # for threads that start meanwhile
-    threads.run_on_io(here())  # for the one that runs already
+    io_loop.run_on_io(here())  # for the one that runs already
     sys.setprofile(note)
     try:
         call()
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-        threads.run_on_io(no_more())
+        io_loop.run_on_io(no_more())
     return files
 
 
@@ -55,4 +56,4 @@ def test_a_range_passes_few_modules(s3_server, s3_place, backend):
     request = RangeByteRequest(2, 5)
     assert store.get_sync("k", byte_range=request).to_bytes() == b"234"
     entered = entered_by(lambda: store.get_sync("k", byte_range=request))
-    assert len(entered) <= MOST, sorted(entered)
+    assert len(entered) <= MOST[backend], sorted(entered)

@@ -140,7 +140,7 @@ class SyncFace(StoreVerbs):
             elif self._blocks:
                 value = drive(self._own_sync_verbs.read(key, request, host_memory))
             else:
-                value = run_on_io(composites.read_value(self._own_async_verbs, key, request))
+                value = run_on_io(_awaited(self._own_async_verbs.read(key, request, host_memory)))
         except ByteRequestError as error:
             raise error.about(self, key) from None
         return None if value is None else wrap(value, prototype)

@@ -156,9 +156,7 @@ class Archive:
             view = self._view_of(os.open(self.path, READ))
         except FileNotFoundError:
             if self.mode == "r":
-                raise KeyNotFoundError(
-                    "there is no archive at this path.", hint="Use mode='a' or 'w' to make one."
-                ) from None
+                raise _missing() from None
             return View(_Nothing(), Index(), None, 0, 0, 0)
         if not view.size and self.mode == "r":
             raise CorruptError("the file is empty, which a zip archive never is.")
@@ -192,7 +190,7 @@ class Archive:
                 descriptor = open_locked(self.path)
             except FileNotFoundError:
                 if self.mode == "r":
-                    raise
+                    raise _missing() from None
                 self._create()  # unless another process is faster
             else:
                 self._adopt(descriptor)
@@ -594,6 +592,10 @@ def _check_regular(descriptor: int) -> None:
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         raise _no_archive("a folder" if stat.S_ISDIR(mode) else "no regular file")
+
+
+def _missing() -> KeyNotFoundError:
+    return KeyNotFoundError("there is no archive at this path.", hint="Use mode='a' or 'w' to make one.")
 
 
 def _no_archive(what: str) -> RootError:
