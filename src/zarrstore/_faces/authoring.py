@@ -24,6 +24,50 @@ _ARGUMENTS = {
     "copy": ("source", "target"),
 }
 
+# Where the private methods are that an author's helper must not replace, and those that may be overridden.
+_OURS = (
+    "zarrstore.abc.store",
+    "zarrstore._faces.declared",
+    "zarrstore._faces.sync",
+    "zarrstore.storage._wrappers.wrapper",
+)
+_HOOKS = {f"_{name}" for name in NAMES} | {
+    "_open",
+    "_ensure_open",
+    "_check_writable",
+    "_get_many",
+    "_set_many",
+    "_get_bytes",
+    "_get_bytes_sync",
+    "_get_json",
+    "_get_json_sync",
+}
+
+
+def check_names(store_class: type) -> None:
+    """Refuse helpers that would replace private methods which the public ones call.
+
+    Raises
+    ------
+    TypeError
+        If the class defines one.
+    """
+    if store_class.__module__.startswith("zarrstore."):
+        return
+    ours = {
+        name
+        for base in store_class.__mro__
+        if base.__module__ in _OURS
+        for name, method in vars(base).items()
+        if isfunction(method) and name[0] == "_" and not name.startswith("__")
+    }
+    for name in sorted(ours - _HOOKS):
+        if isfunction(vars(store_class).get(name)):
+            raise TypeError(
+                f"{store_class.__name__}.{name} would replace a method of the base class that others call; "
+                "give your helper another name."
+            )
+
 
 def check_store_class(store_class: type) -> bool | None:
     """Check the verbs of a store; returns whether they block, or None if the class has none.

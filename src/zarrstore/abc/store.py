@@ -41,7 +41,7 @@ from zarrstore._core.verbs import (
     join_pieces,
     refused_write,
 )
-from zarrstore._faces.authoring import check_store_class
+from zarrstore._faces.authoring import check_names, check_store_class
 from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
@@ -173,6 +173,7 @@ class Store(_Base):
 
     def __init_subclass__(cls, *, abstract: bool = False) -> None:
         super().__init_subclass__()
+        check_names(cls)
         if not abstract:
             cls._check_class()
         cls._overridden = frozenset(
