@@ -69,7 +69,7 @@ class LoggingStore(WrapperStore[T_Store]):
     """A wrapper that counts and logs every call.
 
     Each call makes two records of level ``INFO``, one before it and one after it. Where that level is off,
-    the wrapper adds about a microsecond to a call.
+    no record is made, and the wrapper adds some microseconds to a call.
 
     Parameters
     ----------
