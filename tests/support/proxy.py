@@ -74,7 +74,9 @@ class Proxy:
                     return
                 if act == "delay" or isinstance(act, float):
                     await asyncio.sleep(0.05 if act == "delay" else act)
-                if upstream is None:
+                if upstream is None or upstream[0].at_eof():  # which the server closes when idle for seconds
+                    if upstream is not None:
+                        upstream[1].close()
                     upstream = await asyncio.open_connection(*self._server, limit=1 << 26)
                 upstream[1].write(head + body)
                 await upstream[1].drain()
