@@ -9,7 +9,6 @@ import asyncio
 import tempfile
 import time
 
-from zarrstore._async.bindings import bind_class  # noqa: F401 - fails early where the package is broken
 from zarrstore._core.verbs import host_memory
 from zarrstore.storage import LocalStore, MemoryStore, WrapperStore
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from zarrstore._async.threads import DELIVERED, Job, mailbox_of, settle, wait_on
 
@@ -80,7 +80,7 @@ async def await_on_io(coroutine: Coroutine[object, object, T]) -> T:
         return await coroutine
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    job = Job(mailbox_of(loop), cast("asyncio.Future[object]", future))
+    job = Job(mailbox_of(loop), future)
     tasks: list[asyncio.Task[T]] = []
 
     def start() -> None:

@@ -215,8 +215,11 @@ class NonBlockingVerbs(NowaitVerbs):
         if name not in ("is_empty", "remove_below"):
             return SyncVerbs.optional(name)
 
+        attribute = "_" + name
+
         async def verb(self: NonBlockingVerbs, *args: object) -> object:
-            call = getattr(self.store(), "_" + name)
-            return call(*args) if self.store()._can_list_nowait() else await threads.to_thread(call, *args)
+            store = self.store()
+            call = getattr(store, attribute)
+            return call(*args) if store._can_list_nowait() else await threads.to_thread(call, *args)
 
         return verb

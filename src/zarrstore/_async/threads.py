@@ -26,7 +26,7 @@ from collections import deque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Job:
     def __init__(
         self,
         mailbox: _Postbox,
-        future: asyncio.Future[object] | None = None,
+        future: asyncio.Future[Any] | None = None,
         function: Callable[..., object] | None = None,
         args: tuple[object, ...] = (),
     ) -> None:
@@ -471,7 +471,7 @@ async def to_thread(function: Callable[..., T], *args: object, abandon_on_cancel
     loop = asyncio.get_running_loop()
     mailbox = mailbox_of(loop)
     future: asyncio.Future[T] = loop.create_future()
-    job = Job(mailbox, cast("asyncio.Future[object]", future), function, args)
+    job = Job(mailbox, future, function, args)
     if not _offer(job, job.waiter):
         return function(*args)
     mailbox.watch()
@@ -497,7 +497,7 @@ async def to_extra_thread(function: Callable[..., T], *args: object) -> T:
     mailbox = mailbox_of(loop)
     async with mailbox.extra_threads:
         future: asyncio.Future[T] = loop.create_future()
-        job = Job(mailbox, cast("asyncio.Future[object]", future), function, args)
+        job = Job(mailbox, future, function, args)
         _pool.start_extra(job)
         try:
             return await future

@@ -30,12 +30,9 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
         If the value is no buffer and nothing bytes-like.
     """
     try:
-        buffer = cast("BufferLike", value)
-        if on_device:
-            return (
-                cast("Data", buffer.as_array_like()),
-            )  # no detour through the host for what may be on the device
-        return (buffer.as_numpy_array(),)
+        if on_device:  # no detour through the host for what may be on the device
+            return (value.as_array_like(),)  # type: ignore[union-attr, return-value]
+        return (value.as_numpy_array(),)  # type: ignore[union-attr]
     except AttributeError:
         pass
     try:

@@ -99,7 +99,7 @@ class NowaitStore(Store, abstract=True):
     def _read_in_thread(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Awaitable[Data | None]:
-        read = cast("Callable[..., Data | None]", self._read)
+        read: Callable[..., Data | None] = self._read  # type: ignore[assignment]
         return to_thread(read, key, request, allocate, abandon_on_cancel=True)
 
     async def _write_in_thread(
