@@ -146,7 +146,7 @@ def _refuse_nesting(keys: set[str], target: Directory) -> None:
 
 def _refuse_own_keys(entries: list[Entry], names: set[str], source: Directory, target: Directory) -> None:
     """Refuse to overwrite, within one store, what is still to be read."""
-    here, there = source.location(), target.location()
+    here, there = source.place(), target.place()
     if not here.startswith(there):
         return
     inside = target.prefix + here[len(there) :]

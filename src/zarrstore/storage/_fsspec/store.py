@@ -40,6 +40,7 @@ from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
+from zarrstore.storage._remote.place import of_fsspec
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
 
 if TYPE_CHECKING:
@@ -250,6 +251,11 @@ class FsspecStore(ListingStore):
     def _location(self) -> str:
         base = _without_secrets(self._base)
         return base if "://" in base else f"{self._protocol}://{base}"
+
+    def _place(self, prefix: str) -> str:
+        if self._local is not None:
+            return self._local._place(prefix)
+        return of_fsspec(self._files.inside, self._prefix + prefix, self._digest())
 
     def _identity(self) -> object:
         return identity(self.fs)

@@ -28,6 +28,7 @@ from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
 from zarrstore.storage._remote.answers import elsewhere, endless, unlistable
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
+from zarrstore.storage._remote.place import of_obstore
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, RemoteStore, comes_from
 
 try:
@@ -168,6 +169,9 @@ class ObjectStore(RemoteStore):
     @property
     def _location(self) -> str:
         return f"object_store://{_URL_SECRETS.sub('', str(self.store))}"
+
+    def _place(self, prefix: str) -> str:
+        return of_obstore(self.store, prefix) if self._local is None else self._local._place(prefix)
 
     def _identity(self) -> object:
         return self.store

@@ -181,6 +181,13 @@ class ZipStore(NowaitStore):
             return f"{self._origin}|zip:"
         return f"zip://{type(self._origin).__name__}-{id(self._origin):x}"
 
+    def _place(self, prefix: str) -> str:
+        if self.path is not None:
+            return f"file://{os.path.realpath(self.path)}/{prefix}"
+        if isinstance(self._origin, StorePath):
+            return f"{self._origin.store._place('').rstrip('/')}/{self._origin.path}/{prefix}"
+        return super()._place(prefix)
+
     # -- opening, closing, copying ----------------------------------------------------------------
 
     async def _open(self) -> None:
