@@ -22,8 +22,8 @@ prefix_argument = click.argument("prefix", default="")
 
 
 @contextmanager
-def opened(text: str, mode: Literal["r", "a"] = "r") -> Iterator[Store]:
-    """Open the store at a URL, and close it at the end."""
+def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
+    """Open the store at a URL, and close it at the end; without a mode as it is, which creates nothing."""
     store = make_store_sync(text, mode=mode)
     try:
         yield store

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from zarrstore.storage._fsspec.protocol import Untyped
+# A store or a file system of a library that may not be installed.
+Untyped: TypeAlias = Any
 
 _SERVICES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 # The services' own servers: there a bucket's name is unique, whatever form the address has.

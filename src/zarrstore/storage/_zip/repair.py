@@ -162,7 +162,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     KeyConflictError
         If there is a file at ``output``.
     CorruptError
-        If there is nothing to save, and the file doesn't begin as an archive does.
+        If the file is empty, or if there is nothing to save and it doesn't begin as an archive does.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
@@ -177,6 +177,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         raise
     try:
         source = FileSource(os.dup(descriptor))
+        if not source.size():
+            raise CorruptError(
+                "this file is empty: it holds nothing that could be saved.",
+                store=f"zip://{real}",
+                hint="ZipStore(path, mode='w') makes an empty archive.",
+            )
         report = RepairReport(Path(target))
         view, found = _find(source, report)
         whole = [item for item in found if _is_whole(source, item, report)]
