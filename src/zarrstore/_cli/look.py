@@ -18,8 +18,9 @@ from zarrstore._cli.places import (
     url_argument,
     values_text,
 )
+from zarrstore._core.checksum import Checksum
 from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-from zarrstore.errors import ChangedError
+from zarrstore.errors import ChangedError, StoreError
 
 if TYPE_CHECKING:
     from zarrstore.abc.store import Store
@@ -200,9 +201,16 @@ def cat(url: str, key: str, request: ByteRequest | None) -> None:
         if size <= _PIECE:
             out.write(store._get_bytes_sync(key, byte_range=request))
         else:
+            entry = store._run("", store._do_stat, key)
+            checksum = Checksum(None if entry is None else entry.version)
             for start in range(0, size, _PIECE):
                 piece = store._get_bytes_sync(key, byte_range=RangeByteRequest(start, start + _PIECE))
                 if len(piece) != min(_PIECE, size - start):
                     raise ChangedError("the value changed while it was read.", store=store, key=key)
+                checksum.update(piece)
                 out.write(piece)
+            try:
+                checksum.check()
+            except StoreError as error:
+                raise error.about(store, key) from None
         out.flush()

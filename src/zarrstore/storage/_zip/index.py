@@ -108,11 +108,12 @@ class Directory:
             row = int(np.flatnonzero(bad)[0])
             raise CorruptError(f"the directory's record {row} points outside the archive.")
         # What nearly every read needs, where access takes a third of the time: whether a member is stored
-        # and unencrypted, its size, and where its data start (0 until its local header was read).
+        # and unencrypted, size, checksum, and where its data start (0 until its local header was read).
         members = self.members
         stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
         self.is_direct = (stored & (self.size == self.packed)).tobytes()
         self.sizes = memoryview(self.size)
+        self.crcs = memoryview(members["crc"])
         self.starts = memoryview(members["start"])
 
     def _widen(self, data: bytes, records: npt.NDArray[np.void]) -> None:
