@@ -172,6 +172,20 @@ def info(url: str) -> None:
             ("promises", ", ".join(promises) or "nothing beyond the contract"),
         ):
             click.echo(f"{label:<9} {text}")
+        if _is_unclosed(store):
+            click.echo(
+                "warning   this archive was never closed: its writer was killed, or is still at work. Other "
+                "programs may not find all values. ZipStore(FILE, mode='a').close() makes it whole."
+            )
+
+
+def _is_unclosed(store: Store) -> bool:
+    """Whether a store is in a zip archive that was never closed."""
+    from zarrstore.storage import WrapperStore, ZipStore
+
+    while isinstance(store, WrapperStore):
+        store = store._below
+    return isinstance(store, ZipStore) and store.unclosed
 
 
 def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:

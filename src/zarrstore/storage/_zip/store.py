@@ -210,8 +210,8 @@ class ZipStore(NowaitStore):
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and close the file.
 
-        From then on any program that reads zip archives finds all values. The next use of the store opens
-        the archive again.
+        From then on any program that reads zip archives finds all values. So it does in an archive whose last
+        writer was killed, if this store may write. The next use of the store opens the archive again.
 
         Raises
         ------
@@ -220,7 +220,7 @@ class ZipStore(NowaitStore):
         """
         super().close()
         with _ErrorContext(self, "close", None):
-            self._archive.close()
+            self._archive.close(mend=not self.read_only)
 
     def with_read_only(self, read_only: bool = False) -> Self:
         """Return a store on the same open archive that is read-only, or not.
@@ -453,6 +453,16 @@ class ZipStore(NowaitStore):
             if isinstance(error, StoreError):
                 raise
             raise from_os_error(error, action="repair", store=f"zip://{path}") from error
+
+    @property
+    def unclosed(self) -> bool:
+        """Whether another writer of the archive never closed it: it was killed, or is still at work.
+
+        Other programs may not find all values then. To open such an archive for writing and close it
+        makes it whole.
+        """
+        view = self._view()
+        return not (view.is_closed or self._archive.is_written) and view.size > 0
 
     @property
     def dead_bytes(self) -> int:
