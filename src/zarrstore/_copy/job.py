@@ -22,7 +22,7 @@ from zarrstore._core.zarr_compat import is_zarr_path
 from zarrstore.abc.store import Store
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._places.like import make_store_sync
+from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Copy:
         if isinstance(place, Store):
             return place, ""
         path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
-        store = make_store_sync(place, mode=None if path else mode)
+        store = open_place(place, mode=None if path else mode)
         if isinstance(place, (str, os.PathLike)):
             self.opened.append(store)
         return store, path

@@ -312,7 +312,7 @@ class View:
             or len(local.name) != directory.name_size[member.row]
         ):
             raise CorruptError("the directory and its local header contradict each other.")
-        if not (local.name == key.encode() if key.isascii() else self._is_named(member, key, local)):
+        if not (key.isascii() and local.name == key.encode()) and not self._is_named(member, key, local):
             raise CorruptError(f"its local header has another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
             raise CorruptError("its data would reach into what follows.", hint="Don't trust its values.")
@@ -325,10 +325,10 @@ class View:
         return first
 
     def _is_named(self, member: Member, key: str, local: Local) -> bool:
-        """Whether a local header has the name of a key that isn't ASCII."""
-        if decode_name(local.name, local.member.flags) == key:
+        """Whether a local header has the name of a key that isn't ASCII, or is spelt in another way."""
+        if not key.isascii() and decode_name(local.name, local.member.flags) == key:
             return True
-        # The key may come from a field that only the directory has.
+        # The key may be another spelling, or come from a field that only the directory has.
         directory = self.index.directory
         place = directory.start + int(directory.at[member.row]) + CENTRAL.size
         same = bytes(self.source.read(place, len(local.name))) == local.name
@@ -443,7 +443,7 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
             raise CorruptError("the directory leads to no members.")
-    return Index(directory, directory.names(data))
+    return Index(directory, directory.keys(data))
 
 
 def _check_prefix(source: Source) -> None:

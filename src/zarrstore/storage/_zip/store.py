@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
+# What is at the root of a hierarchy.
+_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
+# Where macOS puts attributes of files, beside what was packed.
+_MACOS = "__MACOSX/"
+
 
 class ZipStore(NowaitStore):
     """A store whose keys are the members of a zip archive.
@@ -454,6 +459,19 @@ class ZipStore(NowaitStore):
                 raise
             raise from_os_error(error, action="repair", store=f"zip://{path}") from error
 
+    def _outer_folder(self) -> str:
+        """Return the folder that holds the whole hierarchy, as ``zip -r x.zip data.zarr`` packs it."""
+        names = self._view().index.rows
+        folder = _first_folder(names)
+        if (
+            not folder
+            or not any(f"{folder}/{document}" in names for document in _DOCUMENTS)
+            or any(document in names for document in _DOCUMENTS)
+        ):
+            return ""
+        around = (f"{folder}/", _MACOS)
+        return folder if all(name.startswith(around) for name in names) else ""
+
     @property
     def unclosed(self) -> bool:
         """Whether another writer of the archive never closed it: it was killed, or is still at work.
@@ -472,6 +490,15 @@ class ZipStore(NowaitStore):
         """
         with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _first_folder(names: Iterable[str]) -> str:
+    """Return the folder at the root that the first name is in; empty if it is in none."""
+    for name in names:
+        if not name.startswith(_MACOS):
+            folder, slash, _ = name.partition("/")
+            return folder if slash else ""
+    return ""
 
 
 def _attempt(call: Callable[..., object], *args: object) -> object:

@@ -378,7 +378,7 @@ def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int
 
 
 def _flags(name: bytes) -> int:
-    return 0 if name.isascii() else UTF8
+    return 0 if name.isascii() and b"\\" not in name else UTF8  # see `key_of`
 
 
 def write_end(
