@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from zarrstore._copy import value
 from zarrstore._copy.pipeline import run_workers
-from zarrstore._copy.places import Directory, joined, refuse_overlap
+from zarrstore._copy.places import Directory, joined, keep_comment, refuse_overlap
 from zarrstore._copy.plan import IfExists, Plan, make_plan, target_key, total_size
 from zarrstore._copy.report import CopyProgress, CopyReport
 from zarrstore._core.keys import check_prefix
@@ -106,6 +106,7 @@ class Copy:
         self.skipped = len(plan.existing)
         if self.dry_run:
             return CopyReport(plan.keys, plan.bytes, self.skipped, 0, time.perf_counter() - began)
+        await self.writer.call(keep_comment, self.source, self.target)
         await self._move_all(plan, sync=sync)
         seconds = time.perf_counter() - began
         return CopyReport(self.copied, self.copied_bytes, self.skipped, self.verified, seconds)

@@ -393,6 +393,17 @@ class Archive:
                 self._replace()
                 self.mode = "a"
 
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment."""
+        writer = self._writer
+        return self.open().comment if writer is None else writer.comment
+
+    def set_comment(self, comment: bytes) -> None:
+        """Change the comment; `close` writes it."""
+        with self._lock:
+            self._begin()[0].comment = comment
+
     def dead_bytes(self) -> int:
         """Return how many bytes of the file are dead, at most."""
         with self._lock:
@@ -433,7 +444,7 @@ class Archive:
                 blocks,
                 len(blocks),
                 0,
-                b"" if end is None else end.comment,
+                self.comment,
                 None,
                 fsync=self.fsync != "none",
                 zip64=self.zip64,

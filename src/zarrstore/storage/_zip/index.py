@@ -104,7 +104,7 @@ class Directory:
         self._widen(data, records)
         self.offset += prefix
         increasing = bool((self.offset[1:] > self.offset[:-1]).all())
-        self._sorted = None if increasing else np.sort(self.offset)
+        self._sorted = None if increasing else np.sort(self.offset, kind="stable")
         bad = (self.offset < 0) | (self.offset >= start) | (self.packed < 0) | (self.size < 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])

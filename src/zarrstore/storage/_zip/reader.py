@@ -112,6 +112,11 @@ class View:
         """Whether its directory is complete, with nothing behind the last end record."""
         return self.end is not None and self.chain_start == self.chain_stop and self.size == self.end.stop
 
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment."""
+        return b"" if self.end is None else self.end.comment
+
     # -- reading ----------------------------------------------------------------------------------
 
     def read(

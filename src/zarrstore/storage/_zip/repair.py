@@ -208,7 +208,7 @@ def _began_as_archive(source: FileSource) -> bool:
 
 
 def _comment(view: View | None) -> bytes:
-    return b"" if view is None or view.end is None else view.end.comment
+    return b"" if view is None else view.comment
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:

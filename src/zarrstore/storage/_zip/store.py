@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
+_MAX_COMMENT = 0xFFFF
 # What is at the root of a hierarchy.
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 # Where macOS puts attributes of files, beside what was packed.
@@ -471,6 +472,25 @@ class ZipStore(NowaitStore):
             return ""
         around = (f"{folder}/", _MACOS)
         return folder if all(name.startswith(around) for name in names) else ""
+
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment, of at most 65,535 bytes. A new one is written by `close`."""
+        view = self._view()
+        return self._archive.comment if self._archive.is_written else view.comment
+
+    @comment.setter
+    def comment(self, comment: bytes) -> None:
+        self._check_writable()
+        if not isinstance(comment, bytes):
+            raise TypeError(f"a zip archive's comment is bytes, not {type(comment).__name__}")
+        if len(comment) > _MAX_COMMENT:
+            raise ValueError(
+                f"a zip archive's comment has at most {_MAX_COMMENT:,} bytes, not {len(comment):,}"
+            )
+        if comment != self.comment:
+            with _ErrorContext(self, "write the comment of", None):
+                self._archive.set_comment(comment)
 
     @property
     def unclosed(self) -> bool:
