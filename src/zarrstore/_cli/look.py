@@ -18,8 +18,9 @@ from zarrstore._cli.places import (
     url_argument,
     values_text,
 )
+from zarrstore._core.checksum import Checksum
 from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-from zarrstore.errors import ChangedError
+from zarrstore.errors import ChangedError, StoreError
 
 if TYPE_CHECKING:
     from zarrstore.abc.store import Store
@@ -178,6 +179,20 @@ def info(url: str) -> None:
             ("promises", ", ".join(promises) or "nothing beyond the contract"),
         ):
             click.echo(f"{label:<9} {text}")
+        if _is_unclosed(store):
+            click.echo(
+                "warning   this archive was never closed: its writer was killed, or is still at work. Other "
+                "programs may not find all values. ZipStore(FILE, mode='a').close() makes it whole."
+            )
+
+
+def _is_unclosed(store: Store) -> bool:
+    """Whether a store is in a zip archive that was never closed."""
+    from zarrstore.storage import WrapperStore, ZipStore
+
+    while isinstance(store, WrapperStore):
+        store = store._below
+    return isinstance(store, ZipStore) and store.unclosed
 
 
 def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:
@@ -207,11 +222,18 @@ def cat(url: str, key: str, request: ByteRequest | None) -> None:
         if size <= _PIECE:
             _write_all(out, store._get_bytes_sync(key, byte_range=request))
         else:
+            entry = store._run("", store._do_stat, key)
+            checksum = Checksum(None if entry is None else entry.version)
             for start in range(0, size, _PIECE):
                 piece = store._get_bytes_sync(key, byte_range=RangeByteRequest(start, start + _PIECE))
                 if len(piece) != min(_PIECE, size - start):
                     raise ChangedError("the value changed while it was read.", store=store, key=key)
+                checksum.update(piece)
                 _write_all(out, piece)
+            try:
+                checksum.check()
+            except StoreError as error:
+                raise error.about(store, key) from None
         out.flush()
 
 

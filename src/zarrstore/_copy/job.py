@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from zarrstore._copy import value
 from zarrstore._copy.pipeline import run_workers
-from zarrstore._copy.places import Directory, joined, refuse_overlap
+from zarrstore._copy.places import Directory, joined, keep_comment, refuse_overlap
 from zarrstore._copy.plan import IfExists, Plan, make_plan, target_key, total_size
 from zarrstore._copy.report import CopyProgress, CopyReport
 from zarrstore._core.keys import check_prefix
@@ -23,7 +23,7 @@ from zarrstore._core.zarr_compat import is_zarr_path
 from zarrstore.abc.store import Store
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._places.like import make_store_sync
+from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ class Copy:
         if isinstance(place, Store):
             return place, ""
         path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
-        store = make_store_sync(place, mode=None if path else mode)
+        store = open_place(place, mode=None if path else mode)
         if isinstance(place, (str, os.PathLike)):
             self.opened.append(store)
         return store, path
@@ -109,6 +109,8 @@ class Copy:
         phases = list(plan.phases)
         if self.dry_run:  # then what is there already is all that can be verified
             phases = [list(filter(self._is_existing, phase)) for phase in phases] if self.verify else []
+        else:
+            await self.writer.call(keep_comment, self.source, self.target)
         await self._move_all(phases, sync=sync)
         keys, size = (plan.keys, plan.bytes) if self.dry_run else (self.copied, self.copied_bytes)
         seconds = time.perf_counter() - began

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from zarrstore._core.keys import check_prefix
 from zarrstore.errors import RefusedError
@@ -25,6 +25,18 @@ class Directory(NamedTuple):
 def joined(path: str, prefix: str, store: Store) -> str:
     """Join the path of a store path and a prefix below it."""
     return f"{path}/{check_prefix(prefix, store)}" if path else prefix
+
+
+def keep_comment(source: Directory, target: Directory) -> None:
+    """Give an archive that has no comment that of the archive that is copied into it."""
+    from zarrstore.storage._zip.store import ZipStore
+
+    ends = source.store, target.store
+    if source.prefix or target.prefix or not all(isinstance(store, ZipStore) for store in ends):
+        return
+    here, there = cast("tuple[ZipStore, ZipStore]", ends)
+    if here.comment and not there.comment:
+        there.comment = here.comment
 
 
 def refuse_overlap(source: Directory, target: Directory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from zarrstore._core.checksum import Checksum
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.verbs import Entry, host_memory
@@ -55,6 +56,7 @@ async def read_pieces(
         _check_same(store, entry, before)
         # Where each read returns its version, no piece of another version gets in.
         has_versions = before is not None and before.version is not None and store.capabilities.versions
+        checksum = Checksum(None if before is None else before.version)
         for start in range(0, size, PIECE):
             if stopped.is_set():
                 raise StoppedError
@@ -74,9 +76,11 @@ async def read_pieces(
                     store=store,
                     key=key,
                 )
+            checksum.update(value)
             watch(value)
             yield value
         _check_same(store, before or entry, await verbs.stat(key))
+        checksum.check()
 
 
 async def read_through(verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event) -> None:
@@ -101,7 +105,8 @@ def _read_errors(store: Store, key: str) -> Iterator[None]:
         yield
     except ByteRequestError as error:
         raise changed("the value became shorter", store, key) from error
-    except StoreError:
+    except StoreError as error:
+        error.about(store, key)
         raise
     except OSError as error:
         raise from_os_error(error, action="read", store=store, key=key) from error

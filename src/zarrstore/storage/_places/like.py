@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
+from zarrstore._async.threads import to_thread
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
 from zarrstore.abc.store import Store
@@ -20,6 +22,7 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import AccessModeLiteral, StorePath
+from zarrstore.storage._places.archives import folder_hint, is_archive
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ StoreLike: TypeAlias = (
     Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, object] | None
 )
 
-# How an archive starts: with a member, empty, or (ours) not closed yet.
-_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PKzg")
 _KINDS = (
     "a store, a store path, a path or URL as text, a pathlib.Path, a dict, an fsspec mapper, "
     "a universal path, an obstore store, or None"
@@ -80,8 +81,17 @@ async def make_store(
         If nothing of the above fits, or if an option would be ignored.
     ReadOnlyError
         If the mode writes and the store is read-only.
+
+    Warns
+    -----
+    UserWarning
+        If a path is read that is an archive with a folder around the hierarchy, as ``zip -r`` makes them.
     """
-    return make_store_sync(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    place = _read_path(store_like, mode)
+    if place and (hint := await to_thread(folder_hint, store, place)):
+        warnings.warn(hint, stacklevel=2)
+    return store
 
 
 def make_store_sync(
@@ -92,6 +102,29 @@ def make_store_sync(
     backend: Backend | None = None,
 ) -> Store:
     """Blocking form of `make_store`."""
+    store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    place = _read_path(store_like, mode)
+    if place and (hint := folder_hint(store, place)):
+        warnings.warn(hint, stacklevel=2)
+    return store
+
+
+def _read_path(store_like: object, mode: AccessModeLiteral | None) -> str | None:
+    """Path that is opened to be read; None where a folder in an archive can be no surprise."""
+    if mode not in (None, "r", "r+") or not isinstance(store_like, (str, os.PathLike)):
+        return None
+    place = os.fspath(store_like)
+    return place if isinstance(place, str) and _archive_in(place) is None else None
+
+
+def open_place(
+    store_like: object,
+    *,
+    mode: AccessModeLiteral | None = None,
+    storage_options: Mapping[str, object] | None = None,
+    backend: Backend | None = None,
+) -> Store:
+    """Do what `make_store_sync` does, without a word on what lies there."""
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
@@ -129,7 +162,10 @@ async def make_store_path(
     backend : {"obstore", "fsspec"}, optional
         Which library opens a URL, as in `make_store`.
     """
-    store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    if path:  # whoever knows what lies in an archive needs no hint
+        store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    else:
+        store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
     return await StorePath.open(store, f"{base}/{path or ''}", mode)
 
@@ -319,15 +355,13 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     if not isinstance(path, str) or not path:
         raise StoreLikeError(f"{path!r} is no folder's path.")
     if os.path.isfile(path):
-        with open(path, "rb") as file:
-            start = file.read(4)
-        if start in _ZIP_STARTS:
+        if is_archive(path):
             from zarrstore.storage._zip.store import ZipStore
 
             return ZipStore(path, mode="r" if mode in (None, "r") else "a")
         raise StoreLikeError(
             f"{path!r} is a file, and not a zip archive.",
-            hint="A store's root is a folder, or a zip archive (which starts with 'PK').",
+            hint="A store's root is a folder, or a zip archive.",
         )
     if path.endswith(".zip") and not os.path.exists(path) and mode in ("w", "w-", "a"):
         from zarrstore.storage._zip.store import ZipStore

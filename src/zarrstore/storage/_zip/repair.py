@@ -46,6 +46,7 @@ from zarrstore.storage._zip.format import (
     Local,
     Member,
     decode_name,
+    key_of,
     parse_end,
     parse_guard,
 )
@@ -213,7 +214,7 @@ def _began_as_archive(source: FileSource) -> bool:
 
 
 def _comment(view: View | None) -> bytes:
-    return b"" if view is None or view.end is None else view.end.comment
+    return b"" if view is None else view.comment
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
@@ -233,7 +234,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     members: dict[str, _Found] = {}
     records = _writer.directory_records(view)
     directory = view.index.directory
-    keys = directory.names(view.read_directory())
+    keys = directory.keys(view.read_directory())
     for row, key in enumerate(keys):
         member = Member(*directory.members.item(row))
         found = _Found(key, records[row][0], member, records[row][1])
@@ -424,6 +425,9 @@ def _take(
         ):
             report.lost.append(Lost(name, member.offset, "its header or its data are damaged."))
             return 0
+        other = members.get(name)
+        if other is not None and local.kind is None and other.raw != local.name:
+            report.lost.append(Lost(name, other.member.offset, "another name means the same key."))
         if name in members and not _is_whole(source, found, RepairReport(report.path)):
             report.lost.append(Lost(name, member.offset, "broken; the value before it is kept."))
         else:
@@ -472,7 +476,10 @@ def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
 
 
 def _decode(local: Local) -> str:
-    return decode_name(local.name, local.member.flags if local.kind is None else UTF8)
+    if local.kind is not None:
+        return decode_name(local.name, UTF8)
+    flags = local.member.flags
+    return key_of(decode_name(local.name, flags), flags)
 
 
 def _skip(head: bytes, position: int) -> int:
