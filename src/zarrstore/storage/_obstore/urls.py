@@ -36,8 +36,8 @@ def installed() -> bool:
     return True
 
 
-def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
-    """Make one of obstore's stores, or None where fsspec serves better.
+def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> tuple[Any, bool]:
+    """Make one of obstore's stores, or None where fsspec serves better; and whether fsspec can open it, too.
 
     Parameters
     ----------
@@ -62,11 +62,12 @@ def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
         url = f"gs://{place}"
     if found is None:
         if not sure:
-            return None
-        found = dict(options or {})
+            return None, False
+        own = dict(options or {})
         if scheme == "http":
-            found["client_options"] = {**found.get("client_options", {}), "allow_http": True}
-    return from_url(url, **found)
+            own["client_options"] = {**own.get("client_options", {}), "allow_http": True}
+        return from_url(url, **own), False
+    return from_url(url, **found), True
 
 
 def _s3_options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
@@ -218,14 +219,16 @@ def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> S
     from zarrstore.storage._obstore.store import ObjectStore
 
     try:
-        theirs = urls.open_url(url, options, sure=backend == "obstore")
+        theirs, translated = urls.open_url(url, options, sure=backend == "obstore")
     except Exception as error:
         if backend is None:
             return None  # fsspec raises an error in terms of the given options
         raise StoreLikeError(
             f"obstore can't open {_shown(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from error
-    return None if theirs is None else ObjectStore(theirs)
+    if theirs is None:
+        return None
+    return ObjectStore(theirs, fallback=partial(_from_url, url, options) if translated else None)
 
 
 def _archive_in(text: str) -> tuple[str, str] | None:
