@@ -5,7 +5,8 @@ import re
 import pytest
 from scripted_server import HTML, on, s3_error, s3_listing, scripted_server, store_of
 
-from zarrstore import MemoryStore, RetryPolicy, copy_store_sync, errors
+from zarrstore import MemoryStore, ObjectStore, RetryPolicy, copy_store_sync, errors
+from zarrstore.storage import make_store_sync
 
 RETRY = RetryPolicy(attempts=2, base=0.001)
 BY_OBSTORE = ("s3 by obstore", "gcs by obstore")
@@ -184,3 +185,35 @@ def test_a_mark_on_a_later_page_than_its_value(told):
     ]
     found = list(store_of(told, "s3 by obstore", RETRY).list_sync())
     assert len(found) == len(set(found)) == len(rows) - 1
+
+
+def test_a_foreign_name_on_a_later_page(told):
+    keys = [f"{number:04}" for number in range(1500)]
+    rows = [(f"p/{key}", 1) for key in keys] + [("p/x//y", 2), ("p/x/z", 1)]
+
+    def answer(request):
+        if "continuation-token" in request.query:
+            return listing(*rows[1000:])
+        status, text = listing(*rows[:1000])
+        more = "<IsTruncated>true</IsTruncated><NextContinuationToken>T</NextContinuationToken>"
+        return status, text.replace("<IsTruncated>false</IsTruncated>", more)
+
+    told.table[:] = [(on("GET", "list-type"), answer)]
+    store = make_store_sync("s3://b/p", storage_options=told.s3.fsspec_options())
+    assert isinstance(store, ObjectStore)
+    found = list(store.list_sync())
+    assert found == [*keys, "x/z"]
+    assert ObjectStore(store.store, fallback=store.fallback).getsize_prefix_sync("") == 1501
+    with pytest.raises(errors.BackendError, match=r"'p/x//y'.*fallback"):
+        list(ObjectStore(store.store).list_sync())
+
+
+def test_where_the_fallback_is_not_installed_its_name_is_told(told):
+    def missing():
+        raise errors.MissingDependencyError("s3 URLs need another package.", hint="install s3fs")
+
+    told.table[:] = [(on("GET", "list-type"), s3_listing(["p/a", "p/x/../y"]))]
+    store = ObjectStore(store_of(told, "s3 by obstore", RETRY).store, fallback=missing)
+    for call in (lambda: list(store.list_sync()), store.clear_sync):
+        with pytest.raises(errors.BackendError, match=r"'p/x/../y'.*install s3fs"):
+            call()

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import obstore
@@ -89,7 +89,7 @@ class ListingStore(RemoteStore, abstract=True):
         try:
             return await self._dispatcher.retry_call(look)
         except ForeignNameError:
-            return await self._fallback_verbs().is_empty(prefix)
+            return await self._others.is_empty(prefix)
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         if not deep:
@@ -108,7 +108,8 @@ class ListingStore(RemoteStore, abstract=True):
         except ForeignNameError:
             met.marks = True
         if met.marks and self.fallback is not None:  # obstore can't name them
-            await self._fallback_verbs().remove_below(prefix)
+            with suppress(MissingDependencyError):  # marks are no keys: they may stay
+                await self._others.remove_below(prefix)
 
     async def _remove_listed(self, prefix: str, met: _Met) -> None:
         """Remove keys until none is listed: obstore takes a bulk delete that left out some for done."""
@@ -135,7 +136,7 @@ class ListingStore(RemoteStore, abstract=True):
         try:
             return await self._dispatcher.retry_call(partial(self._ask_level, prefix))
         except ForeignNameError:
-            async with closing_pages(self._fallback_verbs().scan(prefix, False, True)) as pages:
+            async with closing_pages(self._others.scan(prefix, False, True)) as pages:
                 return [entry async for page in pages for entry in page]
 
     async def _ask_level(self, prefix: str) -> list[Entry]:
@@ -176,7 +177,7 @@ class ListingStore(RemoteStore, abstract=True):
     def _pages_or_fallback(self, prefix: str) -> AsyncIterator[list[Entry]]:
         if self.fallback is None:
             return self._pages(prefix)
-        ways = iter((self._pages, lambda prefix: self._fallback_verbs().scan(prefix, True, True)))
+        ways = iter((self._pages, lambda prefix: self._others.scan(prefix, True, True)))
         return list_with_retries(_BY_FALLBACK, lambda: next(ways)(prefix), asyncio.sleep)
 
     async def _pages(self, prefix: str, size: int = PAGE_SIZE) -> AsyncIterator[list[Entry]]:
@@ -274,16 +275,22 @@ class ListingStore(RemoteStore, abstract=True):
         kind, remedy = BackendError, "make a store over fsspec there, or give one as fallback"
         if self.fallback is not None:
             try:
-                self.fallback()
+                self._other_store  # noqa: B018 - whether it can be made
                 kind = ForeignNameError
             except MissingDependencyError as failure:
                 remedy = str(failure.hint)
         why = f"there is an object {name!r}, a name that obstore can't take"
         return failed(kind, "list", why, self, prefix, f"Rename or remove it, or {remedy}.")
 
-    def _fallback_verbs(self) -> Verbs:
+    @cached_property
+    def _other_store(self) -> Store:
         assert self.fallback is not None
-        return self.fallback()._own_async_verbs
+        return self.fallback()
+
+    @property
+    def _others(self) -> Verbs:
+        """The fallback's verbs."""
+        return self._other_store._verbs_for_wrapper(sync=False)
 
 
 def _quoted(etag: str | None) -> str | None:

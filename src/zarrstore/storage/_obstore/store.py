@@ -208,7 +208,8 @@ class ObjectStore(ListingStore):
         return type(theirs)(*args, **options, retry_config={"max_retries": 0})
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_client"}
+        made = ("_client", "_other_store")
+        return {name: value for name, value in super().__getstate__().items() if name not in made}
 
     def _alive(self) -> ObstoreStore:
         """Return obstore's store, unless its calls would wait for threads that a fork left behind."""
