@@ -14,6 +14,7 @@ from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
+from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
@@ -161,6 +162,8 @@ class FsspecStore(ListingStore):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
                 self._local = LocalStore(self._base)
+        if kind is not None:
+            check_directory(self._protocol, self._base.partition("/")[2].removesuffix("/"))
         self._prefix = self._base if self._base.endswith("/") or not self._base else self._base + "/"
 
     @classmethod
@@ -232,6 +235,10 @@ class FsspecStore(ListingStore):
         missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
             As the class takes them.
         """
+        url = with_lower_scheme(url)
+        bucket_place(url)  # which refuses what the backends would take for different places
+        if url.startswith("file://"):
+            url = file_path(url)
         fs, path = url_to_fs(url, **(storage_options or {}))
         return cls(
             as_awaiting(fs),

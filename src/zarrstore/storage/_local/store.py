@@ -16,6 +16,7 @@ import numpy as np
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
 from zarrstore._core.requests import span
+from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
@@ -141,6 +142,7 @@ class LocalStore(NowaitStore):
         text = os.fspath(root)
         if not isinstance(text, str) or not text:
             raise ValueError(f"a LocalStore's root is a folder's path, not {text!r}")
+        check_path(text, "folder")
         self._root = os.path.realpath(text)
         self.root = Path(self._root)
         self._base = self._root if self._root.endswith(os.sep) else self._root + os.sep

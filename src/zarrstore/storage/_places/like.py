@@ -6,10 +6,11 @@ import os
 import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import unquote, urlsplit
 
 from zarrstore._async.threads import to_thread
+from zarrstore._core import urls
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
 from zarrstore.abc.store import Store
@@ -232,12 +233,14 @@ def _from_text(
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
+    text = urls.with_lower_scheme(text)
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
         _check_unused(options, text)
-        return _from_path(_local_path(text) if scheme else text, mode)
+        return _from_path(urls.file_path(text) if scheme else text, mode)
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
+    urls.bucket_place(text)  # which refuses what the backends would take for different places
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
         if store is not None:
@@ -247,21 +250,23 @@ def _from_text(
 
 def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> Store | None:
     """Open a URL with obstore if that was chosen or serves it equally well; else None."""
-    from zarrstore.storage._obstore import urls
+    from zarrstore.storage._obstore.urls import installed, open_url
 
-    if backend is None and not urls.installed():
+    if backend is None and not installed():
         return None
     from zarrstore.storage._obstore.store import ObjectStore
 
     try:
-        theirs = urls.open_url(url, options, sure=backend == "obstore")
+        theirs, translated = open_url(url, options, sure=backend == "obstore")
     except Exception as error:
         if backend is None:
             return None  # fsspec raises an error in terms of the given options
         raise StoreLikeError(
             f"obstore can't open {_shown(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from error
-    return None if theirs is None else ObjectStore(theirs)
+    if theirs is None:
+        return None
+    return ObjectStore(theirs, fallback=partial(_from_url, url, options) if translated else None)
 
 
 def _archive_in(text: str) -> tuple[str, str] | None:
@@ -283,12 +288,13 @@ def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, optio
         )
     from zarrstore.storage._zip.store import ZipStore
 
+    place = urls.with_lower_scheme(place)
     scheme = _scheme(place)
     outer = _archive_in(place)
     store: Store
     if outer is None and scheme in ("", "file") and "::" not in place:
         _check_unused(options, place)
-        path = _local_path(place) if scheme else place
+        path = urls.file_path(place) if scheme else place
         if mode in (None, "r", "r+"):
             store = ZipStore(path, read_only=mode != "r+")  # neither creates a file
         else:
@@ -339,21 +345,10 @@ def _scheme(text: str) -> str:
     return head if mark and head.isidentifier() else ""
 
 
-def _local_path(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise StoreLikeError(
-            f"{url!r} names the host {parts.netloc!r}.",
-            hint="A file URL has three slashes: file:///folder/data.zarr",
-        )
-    if parts.query or parts.fragment:
-        raise StoreLikeError(f"{url!r} has a query or a fragment.", hint="Write %3F for '?' and %23 for '#'.")
-    return unquote(parts.path)
-
-
 def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     if not isinstance(path, str) or not path:
         raise StoreLikeError(f"{path!r} is no folder's path.")
+    urls.check_path(path, "folder")
     if os.path.isfile(path):
         if is_archive(path):
             from zarrstore.storage._zip.store import ZipStore

@@ -13,6 +13,7 @@ from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
 from zarrstore._core.checksum import crc_version
 from zarrstore._core.key_tree import pages
+from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
 from zarrstore._os.fsync import MODES as FSYNC_MODES
@@ -138,6 +139,7 @@ class ZipStore(NowaitStore):
             text = os.fspath(path)
             if not isinstance(text, str) or not text:
                 raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
+            check_path(text, "file")
             self.path = Path(os.path.realpath(text))
         elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
             if not self.read_only:
