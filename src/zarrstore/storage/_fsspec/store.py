@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
-from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
+from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
@@ -148,6 +148,7 @@ class FsspecStore(ListingStore):
         if retry is DEFAULT and (s3.retries(given) if is_s3 else self._protocol in _RETRYING):
             retry = None
         self._files = Files(given, quiet=is_s3 and retry is not None and not s3.retries(given))
+        self._asks_http = self._http and not self._files.blocks
         dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
@@ -378,26 +379,19 @@ class FsspecStore(ListingStore):
     async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
         path = self._path(key)
         try:
-            if self._http and not self._files.blocks and not _is_void(request):
+            if _is_void(request):
+                value: Data = b""
+            elif self._asks_http:
                 return await self._send(http.fetch, path, request)
-            if request is None:
-                return await self._part(path)
-            if isinstance(request, RangeByteRequest) and request.start < request.end:
-                value = await self._part(path, request.start, request.end)
-                if len(value) == request.end - request.start:
-                    return value
-            elif isinstance(request, OffsetByteRequest):
-                value = await self._part(path, request.offset)
-                if len(value):
-                    return value
-            elif isinstance(request, SuffixByteRequest) and request.suffix:
-                value = await self._part(path, -request.suffix)
-                if len(value) == request.suffix:
-                    return value
+            elif self._files.direct is not None:
+                return await self._send(self._files.direct.fetch, path, *_bounds(request))
             else:
-                value = b""  # nothing is asked for; fsspec takes 0 to 0 for "all"
-        except ByteRequestError:
-            raise
+                start, end = _bounds(request)
+                value = await self._call("cat_file", path, start=start, end=end)
+                if request is None and self._protocol != "reference":
+                    return value
+        except ByteRequestError as error:
+            raise error.about(self, key) from None
         except Exception as error:
             if await self._is_unseen(error, "read", key):
                 return None
@@ -406,14 +400,8 @@ class FsspecStore(ListingStore):
             value = b""
         return await self._check_length(key, request, value)
 
-    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Data:
-        if self._files.direct is not None:
-            return await self._send(self._files.direct.fetch, path, start, end)
-        value: Data = await self._call("cat_file", path, start=start, end=end)
-        return value
-
-    async def _check_length(self, key: str, request: ByteRequest, value: Data) -> Data | None:
-        """Check an answer of another length than was asked for against the value's size."""
+    async def _check_length(self, key: str, request: ByteRequest | None, value: Data) -> Data | None:
+        """Hold the length of an answer that isn't checked yet against the value's size."""
         entry = await self._look(key)
         if entry is None:
             return None
@@ -435,10 +423,11 @@ class FsspecStore(ListingStore):
         try:
             if self._files.direct is not None:
                 return Entry(key, *await self._send(self._files.direct.look, path))
+            if self._asks_http:
+                found = await self._send(http.look, path)
+                return None if found is None else Entry(key, found)
             info = await self._info(path)
             if info["type"] == "directory":
-                return None
-            if self._http and http.is_directory(path, info.get("url", path)):
                 return None
             size = info.get("size")
             if size is None:
@@ -655,6 +644,15 @@ class FsspecStore(ListingStore):
                 pass
             except Exception as error:
                 raise self._failed(error, "remove a folder", key) from error
+
+
+def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
+    """Write a request as ``start`` and ``end`` of fsspec's ``cat_file``."""
+    if isinstance(request, RangeByteRequest):
+        return request.start, request.end
+    if isinstance(request, SuffixByteRequest):
+        return -request.suffix, None
+    return getattr(request, "offset", None), None
 
 
 def _is_void(request: ByteRequest | None) -> bool:
