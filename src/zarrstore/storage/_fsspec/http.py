@@ -36,8 +36,8 @@ class HTTPError(OSError):
 
 
 def join(base: str, key: str) -> str:
-    """Append a key to a base URL, before its query; special characters are quoted."""
-    path, mark, query = base.partition("?")
+    """Append a key to a base URL, before its query; special characters are quoted, a fragment is left out."""
+    path, mark, query = base.partition("#")[0].partition("?")
     return f"{path.rstrip('/')}/{quote(key)}{mark}{query}"
 
 

@@ -7,13 +7,13 @@ import os
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
+from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
@@ -131,7 +131,7 @@ class FsspecStore(ListingStore):
         if mark and "://" not in inside._strip_protocol(path):
             raise ValueError(
                 f"path argument to FsspecStore must not include scheme ({scheme}), "
-                f"got {_without_secrets(path)!r}; use FsspecStore.from_url for a URL"
+                f"got {without_secrets(path)!r}; use FsspecStore.from_url for a URL"
             )
         if not given.asynchronous:
             warnings.warn(
@@ -249,8 +249,8 @@ class FsspecStore(ListingStore):
 
     @property
     def _location(self) -> str:
-        base = _without_secrets(self._base)
-        return base if "://" in base else f"{self._protocol}://{base}"
+        base = self._base
+        return without_secrets(base if "://" in base else f"{self._protocol}://{base}")
 
     def _identity(self) -> object:
         return identity(self.fs)
@@ -365,7 +365,7 @@ class FsspecStore(ListingStore):
             await self._send(self._files.direct.page, self._prefix, "", True, None, 1)
         except Exception as error:
             if not errors.is_missing(error, self.missing_on):
-                raise self._failed_at(error, action, key) from error
+                raise self._failed_at(error, action, key) from safe_cause(error)
         self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ class FsspecStore(ListingStore):
             if await self._is_unseen(error, "read", key):
                 return None
             if request is None or not errors.is_past_the_end(error):
-                raise self._failed(error, "read", key) from error
+                raise self._failed(error, "read", key) from safe_cause(error)
             value = b""
         return await self._check_length(key, request, value)
 
@@ -436,7 +436,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if await self._is_unseen(error, "look up", key):
                 return None
-            raise self._failed(error, "look up", key) from error
+            raise self._failed(error, "look up", key) from safe_cause(error)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -461,16 +461,16 @@ class FsspecStore(ListingStore):
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 if self._files.direct is not None:  # there are no folders to be in the way
-                    raise self._failed(error, "write", key) from error
-                raise self._conflict(key) from error
+                    raise self._failed(error, "write", key) from safe_cause(error)
+                raise self._conflict(key) from safe_cause(error)
             except FileNotFoundError as error:
                 if not self._files.blocks:
-                    raise self._failed_at(error, "write", key) from error
+                    raise self._failed_at(error, "write", key) from safe_cause(error)
                 missing = error
                 await self._make_folder(path, key)
             except Exception as error:
-                raise self._failed(error, "write", key) from error
-        raise self._failed(missing, "write", key) from missing
+                raise self._failed(error, "write", key) from safe_cause(error)
+        raise self._failed(missing, "write", key) from safe_cause(missing)
 
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in RENAMES:
@@ -514,7 +514,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if errors.denies_condition(error):
                 return CONFLICT
-            raise self._failed_at(error, "create", key) from error
+            raise self._failed_at(error, "create", key) from safe_cause(error)
         return None
 
     async def _find_own(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
@@ -528,15 +528,15 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if self._is_absent(error):
                 return CONFLICT
-            raise self._failed(error, "create", key) from error
+            raise self._failed(error, "create", key) from safe_cause(error)
 
     async def _make_folder(self, path: str, key: str) -> None:
         try:
             await self._call_write("makedirs", path.rpartition("/")[0], exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise self._conflict(key) from error
+            raise self._conflict(key) from safe_cause(error)
         except Exception as error:
-            raise self._failed(error, "make a folder", key) from error
+            raise self._failed(error, "make a folder", key) from safe_cause(error)
 
     async def _clear_way(self, path: str, key: str) -> None:
         """Remove empty folders at the path of a value; one that holds a key is a conflict."""
@@ -546,7 +546,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if self._is_absent(error):
                 return
-            raise self._failed(error, "write", key) from error
+            raise self._failed(error, "write", key) from safe_cause(error)
         folders, pending = [path], [path]
         while pending:
             for child in await self._level(pending.pop()):
@@ -591,7 +591,7 @@ class FsspecStore(ListingStore):
             failure = self._failed(error, "delete", "")
             # The server names a key from its bucket on.
             failure.key = failure.key and failure.key.removeprefix(self._prefix.partition("/")[2])
-            raise failure from error
+            raise failure from safe_cause(error)
 
     async def _delete(self, path: str, key: str) -> None:
         await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
@@ -605,7 +605,7 @@ class FsspecStore(ListingStore):
                 await self._call_write("rm_file", path)
         except Exception as error:
             if not await self._proves_missing(error, "delete", key):
-                raise self._failed(error, "delete", key) from error
+                raise self._failed(error, "delete", key) from safe_cause(error)
 
     async def _remove_below(self, prefix: str) -> None:
         if not self._base.strip("/") and not prefix and self._protocol not in _OWN_ROOTS:
@@ -643,7 +643,7 @@ class FsspecStore(ListingStore):
             except (FileNotFoundError, NotADirectoryError, NotImplementedError):
                 pass
             except Exception as error:
-                raise self._failed(error, "remove a folder", key) from error
+                raise self._failed(error, "remove a folder", key) from safe_cause(error)
 
 
 def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
@@ -660,11 +660,3 @@ def _is_void(request: ByteRequest | None) -> bool:
     if isinstance(request, RangeByteRequest):
         return request.end <= request.start
     return getattr(request, "suffix", None) == 0
-
-
-def _without_secrets(path: str) -> str:
-    """Remove from a URL what may be a secret: user, password and query."""
-    if "://" not in path:
-        return path
-    parts = urlsplit(path)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

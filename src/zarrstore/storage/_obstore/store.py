@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
@@ -16,6 +15,7 @@ from zarrstore._core.keys import check_azure_key, is_key
 from zarrstore._core.listing import PAGE_SIZE, closing_pages
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy, list_with_retries
+from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
     BackendError,
@@ -54,7 +54,6 @@ _BATCH = 1000  # what S3 takes in a bulk delete
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores that keep metadata with a value, so that a conditional write can leave its token there.
 _WITH_METADATA = _RETRYING - {"HTTPStore"}
-_URL_SECRETS = re.compile(r"(?<=://)[^/@\s\"]*@|\?[^\s\")]*")
 
 
 class _Runtime:
@@ -168,7 +167,7 @@ class ObjectStore(RemoteStore):
 
     @property
     def _location(self) -> str:
-        return f"object_store://{_URL_SECRETS.sub('', str(self.store))}"
+        return f"object_store://{without_secrets(str(self.store))}"
 
     def _identity(self) -> object:
         return self.store
@@ -279,7 +278,7 @@ class ObjectStore(RemoteStore):
                 return None
             if request is not None and (errors.is_past_the_end(error, key) or errors.is_unsupported(error)):
                 return await self._read_refused(key, request, error)
-            raise self._failed(error, "read", key) from errors.without_secrets(error)
+            raise self._failed(error, "read", key) from safe_cause(error)
         self._proven = True
         # `answer.meta` takes obstore longer than all that is done here: only if it is needed.
         size, version = stop, None
@@ -309,7 +308,7 @@ class ObjectStore(RemoteStore):
         if start >= stop:
             return _Found(b"", entry.version)
         if not errors.is_unsupported(error):
-            raise self._failed(error, "read", key) from errors.without_secrets(error)
+            raise self._failed(error, "read", key) from safe_cause(error)
         if self._http:
             whole = await self._fetch(key, None, True)
             if whole is None:
@@ -354,7 +353,7 @@ class ObjectStore(RemoteStore):
             raise error.about(self, key) from None
         except Exception as error:
             if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from errors.without_secrets(error)
+                raise self._failed(error, "look up", key) from safe_cause(error)
             return None if self._proven else await self._look_twice(key)
         self._proven = True
         return Entry(key, meta["size"], meta["e_tag"])
@@ -365,7 +364,7 @@ class ObjectStore(RemoteStore):
             meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:
             if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from errors.without_secrets(error)
+                raise self._failed(error, "look up", key) from safe_cause(error)
             self._proven = True
             return None
         return Entry(key, meta["size"], meta["e_tag"])
@@ -403,7 +402,7 @@ class ObjectStore(RemoteStore):
         except Exception as error:
             if condition is not ANY and errors.denies_condition(error, key):
                 return CONFLICT
-            raise self._failed(error, "write", key) from errors.without_secrets(error)
+            raise self._failed(error, "write", key) from safe_cause(error)
         self._proven = True
         return answer["e_tag"]
 
@@ -418,7 +417,7 @@ class ObjectStore(RemoteStore):
         except Exception as error:
             if self._is_absent(error, key):
                 return CONFLICT
-            raise self._failed(error, "write", key) from errors.without_secrets(error)
+            raise self._failed(error, "write", key) from safe_cause(error)
         return answer.meta["e_tag"] if answer.attributes.get(TOKEN) == token else CONFLICT
 
     async def _copy(self, source: str, target: str) -> None:
@@ -432,7 +431,7 @@ class ObjectStore(RemoteStore):
         except Exception as error:
             if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
-            raise self._failed(error, "copy", source) from errors.without_secrets(error)
+            raise self._failed(error, "copy", source) from safe_cause(error)
 
     # -- removing ---------------------------------------------------------------------------------
 
@@ -460,7 +459,7 @@ class ObjectStore(RemoteStore):
             await self._dispatcher.dispatch_write(partial(obstore.delete_async, self._alive(), paths))
         except Exception as error:
             if not self._is_absent(error, key):
-                raise self._failed(error, "delete", key) from errors.without_secrets(error)
+                raise self._failed(error, "delete", key) from safe_cause(error)
             if not isinstance(paths, str):
                 # Some stores stop at the first that is missing.
                 await gather([self._delete(path, path) for path in paths])
@@ -514,7 +513,7 @@ class ObjectStore(RemoteStore):
         except Exception as error:
             if self._is_absent(error, prefix):
                 return {"objects": (), "common_prefixes": []}
-            raise self._unlisted(error, prefix) from errors.without_secrets(error)
+            raise self._unlisted(error, prefix) from safe_cause(error)
         self._proven = True
         return level
 
@@ -537,7 +536,7 @@ class ObjectStore(RemoteStore):
         except Exception as error:
             if self._is_absent(error, prefix):
                 return
-            raise self._unlisted(error, prefix) from errors.without_secrets(error)
+            raise self._unlisted(error, prefix) from safe_cause(error)
 
     def _entries(self, page: Sequence[ObjectMeta], prefix: str) -> list[Entry]:
         self._proven = True
