@@ -36,8 +36,10 @@ def test_single_calls(store_and_count):
     assert count(lambda: store.set_sync("k", b"0123456789")) == (1, None)
     assert count(lambda: store.get_sync("k").to_bytes()) == (1, b"0123456789")
     assert count(lambda: store.get_sync("k", byte_range=RangeByteRequest(2, 5)).to_bytes()) == (1, b"234")
-    # Fewer bytes than asked may be all there are, or all that arrived: a second look tells.
-    assert count(lambda: store.get_sync("k", byte_range=RangeByteRequest(7, 99)).to_bytes()) == (2, b"789")
+    # Fewer bytes than asked may be all there are, or all that arrived: through obstore a second look tells.
+    requests = 1 if isinstance(store, FsspecStore) else 2
+    past_the_end = RangeByteRequest(7, 99)
+    assert count(lambda: store.get_sync("k", byte_range=past_the_end).to_bytes()) == (requests, b"789")
     assert count(lambda: store.get_sync("missing")) == (1, None)
     assert count(lambda: store.get_sync("missing", byte_range=RangeByteRequest(7, 99))) == (1, None)
     assert count(lambda: store.exists_sync("k")) == (1, True)

@@ -151,6 +151,8 @@ def scripted_server():
 def store_of(told, which, retry):
     """Make a store at ``b/p``, as ``"s3 by obstore"`` says."""
     kind, _, backend = which.partition(" by ")
+    if kind == "http":
+        return _web_store(told.url, backend, retry)
     server = getattr(told, kind)
     if backend == "obstore":
         from obstore.store import AzureStore, GCSStore, S3Store
@@ -169,6 +171,18 @@ def store_of(told, which, retry):
         from gcsfs import GCSFileSystem as make
     fs = make(asynchronous=True, skip_instance_cache=True, **server.fsspec_options())
     return FsspecStore(fs, path="b/p", retry=retry)
+
+
+def _web_store(url, backend, retry):
+    if backend == "obstore":
+        from obstore.store import HTTPStore
+
+        from zarrstore import ObjectStore
+
+        return ObjectStore(HTTPStore(f"{url}/b/p", client_options={"allow_http": True}), retry=retry)
+    from zarrstore import FsspecStore
+
+    return FsspecStore.from_url(f"{url}/b/p", {"skip_instance_cache": True}, retry=retry)
 
 
 def s3_listing(keys, *, truncated=False, token=None, name="b"):

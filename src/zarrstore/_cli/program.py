@@ -5,6 +5,7 @@ Exit codes: 0 for success, 1 for a failure, 2 for wrong usage, 130 for an interr
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from zarrstore import __version__
+from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import StoreError
 
 # Each command and where it is defined, in the order in which the help shows them. A new command is
@@ -66,7 +68,9 @@ class Program(click.Group):
                 _complain(f"aborted; nothing was changed.{unasked}", error)
                 code = 1
         except click.ClickException as error:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            click.echo(without_secrets(shown.getvalue()), err=True, nl=False)
             code = error.exit_code
         except Exception as error:
             _complain(_text(error), error)
@@ -100,8 +104,9 @@ def _text(error: BaseException) -> str:
 def _complain(text: str, error: BaseException) -> None:
     """Print an error as one line on stderr, after its traceback if --debug was given."""
     if _state["debug"]:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())
+    line = without_secrets(line)
     line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # a hint that names Python's parameter
     click.echo(f"zarrstore: {line}", err=True)
 

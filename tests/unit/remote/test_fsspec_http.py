@@ -161,3 +161,11 @@ def test_query_stays_behind_the_key(folder):
         assert store.get_sync("a/k").to_bytes() == VALUE
         assert handler.requests == [("GET", "/data/a/k?token=hush")]
         assert "hush" not in str(store)
+        fragment = FsspecStore.from_url(url + "/data?token=hush#part")
+        assert fragment.get_sync("a/k").to_bytes() == VALUE
+
+
+def test_redirects_without_end(store, server):
+    server[1].plan["/data/a/k"] = (302, b"", {"Location": "/data/a/k"})
+    with pytest.raises(BackendError, match="TooManyRedirects"):
+        store.get_sync("a/k")

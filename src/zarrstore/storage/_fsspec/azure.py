@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
-from zarrstore.errors import TransientError
+from zarrstore.errors import TransientError, TruncatedError
 from zarrstore.storage._fsspec.errors import refused
+from zarrstore.storage._fsspec.parts import check_answer
 from zarrstore.storage._remote.answers import Answer, no_container
 from zarrstore.storage._remote.store import TOKEN
 
@@ -56,6 +57,16 @@ async def _properties(blob: Untyped, path: str) -> Untyped:
     return found
 
 
+def _check(told: Untyped) -> None:
+    """Hold an answer of Azure's to a read against its request."""
+    answer, headers = told.http_response, told.http_request.headers
+    asked = headers.get("x-ms-range") or headers.get("Range")
+    if answer.status_code < 300:
+        length = answer.headers.get("Content-Length")
+        found = answer.headers.get("Content-Range")
+        check_answer(asked, answer.status_code, found, None if length is None else int(length))
+
+
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
     """Read by one GET request; the last bytes by two, since Azure doesn't count from the end."""
     from azure.core import MatchConditions
@@ -76,7 +87,12 @@ async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -
             try:
                 with _as_missing(path):
                     stream = await blob.download_blob(
-                        offset=first, length=length, max_concurrency=many, **fs._timeout_kwargs, **only
+                        offset=first,
+                        length=length,
+                        max_concurrency=many,
+                        raw_response_hook=_check,
+                        **fs._timeout_kwargs,
+                        **only,
                     )
             except ResourceModifiedError:
                 if not only or attempt == 4:
@@ -85,6 +101,8 @@ async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -
             if _is_folder(stream.properties.metadata):
                 raise FileNotFoundError(path)
             value: Data = await stream.readall()
+            if len(value) != stream.size:
+                raise TruncatedError(f"the server announced {stream.size} bytes and sent {len(value)}.")
             return value
     raise AssertionError
 

@@ -18,7 +18,6 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 from zarrstore._async.io_loop import io_loop
 from zarrstore._async.threads import to_thread
 from zarrstore.errors import MissingDependencyError
-from zarrstore.storage._fsspec import s3
 from zarrstore.storage._fsspec.protocol import find
 
 try:
@@ -199,8 +198,9 @@ class Files:
 
     def _copy(self) -> FileSystem:
         copy = _moved(self.fs, io_loop())
-        if self.direct is not None and self.direct.PACKAGE == s3.PACKAGE:
-            s3.settle(copy, quiet=self.quiet)
+        settle = getattr(self.direct, "settle", None)
+        if settle is not None:
+            settle(copy, quiet=self.quiet)
         return copy
 
     def method(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import (
     AccessDeniedError,
     BackendError,
@@ -52,8 +53,10 @@ def _status(error: BaseException) -> int | None:
     # Clients have different names for it.
     for name in ("status", "status_code", "code"):
         number = getattr(error, name, None)
-        if isinstance(number, int) and 100 <= number < 600:
-            return number
+        if isinstance(
+            number, int
+        ):  # aiohttp's of too many redirects is 0, and then it warns of the next name
+            return number if 100 <= number < 600 else None
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         number = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -135,7 +138,7 @@ def denies_condition(error: BaseException) -> bool:
 def refused(answer: Answer, store: object, key: str | None, message: str = "") -> StoreError:
     """Make the error for one of many deletes that a server refused."""
     words = filter(None, (str(answer.status or ""), answer.code, message))
-    why = " ".join(words) or "the server gives no reason"
+    why = without_secrets(" ".join(words)) or "the server gives no reason"
     kind = answers.error_class(answer) or BackendError
     return answers.failed(kind, "delete", why, store, key, answers.hint(answer))
 
@@ -153,7 +156,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     """Translate an error of a file system; the caller chains it with ``raise ... from error``."""
     if isinstance(error, StoreError):
         return error.about(store, key)
-    why = (str(error) or type(error).__name__).strip().removesuffix(".")
+    why = without_secrets(str(error) or type(error).__name__).strip().removesuffix(".")
     found = _answers(error)
     code = next((code for _, code in found if code), "")
     # gcsfs raises this class alone for status 412.
@@ -179,5 +182,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         ):
             return answers.failed(TransientError, action, why, store, key, hint)
     if hint is None and isinstance(error, OSError):
-        return from_os_error(error, action=action, store=store, key=key or None)
+        told = from_os_error(error, action=action, store=store, key=key or None)
+        told.message = without_secrets(told.message)
+        return told
     return answers.failed(BackendError, action, f"{type(error).__name__}: {why}", store, key, hint)

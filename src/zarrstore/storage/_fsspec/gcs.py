@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
+from zarrstore.storage._fsspec.parts import check_answer
 from zarrstore.storage._remote.answers import Answer
 from zarrstore.storage._remote.store import TOKEN
 
@@ -17,11 +18,26 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
 PACKAGE = "gcsfs"
-NEEDS: tuple[str, ...] = ("_call",)
+NEEDS: tuple[str, ...] = ("_call", "_request")
 BATCH = 100  # what Google takes in a bulk delete
 _LISTED = "items(name,size),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
+
+
+def settle(fs: FileSystem, *, quiet: bool) -> None:
+    """Prepare our copy of a file system: what it reads is held against what it asked for."""
+    request = fs._request
+
+    async def checked(method: str, path: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
+        answer = await request(method, path, *args, **kwargs)
+        status, headers, _, body = answer
+        if method == "GET" and "alt=media" in path:
+            asked = (kwargs.get("headers") or {}).get("Range")
+            check_answer(asked, status, headers.get("Content-Range"), len(body))
+        return answer
+
+    fs._request = checked
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:

@@ -3,58 +3,134 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, cut, span
-from zarrstore.errors import TruncatedError
+from zarrstore.errors import BackendError
+from zarrstore.storage._fsspec.errors import unconfirmed
+from zarrstore.storage._fsspec.parts import UnprovenError, check_answer
+from zarrstore.storage._remote.answers import is_encoded
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Data
-    from zarrstore.storage._fsspec.protocol import FileSystem
+    from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_SIZE = re.compile(r"bytes \*/(\d+)")
+_CODE = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+_DECODED = ("gzip", "deflate", "br", "zstd")  # by aiohttp
+
+
+class HTTPError(OSError):
+    """A refusal by a web server, with its status and, from object stores, its error code."""
+
+    def __init__(self, status: int, reason: str, code: str, message: str) -> None:
+        told = ": ".join(filter(None, (code, message)))
+        super().__init__(f"{status} {reason}" + (f" ({told})" if told else ""))
+        self.status = status
+        self.error_code = code
 
 
 def join(base: str, key: str) -> str:
-    """Append a key to a base URL, before its query; special characters are quoted."""
-    path, mark, query = base.partition("?")
+    """Append a key to a base URL, before its query; special characters are quoted, a fragment is left out."""
+    path, mark, query = base.partition("#")[0].partition("?")
     return f"{path.rstrip('/')}/{quote(key)}{mark}{query}"
 
 
-def is_directory(asked: str, answered: str) -> bool:
-    """Whether a server redirected from a URL to one that ends in a slash: the page of a directory."""
-    return urlsplit(answered).path.endswith("/") and not urlsplit(asked).path.endswith("/")
-
-
 async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data | None:
-    """Read a value, or part of it; None for a proven absence."""
-    headers = {**fs.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
-    if request is not None:
-        headers["Range"] = f"bytes={_header(request)}"
-    session = await fs.set_session()
-    async with session.get(fs.encode_url(url), **{**fs.kwargs, "headers": headers}) as answer:
-        if answer.status in (404, 410) or is_directory(url, str(answer.url)):
+    """Read a value, or part of it; None for a proven absence.
+
+    What the server encodes is decoded, so a part of it is cut from the whole. If the server sends a part
+    without saying which, it is asked for anew by start and end, and must have exactly that length.
+    """
+    asked = None if request is None else f"bytes={_header(request)}"
+    async with _sent(fs, "GET", url, asked) as answer:
+        if _is_absent(answer, fs, url):
             return None
-        part = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        if answer.status == 416 and request is not None and part is not None and part[3] != "*":
-            span(request, int(part[3]))
+        told = answer.headers.get("Content-Range", "")
+        if answer.status == 416 and request is not None and (found := _SIZE.fullmatch(told)):
+            span(request, int(found[1]))
             return b""
-        answer.raise_for_status()
-        body: bytes = await answer.read()
-        if answer.status != 206 or request is None:
-            return cut(body, request)
-        if part is None or part[1] is None:
-            raise TruncatedError("the server sent a part of the value without saying which.")
-        first, last = int(part[1]), int(part[2])
-        expected = (first, last + 1) if part[3] == "*" else span(request, int(part[3]))
-        if (first, last + 1) != expected or len(body) != last + 1 - first:
-            raise TruncatedError(
-                f"asked for bytes {expected[0]} to {expected[1]}, the server announced {first} to {last + 1} "
-                f"and sent {len(body)} bytes."
-            )
-        return body
+        await _check(answer, fs, url)
+        encoded = _is_encoded(answer)
+        if answer.status == 200:
+            return cut(await answer.read(), request)
+        if not encoded:
+            body: bytes = await answer.read()
+            try:
+                check_answer(asked, answer.status, told, len(body))
+                return body
+            except UnprovenError:
+                if request is None:
+                    raise
+    if encoded:
+        whole = await fetch(fs, url, None)
+        return None if whole is None else cut(whole, request)
+    size = await look(fs, url)
+    if size is None:
+        return None
+    start, stop = span(request, size)
+    if start == stop:
+        return b""
+    plain = RangeByteRequest(start, stop)
+    if request == plain:
+        raise UnprovenError("the server sent a part of the value without saying which.")
+    return await fetch(fs, url, plain)
+
+
+async def look(fs: FileSystem, url: str) -> int | None:
+    """Size of a value in bytes; None for a proven absence. Where HEAD doesn't say it, GET must."""
+    for method in ("HEAD", "GET"):
+        async with _sent(fs, method, url, None) as answer:
+            known = answer.headers.get("Content-Length", "") if not _is_encoded(answer) else ""
+            if method == "HEAD" and not (answer.status == 200 and known):
+                continue
+            if _is_absent(answer, fs, url):
+                return None
+            await _check(answer, fs, url)
+            check_answer(None, answer.status, None, None)
+            return int(known) if known else len(await answer.read())
+    raise AssertionError
+
+
+@asynccontextmanager
+async def _sent(fs: FileSystem, method: str, url: str, asked: str | None) -> AsyncIterator[Untyped]:
+    headers = {**fs.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
+    if asked is not None:
+        headers["Range"] = asked
+    session = await fs.set_session()
+    options = {"allow_redirects": True, **fs.kwargs, "headers": headers}
+    async with session.request(method, fs.encode_url(url), **options) as answer:
+        yield answer
+
+
+def _is_absent(answer: Untyped, fs: FileSystem, url: str) -> bool:
+    """Whether there is no value at a URL: the server says so, or sends to the page of a directory there."""
+    return answer.status in (404, 410) or answer.url.path == fs.encode_url(url).path + "/"
+
+
+def _is_encoded(answer: Untyped) -> bool:
+    return is_encoded(answer.headers.get("Content-Encoding", ""))
+
+
+async def _check(answer: Untyped, fs: FileSystem, url: str) -> None:
+    """Raise for a refusal, for a page that the server sends to instead, and for what can't be decoded."""
+    if answer.status >= 400:
+        found = _CODE.search((await answer.content.read(1 << 16)).decode(errors="replace"))
+        raise HTTPError(answer.status, answer.reason or "", *(found.groups("") if found else ("", "")))
+    path = answer.url.path
+    is_page = answer.content_type == "text/html" and not fs.encode_url(url).path.endswith((".html", ".htm"))
+    if answer.history and (is_page or path.endswith("/")):
+        raise BackendError(
+            f"the server sends to another page instead, {path!r}.",
+            hint="Log in, or renew the credentials: a login page answers so.",
+        )
+    if _is_encoded(answer) and answer.headers["Content-Encoding"].strip().lower() not in _DECODED:
+        raise unconfirmed(f"it is encoded as {answer.headers['Content-Encoding']!r}")
 
 
 def _header(request: ByteRequest) -> str:

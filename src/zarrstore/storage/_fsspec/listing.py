@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from zarrstore._async.concurrency import gather
 from zarrstore._core.keys import is_key
 from zarrstore._core.listing import PAGE_SIZE
+from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import AccessDeniedError, StoreError
@@ -139,7 +140,7 @@ class ListingStore(RemoteStore, abstract=True):
         try:
             found = await self._send(kind.page, self._prefix, prefix, deep, token, most)
         except Exception as error:
-            raise self._failed_at(error, "list", prefix) from error
+            raise self._failed_at(error, "list", prefix) from safe_cause(error)
         root = self._prefix.partition("/")[2]
         for entry in found[0]:
             if not entry.key.startswith(root + prefix):
@@ -174,7 +175,7 @@ class ListingStore(RemoteStore, abstract=True):
         except Exception as error:
             if self._is_absent(error):
                 return []
-            raise self._failed(error, "list", self._key_of(directory)) from error
+            raise self._failed(error, "list", self._key_of(directory)) from safe_cause(error)
         start = directory if directory.endswith("/") or not directory else directory + "/"
         found = []
         for info in infos:
@@ -197,7 +198,7 @@ class ListingStore(RemoteStore, abstract=True):
         except Exception as error:
             if self._is_absent(error):
                 return info
-            raise self._failed(error, "list", self._key_of(path)) from error
+            raise self._failed(error, "list", self._key_of(path)) from safe_cause(error)
 
     def _key_of(self, path: str) -> str:
         return path.removeprefix(self._base).strip("/")
@@ -228,7 +229,7 @@ class ListingStore(RemoteStore, abstract=True):
         except Exception as error:
             if self._is_absent(error):
                 return []
-            raise self._failed(error, "list", self._key_of(directory)) from error
+            raise self._failed(error, "list", self._key_of(directory)) from safe_cause(error)
         found = {}
         for info in infos:
             path = info["name"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
+from zarrstore.storage._fsspec.parts import check_answer
 from zarrstore.storage._remote.answers import Answer
 from zarrstore.storage._remote.dispatch import CONCURRENCY
 from zarrstore.storage._remote.store import TOKEN
@@ -54,6 +55,9 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
         name = _CONFIRMED_BY.get(method)
         if name is not None and answer.get(name) in (None, ""):
             raise unconfirmed(f"it holds no {name}")
+        if method == "get_object":
+            status = answer["ResponseMetadata"]["HTTPStatusCode"]
+            check_answer(kwargs.get("Range"), status, answer.get("ContentRange"), answer.get("ContentLength"))
         if method == "delete_object" and answer["ResponseMetadata"]["HTTPStatusCode"] != 204:
             raise unconfirmed("its status isn't 204")
         return answer

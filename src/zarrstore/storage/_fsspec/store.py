@@ -7,13 +7,13 @@ import os
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
-from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
+from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
+from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
@@ -133,7 +133,7 @@ class FsspecStore(ListingStore):
         if mark and "://" not in inside._strip_protocol(path):
             raise ValueError(
                 f"path argument to FsspecStore must not include scheme ({scheme}), "
-                f"got {_without_secrets(path)!r}; use FsspecStore.from_url for a URL"
+                f"got {without_secrets(path)!r}; use FsspecStore.from_url for a URL"
             )
         if not given.asynchronous:
             warnings.warn(
@@ -150,6 +150,7 @@ class FsspecStore(ListingStore):
         if retry is DEFAULT and (s3.retries(given) if is_s3 else self._protocol in _RETRYING):
             retry = None
         self._files = Files(given, quiet=is_s3 and retry is not None and not s3.retries(given))
+        self._asks_http = self._http and not self._files.blocks
         dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
@@ -256,8 +257,8 @@ class FsspecStore(ListingStore):
 
     @property
     def _location(self) -> str:
-        base = _without_secrets(self._base)
-        return base if "://" in base else f"{self._protocol}://{base}"
+        base = self._base
+        return without_secrets(base if "://" in base else f"{self._protocol}://{base}")
 
     def _place(self, prefix: str) -> str:
         if self._local is not None:
@@ -377,7 +378,7 @@ class FsspecStore(ListingStore):
             await self._send(self._files.direct.page, self._prefix, "", True, None, 1)
         except Exception as error:
             if not errors.is_missing(error, self.missing_on):
-                raise self._failed_at(error, action, key) from error
+                raise self._failed_at(error, action, key) from safe_cause(error)
         self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
@@ -391,42 +392,29 @@ class FsspecStore(ListingStore):
     async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
         path = self._path(key)
         try:
-            if self._http and not self._files.blocks and not _is_void(request):
+            if _is_void(request):
+                value: Data = b""
+            elif self._asks_http:
                 return await self._send(http.fetch, path, request)
-            if request is None:
-                return await self._part(path)
-            if isinstance(request, RangeByteRequest) and request.start < request.end:
-                value = await self._part(path, request.start, request.end)
-                if len(value) == request.end - request.start:
-                    return value
-            elif isinstance(request, OffsetByteRequest):
-                value = await self._part(path, request.offset)
-                if len(value):
-                    return value
-            elif isinstance(request, SuffixByteRequest) and request.suffix:
-                value = await self._part(path, -request.suffix)
-                if len(value) == request.suffix:
-                    return value
+            elif self._files.direct is not None:
+                return await self._send(self._files.direct.fetch, path, *_bounds(request))
             else:
-                value = b""  # nothing is asked for; fsspec takes 0 to 0 for "all"
-        except ByteRequestError:
-            raise
+                start, end = _bounds(request)
+                value = await self._call("cat_file", path, start=start, end=end)
+                if request is None and self._protocol != "reference":
+                    return value
+        except ByteRequestError as error:
+            raise error.about(self, key) from None
         except Exception as error:
             if await self._is_unseen(error, "read", key):
                 return None
             if request is None or not errors.is_past_the_end(error):
-                raise self._failed(error, "read", key) from error
+                raise self._failed(error, "read", key) from safe_cause(error)
             value = b""
         return await self._check_length(key, request, value)
 
-    async def _part(self, path: str, start: int | None = None, end: int | None = None) -> Data:
-        if self._files.direct is not None:
-            return await self._send(self._files.direct.fetch, path, start, end)
-        value: Data = await self._call("cat_file", path, start=start, end=end)
-        return value
-
-    async def _check_length(self, key: str, request: ByteRequest, value: Data) -> Data | None:
-        """Check an answer of another length than was asked for against the value's size."""
+    async def _check_length(self, key: str, request: ByteRequest | None, value: Data) -> Data | None:
+        """Hold the length of an answer that isn't checked yet against the value's size."""
         entry = await self._look(key)
         if entry is None:
             return None
@@ -448,10 +436,11 @@ class FsspecStore(ListingStore):
         try:
             if self._files.direct is not None:
                 return Entry(key, *await self._send(self._files.direct.look, path))
+            if self._asks_http:
+                found = await self._send(http.look, path)
+                return None if found is None else Entry(key, found)
             info = await self._info(path)
             if info["type"] == "directory":
-                return None
-            if self._http and http.is_directory(path, info.get("url", path)):
                 return None
             size = info.get("size")
             if size is None:
@@ -460,7 +449,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if await self._is_unseen(error, "look up", key):
                 return None
-            raise self._failed(error, "look up", key) from error
+            raise self._failed(error, "look up", key) from safe_cause(error)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -485,16 +474,16 @@ class FsspecStore(ListingStore):
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 if self._files.direct is not None:  # there are no folders to be in the way
-                    raise self._failed(error, "write", key) from error
-                raise self._conflict(key) from error
+                    raise self._failed(error, "write", key) from safe_cause(error)
+                raise self._conflict(key) from safe_cause(error)
             except FileNotFoundError as error:
                 if not self._files.blocks:
-                    raise self._failed_at(error, "write", key) from error
+                    raise self._failed_at(error, "write", key) from safe_cause(error)
                 missing = error
                 await self._make_folder(path, key)
             except Exception as error:
-                raise self._failed(error, "write", key) from error
-        raise self._failed(missing, "write", key) from missing
+                raise self._failed(error, "write", key) from safe_cause(error)
+        raise self._failed(missing, "write", key) from safe_cause(missing)
 
     async def _replace(self, path: str, value: bytes) -> None:
         if self._protocol not in RENAMES:
@@ -538,7 +527,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if errors.denies_condition(error):
                 return CONFLICT
-            raise self._failed_at(error, "create", key) from error
+            raise self._failed_at(error, "create", key) from safe_cause(error)
         return None
 
     async def _find_own(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
@@ -552,15 +541,15 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if self._is_absent(error):
                 return CONFLICT
-            raise self._failed(error, "create", key) from error
+            raise self._failed(error, "create", key) from safe_cause(error)
 
     async def _make_folder(self, path: str, key: str) -> None:
         try:
             await self._call_write("makedirs", path.rpartition("/")[0], exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise self._conflict(key) from error
+            raise self._conflict(key) from safe_cause(error)
         except Exception as error:
-            raise self._failed(error, "make a folder", key) from error
+            raise self._failed(error, "make a folder", key) from safe_cause(error)
 
     async def _clear_way(self, path: str, key: str) -> None:
         """Remove empty folders at the path of a value; one that holds a key is a conflict."""
@@ -570,7 +559,7 @@ class FsspecStore(ListingStore):
         except Exception as error:
             if self._is_absent(error):
                 return
-            raise self._failed(error, "write", key) from error
+            raise self._failed(error, "write", key) from safe_cause(error)
         folders, pending = [path], [path]
         while pending:
             for child in await self._level(pending.pop()):
@@ -615,7 +604,7 @@ class FsspecStore(ListingStore):
             failure = self._failed(error, "delete", "")
             # The server names a key from its bucket on.
             failure.key = failure.key and failure.key.removeprefix(self._prefix.partition("/")[2])
-            raise failure from error
+            raise failure from safe_cause(error)
 
     async def _delete(self, path: str, key: str) -> None:
         await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
@@ -629,7 +618,7 @@ class FsspecStore(ListingStore):
                 await self._call_write("rm_file", path)
         except Exception as error:
             if not await self._proves_missing(error, "delete", key):
-                raise self._failed(error, "delete", key) from error
+                raise self._failed(error, "delete", key) from safe_cause(error)
 
     async def _remove_below(self, prefix: str) -> None:
         if not self._base.strip("/") and not prefix and self._protocol not in _OWN_ROOTS:
@@ -667,7 +656,16 @@ class FsspecStore(ListingStore):
             except (FileNotFoundError, NotADirectoryError, NotImplementedError):
                 pass
             except Exception as error:
-                raise self._failed(error, "remove a folder", key) from error
+                raise self._failed(error, "remove a folder", key) from safe_cause(error)
+
+
+def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
+    """Write a request as ``start`` and ``end`` of fsspec's ``cat_file``."""
+    if isinstance(request, RangeByteRequest):
+        return request.start, request.end
+    if isinstance(request, SuffixByteRequest):
+        return -request.suffix, None
+    return getattr(request, "offset", None), None
 
 
 def _is_void(request: ByteRequest | None) -> bool:
@@ -675,11 +673,3 @@ def _is_void(request: ByteRequest | None) -> bool:
     if isinstance(request, RangeByteRequest):
         return request.end <= request.start
     return getattr(request, "suffix", None) == 0
-
-
-def _without_secrets(path: str) -> str:
-    """Remove from a URL what may be a secret: user, password and query."""
-    if "://" not in path:
-        return path
-    parts = urlsplit(path)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

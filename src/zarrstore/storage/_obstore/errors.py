@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import (
     AccessDeniedError,
     BackendError,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
-_QUERY = re.compile(r"\?[^\s\"',)]*")
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 # A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
 # (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
@@ -108,14 +108,9 @@ def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
     return any(word in text for word in words)
 
 
-def without_secrets(error: BaseException) -> BaseException:
-    """Return an error like this one without URL queries in its text, which may hold a signature."""
-    return type(error)(_QUERY.sub("", str(error)))
-
-
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
-    """Translate an error of obstore's; the caller chains it to what `without_secrets` returns."""
-    why = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
+    """Translate an error of obstore's; the caller chains it to what `safe_cause` returns."""
+    why = without_secrets(str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
     found, class_name = answer(error), type(error).__name__
     kind = answers.error_class(found)
     if lacks_container(error, key):

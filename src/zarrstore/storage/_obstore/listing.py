@@ -15,6 +15,7 @@ from zarrstore._async.concurrency import gather
 from zarrstore._core.keys import is_key
 from zarrstore._core.listing import PAGE_SIZE, closing_pages
 from zarrstore._core.retry import RetryPolicy, list_with_retries
+from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, MissingDependencyError, StoreError
 from zarrstore.storage._obstore import errors
@@ -147,7 +148,7 @@ class ListingStore(RemoteStore, abstract=True):
         except Exception as error:
             if not self._has_marks and self._is_absent(error, prefix):
                 return []
-            raise self._unlisted(error, prefix) from errors.without_secrets(error)
+            raise self._unlisted(error, prefix) from safe_cause(error)
         directories = [path.rstrip("/") + "/" for path in level["common_prefixes"]]
         if self._is_lenient:
             ends = [meta["path"] for meta in level["objects"]] + [path + _BEHIND_ALL for path in directories]
@@ -237,7 +238,7 @@ class ListingStore(RemoteStore, abstract=True):
             raise
         except Exception as error:
             if self._has_marks or not self._is_absent(error, prefix):
-                raise self._unlisted(error, prefix) from errors.without_secrets(error)
+                raise self._unlisted(error, prefix) from safe_cause(error)
 
     async def _without_marks(self, entries: list[Entry], listed: set[str]) -> list[Entry]:
         """Look up what is listed with no bytes: it may be a mark of a directory, which is no key."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
@@ -14,8 +13,10 @@ from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
+from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
+    BackendError,
     ForkError,
     KeyNotFoundError,
     MissingDependencyError,
@@ -25,6 +26,7 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
 from zarrstore.storage._obstore.listing import ListingStore
+from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
@@ -53,7 +55,6 @@ _BATCH = 1000  # what S3 takes in a bulk delete
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
 _BUCKETS = _RETRYING - {"HTTPStore"}
-_URL_SECRETS = re.compile(r"(?<=://)[^/@\s\"]*@|\?[^\s\")]*")
 
 
 class _Runtime:
@@ -175,7 +176,7 @@ class ObjectStore(ListingStore):
 
     @property
     def _location(self) -> str:
-        return f"object_store://{_URL_SECRETS.sub('', str(self.store))}"
+        return f"object_store://{without_secrets(str(self.store))}"
 
     def _place(self, prefix: str) -> str:
         return of_obstore(self.store, prefix) if self._local is None else self._local._place(prefix)
@@ -268,10 +269,11 @@ class ObjectStore(ListingStore):
 
         async def get() -> tuple[GetResult, Data]:
             answer = await obstore.get_async(store, key, options=options)
+            self._check_encoding(answer)
             return answer, memoryview(await answer.buffer_async())
 
         try:
-            if isinstance(request, RangeByteRequest) and not versioned:
+            if isinstance(request, RangeByteRequest) and not versioned and not self._http:
                 # Bytes alone take one call of obstore's instead of two.
                 size = request.end - request.start
                 ask = partial(obstore.get_range_async, store, key, start=request.start, end=request.end)
@@ -282,12 +284,14 @@ class ObjectStore(ListingStore):
                 # The value ends before the range does, or the answer was cut short: ask for its size, too.
             answer, value = await self._dispatcher.dispatch(get)
             start, stop = answer.range
+        except StoreError as error:
+            raise error.about(self, key) from None
         except Exception as error:
             if self._is_unseen(error, key):
                 return None
             if request is not None and (errors.is_past_the_end(error, key) or errors.is_unsupported(error)):
                 return await self._read_refused(key, request, error)
-            raise self._failed(error, "read", key) from errors.without_secrets(error)
+            raise self._failed(error, "read", key) from safe_cause(error)
         self._proven = True
         # `answer.meta` takes obstore longer than all that is done here: only if it is needed.
         size, version = stop, None
@@ -317,27 +321,52 @@ class ObjectStore(ListingStore):
         if start >= stop:
             return _Found(b"", entry.version)
         if not errors.is_unsupported(error):
-            raise self._failed(error, "read", key) from errors.without_secrets(error)
-        try:
-            ask = partial(obstore.get_range_async, self._alive(), key, start=start, end=stop)
-            value = await self._dispatcher.dispatch(ask)
-        except Exception as failure:
-            raise self._failed(failure, "read", key) from None
+            raise self._failed(error, "read", key) from safe_cause(error)
+        if self._http:
+            whole = await self._fetch(key, None, True)
+            if whole is None:
+                return None
+            value: Data = whole.value
+            if len(value) == entry.size:  # else it is no value: obstore takes any status of success
+                value = value[start:stop]
+        else:
+            try:
+                ask = partial(obstore.get_range_async, self._alive(), key, start=start, end=stop)
+                value = memoryview(await self._dispatcher.dispatch(ask))
+            except Exception as failure:
+                raise self._failed(failure, "read", key) from None
         if len(value) != stop - start:
             raise TruncatedError(
                 f"{len(value)} bytes arrived for {request!r} of a value of {entry.size} bytes.",
                 store=self,
                 key=key,
             )
-        return _Found(memoryview(value), entry.version)
+        return _Found(value, entry.version)
+
+    def _check_encoding(self, answer: GetResult) -> None:
+        """Raise for what a web server has encoded; object stores send values as they got them."""
+        if self._http and is_encoded(name := str(answer.attributes.get("Content-Encoding", ""))):
+            raise BackendError(
+                f"the server sends the value encoded as {name!r}, and obstore doesn't decode it.",
+                hint="FsspecStore does.",
+            )
+
+    async def _head(self, key: str) -> ObjectMeta:
+        if not self._http:
+            return await obstore.head_async(self._alive(), key)
+        answer = await obstore.get_async(self._alive(), key, options={"head": True})
+        self._check_encoding(answer)
+        return answer.meta
 
     async def _look(self, key: str) -> Entry | None:
         self._check(key)
         try:
-            meta = await self._dispatcher.dispatch(partial(obstore.head_async, self._alive(), key))
+            meta = await self._dispatcher.dispatch(partial(self._head, key))
+        except StoreError as error:
+            raise error.about(self, key) from None
         except Exception as error:
             if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from errors.without_secrets(error)
+                raise self._failed(error, "look up", key) from safe_cause(error)
             return None if self._proven else await self._look_twice(key)
         self._proven = True
         return Entry(key, meta["size"], meta["e_tag"])
@@ -348,7 +377,7 @@ class ObjectStore(ListingStore):
             meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:
             if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from errors.without_secrets(error)
+                raise self._failed(error, "look up", key) from safe_cause(error)
             self._proven = True
             return None
         return Entry(key, meta["size"], meta["e_tag"])
@@ -386,7 +415,7 @@ class ObjectStore(ListingStore):
         except Exception as error:
             if condition is not ANY and errors.denies_condition(error, key):
                 return CONFLICT
-            raise self._failed(error, "write", key) from errors.without_secrets(error)
+            raise self._failed(error, "write", key) from safe_cause(error)
         self._proven = True
         return answer["e_tag"]
 
@@ -401,7 +430,7 @@ class ObjectStore(ListingStore):
         except Exception as error:
             if self._is_absent(error, key):
                 return CONFLICT
-            raise self._failed(error, "write", key) from errors.without_secrets(error)
+            raise self._failed(error, "write", key) from safe_cause(error)
         return answer.meta["e_tag"] if answer.attributes.get(TOKEN) == token else CONFLICT
 
     async def _copy(self, source: str, target: str) -> None:
@@ -415,7 +444,7 @@ class ObjectStore(ListingStore):
         except Exception as error:
             if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
-            raise self._failed(error, "copy", source) from errors.without_secrets(error)
+            raise self._failed(error, "copy", source) from safe_cause(error)
 
     # -- removing ---------------------------------------------------------------------------------
 
@@ -443,7 +472,7 @@ class ObjectStore(ListingStore):
             await self._dispatcher.dispatch_write(partial(obstore.delete_async, self._alive(), paths))
         except Exception as error:
             if not self._is_absent(error, key):
-                raise self._failed(error, "delete", key) from errors.without_secrets(error)
+                raise self._failed(error, "delete", key) from safe_cause(error)
             if not isinstance(paths, str):
                 # Some stores stop at the first that is missing.
                 await gather([self._delete(path, path) for path in paths])

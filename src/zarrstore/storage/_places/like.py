@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core import urls
+from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
 from zarrstore.abc.store import Store
@@ -262,8 +263,8 @@ def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> S
         if backend is None:
             return None  # fsspec raises an error in terms of the given options
         raise StoreLikeError(
-            f"obstore can't open {_shown(url)!r}.", hint="Check the options, or let fsspec open it."
-        ) from error
+            f"obstore can't open {without_secrets(url)!r}.", hint="Check the options, or let fsspec open it."
+        ) from safe_cause(error)
     if theirs is None:
         return None
     return ObjectStore(theirs, fallback=partial(_from_url, url, options) if translated else None)
@@ -283,7 +284,7 @@ def _archive_in(text: str) -> tuple[str, str] | None:
 def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, options: Options | None) -> Store:
     if not place or "|" in inside:
         raise StoreLikeError(
-            f"{_shown(place or inside)!r} names no archive and directory.",
+            f"{without_secrets(place or inside)!r} names no archive and directory.",
             hint="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
         )
     from zarrstore.storage._zip.store import ZipStore
@@ -302,7 +303,7 @@ def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, optio
     else:
         if mode not in (None, "r"):
             raise UnsupportedOperationError(
-                f"mode {mode!r} writes, and the archive at {_shown(place)!r} can only be read: "
+                f"mode {mode!r} writes, and the archive at {without_secrets(place)!r} can only be read: "
                 "a zip archive is written in a local file.",
                 hint="Copy it to one, or write to a store of files at that place.",
             )
@@ -324,14 +325,14 @@ def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
     whole = _from_url(url, options)
     parent, _, name = whole.path.rpartition("/")
     if not name:
-        raise StoreLikeError(f"{_shown(url)!r} names a folder, not a zip archive.")
+        raise StoreLikeError(f"{without_secrets(url)!r} names a folder, not a zip archive.")
     return _fsspec_store()(whole.fs, read_only=True, path=parent), name
 
 
 def _check_unused(options: Options | None, text: str) -> None:
     if options:
         raise StoreLikeError(
-            f"storage_options were given, but {text!r} is a path: nothing would use them.",
+            f"storage_options were given, but {without_secrets(text)!r} is a path: nothing would use them.",
             hint="Drop them, or give a URL.",
         )
 
@@ -413,19 +414,11 @@ def _check_scheme(scheme: str, url: str) -> None:
         return
     near = get_close_matches(scheme.lower(), known, n=3, cutoff=0.5)
     raise StoreLikeError(
-        f"{scheme!r} in {_shown(url)!r} is no scheme that fsspec knows.",
+        f"{scheme!r} in {without_secrets(url)!r} is no scheme that fsspec knows.",
         hint=f"Did you mean {' or '.join(map(repr, near))}?"
         if near
         else "fsspec.available_protocols() lists them; a path needs no scheme.",
     )
-
-
-def _shown(url: str) -> str:
-    """Text of a URL for an error, without what may be secret: user, password and query."""
-    bare = url.partition("?")[0]
-    head, mark, rest = bare.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def _fsspec_store() -> type[FsspecStore]:

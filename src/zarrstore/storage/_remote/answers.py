@@ -62,6 +62,14 @@ def is_throttled(answer: Answer) -> bool:
     return answer.status in (429, 503) or answer.code == "SlowDown"
 
 
+def is_encoded(name: str) -> bool:
+    """Whether a web server's ``Content-Encoding`` means that other bytes are sent than the value has.
+
+    "aws-chunked" is how S3 was once sent a value: it remembers that, and sends the value as it is.
+    """
+    return name.strip().lower() not in ("", "identity", "aws-chunked")
+
+
 def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
     """Whether an answer has one of the statuses that a store takes for "missing"."""
     return answer.status in missing_on and answer.code not in _UNKNOWN_CALLER
