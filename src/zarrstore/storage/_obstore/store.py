@@ -41,7 +41,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from obstore import Attributes, GetOptions, GetResult, PutMode
+    from obstore import Attributes, GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore as ObstoreStore
     from obstore.store import S3Store
 
