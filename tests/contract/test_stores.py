@@ -26,6 +26,14 @@ class TestLocal(StoreContract):
         return LocalStore(tmp_path / "root")
 
 
+class TestLocalInPlace(StoreContract):
+    """As on file systems that can't rename."""
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return LocalStore(tmp_path / "root", atomic=False)
+
+
 class TestLocalByPoolAlone(StoreContract):
     """As on systems without reads that can't block."""
 

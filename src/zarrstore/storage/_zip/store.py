@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from copy import copy
@@ -14,9 +15,9 @@ from zarrstore._async.threads import to_thread
 from zarrstore._core.checksum import crc_version
 from zarrstore._core.key_tree import pages
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
-from zarrstore._os.files import file_system, is_memory
+from zarrstore._os.files import UNABLE, file_system, is_memory
 from zarrstore._os.fsync import MODES as FSYNC_MODES
-from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
+from zarrstore.errors import BackendError, StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, archives_by_token
@@ -39,6 +40,11 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
 _MAX_COMMENT = 0xFFFF
+# What to do where a file system can't do what a call needs.
+_CANNOT = (
+    "Check the owner and mode of the file. If this file system can't rename or sync files, as mounts of "
+    "buckets can't, write the archive on a local disk and copy it there; fsync='none' needs no syncs."
+)
 # What is at the root of a hierarchy.
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 # Where macOS puts attributes of files, beside what was packed.
@@ -269,6 +275,13 @@ class ZipStore(NowaitStore):
             value = view.read_stored(key, True)
             if value is not WOULD_BLOCK:
                 return value
+        try:
+            return self._read_from(view, key, request, allocate)
+        except BackendError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        with _ErrorContext(self, "open", key):
+            view = self._archive.renew(view)
         return self._read_from(view, key, request, allocate)
 
     def _read_from(
@@ -314,7 +327,8 @@ class ZipStore(NowaitStore):
             found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
             with _ErrorContext(self, "read", None):
                 view = view.fetched(found, view.source)
-        return [self._read_from(view, key, request, allocate) for key, request in asked]
+            return [self._read_from(view, key, request, allocate) for key, request in asked]
+        return [self._read(key, request, allocate) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
         index = self._view().index
@@ -458,7 +472,10 @@ class ZipStore(NowaitStore):
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
-            raise from_os_error(error, action="repair", store=f"zip://{path}") from error
+            told = from_os_error(error, action="repair", store=f"zip://{path}")
+            if error.errno in UNABLE:
+                told.hint = "If this file system can't rename or link files, give an output on another one."
+            raise told from error
 
     def _outer_folder(self) -> str:
         """Return the folder that holds the whole hierarchy, as ``zip -r x.zip data.zarr`` packs it."""
@@ -561,4 +578,7 @@ class _ErrorContext:
         if isinstance(error, StoreError):
             error.about(self._store, self._key)
         elif isinstance(error, OSError):
-            raise from_os_error(error, action=self._action, store=self._store, key=self._key) from error
+            told = from_os_error(error, action=self._action, store=self._store, key=self._key)
+            if error.errno in UNABLE:
+                told.hint = _CANNOT
+            raise told from error
