@@ -327,7 +327,10 @@ class LocalStore(NowaitStore):
             if start == stop and not self._is_value(descriptor, key):
                 return None
             if self.mmap and allocate is host_memory and start < stop:
-                return self._map(descriptor, start, stop)
+                try:
+                    return self._map(descriptor, start, stop)
+                except (OSError, ValueError):
+                    pass  # a file system that maps no files, or the file was cut: reading will tell
             memory, done = files.read_value(descriptor, stop - start, start, allocate)
             if done < stop - start:
                 raise TruncatedError(
@@ -340,11 +343,11 @@ class LocalStore(NowaitStore):
         except StoreError:
             raise
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENODEV):  # reading, or mapping, a folder
+            if error.errno == errno.EISDIR and self._is_folder(key):
                 return None
             raise self._error(error, "read", key) from error
         finally:
-            os.close(descriptor)
+            _quietly(os.close, descriptor)
 
     def _map(self, descriptor: int, start: int, stop: int) -> Data:
         return np.frombuffer(
@@ -387,7 +390,7 @@ class LocalStore(NowaitStore):
                 else:
                     yield self._read_cached(descriptor, request, allocate)
         finally:
-            os.close(root)
+            _quietly(os.close, root)
 
     def _miss_nowait(self, key: str, answer: int = files.NO_SUCH_FILE) -> WouldBlock | None:
         """Return None for a key that `open_cached` proved not to be there; needs no disk after that."""
@@ -414,10 +417,13 @@ class LocalStore(NowaitStore):
             if error.errno == errno.EOPNOTSUPP:
                 self._can_nowait = False  # overlayfs, for one, has no such reads
             return WOULD_BLOCK
-        except ByteRequestError:
-            return WOULD_BLOCK  # may be a folder, which `_read` finds out
+        except (ByteRequestError, ValueError):
+            return WOULD_BLOCK  # may be a folder, or cut off, which `_read` finds out
         finally:
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # after a good read it means nothing
 
     def _stat(self, key: str) -> Entry | None:
         return _anew(self._stat_once, key)
@@ -454,8 +460,10 @@ class LocalStore(NowaitStore):
             return self._miss_nowait(key, descriptor)
         try:
             found = os.fstat(descriptor)
+        except OSError:
+            return WOULD_BLOCK
         finally:
-            os.close(descriptor)
+            _quietly(os.close, descriptor)
         return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
     # -- writing ----------------------------------------------------------------------------------
@@ -738,17 +746,18 @@ class LocalStore(NowaitStore):
                 raise self._no_file(key) from None
             raise self._error(error, "write", key) from error
         try:
-            self._is_value(descriptor, key)
-            check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
-            for start, part in parts:
-                files.write_all(descriptor, part, start)
-            self._sync_value(descriptor, key)
+            try:
+                self._is_value(descriptor, key)
+                check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
+                for start, part in parts:
+                    files.write_all(descriptor, part, start)
+                self._sync_value(descriptor, key)
+            finally:
+                os.close(descriptor)  # where a network file system tells that it couldn't write
         except StoreError:
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
-        finally:
-            os.close(descriptor)
 
     # -- removing ---------------------------------------------------------------------------------
 

@@ -91,7 +91,10 @@ class FileSource:
         self.stamp = stamp_of(descriptor)
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        try:
+            os.close(self.descriptor)
+        except OSError:
+            pass  # what was read is read
 
     def size(self) -> int:
         """Return the size of the file now."""
