@@ -27,6 +27,7 @@ _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 # A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
 # (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
 _PAST = (
@@ -40,13 +41,17 @@ _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
 
 def answer(error: BaseException) -> Answer:
-    """Return the status and error code that a server answered, where one did."""
+    """Return the status, error code and message that a server answered, where one did."""
     text = str(error)
     found = _ANSWER.search(text)
     if found is None:
         return Answer(None, "")
-    code = _CODE.search(text, found.end())
-    return Answer(int(found[1]) if found[1] else None, (code[1] or code[2]) if code else "")
+    code, message = _CODE.search(text, found.end()), _MESSAGE.search(text, found.end())
+    return Answer(
+        int(found[1]) if found[1] else None,
+        (code[1] or code[2]) if code else "",
+        message[1] if message else "",
+    )
 
 
 def denies_condition(error: BaseException, key: str | None) -> bool:
@@ -64,6 +69,11 @@ def is_missing(error: BaseException, missing_on: Collection[int]) -> bool:
     found = answer(error)
     status = _STATUSES.get(type(error).__name__, found.status)
     return answers.is_missing(found._replace(status=status), missing_on)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether a server refused the caller."""
+    return type(error).__name__ in _STATUSES or answer(error).status in _STATUSES.values()
 
 
 def is_throttled(error: BaseException) -> bool:
@@ -105,6 +115,8 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     """Translate an error of obstore's; the caller chains it to what `safe_cause` returns."""
     why = without_secrets(str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
     found, class_name = answer(error), type(error).__name__
+    if found.code not in why:
+        why = f"{why}: {found.code}: {without_secrets(found.message)}".removesuffix(": ").removesuffix(".")
     kind = answers.error_class(found)
     if lacks_container(error, key):
         return answers.no_container(action, store, key)

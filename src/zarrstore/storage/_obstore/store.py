@@ -352,14 +352,16 @@ class ObjectStore(RemoteStore):
         except StoreError as error:
             raise error.about(self, key) from None
         except Exception as error:
-            if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from safe_cause(error)
-            return None if self._proven else await self._look_twice(key)
+            if self._proven and self._is_absent(error, key):
+                return None
+            if errors.is_denied(error) or self._is_unseen(error, key):
+                return await self._look_twice(key)
+            raise self._failed(error, "look up", key) from safe_cause(error)
         self._proven = True
         return Entry(key, meta["size"], meta["e_tag"])
 
     async def _look_twice(self, key: str) -> Entry | None:
-        """GET a value that HEAD didn't find: only this answer says whether key or bucket is missing."""
+        """GET what HEAD didn't find: this answer says whether for the key, the bucket or the caller."""
         try:
             meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:
