@@ -74,10 +74,14 @@ def test_copy_there_and_back(url, tmp_path):
     assert content("folder") == VALUES
     run("copy", "folder", "again.zip", "--verify")
     assert content("again.zip") == VALUES
-    run("copy", "again.zip", f"memory://{tmp_path}/again", "--verify")
-    assert content(f"memory://{tmp_path}/again") == VALUES
+    run("copy", "again.zip", f"file://{tmp_path}/again", "--verify")
+    assert content(f"file://{tmp_path}/again") == VALUES
+    refused = run("copy", "folder", f"memory://{tmp_path}/again", code=1)
+    assert "nothing would be left" in refused.stderr
+    assert content(f"memory://{tmp_path}/again") == {}
     refused = run("copy", "folder", url, code=1)
-    assert "nothing was written" in refused.stderr
+    assert ("nothing would be left" if url.startswith("memory") else "nothing was written") in refused.stderr
+    assert content(url) == VALUES
 
 
 def test_rm(url):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -102,7 +103,15 @@ def test_info(data):
     assert "LocalStore at file://" in text
     assert "6 values" in text
     assert "Zarr 3, group" in text
+    assert "writes, deletes" in text
     assert "atomic create" in text
+
+
+def test_info_of_what_is_only_read(archive):
+    text = run("info", "data.zip").stdout
+    assert "ZipStore at zip://" in text
+    assert "atomic create" not in text
+    assert "writes" not in text
 
 
 def test_cat(data, monkeypatch):
@@ -119,6 +128,21 @@ def test_cat(data, monkeypatch):
 
 
 # -- copying --------------------------------------------------------------------------------------
+
+
+def test_cat_writes_all_where_a_write_takes_a_part(data, tmp_path):
+    """As an unbuffered output to a pipe does, which holds 64 KiB."""
+    value = os.urandom(600_000)
+    data.set_sync("large", value)
+    command = [sys.executable, "-m", "zarrstore", "cat", "data.zarr", "large"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, bufsize=0) as process:
+        os.set_blocking(process.stdout.fileno(), True)
+        read = b""
+        while piece := process.stdout.read(10_000):
+            read += piece
+    assert process.returncode == 0
+    assert read == value
 
 
 def test_copy(data):
@@ -139,16 +163,33 @@ def test_copy_and_keys_that_exist(data):
     assert "out.zarr" in error
     assert "--if-exists skip" in error
     assert content("out.zarr") == {"old/0": b"mine"}
-    assert "1 skipped" in run("copy", "data.zarr", "out.zarr", "--if-exists", "skip").stdout
+    skipped = run("copy", "data.zarr", "out.zarr", "--if-exists", "skip", code=1)
+    assert "1 skipped" in skipped.stdout
+    assert skipped.stderr == "skipped, though the target's value has another size: old/0\n"
     assert content("out.zarr") == {**VALUES, "old/0": b"mine"}
     run("copy", "data.zarr", "out.zarr", "--if-exists", "replace")
     assert content("out.zarr") == VALUES
 
 
 def test_dry_run(data):
-    result = run("copy", "data.zarr", "out.zarr", "--dry-run")
-    assert result.stdout.startswith("would copy 6 values")
-    assert not os.path.exists("out.zarr")
+    for target in ("out.zarr", "out.zip"):
+        result = run("copy", "data.zarr", target, "--dry-run")
+        assert result.stdout.startswith("would copy 6 values")
+        assert not os.path.exists(target)
+
+
+def test_a_dry_run_compares(data):
+    copy_store_sync({"old/0": b"z"}, "out.zarr")
+    arguments = ("copy", "data.zarr", "out.zarr", "--if-exists", "skip", "--dry-run", "--verify")
+    assert run(*arguments).stdout.endswith("1 skipped, 1 verified\n")
+    copy_store_sync({"old/0": b"Z"}, "out.zarr", if_exists="replace")
+    assert "isn't the source's" in run(*arguments, code=1).stderr
+
+
+def test_a_mistyped_source(data):
+    for target in ("out.zarr", "out.zip"):
+        assert "nothing to copy" in run("copy", "dat.zarr", target, code=1).stderr
+        assert not os.path.exists(target)
 
 
 def test_progress_in_lines(data, monkeypatch):
@@ -193,10 +234,41 @@ def test_rm_asks(data):
     result = run("rm", "data.zarr", "old/0", input="n\n", code=1)
     assert "Remove old/0 (1 value, 1 B) from file://" in result.stderr
     assert "nothing was changed" in result.stderr
-    run("rm", "data.zarr", "old/0", input="", code=1)
+    unanswered = run("rm", "data.zarr", "old/0", input="", code=1)
+    assert "--yes" in unanswered.stderr
+    assert "--yes" not in result.stderr.splitlines()[-1]
     assert content("data.zarr") == VALUES
     assert run("rm", "data.zarr", "old/0", input="y\n").stdout == "removed 1 value (1 B)\n"
     assert "old/0" not in content("data.zarr")
+
+
+def test_ctrl_c_at_a_question(data):
+    command = [sys.executable, "-m", "zarrstore", "rm", "data.zarr", "old/0"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background may have the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            asked = b""
+            while b"[y/N]" not in asked:
+                asked += process.stderr.read1(100)
+                assert process.poll() is None, asked
+            while "(sleeping)" not in Path(f"/proc/{process.pid}/status").read_text():
+                time.sleep(0.01)  # until it waits for the answer
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 130
+    assert rest.strip() == b"zarrstore: interrupted."
+    assert content("data.zarr") == VALUES
 
 
 def test_rm_of_directories(data):
@@ -411,6 +483,10 @@ def test_repair_tells_what_was_lost(archive):
 def test_repair_of_nothing(archive):
     assert "no archive at this path" in run("repair", "none.zip", code=1).stderr
     assert "folder" in run("repair", ".", code=1).stderr
+    assert "local file" in run("repair", "s3://bucket/data.zip", code=2).stderr
+    (archive.parent / "empty.zip").touch()
+    assert "holds nothing" in run("repair", "empty.zip", code=1).stderr
+    assert sorted(os.listdir()) == ["data.zip", "empty.zip"]
     writer = ZipStore("data.zip", mode="a")
     writer.set_sync("k", b"")
     assert "somebody else is writing" in run("repair", "data.zip", code=1).stderr

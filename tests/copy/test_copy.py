@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from zarrstore.errors import (
     ChangedError,
     CorruptError,
     KeyConflictError,
+    KeyNotFoundError,
     NoSpaceError,
     ReadOnlyError,
     RefusedError,
@@ -216,6 +218,29 @@ def test_what_was_skipped_is_verified_too():
     assert (report.keys, report.skipped, report.verified) == (0, len(VALUES), len(VALUES))
 
 
+@both_faces
+@pytest.mark.parametrize("kind", KINDS)
+def test_skipped_values_of_another_size_are_told(kind, copy, tmp_path):
+    there = {"b/0.0": b"longer", "a/c/0/1": b"1", "zarr.json": VALUES["zarr.json"]}
+    target = filled(KINDS[kind](tmp_path / "target"), values=there)
+    report = copy(filled(), target, if_exists="skip")
+    assert (report.skipped, report.differing) == (3, ("a/c/0/1", "b/0.0"))
+    assert copy(filled(), target, if_exists="replace").differing == ()
+    assert copy(filled(), target, if_exists="skip").differing == ()
+
+
+@both_faces
+def test_a_dry_run_verifies_what_is_there(copy):
+    target = filled(values={"a/c/0/0": VALUES["a/c/0/0"], "zarr.json": VALUES["zarr.json"]})
+    report = copy(filled(), target, if_exists="skip", dry_run=True, verify=True)
+    assert (report.keys, report.skipped, report.verified) == (len(VALUES) - 2, 2, 2)
+    assert len(content(target)) == 2
+    target.set_sync("a/c/0/0", VALUES["a/c/0/0"][::-1])
+    with pytest.raises(CorruptError, match="was there before") as caught:
+        copy(filled(), target, if_exists="skip", dry_run=True, verify=True)
+    assert caught.value.key == "a/c/0/0"
+
+
 def test_a_key_that_appears_meanwhile_is_not_overwritten():
     class Contested(WrapperStore):
         async def _write(self, below, key, pieces, condition):
@@ -223,7 +248,7 @@ def test_a_key_that_appears_meanwhile_is_not_overwritten():
                 await below.write(key, (b"theirs",), zarrstore.abc.store.ANY)
             return await below.write(key, pieces, condition)
 
-    with pytest.raises(KeyConflictError, match="somebody else"):
+    with pytest.raises(KeyConflictError, match="another writer"):
         copy_store_sync(filled(), Contested(MemoryStore()))
     target = Contested(MemoryStore())
     report = copy_store_sync(filled(), target, if_exists="skip")
@@ -352,6 +377,20 @@ def test_a_small_value_that_changed_is_noticed(tmp_path):
         copy_store_sync(source, MemoryStore())
 
 
+@both_faces
+def test_pieces_of_two_values_are_not_verified(copy, small_pieces):
+    """Of a source without versions the second half may be another value's: nothing but its bytes tells."""
+    values = {"k": b"a" * 200}
+    source = Tampered(Awaiting(values), "k", lambda: values.update(k=b"b" * 200), nth=3)
+    target = MemoryStore()
+    with pytest.raises(ChangedError, match="replaced") as caught:
+        copy(source, target, verify=True)
+    assert caught.value.key == "k"
+    assert "Copy again" in caught.value.hint
+    assert copy(source, target, verify=True, if_exists="replace").verified == 1
+    assert content(target) == {"k": b"b" * 200}
+
+
 # -- verification ---------------------------------------------------------------------------------
 
 
@@ -451,16 +490,21 @@ def test_a_cancelled_copy_has_ended_when_it_returns(source, target, tmp_path, sm
 
 
 @pytest.mark.parametrize("target", ["local", "awaiting"])
-def test_ctrl_c_leaves_no_half_value(target, tmp_path, small_pieces):
+def test_ctrl_c_leaves_no_half_value_and_tells_how_far_it_came(target, tmp_path, small_pieces):
     goal = KINDS[target](tmp_path / "target")
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as caught:
             copy_store_sync(Slow(filled()), goal)
     finally:
         signal.signal(signal.SIGALRM, before)
     there = content(goal)
+    (note,) = caught.value.__notes__
+    told = re.fullmatch(
+        rf"(\d) of {len(VALUES)} values are in the target, whole; if_exists='skip' copies the rest.", note
+    )
+    assert 1 <= int(told[1]) <= len(there)
     assert all(there[key] == VALUES[key] for key in there)
     assert "zarr.json" not in there
     assert not [name for _, _, names in os.walk(tmp_path) for name in names if "zarrstore" in name]
@@ -626,6 +670,15 @@ def test_wrong_arguments(arguments):
 def test_an_empty_source_gives_an_empty_report(copy):
     report = copy(MemoryStore(), MemoryStore(), verify=True)
     assert (report.keys, report.bytes, report.skipped, report.verified) == (0, 0, 0, 0)
+
+
+@both_faces
+def test_a_mistyped_source_is_an_error(copy, tmp_path):
+    for place in (tmp_path / "mistyped", str(tmp_path / "mistyped"), f"file://{tmp_path}/mistyped"):
+        with pytest.raises(KeyNotFoundError, match="nothing to copy") as caught:
+            copy(place, MemoryStore())
+        assert "mistyped" in caught.value.store
+    assert not (tmp_path / "mistyped").exists()
 
 
 # -- memory ---------------------------------------------------------------------------------------

@@ -57,14 +57,15 @@ def test_a_bulk_delete_that_leaves_out_a_key_raises(told):
 def test_a_key_whose_delete_may_yet_succeed_is_deleted_again(told, which, code):
     done = bulk("<Deleted><Key>p/a</Key></Deleted><Deleted><Key>p/b</Key></Deleted>")
     answers = [bulk("<Deleted><Key>p/b</Key></Deleted>" + failed("p/a", code)), done]
+    there = s3_listing(["p/a", "p/b"])
     told.table[:] = [
         (on("POST", "delete"), lambda request: answers.pop(0)),
-        (on("GET"), s3_listing(["p/a", "p/b"])),
+        (on("GET"), lambda request: there if answers else s3_listing([])),
     ]
     store = store_of(told, which, RETRY)
     store.clear_sync()
     assert answers == []
-    told.table[0] = told.table[0][0], bulk(failed("p/a", code))
+    told.table[:] = [(on("POST", "delete"), bulk(failed("p/a", code))), (on("GET"), there)]
     with pytest.raises(errors.TransientError, match=code):
         store.clear_sync()
 

@@ -79,8 +79,9 @@ def test_many_keys(counted):
     assert count(lambda: sorted(store.list_prefix_sync("a"))) == (1, sorted(keys))
     assert count(lambda: sorted(store.list_dir_sync("a"))) == (1, sorted(map(str, range(6))))
     made, _ = count(lambda: store.delete_dir_sync("a"))
-    # A listing, and as many at once as the server takes: 256 for Azure, 100 for Google.
-    assert made == (1 + 6 if "gcs" in kind else 1 + 3)
+    # A listing, and as many at once as the server takes: 256 for Azure, 100 for Google. obstore hides what
+    # was left out, so there the store lists again.
+    assert made == {"azure by fsspec": 1 + 3, "azure by obstore": 1 + 3 + 1, "gcs by fsspec": 1 + 6}[kind]
     assert list(store.list_sync()) == ["warm"]
 
 

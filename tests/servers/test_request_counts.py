@@ -67,17 +67,19 @@ def test_many_keys(store_and_count):
         await asyncio.gather(*map(put, keys))
 
     asyncio.run(plant())
-    assert count(lambda: store.getsize_prefix_sync("a")) == (1, 2000)
+    # obstore takes any answer for a listing: the store looks whether there is more behind its end.
+    once = 1 + isinstance(store, ObjectStore)
+    assert count(lambda: store.getsize_prefix_sync("a")) == (once, 2000)
     assert count(lambda: store.is_empty_sync("a")) == (1, False)
-    assert count(lambda: store.is_empty_sync("b")) == (1, True)
+    assert count(lambda: store.is_empty_sync("b")) == (once, True)
     # The server may be asked for one key only; what isn't a key of ours is no key.
     assert count(lambda: store.sub("a").is_empty_sync("")) == (1, False)
     made, listed = count(lambda: sorted(store.list_prefix_sync("a")))
-    assert (made, listed) == (1, sorted(keys))
+    assert (made, listed) == (once, sorted(keys))
     made, names = count(lambda: sorted(store.list_dir_sync("a")))
-    assert (made, names) == (1, sorted(map(str, range(10))))
+    assert (made, names) == (once, sorted(map(str, range(10))))
     made, _ = count(lambda: store.delete_dir_sync("a"))
-    assert made <= 4
+    assert made <= 3 + once
     assert list(store.list_sync()) == ["warm"]
 
 

@@ -9,7 +9,7 @@ import click
 from zarrstore._cli.places import entries, opened, shown, size_text, values_text
 from zarrstore._cli.progress import progress_on
 from zarrstore._copy import copy_store_sync
-from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
+from zarrstore.errors import KeyNotFoundError, RefusedError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from zarrstore._copy.plan import IfExists
@@ -43,24 +43,22 @@ def copy(
     dry_run: bool,
     concurrency: int,
     quiet: bool,
-) -> None:
+) -> int:
     """Copy all that lies at SOURCE to TARGET.
 
     Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there
-    yet. A copy that was interrupted goes on with --if-exists skip.
+    yet. A copy that was interrupted goes on with --if-exists skip. If values that were skipped have
+    another size in TARGET, they are named, and the exit code is 1.
     """
-    with opened(source) as store:
-        if store.is_empty_sync(prefix):
-            raise KeyNotFoundError(
-                "no key lies here, so there is nothing to copy.",
-                store=store,
-                key=prefix or None,
-                hint="Is the source spelt right?",
+    with opened(target, "a") as goal:
+        if not goal.capabilities.shared:
+            raise RefusedError(
+                "this target is in the program's own memory: nothing would be left of the copy.", store=goal
             )
         with progress_on(quiet=quiet or dry_run) as progress:
             report = copy_store_sync(
-                store,
-                target,
+                source,
+                goal,
                 prefix=prefix,
                 target_prefix=target_prefix,
                 if_exists=if_exists,
@@ -74,6 +72,9 @@ def copy(
         f"{'would copy' if dry_run else 'copied'} {values_text(report.keys)} ({size_text(report.bytes)})"
         f"{'' if dry_run else speed}; {report.skipped:,} skipped, {report.verified:,} verified"
     )
+    for key in report.differing:
+        click.echo(f"skipped, though the target's value has another size: {shown(key)}", err=True)
+    return 1 if report.differing else 0
 
 
 @click.command()
@@ -131,6 +132,8 @@ def repair(file: str, output: str | None) -> int:
     """
     from zarrstore.storage import ZipStore
 
+    if "://" in file:
+        raise click.UsageError("repair works on a local file: copy the archive to one first")
     report = ZipStore.repair(file, output=output)
     what = f"{values_text(report.saved)} ({size_text(report.saved_bytes)})"
     if not report.changed:

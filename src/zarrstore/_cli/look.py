@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -18,12 +18,15 @@ from zarrstore._cli.places import (
     url_argument,
     values_text,
 )
+from zarrstore._core.checksum import Checksum
 from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-from zarrstore.errors import ChangedError
+from zarrstore.errors import ChangedError, StoreError
 
 if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
+# What `info` tells of a store that can be written.
+_CHANGES = ("deletes", "partial_writes")
 # How much of a large value `cat` holds at once, in bytes.
 _PIECE = 16 << 20
 
@@ -148,7 +151,7 @@ def _described(document: dict[str, object], key: str) -> str:
 @url_argument
 def info(url: str) -> None:
     """Tell what kind of store lies at URL, what it can do, and how much it holds."""
-    with opened(url) as store:
+    with opened(url, None) as store:
         count = size = 0
         for entry in entries(store, "", deep=True, sizes=True):
             count += 1
@@ -159,18 +162,37 @@ def info(url: str) -> None:
                 if store.exists_sync(name):
                     kind = f"Zarr {version}, {_described(_document(store, name), name)}"
         can = store.capabilities
-        promises = [name.replace("_", " ") for name in can.__dataclass_fields__ if getattr(can, name)]
-        abilities = [
-            name for name in ("listing", "deletes", "partial_writes") if getattr(store, f"supports_{name}")
+        writable = store.supports_writes and not store.read_only
+        promises = [
+            name.replace("_", " ")
+            for name in can.__dataclass_fields__
+            if getattr(can, name) and (writable or name != "atomic_create")
         ]
+        abilities = ["listing"] if store.supports_listing else []
+        if writable:
+            abilities += ["writes", *(name for name in _CHANGES if getattr(store, f"supports_{name}"))]
         for label, text in (
             ("store", f"{type(store).__name__} at {shown(str(store))}"),
             ("holds", f"{values_text(count)}, {size_text(size)} ({size:,} bytes)"),
             ("format", kind),
-            ("supports", ", ".join(name.replace("_", " ") for name in abilities)),
+            ("supports", ", ".join(name.replace("_", " ") for name in abilities) or "reading by key"),
             ("promises", ", ".join(promises) or "nothing beyond the contract"),
         ):
             click.echo(f"{label:<9} {text}")
+        if _is_unclosed(store):
+            click.echo(
+                "warning   this archive was never closed: its writer was killed, or is still at work. Other "
+                "programs may not find all values. ZipStore(FILE, mode='a').close() makes it whole."
+            )
+
+
+def _is_unclosed(store: Store) -> bool:
+    """Whether a store is in a zip archive that was never closed."""
+    from zarrstore.storage import WrapperStore, ZipStore
+
+    while isinstance(store, WrapperStore):
+        store = store._below
+    return isinstance(store, ZipStore) and store.unclosed
 
 
 def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:
@@ -198,11 +220,25 @@ def cat(url: str, key: str, request: ByteRequest | None) -> None:
     with opened(url) as store:
         size = store.getsize_sync(key) if request is None else 0
         if size <= _PIECE:
-            out.write(store._get_bytes_sync(key, byte_range=request))
+            _write_all(out, store._get_bytes_sync(key, byte_range=request))
         else:
+            entry = store._run("", store._do_stat, key)
+            checksum = Checksum(None if entry is None else entry.version)
             for start in range(0, size, _PIECE):
                 piece = store._get_bytes_sync(key, byte_range=RangeByteRequest(start, start + _PIECE))
                 if len(piece) != min(_PIECE, size - start):
                     raise ChangedError("the value changed while it was read.", store=store, key=key)
-                out.write(piece)
+                checksum.update(piece)
+                _write_all(out, piece)
+            try:
+                checksum.check()
+            except StoreError as error:
+                raise error.about(store, key) from None
         out.flush()
+
+
+def _write_all(out: BinaryIO, data: bytes) -> None:
+    """Write all of it: an unbuffered output (``PYTHONUNBUFFERED``) may take a part only."""
+    view = memoryview(data)
+    while view:
+        view = view[out.write(view) :]

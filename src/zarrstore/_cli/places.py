@@ -9,7 +9,8 @@ import click
 
 from zarrstore._core.composites import scan_sized
 from zarrstore.errors import KeyNotFoundError
-from zarrstore.storage import make_store_sync
+from zarrstore.storage._places.archives import folder_hint
+from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -22,10 +23,15 @@ prefix_argument = click.argument("prefix", default="")
 
 
 @contextmanager
-def opened(text: str, mode: Literal["r", "a"] = "r") -> Iterator[Store]:
-    """Open the store at a URL, and close it at the end."""
-    store = make_store_sync(text, mode=mode)
+def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
+    """Open the store at a URL, and close it at the end; without a mode as it is, which creates nothing.
+
+    Where a hierarchy lies deeper in an archive, a hint tells.
+    """
+    store = open_place(text, mode=mode)
     try:
+        if mode != "a" and "|zip:" not in text and (hint := folder_hint(store, text)):
+            click.echo(f"hint: {hint}", err=True)
         yield store
     finally:
         store.close()

@@ -58,11 +58,15 @@ class Program(click.Group):
             answer = run(*args, standalone_mode=False, **extra)
             code = answer if isinstance(answer, int) else 0
         except click.Abort as error:
-            interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-            _complain(
-                "interrupted." if interrupted else "aborted; nothing was changed.", error.__cause__ or error
-            )
-            code = 130 if interrupted else 1
+            # click hides what ended a question, but keeps it as the context.
+            cause = error.__cause__ or error.__context__
+            if isinstance(cause, KeyboardInterrupt):
+                _complain("interrupted.", cause)
+                code = 130
+            else:
+                unasked = " Nobody answered: --yes says that you mean it." if cause is not None else ""
+                _complain(f"aborted; nothing was changed.{unasked}", error)
+                code = 1
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(shown)

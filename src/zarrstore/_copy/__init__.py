@@ -52,9 +52,11 @@ async def copy_store(
         them. Keys that only the target has are never touched.
     verify : bool
         Whether to read every value back and compare it with the source's, including values that were
-        skipped.
+        skipped. Large values of a source without versions are read twice, so that one which was replaced
+        meanwhile is noticed.
     dry_run : bool
-        Whether to stop after the checks, before anything is written.
+        Whether to write nothing: only to look, and with ``verify`` to compare the values that would be
+        skipped.
     progress : callable, optional
         Called with a `CopyProgress` at the start and after each piece and value, never concurrently: on
         the event loop, or in the thread that calls `copy_store_sync` if both stores block.
@@ -76,6 +78,8 @@ async def copy_store(
         If a value of the source was replaced, truncated or removed during the copy.
     CorruptError
         If a value that is read back differs from the one written.
+    KeyNotFoundError
+        If the source is a path or URL, and has no key.
     RefusedError
         If source and target overlap.
     ValueError
@@ -83,7 +87,8 @@ async def copy_store(
     """
     copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
     try:
-        return await copy.run(sync=False)
+        with copy.told():
+            return await copy.run(sync=False)
     finally:
         for store in copy.opened:
             if store._blocks:
@@ -107,9 +112,10 @@ def copy_store_sync(
     """Blocking form of `copy_store`."""
     copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
     try:
-        if copy.blocks:
-            return drive(copy.run(sync=True))
-        return io_loop.run_on_io(copy.run(sync=False))
+        with copy.told():
+            if copy.blocks:
+                return drive(copy.run(sync=True))
+            return io_loop.run_on_io(copy.run(sync=False))
     finally:
         for store in copy.opened:
             store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from zarrstore._copy import value
 from zarrstore._copy.pipeline import run_workers
-from zarrstore._copy.places import Directory, joined, refuse_overlap
+from zarrstore._copy.places import Directory, joined, keep_comment, refuse_overlap
 from zarrstore._copy.plan import IfExists, Plan, make_plan, target_key, total_size
 from zarrstore._copy.report import CopyProgress, CopyReport
 from zarrstore._core.keys import check_prefix
@@ -20,12 +21,12 @@ from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, refused_write
 from zarrstore._core.zarr_compat import is_zarr_path
 from zarrstore.abc.store import Store
-from zarrstore.errors import ChangedError, CorruptError, KeyConflictError
+from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 from zarrstore.storage._path import StorePath
-from zarrstore.storage._places.like import make_store_sync
+from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from zarrstore._copy.inbox import Send
     from zarrstore._copy.value import Watch
@@ -85,7 +86,7 @@ class Copy:
         if isinstance(place, Store):
             return place, ""
         path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
-        store = make_store_sync(place, mode=None if path else mode)
+        store = open_place(place, mode=None if path else mode)
         if isinstance(place, (str, os.PathLike)):
             self.opened.append(store)
         return store, path
@@ -102,29 +103,53 @@ class Copy:
             self.if_exists,
             verify=self.verify,
         )
+        self._refuse_nothing(plan)
         self.existing = plan.existing
         self.skipped = len(plan.existing)
-        if self.dry_run:
-            return CopyReport(plan.keys, plan.bytes, self.skipped, 0, time.perf_counter() - began)
-        await self._move_all(plan, sync=sync)
+        phases = list(plan.phases)
+        if self.dry_run:  # then what is there already is all that can be verified
+            phases = [list(filter(self._is_existing, phase)) for phase in phases] if self.verify else []
+        else:
+            await self.writer.call(keep_comment, self.source, self.target)
+        await self._move_all(phases, sync=sync)
+        keys, size = (plan.keys, plan.bytes) if self.dry_run else (self.copied, self.copied_bytes)
         seconds = time.perf_counter() - began
-        return CopyReport(self.copied, self.copied_bytes, self.skipped, self.verified, seconds)
+        return CopyReport(keys, size, self.skipped, self.verified, seconds, plan.differing)
 
-    async def _move_all(self, plan: Plan, *, sync: bool) -> None:
-        self.keys_total = sum(map(len, plan.phases))
-        self.bytes_total = sum(map(total_size, plan.phases))
-        self._count(0, 0)
+    def _refuse_nothing(self, plan: Plan) -> None:
+        """Refuse a source that was named, by a path or URL, if it has no key: it may be mistyped."""
+        if isinstance(self.source_like, (str, os.PathLike)) and not (plan.existing or any(plan.phases)):
+            raise KeyNotFoundError(
+                "no key lies here, so there is nothing to copy.",
+                store=self.source.store,
+                key=self.source.prefix or None,
+                hint="Is the source spelt right?",
+            )
+
+    def _is_existing(self, entry: Entry) -> bool:
+        return target_key(entry, self.source, self.target) in self.existing
+
+    async def _move_all(self, phases: list[list[Entry]], *, sync: bool) -> None:
+        self.keys_total = sum(map(len, phases))
+        self.bytes_total = sum(map(total_size, phases))
+        if not self.dry_run:
+            self._count(0, 0)
+        for phase, concurrency in zip(phases, (self.concurrency, self.concurrency, 1), strict=False):
+            await run_workers(
+                phase,
+                self._move,
+                self._count,
+                concurrency=concurrency,
+                in_threads=self.blocks,
+                sync=sync,
+                stopped=self.stopped,
+            )
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Say in any error how far the copy came; Ctrl-C doesn't pass through what runs on a loop."""
         try:
-            for phase, concurrency in zip(plan.phases, (self.concurrency, self.concurrency, 1), strict=True):
-                await run_workers(
-                    phase,
-                    self._move,
-                    self._count,
-                    concurrency=concurrency,
-                    in_threads=self.blocks,
-                    sync=sync,
-                    stopped=self.stopped,
-                )
+            yield
         except BaseException as error:
             self.stopped.set()  # Ctrl-C may have come while workers were being started
             if self.copied:
@@ -158,6 +183,8 @@ class Copy:
                 digest = _digest()  # a write that met a conflict may have read some of the value
                 again = watch if key in self.existing else digest.update
                 await value.read_through(self.reader, self.source.store, entry, again, self.stopped)
+            elif value.may_be_torn(self.source.store, entry):
+                await self._read_again(entry, digest.digest())
             await self._compare(entry, key, digest.digest(), written)
         with self.lock:
             self.copied += written
@@ -182,7 +209,7 @@ class Copy:
             raise refused_write(key, self.target.store)
         if self.if_exists == "raise":
             raise KeyConflictError(
-                "somebody else made this key while the copy was under way.",
+                "another writer made this key while the copy was under way.",
                 store=self.target.store,
                 key=key,
                 hint="See who writes there; if_exists='skip' or if_exists='replace' decides about it.",
@@ -190,6 +217,13 @@ class Copy:
         with self.lock:
             self.skipped += 1
         return False
+
+    async def _read_again(self, entry: Entry, digest: bytes) -> None:
+        """Read a value of the source once more: pieces of two values, one after the other, are no value."""
+        again = _digest()
+        await value.read_through(self.reader, self.source.store, entry, again.update, self.stopped)
+        if again.digest() != digest:
+            raise value.changed("the value was replaced", self.source.store, entry.key)
 
     async def _compare(self, entry: Entry, key: str, digest: bytes, written: bool) -> None:
         """Read a value back and compare it with the source's."""
@@ -208,7 +242,7 @@ class Copy:
             else "the value was there before, and isn't the source's.",
             store=self.target.store,
             key=key,
-            hint="Somebody else writes there, or the medium is failing."
+            hint="Another writer is at work there, or the medium is failing."
             if written
             else "if_exists='replace' writes it anew.",
         ) from cause

@@ -34,12 +34,15 @@ class Plan(NamedTuple):
         Chunks, documents from the leaves up, and the root's documents.
     existing : set of str
         Keys of the target that aren't written.
+    differing : tuple of str
+        Those of them whose values have another size than the source's.
     keys, bytes : int
         Number of values to write, and their size.
     """
 
     phases: tuple[list[Entry], list[Entry], list[Entry]]
     existing: set[str]
+    differing: tuple[str, ...]
     keys: int
     bytes: int
 
@@ -60,7 +63,9 @@ async def make_plan(
         entries = [entry async for page in pages for entry in page]
     # What only computes could hold up a loop if there are many keys: `call` moves it to a thread there.
     names, tops = await reader.call(_names, entries, source, target)
-    there = await _found(writer, target, names, tops) if if_exists != "replace" else set()
+    there: dict[str, int | None] = {}
+    if if_exists != "replace":
+        there = await _found(writer, target, names, tops, sizes=if_exists == "skip")
     return await reader.call(_decided, entries, names, there, source, target, if_exists, verify)
 
 
@@ -77,35 +82,44 @@ def _names(entries: list[Entry], source: Directory, target: Directory) -> tuple[
     return names, {name[skip:].partition("/")[0] for name in names}
 
 
-async def _found(writer: Verbs, target: Directory, names: set[str], tops: set[str]) -> set[str]:
-    """Keys of the target that may conflict with new ones."""
+async def _found(
+    writer: Verbs, target: Directory, names: set[str], tops: set[str], *, sizes: bool
+) -> dict[str, int | None]:
+    """Keys of the target that may conflict with new ones, and the sizes of their values if wanted."""
+    there: dict[str, int | None] = {}
+
+    async def look_up(keys: Iterable[str]) -> None:
+        for key in keys:
+            if (entry := await writer.stat(key)) is not None:
+                there[key] = entry.size
+
     if not target.store.supports_listing:
-        return {name for name in names if await writer.stat(name) is not None}
-    there: set[str] = set()
+        await look_up(names)
+        return there
     places = [target.prefix]
     if len(tops) <= _FEW:
         places = [f"{target.prefix}{top}/" for top in tops]
-        keys = [target.prefix + top for top in tops]
-        there = {key for key in keys if await writer.stat(key) is not None}
+        await look_up(target.prefix + top for top in tops)
     for place in places:
-        async with closing_pages(writer.scan(place, True, False)) as pages:
+        listing = scan_sized(writer, place) if sizes else writer.scan(place, True, False)
+        async with closing_pages(listing) as pages:
             async for page in pages:
-                there.update(entry.key for entry in page)
+                there.update((entry.key, entry.size) for entry in page)
     return there
 
 
 def _decided(
     entries: list[Entry],
     names: set[str],
-    there: set[str],
+    there: dict[str, int | None],
     source: Directory,
     target: Directory,
     if_exists: IfExists,
     verify: bool,
 ) -> Plan:
     if target.store.capabilities.folders:
-        _refuse_nesting(names | there, target)
-    existing = names & there
+        _refuse_nesting(names | there.keys(), target)
+    existing = names & there.keys()
     if existing and if_exists == "raise":
         first = sorted(existing)[:_NAMED]
         more = ", ..." if len(existing) > _NAMED else ""
@@ -116,9 +130,16 @@ def _decided(
             key=first[0],
             hint="Copy to an empty place, or use if_exists='skip' or if_exists='replace'.",
         )
-    new = [entry for entry in entries if target_key(entry, source, target) not in existing]
+    new: list[Entry] = []
+    differing: list[str] = []
+    for entry in entries:
+        key = target_key(entry, source, target)
+        if key not in existing:
+            new.append(entry)
+        elif there[key] not in (None, entry.size):
+            differing.append(key)
     phases = _in_order(entries if verify else new, len(source.prefix))
-    return Plan(phases, existing, len(new), total_size(new))
+    return Plan(phases, existing, tuple(sorted(differing)), len(new), total_size(new))
 
 
 def total_size(entries: Iterable[Entry]) -> int:
@@ -146,7 +167,7 @@ def _refuse_nesting(keys: set[str], target: Directory) -> None:
 
 def _refuse_own_keys(entries: list[Entry], names: set[str], source: Directory, target: Directory) -> None:
     """Refuse to overwrite, within one store, what is still to be read."""
-    here, there = source.location(), target.location()
+    here, there = source.place(), target.place()
     if not here.startswith(there):
         return
     inside = target.prefix + here[len(there) :]

@@ -39,6 +39,8 @@ class CopyReport:
         Number of values that were read back and were equal, including skipped ones.
     seconds : float
         Duration in seconds.
+    differing : tuple of str
+        Keys of skipped values that have another size in the target than in the source, in order.
     """
 
     keys: int
@@ -46,3 +48,4 @@ class CopyReport:
     skipped: int
     verified: int
     seconds: float
+    differing: tuple[str, ...] = ()

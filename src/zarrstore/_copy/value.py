@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from zarrstore._core.checksum import Checksum
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.verbs import Entry, host_memory
@@ -39,7 +40,7 @@ async def read_whole(verbs: Verbs, store: Store, entry: Entry, watch: Watch) -> 
         else:
             value, version = await verbs.read_versioned(entry.key, None, host_memory) or (None, None)
         if value is None:
-            raise _changed("the value was removed", store, entry.key)
+            raise changed("the value was removed", store, entry.key)
         _check_same(store, entry, Entry(entry.key, len(value), version))
     watch(value)
     return value
@@ -55,6 +56,7 @@ async def read_pieces(
         _check_same(store, entry, before)
         # Where each read returns its version, no piece of another version gets in.
         has_versions = before is not None and before.version is not None and store.capabilities.versions
+        checksum = Checksum(None if before is None else before.version)
         for start in range(0, size, PIECE):
             if stopped.is_set():
                 raise StoppedError
@@ -74,9 +76,11 @@ async def read_pieces(
                     store=store,
                     key=key,
                 )
+            checksum.update(value)
             watch(value)
             yield value
         _check_same(store, before or entry, await verbs.stat(key))
+        checksum.check()
 
 
 async def read_through(verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event) -> None:
@@ -89,14 +93,20 @@ async def read_through(verbs: Verbs, store: Store, entry: Entry, watch: Watch, s
             pass
 
 
+def may_be_torn(store: Store, entry: Entry) -> bool:
+    """Whether pieces of a value may be those of two: it is read in several, and has no version."""
+    return (entry.size or 0) > PIECE and not store.capabilities.versions
+
+
 @contextmanager
 def _read_errors(store: Store, key: str) -> Iterator[None]:
     """Turn errors into the source's own: inside a target's write they would pass for the target's."""
     try:
         yield
     except ByteRequestError as error:
-        raise _changed("the value became shorter", store, key) from error
-    except StoreError:
+        raise changed("the value became shorter", store, key) from error
+    except StoreError as error:
+        error.about(store, key)
         raise
     except OSError as error:
         raise from_os_error(error, action="read", store=store, key=key) from error
@@ -104,13 +114,14 @@ def _read_errors(store: Store, key: str) -> Iterator[None]:
 
 def _check_same(store: Store, expected: Entry, found: Entry | None) -> None:
     if found is None:
-        raise _changed("the value was removed", store, expected.key)
+        raise changed("the value was removed", store, expected.key)
     if found.size != expected.size:
         reason = f"the value had {expected.size} bytes and now has {found.size}: it was changed"
-        raise _changed(reason, store, expected.key)
+        raise changed(reason, store, expected.key)
     if None not in (found.version, expected.version) and found.version != expected.version:
-        raise _changed("the value was replaced", store, expected.key)
+        raise changed("the value was replaced", store, expected.key)
 
 
-def _changed(reason: str, store: Store, key: str) -> ChangedError:
+def changed(reason: str, store: Store, key: str) -> ChangedError:
+    """Make the error for a value of the source that didn't stay what it was."""
     return ChangedError(f"{reason} while the copy was under way.", store=store, key=key, hint=_AGAIN)

@@ -58,7 +58,8 @@ class Entry(NamedTuple):
     size : int or None
         Size in bytes, where it was asked for.
     version : str or None
-        Opaque version of the value, where the listing brings it.
+        Opaque version of the value, where the listing brings it. It may tell a checksum of the value
+        (`zarrstore._core.checksum`).
     """
 
     key: str

@@ -75,15 +75,17 @@ class _How(ctypes.Structure):
 _OPENAT2 = 437
 _HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 _call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
-_RESOLVE_CACHED = 0x20
-_how = _How(READ, 0, _RESOLVE_CACHED)
-_how_cached = ctypes.byref(_how)
+_RESOLVE_CACHED, _RESOLVE_NO_SYMLINKS = 0x20, 0x04
+_how_cached = ctypes.byref(_How(READ, 0, _RESOLVE_CACHED))
+_how_plain = ctypes.byref(_How(READ, 0, _RESOLVE_NO_SYMLINKS))
+_how_plain_cached = ctypes.byref(_How(READ, 0, _RESOLVE_CACHED | _RESOLVE_NO_SYMLINKS))
 
 HERE = -100  # AT_FDCWD: relative to no open folder
+NO_SUCH_FILE = -2
 
 
 def open_cached(path: str, folder: int = HERE) -> int:
-    """Open a file for reading if that needs no disk: -1 if it would, -2 if there is positively none.
+    """Open a file for reading if that needs no disk: -1 if it would, `NO_SUCH_FILE` if it finds none.
 
     Parameters
     ----------
@@ -95,7 +97,19 @@ def open_cached(path: str, folder: int = HERE) -> int:
     descriptor: int = _call(_OPENAT2, folder, os.fsencode(path), _how_cached, 24)  # type: ignore[misc]
     if descriptor >= 0:
         return descriptor
-    return -2 if ctypes.get_errno() == errno.ENOENT else -1
+    return NO_SUCH_FILE if ctypes.get_errno() == errno.ENOENT else -1
+
+
+def is_plainly_absent(path: str, *, in_memory: bool) -> bool:
+    """Whether nothing has this path and no link is on it; False also if that needs more than memory."""
+    if _call is None:
+        return False
+    how = _how_plain if in_memory else _how_plain_cached
+    descriptor = _call(_OPENAT2, HERE, os.fsencode(path), how, 24)
+    if descriptor >= 0:
+        os.close(descriptor)
+        return False
+    return ctypes.get_errno() == errno.ENOENT
 
 
 def _probe() -> bool:

@@ -6,6 +6,7 @@ May import: errors, keys, requests, buffers, verbs, composites, bindings, faces.
 from __future__ import annotations
 
 import copy
+import os
 from functools import cached_property
 from inspect import getattr_static
 from itertools import islice
@@ -207,6 +208,16 @@ class Store(_Base):
     def _location(self) -> str:
         """Where the data is, as text: equality, hash, text forms and dask's token come from it."""
         raise NotImplementedError(f"{type(self).__name__} must define the property _location")
+
+    def _place(self, prefix: str) -> str:
+        """Return where a directory's data is: every store that reaches it says the same.
+
+        Of two places the one that lies inside the other begins with its text.
+        """
+        scheme, mark, path = self._location.partition("file://")
+        if mark and not scheme:
+            return f"file://{os.path.realpath(os.path.join(path, prefix)).rstrip('/')}/"
+        return f"{self._location.rstrip('/')}/{prefix}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Store):

@@ -158,6 +158,19 @@ async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
     assert await ask.call("getsize_prefix", argument) == sum(len(_TREE[key]) for key in expected)
 
 
+@question("seed list", [(repr(name), name) for name in ("a_b", "a%b", "a[bc]", "a.b", "a+b", "$a")])
+async def prefix_is_no_pattern(ask: Asker, argument: str) -> None:
+    """What means something in SQL, in a shell or in a regular expression stands for itself in a prefix."""
+    for name in (argument, "axb", "ab", "a/b", "a"):
+        await ask.set(f"{name}/k", VALUE)
+    assert await ask.names("list_prefix", argument) == [f"{argument}/k"]
+    assert await ask.names("list_dir", argument) == ["k"]
+    assert await ask.call("is_empty", argument) is False
+    if ask.store.supports_deletes and not ask.store.read_only:
+        await ask.call("delete_dir", argument)
+        assert sorted(await ask.names("list")) == ["a/b/k", "a/k", "ab/k", "axb/k"]
+
+
 @question("seed list", [(repr(prefix), prefix) for prefix in _INSIDE])
 async def directory_lists(ask: Asker, argument: str) -> None:
     """list_dir gives relative names of keys and directories, once each."""

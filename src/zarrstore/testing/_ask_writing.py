@@ -229,9 +229,11 @@ async def versions(ask: Asker) -> None:
     assert await ask.get("k") == b"2"
     assert await ask.call("delete_if_unchanged", "k", newer) is True
     assert await ask.get("k") is None
+    assert await ask.call("delete_if_unchanged", "k", newer) is False
     assert await ask.call("set_if_unchanged", "k", b"4", newer) is None
     await ask.set("k", b"2")
-    assert await ask.call("set_if_unchanged", "k", b"5", newer) is None
+    for stale in (version, newer):  # a version is never given twice, not even after a removal
+        assert await ask.call("set_if_unchanged", "k", b"5", stale) is None
 
 
 _MUTATIONS: dict[str, tuple[object, ...]] = {

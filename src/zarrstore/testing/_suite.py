@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ class Report:
     wrong: dict[str, BaseException] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{name}: {type(error).__name__}: {error}" for name, error in self.wrong.items()]
+        lines = [f"{name}: {type(error).__name__}: {_reason(error)}" for name, error in self.wrong.items()]
         return "\n".join([*lines, f"{self.asked} asked, {len(self.wrong)} wrong"])
 
 
@@ -117,12 +118,19 @@ def check_store(
                 continue
             report.asked += 1
             try:
-                ask(question, store, face)
+                try:
+                    ask(question, store, face)
+                finally:
+                    store.close()
             except Exception as error:
                 report.wrong[f"{question.name}/{face}"] = error
-            finally:
-                store.close()
     return report
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's text; of an assertion without one, the line that it stands in."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line if error.__traceback__ else None
+    return str(error) or line or ""
 
 
 class StoreContract:

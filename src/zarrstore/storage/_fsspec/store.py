@@ -14,6 +14,7 @@ from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
+from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
@@ -40,6 +41,7 @@ from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
+from zarrstore.storage._remote.place import of_fsspec
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
 
 if TYPE_CHECKING:
@@ -161,6 +163,8 @@ class FsspecStore(ListingStore):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
                 self._local = LocalStore(self._base)
+        if kind is not None:
+            check_directory(self._protocol, self._base.partition("/")[2].removesuffix("/"))
         self._prefix = self._base if self._base.endswith("/") or not self._base else self._base + "/"
 
     @classmethod
@@ -232,6 +236,10 @@ class FsspecStore(ListingStore):
         missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
             As the class takes them.
         """
+        url = with_lower_scheme(url)
+        bucket_place(url)  # which refuses what the backends would take for different places
+        if url.startswith("file://"):
+            url = file_path(url)
         fs, path = url_to_fs(url, **(storage_options or {}))
         return cls(
             as_awaiting(fs),
@@ -251,6 +259,11 @@ class FsspecStore(ListingStore):
     def _location(self) -> str:
         base = self._base
         return without_secrets(base if "://" in base else f"{self._protocol}://{base}")
+
+    def _place(self, prefix: str) -> str:
+        if self._local is not None:
+            return self._local._place(prefix)
+        return of_fsspec(self._files.inside, self._prefix + prefix, self._digest())
 
     def _identity(self) -> object:
         return identity(self.fs)

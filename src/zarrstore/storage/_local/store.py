@@ -16,6 +16,7 @@ import numpy as np
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
 from zarrstore._core.requests import span
+from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
@@ -56,10 +57,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Errors that prove that there is no such file.
-_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
+# Errors that mean that there is no such file, unless a link on its path leads nowhere.
+_NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 
-# How often to try again when others remove the folder of a value that is written.
+# How often to try again when others make or remove what a call meets.
 _PATIENCE = 100
 # No file is this large; the size that some file systems report for a folder is larger.
 _ENDLESS = 1 << 62
@@ -141,6 +142,7 @@ class LocalStore(NowaitStore):
         text = os.fspath(root)
         if not isinstance(text, str) or not text:
             raise ValueError(f"a LocalStore's root is a folder's path, not {text!r}")
+        check_path(text, "folder")
         self._root = os.path.realpath(text)
         self.root = Path(self._root)
         self._base = self._root if self._root.endswith(os.sep) else self._root + os.sep
@@ -165,7 +167,55 @@ class LocalStore(NowaitStore):
         return f"file://{self.root.as_posix()}"
 
     def _error(self, error: OSError, action: str, key: str) -> StoreError:
+        if error.errno == errno.ELOOP or error.errno in _NOT_FOUND:
+            link = self._lowest(key.removesuffix("/"))
+            if self._is_broken(link):
+                return self._broken(link, key)
         return from_os_error(error, action=action, store=self, key=key)
+
+    # -- what isn't there -------------------------------------------------------------------------
+
+    def _lowest(self, key: str) -> str:
+        """Return the lowest part of a key's path that has a name in its folder; empty if none has."""
+        while key and not os.path.lexists(self._base + key):
+            key = key.rpartition("/")[0]
+        return key
+
+    def _is_broken(self, part: str) -> bool:
+        """Whether a part of a key's path is a link to nothing."""
+        path = self._base + part
+        return part != "" and os.path.islink(path) and not os.path.exists(path)
+
+    def _broken(self, link: str, key: str) -> BackendError:
+        try:
+            target = os.readlink(self._base + link)
+        except OSError:
+            target = "nothing"
+        return BackendError(
+            f"the link {link!r} leads to {target!r}, which isn't there or leads back to it.",
+            store=self,
+            key=key,
+            hint="Bring its target back (mount its disk; 'git annex get'), or delete the link.",
+        )
+
+    def _is_absent(self, key: str) -> bool:
+        """Whether a key that wasn't found is proven not to be there; False if it has come meanwhile.
+
+        Raises
+        ------
+        BackendError
+            If a link on its path leads nowhere.
+        RootError
+            If the root is no folder.
+        """
+        if files.is_plainly_absent(self._base + key, in_memory=self._in_memory):
+            return True
+        lowest = self._lowest(key)
+        if not lowest:
+            self._check_root()
+        elif self._is_broken(lowest):
+            raise self._broken(lowest, key)
+        return not key or lowest != key
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -175,20 +225,27 @@ class LocalStore(NowaitStore):
             self._survey()
         if not self.follow_symlinks:
             self._check_links(key)
-        try:
-            return files.open_patiently(self._base + key, files.READ)
-        except OSError as error:
-            if error.errno == errno.ENOTDIR:
-                self._check_root()
-            if error.errno in _ABSENT or (error.errno == errno.EACCES and self._is_folder(key)):
-                return -1
-            raise self._error(error, "read", key) from error
+        for _ in range(_PATIENCE):
+            try:
+                return files.open_patiently(self._base + key, files.READ)
+            except OSError as error:
+                if error.errno in _NOT_FOUND:
+                    if self._is_absent(key):
+                        return -1
+                elif error.errno in (errno.EISDIR, errno.EACCES) and self._is_folder(key):
+                    return -1
+                else:
+                    raise self._error(error, "read", key) from error
+        raise self._vanishes(key)
 
     def _is_folder(self, key: str) -> bool:
         try:
             return stat.S_ISDIR(os.stat(self._base + key).st_mode)
         except OSError:
             return False
+
+    def _vanishes(self, key: str) -> BackendError:
+        return BackendError("it comes and goes while it is looked for.", store=self, key=key)
 
     def _check_root(self) -> None:
         """Raise if the root exists and is no folder: everything below it would look missing."""
@@ -273,12 +330,12 @@ class LocalStore(NowaitStore):
         if self._cached_opens:
             descriptor = files.open_cached(self._base + key)
             if descriptor < 0:
-                return None if descriptor == -2 else WOULD_BLOCK
+                return self._miss_nowait(key, descriptor)
         else:
             try:
                 descriptor = os.open(self._base + key, files.READ)
             except FileNotFoundError:
-                return None
+                return self._miss_nowait(key)
             except OSError:
                 return WOULD_BLOCK
         return self._read_cached(descriptor, request, allocate)
@@ -297,11 +354,15 @@ class LocalStore(NowaitStore):
             for key, request in requests:
                 descriptor = files.open_cached(key, root)
                 if descriptor < 0:
-                    yield None if descriptor == -2 else WOULD_BLOCK
+                    yield self._miss_nowait(key, descriptor)
                 else:
                     yield self._read_cached(descriptor, request, allocate)
         finally:
             os.close(root)
+
+    def _miss_nowait(self, key: str, answer: int = files.NO_SUCH_FILE) -> WouldBlock | None:
+        """Return None for a key that `open_cached` proved not to be there; needs no disk after that."""
+        return None if answer == files.NO_SUCH_FILE and self._is_absent(key) else WOULD_BLOCK
 
     def _read_cached(
         self, descriptor: int, request: ByteRequest | None, allocate: Allocate
@@ -334,18 +395,20 @@ class LocalStore(NowaitStore):
             self._survey()
         if not self.follow_symlinks:
             self._check_links(key)
-        try:
-            found = os.stat(self._base + key)
-        except OSError as error:
-            if error.errno == errno.ENOTDIR:
-                self._check_root()
-            if error.errno in _ABSENT:
+        for _ in range(_PATIENCE):
+            try:
+                found = os.stat(self._base + key)
+            except OSError as error:
+                if error.errno not in _NOT_FOUND:
+                    raise self._error(error, "look up", key) from error
+                if self._is_absent(key):
+                    return None
+                continue
+            if not stat.S_ISREG(found.st_mode):
                 return None
-            raise self._error(error, "look up", key) from error
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        # Not a version to write against, but it shows that a file was replaced between two calls.
-        return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
+            # Not a version to write against, but it shows that a file was replaced between two calls.
+            return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
+        raise self._vanishes(key)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         if not self._can_nowait:
@@ -356,7 +419,7 @@ class LocalStore(NowaitStore):
             return WOULD_BLOCK
         descriptor = files.open_cached(self._base + key)
         if descriptor < 0:
-            return None if descriptor == -2 else WOULD_BLOCK
+            return self._miss_nowait(key, descriptor)
         try:
             found = os.fstat(descriptor)
         finally:
@@ -473,6 +536,9 @@ class LocalStore(NowaitStore):
         raise self._folder_vanishes(key)
 
     def _folder_vanishes(self, key: str) -> BackendError:
+        link = self._lowest(key)
+        if self._is_broken(link):
+            return self._broken(link, key)
         return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
     def _make_folder(self, folder: str, key: str) -> list[str]:
@@ -547,7 +613,7 @@ class LocalStore(NowaitStore):
         try:
             descriptor = files.open_patiently(self._target(key), files.MODIFY)
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno == errno.EISDIR or (error.errno in _NOT_FOUND and self._is_absent(key)):
                 raise KeyNotFoundError("there is no value to write into.", store=self, key=key) from None
             if error.errno == errno.ENXIO:  # a pipe without a reader
                 raise self._no_file(key) from None
@@ -625,8 +691,8 @@ class LocalStore(NowaitStore):
         return FolderWalk(self._base, self._fail_listing, sweep=not self.read_only)
 
     def _fail_listing(self, error: OSError, place: str) -> None:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            self._check_root()
+        if error.errno in _NOT_FOUND:
+            self._is_absent(place.removesuffix("/"))  # raises if that can't be said
             return
         raise self._error(error, "list", place) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import nullcontext
 from itertools import islice
@@ -22,6 +23,8 @@ _FIRST_PAGE = 64
 # How many names to look at in each folder for a first key, and how deep to go.
 _GLANCE = 8
 _DEPTH = 32
+# Errors that say that a link leads nowhere.
+_NOWHERE = (errno.ELOOP, errno.ENOTDIR)
 
 _new = tuple.__new__  # makes an Entry in half the time
 
@@ -115,10 +118,12 @@ class FolderWalk:
                                     above = (*linked, place)
                                 if self._lists(name, item.path):
                                     pending.append((f"{inside}{name}/", above))
+                            else:
+                                batch += self._broken(item, inside, sizes)
                         except FileNotFoundError:
                             continue  # removed meanwhile
                         except OSError as error:
-                            self._fail(error, inside + name)
+                            batch += self._broken(item, inside, sizes, error)
             except StoreError:
                 raise
             except OSError as error:  # not the end of the folder
@@ -142,16 +147,43 @@ class FolderWalk:
                             below = f"{prefix}{name}/"
                             if self._lists(name, item.path) and self.has_key(below):
                                 yield [Entry(below)]
+                        else:
+                            yield self._broken(item, prefix, sizes)
                     except StoreError:
                         raise
                     except FileNotFoundError:
                         continue
                     except OSError as error:
-                        self._fail(error, prefix + name)
+                        yield self._broken(item, prefix, sizes, error)
         except StoreError:
             raise
         except OSError as error:
             self._fail(error, prefix)
+
+    def _broken(
+        self, item: os.DirEntry[str], inside: str, sizes: bool, error: OSError | None = None
+    ) -> list[Entry]:
+        """Return the entry of a link to nothing: a key that can't be read, and so has no size.
+
+        Parameters
+        ----------
+        item : os.DirEntry
+            What is neither a file nor a folder.
+        inside : str
+            The directory that it is in.
+        sizes : bool
+            Whether its size is asked for, which fails.
+        error : OSError, optional
+            Why it can't be said what it is.
+        """
+        key = inside + item.name
+        if error is not None and not (error.errno in _NOWHERE and item.is_symlink()):
+            self._fail(error, key)
+        elif item.is_symlink() and not os.path.exists(item.path) and self._lists(item.name, item.path):
+            if sizes:
+                self._fail(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), key)
+            return [Entry(key)]
+        return []
 
     def _open(self, prefix: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """Open a folder for listing; a missing one is listed as empty."""

@@ -36,6 +36,7 @@ _PAST = (
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
 _TRANSIENT = ("http error", "error sending request", "timed out", "connection", "request or response body")
+_FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
 # Classes that stand for a status, whether or not the text has it.
 _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
@@ -89,6 +90,12 @@ def lacks_container(error: BaseException, key: str | None) -> bool:
 def is_past_the_end(error: BaseException, key: str | None) -> bool:
     """Whether a range was refused because it starts past the end of the value."""
     return answer(error).status == 416 or _says(error, _PAST, key)
+
+
+def foreign_name(error: BaseException) -> str | None:
+    """Return the name of an object that a listing met and obstore can't take; None for other errors."""
+    found = _FOREIGN.search(str(error)) if type(error).__name__ == "InvalidPathError" else None
+    return found and found[1]
 
 
 def is_unsupported(error: BaseException) -> bool:

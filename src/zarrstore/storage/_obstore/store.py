@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from contextlib import suppress
@@ -11,10 +10,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from zarrstore._async.concurrency import batches, gather
-from zarrstore._core.keys import check_azure_key, is_key
-from zarrstore._core.listing import PAGE_SIZE, closing_pages
+from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
-from zarrstore._core.retry import DEFAULT, RetryPolicy, list_with_retries
+from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
@@ -27,9 +25,11 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import errors
-from zarrstore.storage._remote.answers import elsewhere, endless, is_encoded, unlistable
+from zarrstore.storage._obstore.listing import ListingStore
+from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, RemoteStore, comes_from
+from zarrstore.storage._remote.place import of_obstore
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
 
 try:
     import obstore
@@ -39,21 +39,22 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from obstore import Attributes, GetOptions, GetResult, ListResult, ObjectMeta, PutMode
+    from obstore import Attributes, GetOptions, GetResult, PutMode
     from obstore.store import ObjectStore as ObstoreStore
     from obstore.store import S3Store
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
     from zarrstore._core.verbs import Conflict, Precondition
+    from zarrstore.abc.store import Store
 
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
-# Stores that keep metadata with a value, so that a conditional write can leave its token there.
-_WITH_METADATA = _RETRYING - {"HTTPStore"}
+# Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
+_BUCKETS = _RETRYING - {"HTTPStore"}
 
 
 class _Runtime:
@@ -88,7 +89,7 @@ class _Found(NamedTuple):
     version: str | None
 
 
-class ObjectStore(RemoteStore):
+class ObjectStore(ListingStore):
     """A store in one of obstore's stores.
 
     Parameters
@@ -110,6 +111,9 @@ class ObjectStore(RemoteStore):
     max_gap_bytes, max_coalesced_bytes : int
         Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
         between them, up to this size in bytes.
+    fallback : callable, optional
+        Makes another store of the same place, which lists and removes objects whose names obstore can't
+        take: ``lambda: FsspecStore.from_url(...)``. `make_store` gives one.
 
     Raises
     ------
@@ -137,6 +141,7 @@ class ObjectStore(RemoteStore):
         concurrency: int = CONCURRENCY,
         max_gap_bytes: int = MAX_GAP,
         max_coalesced_bytes: int = MAX_COALESCED,
+        fallback: Callable[[], Store] | None = None,
     ) -> None:
         if not comes_from(store, "obstore"):
             raise TypeError(f"expected ObjectStore class, got {store!r}")
@@ -152,6 +157,7 @@ class ObjectStore(RemoteStore):
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.store: ObstoreStore = store
+        self.fallback = fallback
         names = {cls.__name__ for cls in type(store).__mro__}
         # Folders are folders: what our own store knows of them (empty ones, conflicts) holds.
         if "LocalStore" in names:
@@ -159,7 +165,10 @@ class ObjectStore(RemoteStore):
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
         self._azure = "AzureStore" in names
-        self._leaves_token = not names.isdisjoint(_WITH_METADATA)
+        self._leaves_token = self._has_marks = not names.isdisjoint(_BUCKETS)
+        # S3's directory buckets can't be listed from a name on, so the end of their listings stays unproven.
+        express = getattr(store, "config", {}).get("s3_express")
+        self._is_lenient = not names.isdisjoint(("S3Store", "GCSStore")) and not express
         # An answer to HEAD doesn't say whether key or bucket is missing.
         self._proven = self._http or self._in_memory
 
@@ -168,6 +177,9 @@ class ObjectStore(RemoteStore):
     @property
     def _location(self) -> str:
         return f"object_store://{without_secrets(str(self.store))}"
+
+    def _place(self, prefix: str) -> str:
+        return of_obstore(self.store, prefix) if self._local is None else self._local._place(prefix)
 
     def _identity(self) -> object:
         return self.store
@@ -201,7 +213,8 @@ class ObjectStore(RemoteStore):
         return type(theirs)(*args, **options, retry_config={"max_retries": 0})
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_client"}
+        made = ("_client", "_other_store")
+        return {name: value for name, value in super().__getstate__().items() if name not in made}
 
     def _alive(self) -> ObstoreStore:
         """Return obstore's store, unless its calls would wait for threads that a fork left behind."""
@@ -465,102 +478,6 @@ class ObjectStore(RemoteStore):
             if not isinstance(paths, str):
                 # Some stores stop at the first that is missing.
                 await gather([self._delete(path, path) for path in paths])
-
-    # -- listing ----------------------------------------------------------------------------------
-
-    async def _is_empty(self, prefix: str) -> bool:
-        async def look() -> bool:
-            # The server may send a whole page; obstore makes one entry of it at a time.
-            async with closing_pages(self._pages(prefix, 1)) as pages:
-                async for page in pages:
-                    if page:
-                        return False
-            return True
-
-        return await self._dispatcher.retry_call(look)
-
-    async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        if not deep:
-            level = await self._level(prefix)
-            directories = filter(is_key, _directories(level, prefix))
-            yield [
-                *self._entries(level["objects"], prefix),
-                *(Entry(f"{prefix}{name}/") for name in directories),
-            ]
-            return
-        found = list_with_retries(self._dispatcher.retry, lambda: self._pages(prefix), asyncio.sleep)
-        async with closing_pages(found) as pages:
-            async for page in pages:
-                yield page
-
-    async def _names(self, prefix: str) -> AsyncIterator[list[str]]:
-        level = await self._level(prefix)
-        skip = len(prefix)
-        names = [meta["path"][skip:] for meta in level["objects"]]
-        if level["common_prefixes"]:  # with one of which a key may share its name
-            names = list(dict.fromkeys([*names, *_directories(level, prefix)]))
-        # One check for them all: names that no key can have, as of the marks by which some consoles show a
-        # directory, are rare.
-        yield names if is_key("/".join(names)) else [name for name in names if is_key(name)]
-
-    async def _level(self, prefix: str) -> ListResult[Sequence[ObjectMeta]]:
-        """Return one level of a directory, as obstore lists it."""
-        return await self._dispatcher.retry_call(partial(self._ask_level, prefix))
-
-    async def _ask_level(self, prefix: str) -> ListResult[Sequence[ObjectMeta]]:
-        self._alive()
-        try:
-            ask = partial(obstore.list_with_delimiter_async, self.store, prefix or None)
-            level = await self._dispatcher.dispatch(ask)
-        except Exception as error:
-            if self._is_absent(error, prefix):
-                return {"objects": (), "common_prefixes": []}
-            raise self._unlisted(error, prefix) from safe_cause(error)
-        self._proven = True
-        return level
-
-    async def _pages(self, prefix: str, size: int = PAGE_SIZE) -> AsyncIterator[list[Entry]]:
-        self._alive()
-        try:
-            # By the user's own store: obstore has no tokens of pages, so only its client can retry one.
-            last = None
-            async for page in obstore.list(self.store, prefix or None, chunk_size=size):
-                entries = self._entries(page, prefix)
-                if len(page) > 1:
-                    # obstore would follow a server that repeats a page for ever.
-                    paths = [meta["path"] for meta in page]
-                    if paths[0] == last or len(set(paths)) < len(paths):
-                        raise endless("the server repeats a page", self, prefix)
-                    last = paths[0]
-                yield entries
-        except StoreError:
-            raise
-        except Exception as error:
-            if self._is_absent(error, prefix):
-                return
-            raise self._unlisted(error, prefix) from safe_cause(error)
-
-    def _entries(self, page: Sequence[ObjectMeta], prefix: str) -> list[Entry]:
-        self._proven = True
-        # The marks by which some consoles show a directory are listed too: no keys of ours.
-        return [
-            Entry(path, meta["size"], meta["e_tag"])
-            for meta in page
-            if is_key(path := meta["path"]) and self._lies_below(path, prefix)
-        ]
-
-    def _lies_below(self, path: str, prefix: str) -> bool:
-        if path.startswith(prefix):
-            return True
-        raise elsewhere(path, self, prefix)
-
-    def _unlisted(self, error: Exception, prefix: str) -> StoreError:
-        return unlistable(self) if self._http else self._failed(error, "list", prefix)
-
-
-def _directories(level: ListResult[Sequence[ObjectMeta]], prefix: str) -> list[str]:
-    """Names of the directories of a level; there may be some that no key can have."""
-    return [path[len(prefix) :].rstrip("/") for path in level["common_prefixes"]]
 
 
 def _in_order(value: object) -> object:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from zarrstore._core.urls import AZURE, GCS, S3, bucket_place
+from zarrstore.errors import StoreLikeError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The schemes that obstore is preferred for, given what the functions below look for.
-_S3 = ("s3", "s3a")
-_AZURE = ("az", "abfs", "abfss")
-_GCS = ("gs", "gcs")
 _SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
 _CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
 _MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is run, which does not concern obstore
@@ -36,8 +35,8 @@ def installed() -> bool:
     return True
 
 
-def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
-    """Make one of obstore's stores, or None where fsspec serves better.
+def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> tuple[Any, bool]:
+    """Make one of obstore's stores, or None where fsspec serves better; and whether fsspec can open it, too.
 
     Parameters
     ----------
@@ -48,25 +47,31 @@ def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> Any:
     sure : bool
         Whether the caller wants obstore and nothing else.
     """
-    from obstore.store import from_url
+    from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-    scheme, _, place = url.partition("://")
-    found = None
-    if scheme in _S3:
-        found = _s3_options(options or {}, os.environ, sure=sure)
-    elif scheme in _AZURE and "@" not in place.partition("/")[0]:
-        found = _azure_options(options or {}, os.environ)
-        url = f"az://{place}"
-    elif scheme in _GCS:
-        found = _gcs_options(options or {})
-        url = f"gs://{place}"
-    if found is None:
-        if not sure:
-            return None
-        found = dict(options or {})
-        if scheme == "http":
-            found["client_options"] = {**found.get("client_options", {}), "allow_http": True}
-    return from_url(url, **found)
+    place = bucket_place(url)
+    scheme = url.partition("://")[0]
+    found: dict[str, Any] | None = None
+    make: type[AzureStore | GCSStore | S3Store] | None = None
+    if scheme in S3:
+        found, make = _s3_options(options or {}, os.environ, sure=sure), S3Store
+    elif scheme in AZURE:
+        found, make = _azure_options(options or {}, os.environ), AzureStore
+    elif scheme in GCS:
+        found, make = _gcs_options(options or {}), GCSStore
+    if not sure and (place is None or found is None):
+        return None, False
+    own = dict(options or {})
+    if place is not None and make is not None:
+        # Not by `from_url`, which decodes and drops parts of the text.
+        bucket, directory = place
+        made = make(bucket, prefix=directory or None, **(own if found is None else found))
+        return made, found is not None
+    if scheme in AZURE and not {"?", "#", "%"}.isdisjoint(url):
+        raise StoreLikeError("obstore would drop or decode a part of this URL.", hint="Let fsspec open it.")
+    if scheme == "http":
+        own["client_options"] = {**own.get("client_options", {}), "allow_http": True}
+    return from_url(url, **own), False
 
 
 def _s3_options(

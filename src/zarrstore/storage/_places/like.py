@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import unquote, urlsplit
 
+from zarrstore._async.threads import to_thread
+from zarrstore._core import urls
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
@@ -21,6 +24,7 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import AccessModeLiteral, StorePath
+from zarrstore.storage._places.archives import folder_hint, is_archive
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
@@ -41,8 +45,6 @@ StoreLike: TypeAlias = (
     Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, object] | None
 )
 
-# How an archive starts: with a member, empty, or (ours) not closed yet.
-_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PKzg")
 _KINDS = (
     "a store, a store path, a path or URL as text, a pathlib.Path, a dict, an fsspec mapper, "
     "a universal path, an obstore store, or None"
@@ -81,8 +83,17 @@ async def make_store(
         If nothing of the above fits, or if an option would be ignored.
     ReadOnlyError
         If the mode writes and the store is read-only.
+
+    Warns
+    -----
+    UserWarning
+        If a path is read that is an archive with a folder around the hierarchy, as ``zip -r`` makes them.
     """
-    return make_store_sync(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    place = _read_path(store_like, mode)
+    if place and (hint := await to_thread(folder_hint, store, place)):
+        warnings.warn(hint, stacklevel=2)
+    return store
 
 
 def make_store_sync(
@@ -93,6 +104,29 @@ def make_store_sync(
     backend: Backend | None = None,
 ) -> Store:
     """Blocking form of `make_store`."""
+    store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    place = _read_path(store_like, mode)
+    if place and (hint := folder_hint(store, place)):
+        warnings.warn(hint, stacklevel=2)
+    return store
+
+
+def _read_path(store_like: object, mode: AccessModeLiteral | None) -> str | None:
+    """Path that is opened to be read; None where a folder in an archive can be no surprise."""
+    if mode not in (None, "r", "r+") or not isinstance(store_like, (str, os.PathLike)):
+        return None
+    place = os.fspath(store_like)
+    return place if isinstance(place, str) and _archive_in(place) is None else None
+
+
+def open_place(
+    store_like: object,
+    *,
+    mode: AccessModeLiteral | None = None,
+    storage_options: Mapping[str, object] | None = None,
+    backend: Backend | None = None,
+) -> Store:
+    """Do what `make_store_sync` does, without a word on what lies there."""
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
@@ -130,7 +164,10 @@ async def make_store_path(
     backend : {"obstore", "fsspec"}, optional
         Which library opens a URL, as in `make_store`.
     """
-    store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    if path:  # whoever knows what lies in an archive needs no hint
+        store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
+    else:
+        store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
     return await StorePath.open(store, f"{base}/{path or ''}", mode)
 
@@ -197,12 +234,14 @@ def _from_text(
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
+    text = urls.with_lower_scheme(text)
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
         _check_unused(options, text)
-        return _from_path(_local_path(text) if scheme else text, mode)
+        return _from_path(urls.file_path(text) if scheme else text, mode)
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
+    urls.bucket_place(text)  # which refuses what the backends would take for different places
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
         if store is not None:
@@ -212,21 +251,23 @@ def _from_text(
 
 def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> Store | None:
     """Open a URL with obstore if that was chosen or serves it equally well; else None."""
-    from zarrstore.storage._obstore import urls
+    from zarrstore.storage._obstore.urls import installed, open_url
 
-    if backend is None and not urls.installed():
+    if backend is None and not installed():
         return None
     from zarrstore.storage._obstore.store import ObjectStore
 
     try:
-        theirs = urls.open_url(url, options, sure=backend == "obstore")
+        theirs, translated = open_url(url, options, sure=backend == "obstore")
     except Exception as error:
         if backend is None:
             return None  # fsspec raises an error in terms of the given options
         raise StoreLikeError(
             f"obstore can't open {without_secrets(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from safe_cause(error)
-    return None if theirs is None else ObjectStore(theirs)
+    if theirs is None:
+        return None
+    return ObjectStore(theirs, fallback=partial(_from_url, url, options) if translated else None)
 
 
 def _archive_in(text: str) -> tuple[str, str] | None:
@@ -248,12 +289,13 @@ def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, optio
         )
     from zarrstore.storage._zip.store import ZipStore
 
+    place = urls.with_lower_scheme(place)
     scheme = _scheme(place)
     outer = _archive_in(place)
     store: Store
     if outer is None and scheme in ("", "file") and "::" not in place:
         _check_unused(options, place)
-        path = _local_path(place) if scheme else place
+        path = urls.file_path(place) if scheme else place
         if mode in (None, "r", "r+"):
             store = ZipStore(path, read_only=mode != "r+")  # neither creates a file
         else:
@@ -304,33 +346,18 @@ def _scheme(text: str) -> str:
     return head if mark and head.isidentifier() else ""
 
 
-def _local_path(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise StoreLikeError(
-            f"{without_secrets(url)!r} names the host {parts.netloc.rpartition('@')[2]!r}.",
-            hint="A file URL has three slashes: file:///folder/data.zarr",
-        )
-    if parts.query or parts.fragment:
-        raise StoreLikeError(
-            f"{without_secrets(url)!r} has a query or a fragment.", hint="Write %3F for '?' and %23 for '#'."
-        )
-    return unquote(parts.path)
-
-
 def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     if not isinstance(path, str) or not path:
         raise StoreLikeError(f"{path!r} is no folder's path.")
+    urls.check_path(path, "folder")
     if os.path.isfile(path):
-        with open(path, "rb") as file:
-            start = file.read(4)
-        if start in _ZIP_STARTS:
+        if is_archive(path):
             from zarrstore.storage._zip.store import ZipStore
 
             return ZipStore(path, mode="r" if mode in (None, "r") else "a")
         raise StoreLikeError(
             f"{path!r} is a file, and not a zip archive.",
-            hint="A store's root is a folder, or a zip archive (which starts with 'PK').",
+            hint="A store's root is a folder, or a zip archive.",
         )
     if path.endswith(".zip") and not os.path.exists(path) and mode in ("w", "w-", "a"):
         from zarrstore.storage._zip.store import ZipStore

@@ -153,3 +153,21 @@ def endless(why: str, store: object, prefix: str) -> BackendError:
 def elsewhere(name: str, store: object, prefix: str) -> BackendError:
     """Make the error for a listing that names a key outside the directory that was asked for."""
     return failed(BackendError, "list", f"{name!r} was named, which doesn't lie there", store, prefix)
+
+
+def cut_listing(store: object, prefix: str) -> TransientError:
+    """Make the error for a listing whose end isn't the end of what there is."""
+    return failed(TransientError, "list", "the server ended the listing, and has more to list", store, prefix)
+
+
+def no_listing(store: object, prefix: str) -> BackendError:
+    """Make the error for a listing by a server that has whatever it is asked for."""
+    why = "nothing is listed by a server that has any key it is asked for: it is no bucket"
+    advice = "See whether a proxy or a login page answers in the server's place."
+    return failed(BackendError, "list", why, store, prefix, advice)
+
+
+def undeleted(store: object, key: str) -> BackendError:
+    """Make the error for a key that is there after the server confirmed its removal."""
+    why = "the server confirmed it, and lists the key as before"
+    return failed(BackendError, "delete", why, store, key, "Tell whoever runs the server.")

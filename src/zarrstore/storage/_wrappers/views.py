@@ -50,6 +50,9 @@ class SubStore(WrapperStore[T_Store]):
     def _location(self) -> str:
         return f"{self._below._location.rstrip('/')}/{self.path}"
 
+    def _place(self, prefix: str) -> str:
+        return self._below._place(self._prefix + prefix)
+
     def __str__(self) -> str:
         return f"{str(self._below).rstrip('/')}/{self.path}"
 

@@ -67,6 +67,9 @@ class WrapperStore(Store, Generic[T_Store]):
     def _location(self) -> str:
         return f"{type(self).__name__}-{self._below._location}"
 
+    def _place(self, prefix: str) -> str:
+        return self._below._place(prefix)
+
     def __str__(self) -> str:
         return f"wrapping-{self._below}"
 

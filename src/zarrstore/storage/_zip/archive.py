@@ -8,6 +8,7 @@ inherits the file's lock, but isn't a writer.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import stat
 import threading
@@ -33,9 +34,9 @@ from zarrstore.errors import (
     UnsupportedOperationError,
 )
 from zarrstore.storage._zip import writer as _writer
-from zarrstore.storage._zip.format import STORED
+from zarrstore.storage._zip.format import GUARD, STORED
 from zarrstore.storage._zip.index import Index
-from zarrstore.storage._zip.reader import View, open_view
+from zarrstore.storage._zip.reader import View, guard_at_end, open_view
 from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Archive:
         self._open_source = open_source
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
+        self._is_for_writing = False  # whether a store that may write has opened it
         self.in_memory: bool | None = None  # None until the first write finds out
         _archives.add(self)
         archives_by_token[self.token] = self
@@ -125,6 +127,8 @@ class Archive:
     def open(self, *, read_only: bool = False) -> View:
         """Return the current view, opening the archive if need be; a read-only store replaces nothing."""
         view = self.view
+        if not read_only:
+            self._is_for_writing = True
         if view is None:
             with self._lock:
                 if read_only and self.mode in ("w", "x"):
@@ -389,6 +393,17 @@ class Archive:
                 self._replace()
                 self.mode = "a"
 
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment."""
+        writer = self._writer
+        return self.open().comment if writer is None else writer.comment
+
+    def set_comment(self, comment: bytes) -> None:
+        """Change the comment; `close` writes it."""
+        with self._lock:
+            self._begin()[0].comment = comment
+
     def dead_bytes(self) -> int:
         """Return how many bytes of the file are dead, at most."""
         with self._lock:
@@ -429,7 +444,7 @@ class Archive:
                 blocks,
                 len(blocks),
                 0,
-                b"" if end is None else end.comment,
+                self.comment,
                 None,
                 fsync=self.fsync != "none",
                 zip64=self.zip64,
@@ -439,9 +454,18 @@ class Archive:
 
     # -- closing ----------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Write the directory if anything changed, and close the file; the next use opens it again."""
+    def close(self, *, mend: bool = False) -> None:
+        """Write the directory if anything changed, and close the file; the next use opens it again.
+
+        Parameters
+        ----------
+        mend : bool
+            Whether to write the directory that another writer, which was killed, didn't. That is also done
+            if a store that may write has opened the archive.
+        """
         with self._lock:
+            if self._writer is None and (mend or (self._is_for_writing and self.view is not None)):
+                self._mend()
             writer, view = self._writer, self.view
             try:
                 if writer is not None and view is not None and writer.pid == os.getpid() and writer.is_dirty:
@@ -449,6 +473,19 @@ class Archive:
                     self._finish(writer, view)
             finally:
                 self._release()
+
+    def _mend(self) -> None:
+        """Become the writer of an archive that was never closed, if nobody else is, and we may."""
+        if self.mode in ("w", "x") or self._open_source is not None:
+            return
+        try:
+            if _is_unclosed(self.path):
+                self._begin()
+        except (LockedError, CorruptError, RootError, PermissionError, FileNotFoundError):
+            pass  # it is being written, or damaged, which its use tells, or can only be read
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
 
     def _finish(self, writer: _writer.Appender, view: View) -> None:
         writer.fill_gap(view.index)
@@ -592,6 +629,14 @@ def _check_regular(descriptor: int) -> None:
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         raise _no_archive("a folder" if stat.S_ISDIR(mode) else "no regular file")
+
+
+def _is_unclosed(path: str) -> bool:
+    """Whether a file ends as an archive does that was never closed, or is empty."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - GUARD.size))
+        return not size or guard_at_end(file.read(), size) is not None
 
 
 def _missing() -> KeyNotFoundError:

@@ -32,6 +32,9 @@ LZMA_END_MARK = 0x2
 SIZES_BEHIND = 0x8
 UTF8 = 0x800
 
+# Systems that a record may be from.
+UNIX, _MACOS = 3, 19
+
 STORED, DEFLATED, BZIP2, LZMA, ZSTANDARD = 0, 8, 12, 14, 93
 # Version of the format that a reader needs for each method.
 _NEEDED = {STORED: 20, DEFLATED: 20, BZIP2: 46, LZMA: 63, ZSTANDARD: 63}
@@ -253,6 +256,28 @@ def decode_name(name: bytes, flags: int) -> str:
     return name.decode("utf-8", "surrogateescape") if flags & UTF8 else name.decode("cp437")
 
 
+def key_of(name: str, flags: int, system: int = UNIX) -> str:
+    """Return the key that a member's name means.
+
+    Some programs write ``./`` in front, and some of Windows backslashes. In a name that is marked as UTF-8 on
+    Unix, as this library marks all that have one, a backslash is a character like others.
+
+    Parameters
+    ----------
+    name : str
+        The decoded name.
+    flags : int
+        The member's flags.
+    system : int
+        The system that its record says it is from.
+    """
+    if not (flags & UTF8 and system in (UNIX, _MACOS)):
+        name = name.replace("\\", "/")
+    while name.startswith("./"):
+        name = name[2:]
+    return name
+
+
 class Local(NamedTuple):
     """A parsed local header.
 
@@ -349,7 +374,7 @@ class Details(NamedTuple):
 
     extra: bytes = b""
     comment: bytes = b""
-    system: int = 3  # Unix
+    system: int = UNIX
     attributes: int = (stat.S_IFREG | 0o644) << 16
     internal: int = 0
 

@@ -24,6 +24,7 @@ from zarrstore.storage._zip.format import (
     Member,
     decode_name,
     find_extra,
+    key_of,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ _MEMBER = np.dtype(
     align=True,  # else Python's memory views can't read it
 )
 _UNICODE_PATH = 0x7075
+_SYSTEM = 5  # where in a record the system is that it is from
 
 
 class Directory:
@@ -102,17 +104,18 @@ class Directory:
         self._widen(data, records)
         self.offset += prefix
         increasing = bool((self.offset[1:] > self.offset[:-1]).all())
-        self._sorted = None if increasing else np.sort(self.offset)
+        self._sorted = None if increasing else np.sort(self.offset, kind="stable")
         bad = (self.offset < 0) | (self.offset >= start) | (self.packed < 0) | (self.size < 0)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise CorruptError(f"the directory's record {row} points outside the archive.")
         # What nearly every read needs, where access takes a third of the time: whether a member is stored
-        # and unencrypted, its size, and where its data start (0 until its local header was read).
+        # and unencrypted, size, checksum, and where its data start (0 until its local header was read).
         members = self.members
         stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
         self.is_direct = (stored & (self.size == self.packed)).tobytes()
         self.sizes = memoryview(self.size)
+        self.crcs = memoryview(members["crc"])
         self.starts = memoryview(members["start"])
 
     def _widen(self, data: bytes, records: npt.NDArray[np.void]) -> None:
@@ -148,8 +151,14 @@ class Directory:
                 if mask:
                     values[row] = next(numbers)
 
-    def names(self, data: bytes) -> list[str]:
-        """Decode all names."""
+    def keys(self, data: bytes) -> list[str]:
+        """Return the keys that the names mean.
+
+        Raises
+        ------
+        CorruptError
+            If two names mean one key.
+        """
         if not self.count:
             return []
         joined, begins = self._join_names(data)
@@ -165,7 +174,24 @@ class Directory:
         if not raw.isascii():
             for row in np.flatnonzero(np.maximum.reduceat(joined, begins) > 127).tolist():
                 names[row] = self._decode(data, row)
+        if b"\\" in raw or raw.startswith(b"./") or b"\0./" in raw:
+            return self._meant(names, data)
         return names
+
+    def _meant(self, names: list[str], data: bytes) -> list[str]:
+        flags, at = self.members["flags"].tolist(), self.at.tolist()
+        spelt: dict[str, str] = {}
+        keys = []
+        for row, name in enumerate(names):
+            key = key_of(name, flags[row], data[at[row] + _SYSTEM])
+            other = spelt.setdefault(key, name)
+            if other != name and key and key[-1] != "/":
+                raise CorruptError(
+                    f"its names {other!r} and {name!r} mean the same key.",
+                    hint="Unpack the archive, decide for one of the two, and pack it anew.",
+                )
+            keys.append(key)
+        return keys
 
     def _join_names(self, data: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Join all names, a NUL behind each; returns that and where each begins."""

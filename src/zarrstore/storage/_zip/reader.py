@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
+from zarrstore._core.checksum import damaged
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import WOULD_BLOCK, host_memory
 from zarrstore._os import files
@@ -111,6 +112,11 @@ class View:
         """Whether its directory is complete, with nothing behind the last end record."""
         return self.end is not None and self.chain_start == self.chain_stop and self.size == self.end.stop
 
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment."""
+        return b"" if self.end is None else self.end.comment
+
     # -- reading ----------------------------------------------------------------------------------
 
     def read(
@@ -135,17 +141,16 @@ class View:
         allocate : callable
             Gives memory for large reads.
         verify : bool
-            Whether to check stored members against their checksum; compressed ones always are.
+            Whether to check even part of a stored member against its checksum; what is read whole always is.
         """
         if member.method == STORED:
             self._check_stored(member)
             start, stop = span(request, member.size)
-            whole = stop - start == member.size
-            if not verify:
+            if stop - start < member.size and not verify:
                 return self._data(member, key, start, stop, allocate)
             value = self._data(member, key, 0, member.size, host_memory)
             _check_crc(value, member)
-            return value if whole else value[start:stop]
+            return value[start:stop]
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
         span(request, member.size)  # raises before anything is decompressed
@@ -194,7 +199,7 @@ class View:
         -------
         array, None or WOULD_BLOCK
             None if there is no such member. `WOULD_BLOCK` if one call isn't enough: if the member is
-            compressed or large, or its local header hasn't been read yet.
+            compressed, large or damaged, or its local header hasn't been read yet.
         """
         index = self.index
         row = index.rows.get(key)
@@ -212,7 +217,7 @@ class View:
             count = os.preadv(file.descriptor, [memory], start, 0 if wait else file.now_flags)
         except OSError:
             return WOULD_BLOCK
-        return memory if count == size else WOULD_BLOCK
+        return memory if count == size and crc32(memory) == directory.crcs[row] else WOULD_BLOCK
 
     def read_nowait(
         self, member: Member, key: str, request: ByteRequest | None, source: FileSource, allocate: Allocate
@@ -227,13 +232,18 @@ class View:
             except ByteRequestError:
                 return WOULD_BLOCK
         size = stop - start
-        if self.mapped is not None and member.start and member.start + stop <= len(self.mapped):
-            return self.mapped[member.start + start : member.start + stop]
-        if not 0 < size <= MAX_INLINE_SIZE:
+        whole = size == member.size
+        is_mapped = self.mapped is not None and member.start and member.start + stop <= len(self.mapped)
+        if not 0 < size <= MAX_INLINE_SIZE and (whole or not is_mapped):
             return WOULD_BLOCK
+        if self.mapped is not None and is_mapped:
+            memory = self.mapped[member.start + start : member.start + stop]
+            return memory if not whole or crc32(memory) == member.crc else WOULD_BLOCK
         if member.start:
             memory = allocate(size)
-            return memory if source.read_nowait(member.start + start, memory) == size else WOULD_BLOCK
+            if source.read_nowait(member.start + start, memory) != size:
+                return WOULD_BLOCK
+            return memory if not whole or crc32(memory) == member.crc else WOULD_BLOCK
         ahead = LOCAL.size + len(key) + _LIKELY_EXTRA
         if stop > MAX_INLINE_SIZE:
             return WOULD_BLOCK
@@ -246,7 +256,10 @@ class View:
             behind = self._check_local(member, key, local) - member.offset
         except CorruptError:
             return WOULD_BLOCK
-        return memory[behind + start : behind + stop] if behind + stop <= count else WOULD_BLOCK
+        if behind + stop > count:
+            return WOULD_BLOCK
+        value = memory[behind + start : behind + stop]
+        return value if not whole or crc32(value) == member.crc else WOULD_BLOCK
 
     def _check_stored(self, member: Member) -> None:
         if member.flags & ENCRYPTED:
@@ -304,7 +317,7 @@ class View:
             or len(local.name) != directory.name_size[member.row]
         ):
             raise CorruptError("the directory and its local header contradict each other.")
-        if not (local.name == key.encode() if key.isascii() else self._is_named(member, key, local)):
+        if not (key.isascii() and local.name == key.encode()) and not self._is_named(member, key, local):
             raise CorruptError(f"its local header has another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
             raise CorruptError("its data would reach into what follows.", hint="Don't trust its values.")
@@ -317,10 +330,10 @@ class View:
         return first
 
     def _is_named(self, member: Member, key: str, local: Local) -> bool:
-        """Whether a local header has the name of a key that isn't ASCII."""
-        if decode_name(local.name, local.member.flags) == key:
+        """Whether a local header has the name of a key that isn't ASCII, or is spelt in another way."""
+        if not key.isascii() and decode_name(local.name, local.member.flags) == key:
             return True
-        # The key may come from a field that only the directory has.
+        # The key may be another spelling, or come from a field that only the directory has.
         directory = self.index.directory
         place = directory.start + int(directory.at[member.row]) + CENTRAL.size
         same = bytes(self.source.read(place, len(local.name))) == local.name
@@ -339,7 +352,7 @@ def _cut_off() -> CorruptError:
 
 def _check_crc(value: Data, member: Member) -> None:
     if crc32(value) != member.crc:
-        raise CorruptError("its bytes don't match their checksum.")
+        raise damaged()
 
 
 # -- opening --------------------------------------------------------------------------------------
@@ -435,7 +448,7 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
             raise CorruptError("the directory leads to no members.")
-    return Index(directory, directory.names(data))
+    return Index(directory, directory.keys(data))
 
 
 def _check_prefix(source: Source) -> None:

@@ -46,6 +46,7 @@ from zarrstore.storage._zip.format import (
     Local,
     Member,
     decode_name,
+    key_of,
     parse_end,
     parse_guard,
 )
@@ -162,7 +163,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     KeyConflictError
         If there is a file at ``output``.
     CorruptError
-        If there is nothing to save, and the file doesn't begin as an archive does.
+        If the file is empty, or if there is nothing to save and it doesn't begin as an archive does.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
@@ -177,6 +178,12 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         raise
     try:
         source = FileSource(os.dup(descriptor))
+        if not source.size():
+            raise CorruptError(
+                "this file is empty: it holds nothing that could be saved.",
+                store=f"zip://{real}",
+                hint="ZipStore(path, mode='w') makes an empty archive.",
+            )
         report = RepairReport(Path(target))
         view, found = _find(source, report)
         whole = [item for item in found if _is_whole(source, item, report)]
@@ -207,7 +214,7 @@ def _began_as_archive(source: FileSource) -> bool:
 
 
 def _comment(view: View | None) -> bytes:
-    return b"" if view is None or view.end is None else view.end.comment
+    return b"" if view is None else view.comment
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
@@ -227,7 +234,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     members: dict[str, _Found] = {}
     records = _writer.directory_records(view)
     directory = view.index.directory
-    keys = directory.names(view.read_directory())
+    keys = directory.keys(view.read_directory())
     for row, key in enumerate(keys):
         member = Member(*directory.members.item(row))
         found = _Found(key, records[row][0], member, records[row][1])
@@ -418,6 +425,9 @@ def _take(
         ):
             report.lost.append(Lost(name, member.offset, "its header or its data are damaged."))
             return 0
+        other = members.get(name)
+        if other is not None and local.kind is None and other.raw != local.name:
+            report.lost.append(Lost(name, other.member.offset, "another name means the same key."))
         if name in members and not _is_whole(source, found, RepairReport(report.path)):
             report.lost.append(Lost(name, member.offset, "broken; the value before it is kept."))
         else:
@@ -466,7 +476,10 @@ def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
 
 
 def _decode(local: Local) -> str:
-    return decode_name(local.name, local.member.flags if local.kind is None else UTF8)
+    if local.kind is not None:
+        return decode_name(local.name, UTF8)
+    flags = local.member.flags
+    return key_of(decode_name(local.name, flags), flags)
 
 
 def _skip(head: bytes, position: int) -> int:

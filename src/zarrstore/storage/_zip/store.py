@@ -9,8 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
+from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
+from zarrstore._core.checksum import crc_version
 from zarrstore._core.key_tree import pages
+from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import file_system, is_memory
 from zarrstore._os.fsync import MODES as FSYNC_MODES
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
 
 ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
+
+_MAX_COMMENT = 0xFFFF
+# What is at the root of a hierarchy.
+_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
+# Where macOS puts attributes of files, beside what was packed.
+_MACOS = "__MACOSX/"
 
 
 class ZipStore(NowaitStore):
@@ -69,8 +78,8 @@ class ZipStore(NowaitStore):
         Whether to map the file into memory and return slices of it. If another process truncates the
         file, the operating system kills this one.
     verify : bool
-        Whether to check uncompressed values against their checksum at every read, which then reads the
-        whole value even for a part. Compressed values are always checked.
+        Whether to check parts of values as well against the checksum, which means to read the whole value
+        for each. Whole values and compressed ones are always checked.
     fsync : str
         What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
         ``"full"`` for the file's name in its folder as well.
@@ -130,6 +139,7 @@ class ZipStore(NowaitStore):
             text = os.fspath(path)
             if not isinstance(text, str) or not text:
                 raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
+            check_path(text, "file")
             self.path = Path(os.path.realpath(text))
         elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
             if not self.read_only:
@@ -181,6 +191,13 @@ class ZipStore(NowaitStore):
             return f"{self._origin}|zip:"
         return f"zip://{type(self._origin).__name__}-{id(self._origin):x}"
 
+    def _place(self, prefix: str) -> str:
+        if self.path is not None:
+            return f"file://{os.path.realpath(self.path)}/{prefix}"
+        if isinstance(self._origin, StorePath):
+            return f"{self._origin.store._place('').rstrip('/')}/{self._origin.path}/{prefix}"
+        return super()._place(prefix)
+
     # -- opening, closing, copying ----------------------------------------------------------------
 
     async def _open(self) -> None:
@@ -208,8 +225,8 @@ class ZipStore(NowaitStore):
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and close the file.
 
-        From then on any program that reads zip archives finds all values. The next use of the store opens
-        the archive again.
+        From then on any program that reads zip archives finds all values. So it does in an archive whose last
+        writer was killed, if this store may write. The next use of the store opens the archive again.
 
         Raises
         ------
@@ -218,7 +235,7 @@ class ZipStore(NowaitStore):
         """
         super().close()
         with _ErrorContext(self, "close", None):
-            self._archive.close()
+            self._archive.close(mend=not self.read_only)
 
     def with_read_only(self, read_only: bool = False) -> Self:
         """Return a store on the same open archive that is read-only, or not.
@@ -257,7 +274,7 @@ class ZipStore(NowaitStore):
 
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         view = self._view()
-        if request is None and allocate is host_memory and not self._verify:
+        if request is None and allocate is host_memory:
             value = view.read_stored(key, True)
             if value is not WOULD_BLOCK:
                 return value
@@ -278,7 +295,7 @@ class ZipStore(NowaitStore):
         view = self._archive.view
         if view is None:
             return WOULD_BLOCK
-        if request is None and allocate is host_memory and not self._verify:
+        if request is None and allocate is host_memory:
             value = view.read_stored(key, False)
             if value is not WOULD_BLOCK:
                 return value
@@ -286,7 +303,8 @@ class ZipStore(NowaitStore):
         member = view.index.find(key)
         if member is None:
             return None
-        if self._verify or allocate is not host_memory or not isinstance(source, FileSource):
+        verified = self._verify and request is not None
+        if verified or allocate is not host_memory or not isinstance(source, FileSource):
             return WOULD_BLOCK
         if not source.can_nowait and (source.can_nowait is False or not self._allow_nowait_in_memory(source)):
             return WOULD_BLOCK
@@ -308,8 +326,13 @@ class ZipStore(NowaitStore):
         return [self._read_from(view, key, request, allocate) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
-        size = self._view().index.size(key)
-        return None if size is None else Entry(key, size)
+        index = self._view().index
+        size = index.size(key)
+        if size is None or size <= MAX_INLINE_SIZE:
+            return None if size is None else Entry(key, size)
+        # A large one may be read in pieces: the version, which none can write against, tells its checksum.
+        member = index.find(key)
+        return None if member is None else Entry(key, member.size, crc_version(member.crc, member.offset))
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         return WOULD_BLOCK if self._archive.view is None else self._stat(key)
@@ -446,6 +469,48 @@ class ZipStore(NowaitStore):
                 raise
             raise from_os_error(error, action="repair", store=f"zip://{path}") from error
 
+    def _outer_folder(self) -> str:
+        """Return the folder that holds the whole hierarchy, as ``zip -r x.zip data.zarr`` packs it."""
+        names = self._view().index.rows
+        folder = _first_folder(names)
+        if (
+            not folder
+            or not any(f"{folder}/{document}" in names for document in _DOCUMENTS)
+            or any(document in names for document in _DOCUMENTS)
+        ):
+            return ""
+        around = (f"{folder}/", _MACOS)
+        return folder if all(name.startswith(around) for name in names) else ""
+
+    @property
+    def comment(self) -> bytes:
+        """The archive's comment, of at most 65,535 bytes. A new one is written by `close`."""
+        view = self._view()
+        return self._archive.comment if self._archive.is_written else view.comment
+
+    @comment.setter
+    def comment(self, comment: bytes) -> None:
+        self._check_writable()
+        if not isinstance(comment, bytes):
+            raise TypeError(f"a zip archive's comment is bytes, not {type(comment).__name__}")
+        if len(comment) > _MAX_COMMENT:
+            raise ValueError(
+                f"a zip archive's comment has at most {_MAX_COMMENT:,} bytes, not {len(comment):,}"
+            )
+        if comment != self.comment:
+            with _ErrorContext(self, "write the comment of", None):
+                self._archive.set_comment(comment)
+
+    @property
+    def unclosed(self) -> bool:
+        """Whether another writer of the archive never closed it: it was killed, or is still at work.
+
+        Other programs may not find all values then. To open such an archive for writing and close it
+        makes it whole.
+        """
+        view = self._view()
+        return not (view.is_closed or self._archive.is_written) and view.size > 0
+
     @property
     def dead_bytes(self) -> int:
         """How many bytes of the file were overwritten or deleted.
@@ -454,6 +519,15 @@ class ZipStore(NowaitStore):
         """
         with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
+
+
+def _first_folder(names: Iterable[str]) -> str:
+    """Return the folder at the root that the first name is in; empty if it is in none."""
+    for name in names:
+        if not name.startswith(_MACOS):
+            folder, slash, _ = name.partition("/")
+            return folder if slash else ""
+    return ""
 
 
 def _attempt(call: Callable[..., object], *args: object) -> object:

@@ -72,6 +72,7 @@ GAP = 1 << 11
 # How far ahead a guard is written, so that small members share one.
 _AHEAD = 1 << 16
 _MAX_NAME = (1 << 16) - 1
+_DOCUMENT = "zarr.json"
 # Upper bound of the end records' size and the bytes skipped in front, without a comment.
 _END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
 
@@ -101,6 +102,7 @@ class Appender:
         self.start = view.chain_start
         self.stop = view.chain_stop
         end = view.end
+        self._old_comment = self.comment = view.comment
         self._guard = Guard(self.start, None if end is None else end.record)
         self._file_size = view.size
         # Whether a failed write, or a writer that died, may have left bytes behind the last member.
@@ -109,7 +111,8 @@ class Appender:
     @property
     def is_dirty(self) -> bool:
         """Whether a directory must be written."""
-        return self.stop > self.start or self._guard.end_record is None
+        changed = self.stop > self.start or self.comment != self._old_comment
+        return changed or self._guard.end_record is None
 
     # -- members ----------------------------------------------------------------------------------
 
@@ -310,7 +313,7 @@ class Appender:
             blocks,
             count,
             prefix,
-            b"" if end is None else end.comment,
+            self.comment,
             self._guard,
             fsync=self._fsync,
             zip64=self._zip64,
@@ -364,12 +367,44 @@ class Appender:
         return any(member.offset == first for _, member in index.appended())
 
     def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
-        """Return the new directory's blocks and count: old records that still count, then new ones."""
+        """Return the new directory's blocks and count.
+
+        Documents come first, then old records that still count, then new ones.
+        """
         live = index.live_rows()
-        blocks = _selected(self._view.read_directory(), index.directory.at, live)
-        appended = sorted(index.appended(), key=lambda pair: pair[1].offset)
-        blocks += [pack_central(key.encode(), member, member.offset - prefix) for key, member in appended]
-        return blocks, int(live.sum()) + len(appended)
+        count = int(live.sum())
+        data = self._view.read_directory()
+        bounds = np.append(index.directory.at, len(data))
+        appended = dict(sorted(index.appended(), key=lambda pair: pair[1].offset))
+        count += len(appended)
+
+        def record(key: str, member: Member) -> bytes:
+            return pack_central(key.encode(), member, member.offset - prefix)
+
+        blocks = []
+        for key in documents(index.rows):
+            row = index.rows[key]
+            if isinstance(row, int):
+                blocks.append(data[bounds[row] : bounds[row + 1]])
+                live[row] = False
+            else:
+                blocks.append(record(key, appended.pop(key)))
+        blocks += _selected(data, index.directory.at, live)
+        blocks += [record(key, member) for key, member in appended.items()]
+        return blocks, count
+
+
+def documents(keys: Iterable[str]) -> list[str]:
+    """Return the keys of documents in the order of a directory: the root's first, then level by level.
+
+    So remote readers, and OME's RFC-9, look for them there.
+    """
+    found = [key for key in keys if key.endswith(_DOCUMENT)]
+    return sorted([key for key in found if key.rpartition("/")[2] == _DOCUMENT], key=_level)
+
+
+def _level(key: str) -> tuple[int, str]:
+    return key.count("/"), key
 
 
 def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
@@ -378,7 +413,7 @@ def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int
 
 
 def _flags(name: bytes) -> int:
-    return 0 if name.isascii() else UTF8
+    return 0 if name.isascii() and b"\\" not in name else UTF8  # see `key_of`
 
 
 def write_end(
@@ -462,10 +497,11 @@ def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> 
     position : int
         Where the last one ends.
     blocks : list of bytes
-        The new directory's records.
+        The new directory's records, documents first.
     """
     position = 0
-    blocks = []
+    blocks: list[bytes] = []
+    leading: list[tuple[tuple[int, str], bytes]] = []
     for name, member, details in records:
         long = max(member.size, member.packed) > ZIP64_LIMIT
         first = position + local_size(name, zip64=long)
@@ -481,8 +517,12 @@ def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> 
             raise UnsupportedOperationError(
                 "the archive ends within a member.", key=name.decode(errors="replace")
             )
-        blocks.append(pack_central(name, copy, copy.offset, details))
-    return position, blocks
+        record = pack_central(name, copy, copy.offset, details)
+        if documents([text := name.decode("latin-1")]):
+            leading.append((_level(text), record))
+        else:
+            blocks.append(record)
+    return position, [record for _, record in sorted(leading)] + blocks
 
 
 def directory_records(view: View) -> list[tuple[bytes, Details]]:

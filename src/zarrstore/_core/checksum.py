@@ -1,0 +1,45 @@
+"""Checksums of stored values, told by their versions: what is read in pieces is held against them too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from zarrstore.errors import CorruptError
+
+if TYPE_CHECKING:
+    from zarrstore._core.types import Data
+
+_MARK = "crc32:"
+
+
+def crc_version(crc: int, place: int) -> str:
+    """Return the version of a value by its CRC-32 and by where it is stored."""
+    return f"{_MARK}{crc:08x}@{place:x}"
+
+
+class Checksum:
+    """Holds the pieces of a value against the CRC-32 in its version, if that tells one."""
+
+    def __init__(self, version: str | None) -> None:
+        known = version is not None and version.startswith(_MARK)
+        self._wanted = int(version[len(_MARK) :].partition("@")[0], 16) if version and known else None
+        self._crc = 0
+
+    def update(self, piece: Data) -> None:
+        """Take the next piece."""
+        if self._wanted is not None:
+            self._crc = crc32(piece, self._crc)
+
+    def check(self) -> None:
+        """Raise if the pieces aren't what was stored."""
+        if self._wanted not in (None, self._crc):
+            raise damaged()
+
+
+def damaged() -> CorruptError:
+    """Make the error for bytes that changed since they were stored."""
+    return CorruptError(
+        "its bytes don't match their checksum.",
+        hint="Restore it from a copy; 'zarrstore repair' saves the undamaged values of an archive.",
+    )

@@ -1,0 +1,94 @@
+"""Where remote data is, spelt alike whether fsspec or obstore reaches it: service, server, bucket, path."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+# A store or a file system of a library that may not be installed.
+Untyped: TypeAlias = Any
+
+_SERVICES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+# The services' own servers: there a bucket's name is unique, whatever form the address has.
+_PUBLIC = re.compile(r"(.*\.)?(amazonaws\.com(\.cn)?|googleapis\.com)")
+_AWS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+def of_obstore(store: Untyped, prefix: str) -> str:
+    """Return the place of a directory in one of obstore's stores."""
+    kind = type(store).__name__
+    path = f"{getattr(store, 'prefix', None) or ''}/{prefix}"
+    if kind == "HTTPStore":
+        return _on_web_server(f"{store.url.rstrip('/')}{path}")
+    config = getattr(store, "config", None) or {}
+    endpoint, bucket = config.get("endpoint"), config.get("bucket", config.get("container_name", ""))
+    if kind == "S3Store":
+        return _in_bucket("s3", endpoint or _aws_endpoint(), bucket, path)
+    if kind == "AzureStore":
+        return _in_bucket("az", endpoint or _azure_server(config.get("account_name")), bucket, path)
+    if kind == "GCSStore":
+        return _in_bucket("gs", endpoint, bucket, path)
+    return _joined(f"{kind}://{id(store):x}", path)
+
+
+def of_fsspec(fs: Untyped, path: str, token: object) -> str:
+    """Return the place of a directory in one of fsspec's file systems.
+
+    Parameters
+    ----------
+    fs : fsspec.AbstractFileSystem
+        The file system.
+    path : str
+        The directory, as the file system spells it.
+    token : object
+        What tells apart two file systems whose kind isn't known here.
+    """
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    service = _SERVICES.get(protocol, protocol)
+    if service == "dir":
+        return of_fsspec(fs.fs, f"{fs.path}/{path.lstrip('/')}", token)
+    if service in ("file", "local"):
+        return _joined(f"file://{os.path.realpath(path)}")
+    if service in ("http", "https"):
+        return _on_web_server(path)
+    bucket, _, below = path.lstrip("/").partition("/")
+    if service == "s3":
+        endpoint = getattr(fs, "endpoint_url", None) or (fs.client_kwargs or {}).get("endpoint_url")
+        return _in_bucket(service, endpoint or _aws_endpoint(), bucket, below)
+    if service == "gs":
+        return _in_bucket(service, getattr(fs, "_endpoint", None), bucket, below)
+    if service == "az":
+        endpoint = _azure_server(fs.account_name, fs.connection_string) or getattr(fs, "account_url", None)
+        return _in_bucket(service, endpoint, bucket, below)
+    return _joined(f"fsspec-{service}://{'' if service == 'memory' else token}", path)
+
+
+def _in_bucket(service: str, endpoint: str | None, bucket: str, path: str) -> str:
+    parts = urlsplit(endpoint or "")
+    host = (parts.hostname or "").removeprefix(f"{bucket}.").replace(".dfs.core.", ".blob.core.")
+    if _PUBLIC.fullmatch(host):
+        return _joined(f"{service}://", bucket, path)
+    host = "127.0.0.1" if host == "localhost" else host
+    return _joined(f"{service}://{host}:{parts.port or ''}", parts.path, bucket, path)
+
+
+def _on_web_server(url: str) -> str:
+    parts = urlsplit(url)
+    return _joined(f"http://{parts.netloc.rpartition('@')[2].lower()}", parts.path)
+
+
+def _aws_endpoint() -> str:
+    return next((found for name in _AWS if (found := os.environ.get(name))), "https://s3.amazonaws.com")
+
+
+def _azure_server(account: str | None, connection: str | None = None) -> str | None:
+    named = dict(part.split("=", 1) for part in (connection or "").split(";") if "=" in part)
+    account = account or named.get("AccountName")
+    return named.get("BlobEndpoint") or (f"https://{account}.blob.core.windows.net" if account else None)
+
+
+def _joined(*parts: str) -> str:
+    """Join parts by single slashes; the result ends with one."""
+    return "/".join([parts[0].rstrip("/"), *filter(None, (part.strip("/") for part in parts[1:]))]) + "/"
