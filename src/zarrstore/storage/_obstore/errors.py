@@ -35,7 +35,7 @@ _PAST = (
 )  # fmt: skip
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
-_TRANSIENT = ("http error", "error sending request", "timed out", "connection", "request or response body")
+_TRANSIENT = ("error sending request", "timed out", "connection", "request or response body")
 _FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
 # Classes that stand for a status, whether or not the text has it.
 _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
@@ -53,6 +53,12 @@ def answer(error: BaseException) -> Answer:
         (code[1] or code[2]) if code else "",
         message[1] if message else "",
     )
+
+
+def proves_absence(error: BaseException, key: str | None) -> bool:
+    """Whether an error says that there is no such value; obstore takes a web server's 405 for that, too."""
+    found = isinstance(error, FileNotFoundError) and answer(error).status in (None, 404)
+    return found and not lacks_container(error, key)
 
 
 def denies_condition(error: BaseException, key: str | None) -> bool:

@@ -236,7 +236,7 @@ class ObjectStore(ListingStore):
             check_azure_key(key, self)
 
     def _is_absent(self, error: Exception, key: str | None) -> bool:
-        return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
+        return errors.proves_absence(error, key)
 
     def _is_unseen(self, error: Exception, key: str) -> bool:
         """Whether a value that is read or looked up counts as missing."""
