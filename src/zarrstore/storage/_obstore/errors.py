@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from zarrstore._core.retry import ExhaustedError
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import (
     AccessDeniedError,
@@ -35,6 +36,7 @@ _PAST = (
 )  # fmt: skip
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
+_RETRIED = re.compile(r", after [1-9]\d* retries")
 _TRANSIENT = ("error sending request", "timed out", "connection", "request or response body")
 _FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
 # Classes that stand for a status, whether or not the text has it.
@@ -148,5 +150,6 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         or isinstance(error, TimeoutError)
         or (found.status is None and _says(error, _TRANSIENT, key))
     ):
-        return answers.failed(TransientError, action, why, store, key, hint)
+        kind = ExhaustedError if _RETRIED.search(str(error)) else TransientError
+        return answers.failed(kind, action, why, store, key, hint)
     return answers.failed(BackendError, action, f"{class_name}: {why}", store, key, hint)
