@@ -38,9 +38,9 @@ def on(method, *words, path=""):
     return matches
 
 
-def s3_error(status, code):
+def s3_error(status, code, message="as told"):
     """S3's answer for a failure."""
-    return status, f"<Error><Code>{code}</Code><Message>as told</Message></Error>"
+    return status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
 
 
 def azure_error(status, code):
@@ -148,11 +148,11 @@ def scripted_server():
         thread.join()
 
 
-def store_of(told, which, retry):
+def store_of(told, which, retry, **more):
     """Make a store at ``b/p``, as ``"s3 by obstore"`` says."""
     kind, _, backend = which.partition(" by ")
     if kind == "http":
-        return _web_store(told.url, backend, retry)
+        return _web_store(told.url, backend, retry, more)
     server = getattr(told, kind)
     if backend == "obstore":
         from obstore.store import AzureStore, GCSStore, S3Store
@@ -160,7 +160,7 @@ def store_of(told, which, retry):
         from zarrstore import ObjectStore
 
         make = {"s3": S3Store, "azure": AzureStore, "gcs": GCSStore}[kind]
-        return ObjectStore(make("b", prefix="p", **server.obstore_options()), retry=retry)
+        return ObjectStore(make("b", prefix="p", **server.obstore_options()), retry=retry, **more)
     from zarrstore import FsspecStore
 
     if kind == "s3":
@@ -170,19 +170,20 @@ def store_of(told, which, retry):
     else:
         from gcsfs import GCSFileSystem as make
     fs = make(asynchronous=True, skip_instance_cache=True, **server.fsspec_options())
-    return FsspecStore(fs, path="b/p", retry=retry)
+    return FsspecStore(fs, path="b/p", retry=retry, **more)
 
 
-def _web_store(url, backend, retry):
+def _web_store(url, backend, retry, more):
     if backend == "obstore":
         from obstore.store import HTTPStore
 
         from zarrstore import ObjectStore
 
-        return ObjectStore(HTTPStore(f"{url}/b/p", client_options={"allow_http": True}), retry=retry)
+        theirs = HTTPStore(f"{url}/b/p", client_options={"allow_http": True})
+        return ObjectStore(theirs, retry=retry, **more)
     from zarrstore import FsspecStore
 
-    return FsspecStore.from_url(f"{url}/b/p", {"skip_instance_cache": True}, retry=retry)
+    return FsspecStore.from_url(f"{url}/b/p", {"skip_instance_cache": True}, retry=retry, **more)
 
 
 def s3_listing(keys, *, truncated=False, token=None, name="b"):

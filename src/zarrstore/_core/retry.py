@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class ExhaustedError(TransientError):
+    """A failure that a server's client has tried again by itself, as often as the policy allows."""
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """When, and how often, a failed call is made again.
@@ -78,6 +82,8 @@ class RetryPolicy:
         for attempt in range(made + 1, self.attempts):
             try:
                 return await function()
+            except ExhaustedError:
+                raise
             except self.errors:
                 await sleep(self.wait(attempt))
         return await function()
@@ -132,7 +138,7 @@ async def list_with_retries(
                     if not skip:
                         return
         except policy.errors as error:
-            if attempt == policy.attempts:
+            if attempt == policy.attempts or isinstance(error, ExhaustedError):
                 raise
             failure = error
             await sleep(policy.wait(attempt))

@@ -101,9 +101,10 @@ class Capabilities:
     Attributes
     ----------
     atomic_create : bool
-        Of several writers that create one key, exactly one wins, other processes' included.
+        Of several writers that create one key, exactly one wins, other processes' included. A remote store
+        trusts that its server, and any proxy before it, keeps to the condition that it sends.
     versions : bool
-        Values have versions, and writes and removals can demand one.
+        Values have versions, and writes and removals can demand one, with the same trust.
     folders : bool
         ``k`` and ``k/child`` can't both be keys (`KeyConflictError`).
     recursive_delete : bool

@@ -753,6 +753,16 @@ class Store(_Base):
         if not self.capabilities.versions:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
 
+    def _check_version(self, key: str, version: str | None) -> None:
+        self._check_versions(key)
+        if not version:
+            raise UnsupportedOperationError(
+                "the value has no version: the server gives no ETag.",
+                store=self,
+                key=key,
+                hint="Use a server, or a proxy before it, that gives ETags.",
+            )
+
     def _parse_requests(
         self, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
     ) -> builtins.list[tuple[str, ByteRequest | None]]:
@@ -797,20 +807,27 @@ class Store(_Base):
         if found is None:
             return None
         value, version = found
+        self._check_version(key, version)
         return wrap(value, prototype), version or ""
 
     async def _do_set_if_unchanged(self, verbs: Verbs, key: str, value: Value, version: str) -> str | None:
         self._check_writable()
         check_key(key, self)
-        self._check_versions(key)
+        self._check_version(key, version)
         self._is_open = True
         answer = await verbs.write(key, as_pieces(value, self), version)
-        return None if answer is CONFLICT else answer
+        if answer is CONFLICT:
+            return None
+        if not answer:
+            raise BackendError(
+                "the value was written, and the server gives no version of it.", store=self, key=key
+            )
+        return answer
 
     async def _do_delete_if_unchanged(self, verbs: Verbs, key: str, version: str) -> bool:
         self._check_writable()
         check_key(key, self)
-        self._check_versions(key)
+        self._check_version(key, version)
         self._is_open = True
         return await verbs.remove(key, version) is not CONFLICT
 

@@ -68,15 +68,23 @@ def _status(error: BaseException) -> int | None:
 def _code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", ""))
+        code = str(response.get("Error", {}).get("Code", ""))
+        return "" if code.isdigit() else code  # of an answer to HEAD, botocore makes the status the code
     # The header first: Azure's client gives some refusals another code than the server did.
     word = getattr(response, "headers", {}).get("x-ms-error-code") or getattr(error, "error_code", "") or ""
     return str(getattr(word, "value", word))
 
 
+def _message(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Message", ""))
+    return str(error)
+
+
 def _answers(error: BaseException) -> list[Answer]:
-    """Return status and error code of each error in a chain, as far as it has them."""
-    return [Answer(_status(link), _code(link)) for link in chain(error)]
+    """Return status, error code and message of each error in a chain, as far as it has them."""
+    return [Answer(_status(link), _code(link), _message(link)) for link in chain(error)]
 
 
 def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -> bool:
@@ -158,10 +166,10 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         return error.about(store, key)
     why = without_secrets(str(error) or type(error).__name__).strip().removesuffix(".")
     found = _answers(error)
-    code = next((code for _, code in found if code), "")
+    code = next((code for _, code, _ in found if code), "")
     # gcsfs raises this class alone for status 412.
     default = 412 if isinstance(error, FileExistsError) else None
-    hint = answers.hint(Answer(next((status for status, _ in found if status), default), code))
+    hint = answers.hint(Answer(next((status for status, *_ in found if status), default), code))
     if code not in why:
         why = f"{code}: {why}"
     for link, answer in zip(chain(error), found, strict=True):

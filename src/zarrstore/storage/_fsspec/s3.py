@@ -7,6 +7,7 @@ they read, and ignore what a bulk delete failed to remove. These are the request
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
@@ -66,9 +67,14 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
 
 
 async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
-    """Size and version of a value by one HEAD request."""
+    """Size and version of a value by one HEAD request; GET says why it is refused, or that it alone is."""
     bucket, key, _ = fs.split_path(path)
-    answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
+    answer = None
+    with suppress(PermissionError):
+        answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
+    if answer is None:
+        answer = await fs._call_s3("get_object", fs.kwargs, Bucket=bucket, Key=key)
+        answer["Body"].close()
     return int(answer["ContentLength"]), answer.get("ETag")
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from zarrstore._core.retry import ExhaustedError
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import (
     AccessDeniedError,
@@ -27,6 +28,7 @@ _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 # A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
 # (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
 _PAST = (
@@ -34,20 +36,31 @@ _PAST = (
 )  # fmt: skip
 _NO_KEY = ("could not parse path", "invalidpath", "are not supported: ", "file name too long")
 _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file before message length")
-_TRANSIENT = ("http error", "error sending request", "timed out", "connection", "request or response body")
+_RETRIED = re.compile(r", after [1-9]\d* retries")
+_TRANSIENT = ("error sending request", "timed out", "connection", "request or response body")
 _FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
 # Classes that stand for a status, whether or not the text has it.
 _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
 
 def answer(error: BaseException) -> Answer:
-    """Return the status and error code that a server answered, where one did."""
+    """Return the status, error code and message that a server answered, where one did."""
     text = str(error)
     found = _ANSWER.search(text)
     if found is None:
         return Answer(None, "")
-    code = _CODE.search(text, found.end())
-    return Answer(int(found[1]) if found[1] else None, (code[1] or code[2]) if code else "")
+    code, message = _CODE.search(text, found.end()), _MESSAGE.search(text, found.end())
+    return Answer(
+        int(found[1]) if found[1] else None,
+        (code[1] or code[2]) if code else "",
+        message[1] if message else "",
+    )
+
+
+def proves_absence(error: BaseException, key: str | None) -> bool:
+    """Whether an error says that there is no such value; obstore takes a web server's 405 for that, too."""
+    found = isinstance(error, FileNotFoundError) and answer(error).status in (None, 404)
+    return found and not lacks_container(error, key)
 
 
 def denies_condition(error: BaseException, key: str | None) -> bool:
@@ -65,6 +78,11 @@ def is_missing(error: BaseException, missing_on: Collection[int]) -> bool:
     found = answer(error)
     status = _STATUSES.get(type(error).__name__, found.status)
     return answers.is_missing(found._replace(status=status), missing_on)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether a server refused the caller."""
+    return type(error).__name__ in _STATUSES or answer(error).status in _STATUSES.values()
 
 
 def is_throttled(error: BaseException) -> bool:
@@ -112,6 +130,8 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     """Translate an error of obstore's; the caller chains it to what `safe_cause` returns."""
     why = without_secrets(str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
     found, class_name = answer(error), type(error).__name__
+    if found.code not in why:
+        why = f"{why}: {found.code}: {without_secrets(found.message)}".removesuffix(": ").removesuffix(".")
     kind = answers.error_class(found)
     if lacks_container(error, key):
         return answers.no_container(action, store, key)
@@ -130,5 +150,6 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         or isinstance(error, TimeoutError)
         or (found.status is None and _says(error, _TRANSIENT, key))
     ):
-        return answers.failed(TransientError, action, why, store, key, hint)
+        kind = ExhaustedError if _RETRIED.search(str(error)) else TransientError
+        return answers.failed(kind, action, why, store, key, hint)
     return answers.failed(BackendError, action, f"{class_name}: {why}", store, key, hint)

@@ -73,6 +73,8 @@ class ListingStore(RemoteStore, abstract=True):
 
     if TYPE_CHECKING:
         # What `ObjectStore` defines.
+        @property
+        def _lister(self) -> ObstoreStore: ...
         def _alive(self) -> ObstoreStore: ...
         def _failed(self, error: Exception, action: str, key: str | None) -> StoreError: ...
         def _is_absent(self, error: Exception, key: str | None) -> bool: ...
@@ -143,7 +145,7 @@ class ListingStore(RemoteStore, abstract=True):
     async def _ask_level(self, prefix: str) -> list[Entry]:
         self._alive()
         try:
-            ask = partial(obstore.list_with_delimiter_async, self.store, prefix or None)
+            ask = partial(obstore.list_with_delimiter_async, self._lister, prefix or None)
             level = await self._dispatcher.dispatch(ask)
         except Exception as error:
             if not self._has_marks and self._is_absent(error, prefix):
@@ -161,7 +163,7 @@ class ListingStore(RemoteStore, abstract=True):
         if last is None:
             await self._prove_listing(prefix)
             return
-        async for page in obstore.list(self.store, prefix or None, offset=last, chunk_size=1):
+        async for page in obstore.list(self._lister, prefix or None, offset=last, chunk_size=1):
             if page[0]["path"] > last:
                 raise cut_listing(self, prefix)
             return
@@ -218,8 +220,9 @@ class ListingStore(RemoteStore, abstract=True):
         self._alive()
         last = None
         try:
-            # By the user's own store: obstore has no tokens of pages, so only its client can retry one.
-            async for page in obstore.list(self.store, prefix or None, offset=start or None, chunk_size=size):
+            async for page in obstore.list(
+                self._lister, prefix or None, offset=start or None, chunk_size=size
+            ):
                 if start is not None:
                     page = [
                         meta for meta in page if meta["path"] > start

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta, PutMode
+    from obstore.store import BackoffConfig, RetryConfig, S3Store
     from obstore.store import ObjectStore as ObstoreStore
-    from obstore.store import S3Store
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
@@ -165,6 +165,7 @@ class ObjectStore(ListingStore):
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
         self._azure = "AzureStore" in names
+        self._gcs = "GCSStore" in names
         self._leaves_token = self._has_marks = not names.isdisjoint(_BUCKETS)
         # S3's directory buckets can't be listed from a name on, so the end of their listings stays unproven.
         express = getattr(store, "config", {}).get("s3_express")
@@ -195,13 +196,35 @@ class ObjectStore(ListingStore):
         """What this store can promise, which depends on what obstore has behind it."""
         if self._local is not None:
             return self._local.capabilities
-        return Capabilities(atomic_create=not self._http, versions=not self._http, shared=not self._in_memory)
+        # On Google's servers a write demands a generation, which listings don't have, and no ETag.
+        versions = not self._http and not self._gcs
+        return Capabilities(atomic_create=not self._http, versions=versions, shared=not self._in_memory)
 
     # -- calls ------------------------------------------------------------------------------------
 
     @cached_property
     def _client(self) -> ObstoreStore:
         """The store that requests are made with: one like the user's, whose client retries nothing."""
+        return self._like({"max_retries": 0})
+
+    @cached_property
+    def _lister(self) -> ObstoreStore:
+        """The store that is asked for listings: its client, which alone can retry a page, does so."""
+        retry = self._dispatcher.retry
+        if retry is None:
+            return self.store
+        first = max(retry.base, 0.001)
+        wait: BackoffConfig = {
+            "init_backoff": timedelta(seconds=first),
+            "max_backoff": timedelta(seconds=max(retry.cap, first)),
+            "base": retry.factor,
+        }
+        return self._like(
+            {"max_retries": retry.attempts - 1, "backoff": wait, "retry_timeout": timedelta(days=1)}
+        )
+
+    def _like(self, retry_config: RetryConfig) -> ObstoreStore:
+        """Make a store like the user's; that itself where its client keeps its own retries."""
         if not self._no_client_retries:
             return self.store
         theirs = cast("S3Store", self.store)  # or another of `_RETRYING`
@@ -210,10 +233,10 @@ class ObjectStore(ListingStore):
         if retry is not None and retry.timeout is not None:
             own = {"timeout": timedelta(seconds=retry.timeout)}
             options["client_options"] = own | (options.get("client_options") or {})
-        return type(theirs)(*args, **options, retry_config={"max_retries": 0})
+        return type(theirs)(*args, **options, retry_config=retry_config)
 
     def __getstate__(self) -> dict[str, object]:
-        made = ("_client", "_other_store")
+        made = ("_client", "_lister", "_other_store")
         return {name: value for name, value in super().__getstate__().items() if name not in made}
 
     def _alive(self) -> ObstoreStore:
@@ -236,7 +259,7 @@ class ObjectStore(ListingStore):
             check_azure_key(key, self)
 
     def _is_absent(self, error: Exception, key: str | None) -> bool:
-        return isinstance(error, FileNotFoundError) and not errors.lacks_container(error, key)
+        return errors.proves_absence(error, key)
 
     def _is_unseen(self, error: Exception, key: str) -> bool:
         """Whether a value that is read or looked up counts as missing."""
@@ -365,14 +388,16 @@ class ObjectStore(ListingStore):
         except StoreError as error:
             raise error.about(self, key) from None
         except Exception as error:
-            if not self._is_unseen(error, key):
-                raise self._failed(error, "look up", key) from safe_cause(error)
-            return None if self._proven else await self._look_twice(key)
+            if self._proven and self._is_absent(error, key):
+                return None
+            if errors.is_denied(error) or self._is_unseen(error, key):
+                return await self._look_twice(key)
+            raise self._failed(error, "look up", key) from safe_cause(error)
         self._proven = True
         return Entry(key, meta["size"], meta["e_tag"])
 
     async def _look_twice(self, key: str) -> Entry | None:
-        """GET a value that HEAD didn't find: only this answer says whether key or bucket is missing."""
+        """GET what HEAD didn't find: this answer says whether for the key, the bucket or the caller."""
         try:
             meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
         except Exception as error:

@@ -23,10 +23,13 @@ class Answer(NamedTuple):
         HTTP status, where it is known.
     code : str
         The server's error code, ``NoSuchKey`` say; empty where there is none.
+    message : str
+        The server's words, where they are known.
     """
 
     status: int | None
     code: str
+    message: str = ""
 
 
 # Statuses and codes of failures that may pass. The last two codes say that another request interfered.
@@ -38,9 +41,13 @@ _TRANSIENT_CODES = frozenset((
 _NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
 # The caller isn't known, whatever was asked for: that says nothing about a key.
 _UNKNOWN_CALLER = frozenset((
-    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
+    "AuthenticationFailed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo", "InvalidSecurity", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch", "TokenRefreshRequired",
 ))  # fmt: skip
+# Refusals that a missing value may get, since whoever may not list may not learn that it is missing.
+_HIDING = frozenset(("", "accessdenied", "forbidden", "authorizationpermissionmismatch"))
+_OF_THE_CALLER = ("expired", "signature", "not signed", "not yet valid")
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
 # With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
@@ -53,7 +60,7 @@ _HINTS = {
 
 def denies_condition(answer: Answer) -> bool:
     """Whether an answer says that the condition of a write doesn't hold."""
-    status, code = answer
+    status, code, _ = answer
     return (status == 412 and code in _NOT_MET) or (status == 409 and code == "BlobAlreadyExists")
 
 
@@ -71,8 +78,16 @@ def is_encoded(name: str) -> bool:
 
 
 def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
-    """Whether an answer has one of the statuses that a store takes for "missing"."""
-    return answer.status in missing_on and answer.code not in _UNKNOWN_CALLER
+    """Whether an answer has one of the statuses that a store takes for "missing".
+
+    A refusal counts only if that is all it says: not if it speaks of the caller, or of what is there.
+    """
+    if answer.status not in missing_on or answer.code in _UNKNOWN_CALLER:
+        return False
+    if answer.status not in (401, 403):
+        return True
+    message = answer.message.lower()
+    return answer.code.lower() in _HIDING and not any(words in message for words in _OF_THE_CALLER)
 
 
 def names_no_container(text: str) -> bool:
@@ -83,7 +98,7 @@ def names_no_container(text: str) -> bool:
 
 def error_class(answer: Answer) -> type[StoreError] | None:
     """Return the class of the error for a refused request; None if status and code leave it open."""
-    status, code = answer
+    status, code, _ = answer
     if status in (401, 403) or code in _DENIED:
         return AccessDeniedError
     if status in (405, 501):
