@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
-_QUERY = re.compile(r"\?[^\s\"',)]*")
+# Not the marks of an XML declaration, "<?" and "?>".
+_QUERY = re.compile(r"(?<!<)\?(?!>)[^\s\"',)]*")
+# Where a server's document begins.
+_DOCUMENT = re.compile(r":?\s*<(?:\?xml|Error|!DOCTYPE|html)", re.IGNORECASE)
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 # A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
 # (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
@@ -113,14 +117,25 @@ def without_secrets(error: BaseException) -> BaseException:
     return type(error)(_QUERY.sub("", str(error)))
 
 
+def _reason(error: BaseException) -> str:
+    """Return what an error says, without its details; of a server's document its code and message."""
+    text = str(error)
+    said = _QUERY.sub("", _DOCUMENT.split(text.partition("\n")[0], maxsplit=1)[0]).strip()
+    message = _MESSAGE.search(text)
+    for words in (answer(error).code, message[1].strip() if message else ""):
+        if words not in said:
+            said = f"{said}: {words}"
+    return said.removesuffix(".") or type(error).__name__
+
+
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
     """Translate an error of obstore's; the caller chains it to what `without_secrets` returns."""
-    why = _QUERY.sub("", str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
+    why = _reason(error)
     found, class_name = answer(error), type(error).__name__
     kind = answers.error_class(found)
     if lacks_container(error, key):
         return answers.no_container(action, store, key)
-    if class_name in _STATUSES or kind is AccessDeniedError:
+    if kind is AccessDeniedError or (class_name in _STATUSES and kind is None):
         return answers.denied(action, why, store, key, "skip_signature=True")
     if _says(error, _NO_KEY, key):
         why = "this backend can't hold such a key"

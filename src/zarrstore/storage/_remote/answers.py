@@ -41,6 +41,8 @@ _UNKNOWN_CALLER = frozenset((
     "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
 ))  # fmt: skip
+# The value is there, and has to be fetched from an archive first.
+_ARCHIVED = frozenset(("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"))
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
 # With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
@@ -64,7 +66,7 @@ def is_throttled(answer: Answer) -> bool:
 
 def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
     """Whether an answer has one of the statuses that a store takes for "missing"."""
-    return answer.status in missing_on and answer.code not in _UNKNOWN_CALLER
+    return answer.status in missing_on and answer.code not in _UNKNOWN_CALLER | _ARCHIVED
 
 
 def names_no_container(text: str) -> bool:
@@ -76,6 +78,8 @@ def names_no_container(text: str) -> bool:
 def error_class(answer: Answer) -> type[StoreError] | None:
     """Return the class of the error for a refused request; None if status and code leave it open."""
     status, code = answer
+    if code in _ARCHIVED:
+        return BackendError
     if status in (401, 403) or code in _DENIED:
         return AccessDeniedError
     if status in (405, 501):
@@ -85,6 +89,8 @@ def error_class(answer: Answer) -> type[StoreError] | None:
 
 def hint(answer: Answer) -> str | None:
     """Return what the user can do about a refusal, where anything is known."""
+    if answer.code in _ARCHIVED:
+        return "It lies in an archive: restore it, and read it when that is done."
     for start, text in _HINTS.items():
         if answer.code.startswith(start):
             return text
