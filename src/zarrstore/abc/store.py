@@ -47,7 +47,13 @@ from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
-from zarrstore.errors import ByteRequestError, KeyNotFoundError, ReadOnlyError, UnsupportedOperationError
+from zarrstore.errors import (
+    BackendError,
+    ByteRequestError,
+    KeyNotFoundError,
+    ReadOnlyError,
+    UnsupportedOperationError,
+)
 
 if TYPE_CHECKING:
     import builtins
