@@ -26,6 +26,20 @@ class TestLocal(StoreContract):
         return LocalStore(tmp_path / "root")
 
 
+class TestLocalInPlace(StoreContract):
+    """As on file systems that can't rename; what that loses isn't asked."""
+
+    questions = tuple(
+        question
+        for question in StoreContract.questions
+        if question.name not in ("readers_see_whole_values", "concurrent_writers_of_one_key")
+    )
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        return LocalStore(tmp_path / "root", atomic=False)
+
+
 class TestLocalByPoolAlone(StoreContract):
     """As on systems without reads that can't block."""
 

@@ -159,7 +159,12 @@ _MAKERS = {
 }
 
 
-@pytest.fixture(params=_MAKERS)
+_QUICK = ("foreign", "sub-local")
+
+
+@pytest.fixture(
+    params=[name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in _MAKERS]
+)
 def make(request, tmp_path_factory):
     return lambda: _MAKERS[request.param](tmp_path_factory.mktemp("machine"))
 

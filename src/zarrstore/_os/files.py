@@ -48,8 +48,10 @@ _ONE_CALL = 1 << 20
 _PATIENCE = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
+# Errors of calls that a file system can't make: a mount of a bucket, say.
+UNABLE = frozenset((errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV, errno.EINVAL))
 # Errors of `os.link` where a file can have no second name.
-_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV))
+_NO_LINKS = UNABLE - {errno.EINVAL} | {errno.EMLINK}
 
 
 # -- opening --------------------------------------------------------------------------------------
@@ -224,6 +226,8 @@ def name_new(source: str, target: str) -> None:
     ------
     FileExistsError
         If something has that name.
+    OSError
+        With an errno of `UNABLE`, if the file system can't do that in one step.
     """
     try:
         os.link(source, target)
@@ -234,25 +238,22 @@ def name_new(source: str, target: str) -> None:
 
 
 def _rename_new(source: str, target: str) -> None:
-    """Rename a file unless the target exists.
-
-    Linux does it in one step (``renameat2`` with ``RENAME_NOREPLACE``), and Windows' rename never
-    replaces. Elsewhere an empty file reserves the name first, so that still only one writer wins.
-    """
+    """Rename a file unless the target exists, in one step: a file that reserves the name might stay."""
     if sys.platform == "win32":
-        os.rename(source, target)
-        return
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if hasattr(libc, "renameat2"):
-            no_replace = 1
-            if libc.renameat2(HERE, os.fsencode(source), HERE, os.fsencode(target), no_replace) == 0:
-                return
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOSYS):
-                raise OSError(number, os.strerror(number), target)
-    os.close(os.open(target, MAKE, 0o666))
-    os.replace(source, target)
+        os.rename(source, target)  # never replaces
+    elif number := renameat2(source, target):
+        raise OSError(number, os.strerror(number), target)
+
+
+def renameat2(source: str, target: str) -> int:
+    """Rename a file by Linux's ``renameat2`` unless the target exists; returns the error's number, or 0."""
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "renameat2"):
+        return errno.ENOSYS
+    no_replace = 1
+    if libc.renameat2(HERE, os.fsencode(source), HERE, os.fsencode(target), no_replace) == 0:
+        return 0
+    return ctypes.get_errno()
 
 
 # -- locking --------------------------------------------------------------------------------------

@@ -281,14 +281,11 @@ def test_litter_is_never_a_key(store, monkeypatch):
 # -- without what a file system or system lacks ----------------------------------------------------
 
 
-@pytest.mark.parametrize("rename", ["renameat2", "reserve"])
-def test_create_without_hard_links(store, monkeypatch, rename):
+def test_create_without_hard_links(store, monkeypatch):
     def no_links(*args, **kwargs):
         raise OSError(errno.EPERM, "no hard links here")
 
     monkeypatch.setattr(os, "link", no_links)
-    if rename == "reserve":
-        monkeypatch.setattr(_files.sys, "platform", "somethingelse")
     assert store.create_sync("a/k", b"first") is True
     assert store.create_sync("a/k", b"second") is False
     assert bytes(store.get_sync("a/k")) == b"first"

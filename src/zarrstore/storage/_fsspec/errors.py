@@ -172,6 +172,8 @@ def translated(error: BaseException, action: str, store: object, key: str | None
     hint = answers.hint(Answer(next((status for status, *_ in found if status), default), code))
     if code not in why:
         why = f"{code}: {why}"
+    if any(answers.error_class(answer) is BackendError for answer in found):  # not what wraps it
+        return answers.failed(BackendError, action, why, store, key, hint)
     for link, answer in zip(chain(error), found, strict=True):
         kind = answers.error_class(answer)
         if _lacks_container(link):
@@ -189,7 +191,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
             or not _CONNECTION.isdisjoint(cls.__name__ for cls in type(link).__mro__)
         ):
             return answers.failed(TransientError, action, why, store, key, hint)
-    if hint is None and isinstance(error, OSError):
+    if hint is None and not code and isinstance(error, OSError):
         told = from_os_error(error, action=action, store=store, key=key or None)
         told.message = without_secrets(told.message)
         return told

@@ -19,20 +19,30 @@ _PATIENCE = 100
 _OTHERS = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 
 
-def remove_folder(path: str) -> None:
+def remove_folder(path: str, *, atomic: bool = True) -> None:
     """Remove a folder and all that is in it.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    atomic : bool
+        Whether to rename it first, in one step.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     """
-    aside = os.path.join(os.path.dirname(path), make_name())
-    os.rename(path, aside)
+    aside = path
+    if atomic:
+        aside = os.path.join(os.path.dirname(path), make_name())
+        os.rename(path, aside)
     descriptor = -1
     try:
-        descriptor = os.open(aside, FOLDER)
-        claim(descriptor)
+        if atomic:
+            descriptor = os.open(aside, FOLDER)
+            claim(descriptor)
     except OSError:
         pass  # not readable: rmtree raises the error
     try:
@@ -51,7 +61,7 @@ def remove_folder(path: str) -> None:
             os.close(descriptor)
 
 
-def empty_folder(path: str) -> None:
+def empty_folder(path: str, *, atomic: bool = True) -> None:
     """Remove what is in a folder, but not the folder; links are removed, not followed."""
     try:
         with os.scandir(path) as found:
@@ -63,7 +73,7 @@ def empty_folder(path: str) -> None:
             if is_temporary(entry.name):
                 reap(entry.path)  # one in use stays
             elif entry.is_dir(follow_symlinks=False):
-                remove_folder(entry.path)
+                remove_folder(entry.path, atomic=atomic)
             else:
                 os.unlink(entry.path)
         except FileNotFoundError:

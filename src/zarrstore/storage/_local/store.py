@@ -7,9 +7,10 @@ import mmap as memory_maps
 import os
 import shutil
 import stat
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from zarrstore.errors import (
     InvalidKeyError,
     KeyConflictError,
     KeyNotFoundError,
+    NoSpaceError,
     RefusedError,
     RootError,
     StoreError,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Errors that mean that there is no such file, unless a link on its path leads nowhere.
@@ -62,6 +65,17 @@ _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 # How often to try again when others make or remove what a call meets.
 _PATIENCE = 100
+# What to do where a file system can't do what a call needs.
+_CANNOT_RENAME = (
+    "If this file system can't rename, as mounts of buckets can't, use LocalStore(..., atomic=False), "
+    "which works in place."
+)
+_CANNOT_CREATE = (
+    "If this file system has neither hard links nor a rename that never replaces, use "
+    "LocalStore(..., atomic=False), which works in place."
+)
+_CANNOT_SYNC = "If this file system can't sync files, use fsync='none'."
+_CANNOT_SYNC_FOLDERS = "The value is written. If this file system can't sync folders, use fsync='data'."
 # No file is this large; the size that some file systems report for a folder is larger.
 _ENDLESS = 1 << 62
 
@@ -95,10 +109,15 @@ class LocalStore(NowaitStore):
         as well.
     mmap : bool
         Map values into memory instead of reading them. A process that has mapped a file is killed
-        (SIGBUS) if another one truncates it or the disk fails; this store never truncates a file.
+        (SIGBUS) if another one truncates it or the disk fails; this store never truncates a file, unless
+        ``atomic`` is False.
     follow_symlinks : bool
         Whether to follow links that lead out of the root, as where chunks are on a scratch disk. If
         not, such keys raise `RefusedError`, and each call takes some 20 µs longer.
+    atomic : bool
+        Whether writes, creates and removals of folders are one step. Without it files are written in place,
+        and folders emptied in place, for file systems that can't rename (mounts of buckets, say): others may
+        see half a value or half a folder then, and a write that fails or is killed loses the old value.
 
     Notes
     -----
@@ -130,6 +149,7 @@ class LocalStore(NowaitStore):
         fsync: Literal["none", "data", "full"] = "none",
         mmap: bool = False,
         follow_symlinks: bool = True,
+        atomic: bool = True,
     ) -> None:
         super().__init__(read_only=read_only)
         if fsync not in syncing.MODES:
@@ -137,6 +157,7 @@ class LocalStore(NowaitStore):
         self.fsync = fsync
         self.mmap = mmap
         self.follow_symlinks = follow_symlinks
+        self.atomic = atomic
         if not isinstance(root, (str, os.PathLike)):
             raise TypeError(f"a LocalStore's root is a str or a Path, not {type(root).__name__}")
         text = os.fspath(root)
@@ -161,6 +182,11 @@ class LocalStore(NowaitStore):
         self._cached_opens = files.CAN_OPEN_CACHED and not self._in_memory
         self._fails_late = not kind or files.is_distant(kind)
         self._surveyed = True
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the store can promise."""
+        return self._capabilities if self.atomic else replace(self._capabilities, atomic_create=False)
 
     @property
     def _location(self) -> str:
@@ -277,6 +303,9 @@ class LocalStore(NowaitStore):
         return BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        return _anew(self._read_once, key, request, allocate)
+
+    def _read_once(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         descriptor = self._open_value(key)
         if descriptor < 0:
             return None
@@ -286,7 +315,9 @@ class LocalStore(NowaitStore):
             try:
                 size = os.lseek(descriptor, 0, os.SEEK_END)
             except OSError:
-                size = 0
+                if self._is_value(descriptor, key):
+                    raise
+                return None
             if not 0 < size < _ENDLESS and not self._is_value(descriptor, key):
                 return None
             try:
@@ -298,7 +329,10 @@ class LocalStore(NowaitStore):
             if start == stop and not self._is_value(descriptor, key):
                 return None
             if self.mmap and allocate is host_memory and start < stop:
-                return self._map(descriptor, start, stop)
+                try:
+                    return self._map(descriptor, start, stop)
+                except (OSError, ValueError):
+                    pass  # a file system that maps no files, or the file was cut: reading will tell
             memory, done = files.read_value(descriptor, stop - start, start, allocate)
             if done < stop - start:
                 raise TruncatedError(
@@ -311,11 +345,11 @@ class LocalStore(NowaitStore):
         except StoreError:
             raise
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENODEV):  # reading, or mapping, a folder
+            if error.errno == errno.EISDIR and self._is_folder(key):
                 return None
             raise self._error(error, "read", key) from error
         finally:
-            os.close(descriptor)
+            _quietly(os.close, descriptor)
 
     def _map(self, descriptor: int, start: int, stop: int) -> Data:
         return np.frombuffer(
@@ -358,7 +392,7 @@ class LocalStore(NowaitStore):
                 else:
                     yield self._read_cached(descriptor, request, allocate)
         finally:
-            os.close(root)
+            _quietly(os.close, root)
 
     def _miss_nowait(self, key: str, answer: int = files.NO_SUCH_FILE) -> WouldBlock | None:
         """Return None for a key that `open_cached` proved not to be there; needs no disk after that."""
@@ -385,12 +419,18 @@ class LocalStore(NowaitStore):
             if error.errno == errno.EOPNOTSUPP:
                 self._can_nowait = False  # overlayfs, for one, has no such reads
             return WOULD_BLOCK
-        except ByteRequestError:
-            return WOULD_BLOCK  # may be a folder, which `_read` finds out
+        except (ByteRequestError, ValueError):
+            return WOULD_BLOCK  # may be a folder, or cut off, which `_read` finds out
         finally:
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # after a good read it means nothing
 
     def _stat(self, key: str) -> Entry | None:
+        return _anew(self._stat_once, key)
+
+    def _stat_once(self, key: str) -> Entry | None:
         if not self._surveyed:
             self._survey()
         if not self.follow_symlinks:
@@ -422,8 +462,10 @@ class LocalStore(NowaitStore):
             return self._miss_nowait(key, descriptor)
         try:
             found = os.fstat(descriptor)
+        except OSError:
+            return WOULD_BLOCK
         finally:
-            os.close(descriptor)
+            _quietly(os.close, descriptor)
         return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
     # -- writing ----------------------------------------------------------------------------------
@@ -442,13 +484,15 @@ class LocalStore(NowaitStore):
     ) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        again = isinstance(pieces, (tuple, list))  # others are used up by the first attempt
+        write = self._write_once if self.atomic else self._write_in_place
         for _ in range(_PATIENCE):
             try:
-                return self._write_once(key, pieces, condition)
+                return _anew(write, key, pieces, condition) if again else write(key, pieces, condition)
             except FileNotFoundError as error:
                 # Another process removed the folder with our temporary file in it.
-                if not isinstance(pieces, (tuple, list)):
-                    raise self._error(error, "write", key) from error  # the pieces are used up
+                if not again:
+                    raise self._error(error, "write", key) from error
         raise self._folder_vanishes(key)
 
     def _write_once(
@@ -465,8 +509,7 @@ class LocalStore(NowaitStore):
             claim(descriptor)
             for piece in pieces:
                 files.write_all(descriptor, piece)
-            if self.fsync != "none":
-                syncing.sync_file(descriptor, self.fsync)
+            self._sync_value(descriptor, key)
             if self._fails_late:
                 # A network file system may report a full disk only on close. Closing a duplicate makes it
                 # do so before the old value is replaced, and keeps our lock.
@@ -493,6 +536,79 @@ class LocalStore(NowaitStore):
             if not named:
                 _quietly(os.unlink, temporary)
 
+    def _write_in_place(
+        self, key: str, pieces: Pieces, condition: Precondition
+    ) -> Conflict | Continuation | None:
+        path = self._target(key)
+        folder = path[: path.rindex("/")]
+        made: list[str] = []
+        try:
+            descriptor = self._open_in_place(path, folder, key, made, condition)
+        except (StoreError, FileNotFoundError):
+            raise
+        except FileExistsError:
+            return CONFLICT
+        except OSError as error:
+            raise self._error(error, "write", key) from error
+        try:
+            try:
+                for piece in pieces:
+                    files.write_all(descriptor, piece)
+                self._sync_value(descriptor, key)
+            finally:
+                os.close(descriptor)  # a mount of a bucket may store the value only here, and fail
+        except BaseException as error:
+            _quietly(os.unlink, path)
+            if not isinstance(error, OSError):
+                raise
+            told = error if isinstance(error, StoreError) else self._error(error, "write", key)
+            rest = "" if isinstance(told, NoSpaceError) or not told.hint else f" {told.hint}"
+            told.hint = f"The old value is lost: atomic=False writes in place. Write it again.{rest}"
+            raise told from error
+        changed = (folder, *map(os.path.dirname, made))
+        if self.fsync == "full":
+            self._sync_names(changed, syncing.FOLDERS.ticket(), key)
+        return None
+
+    def _open_in_place(
+        self, path: str, folder: str, key: str, made: list[str], condition: Precondition
+    ) -> int:
+        """Open a file to write a value into it; a link, or a folder without keys, makes way."""
+        if os.path.islink(path):
+            if condition is ABSENT:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            os.unlink(path)  # its target may belong to others
+        flags = files.MAKE if condition is ABSENT else files.MODIFY | os.O_CREAT | os.O_TRUNC
+        try:
+            descriptor = self._make(path, folder, key, made, flags)
+        except IsADirectoryError:
+            self._clear_way(path, key)
+            descriptor = self._make(path, folder, key, made, flags)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a pipe without a reader
+                raise self._no_file(key) from None
+            raise
+        try:
+            self._is_value(descriptor, key)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _sync_value(self, descriptor: int, key: str) -> None:
+        if self.fsync != "none":
+            try:
+                syncing.sync_file(descriptor, self.fsync)
+            except OSError as error:
+                raise self._unable(error, key, _CANNOT_SYNC) from error
+
+    def _unable(self, error: OSError, key: str, cure: str, action: str = "write") -> StoreError:
+        """Return the error of a call that this file system may not be able to make at all."""
+        told = self._error(error, action, key)
+        if error.errno in files.UNABLE:
+            told.hint = cure if told.hint is None else f"{told.hint} {cure}"
+        return told
+
     def _sync_names(self, folders: Iterable[str], ticket: int, key: str) -> None:
         try:
             for folder in folders:
@@ -500,7 +616,7 @@ class LocalStore(NowaitStore):
         except FileNotFoundError:
             pass  # the folder was removed meanwhile, with the value
         except OSError as error:
-            raise self._error(error, "write", key) from error
+            raise self._unable(error, key, _CANNOT_SYNC_FOLDERS) from error
 
     def _target(self, key: str) -> str:
         if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
@@ -523,11 +639,11 @@ class LocalStore(NowaitStore):
             return self._write(key, pieces, condition)
         return WOULD_BLOCK
 
-    def _make(self, temporary: str, folder: str, key: str, made: list[str]) -> int:
-        """Create a temporary file, and its folder if it is missing or removed meanwhile."""
+    def _make(self, path: str, folder: str, key: str, made: list[str], flags: int = files.MAKE) -> int:
+        """Create a file, and its folder if it is missing or removed meanwhile."""
         for _ in range(_PATIENCE):
             try:
-                return files.open_patiently(temporary, files.MAKE)
+                return files.open_patiently(path, flags)
             except FileNotFoundError:
                 made += self._make_folder(folder, key)
             except NotADirectoryError:
@@ -582,12 +698,17 @@ class LocalStore(NowaitStore):
 
     def _publish(self, temporary: str, path: str, key: str) -> None:
         try:
-            os.replace(temporary, path)
-        except (IsADirectoryError, PermissionError):
-            if not os.path.isdir(path):
-                raise
-            self._clear_way(path, key)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except (IsADirectoryError, PermissionError):
+                if not os.path.isdir(path):
+                    raise
+                self._clear_way(path, key)
+                os.replace(temporary, path)
+        except (StoreError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise self._unable(error, key, _CANNOT_RENAME) from error
 
     def _publish_new(self, temporary: str, path: str, key: str) -> bool:
         """Give the temporary file its name; False if something has that name."""
@@ -599,6 +720,12 @@ class LocalStore(NowaitStore):
                 if not os.path.isdir(path) or os.path.islink(path):
                     return False
                 self._clear_way(path, key)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if os.path.lexists(path) and not os.path.isdir(path):
+                    return False
+                raise self._unable(error, key, _CANNOT_CREATE) from error
         return False
 
     def _clear_way(self, path: str, key: str) -> None:
@@ -609,7 +736,9 @@ class LocalStore(NowaitStore):
             raise self._conflict(key)
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
-        parts = list(parts)
+        _anew(self._patch_once, key, list(parts))
+
+    def _patch_once(self, key: str, parts: list[tuple[int, Data]]) -> None:
         try:
             descriptor = files.open_patiently(self._target(key), files.MODIFY)
         except OSError as error:
@@ -619,21 +748,25 @@ class LocalStore(NowaitStore):
                 raise self._no_file(key) from None
             raise self._error(error, "write", key) from error
         try:
-            self._is_value(descriptor, key)
-            check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
-            for start, part in parts:
-                files.write_all(descriptor, part, start)
-            syncing.sync_file(descriptor, self.fsync)
+            try:
+                self._is_value(descriptor, key)
+                check_parts(key, os.lseek(descriptor, 0, os.SEEK_END), parts)
+                for start, part in parts:
+                    files.write_all(descriptor, part, start)
+                self._sync_value(descriptor, key)
+            finally:
+                os.close(descriptor)  # where a network file system tells that it couldn't write
         except StoreError:
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
-        finally:
-            os.close(descriptor)
 
     # -- removing ---------------------------------------------------------------------------------
 
     def _remove(self, key: str, condition: Precondition = ANY) -> None:
+        _anew(self._remove_once, key, condition)
+
+    def _remove_once(self, key: str, condition: Precondition) -> None:
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         path = self._target(key)
@@ -652,28 +785,36 @@ class LocalStore(NowaitStore):
     def _sync_name(self, path: str) -> None:
         """Sync the folder of a name that was removed, if asked for."""
         if self.fsync == "full":
-            syncing.FOLDERS.sync(os.path.dirname(path))
+            try:
+                syncing.FOLDERS.sync(os.path.dirname(path))
+            except FileNotFoundError:
+                pass  # it was removed meanwhile, with all names in it
+            except OSError as error:
+                raise self._unable(error, path[len(self._base) :], _CANNOT_SYNC_FOLDERS, "delete") from error
 
     def _remove_below(self, prefix: str) -> None:
+        _anew(self._remove_below_once, prefix)
+
+    def _remove_below_once(self, prefix: str) -> None:
         path = self._target(prefix[:-1]) if prefix else self._root
         try:
             if not prefix:
                 self._refuse_machine()
-                removal.empty_folder(path)
+                removal.empty_folder(path, atomic=self.atomic)
                 return
             if os.path.islink(path):
                 # Removing the link removes its keys; its target may belong to others.
                 if os.path.isdir(path):
                     os.unlink(path)
             elif stat.S_ISDIR(os.lstat(path).st_mode):
-                removal.remove_folder(path)
+                removal.remove_folder(path, atomic=self.atomic)
             self._sync_name(path)
         except StoreError:
             raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return
-            raise self._error(error, "delete all of", prefix) from error
+            raise self._unable(error, prefix, _CANNOT_RENAME, "delete all of") from error
         removal.prune(os.path.dirname(path), self._root)
 
     def _refuse_machine(self) -> None:
@@ -741,6 +882,16 @@ class LocalStore(NowaitStore):
         state = super().__getstate__()
         # Another host may have another file system there.
         return {**state, **_UNSURVEYED}
+
+
+def _anew(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call, and once more if a network file system's server has lost the file that was opened."""
+    try:
+        return call(*args, **kwargs)
+    except BackendError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return call(*args, **kwargs)
 
 
 def _quietly(tidy: Callable[[T], None], what: T) -> None:

@@ -188,7 +188,12 @@ class FolderWalk:
     def _open(self, prefix: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         """Open a folder for listing; a missing one is listed as empty."""
         try:
-            return os.scandir(self._base + prefix)
+            try:
+                return os.scandir(self._base + prefix)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                return os.scandir(self._base + prefix)  # looked up anew
         except OSError as error:
             self._fail(error, prefix)
             return nullcontext(iter(()))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
+# Where a server's document begins.
+_DOCUMENT = re.compile(r":?\s*<(?:\?xml|Error|!DOCTYPE|html)", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 # A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
@@ -126,16 +128,23 @@ def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
     return any(word in text for word in words)
 
 
+def _reason(error: BaseException, found: Answer) -> str:
+    """Return what an error says, without its details; of a server's document its code and message."""
+    said = without_secrets(_DOCUMENT.split(str(error).partition("\n")[0], maxsplit=1)[0]).strip()
+    for words in (found.code, without_secrets(found.message)):
+        if words not in said:
+            said = f"{said}: {words}"
+    return said.removesuffix(".") or type(error).__name__
+
+
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
     """Translate an error of obstore's; the caller chains it to what `safe_cause` returns."""
-    why = without_secrets(str(error).partition("\n")[0]).strip().removesuffix(".") or type(error).__name__
     found, class_name = answer(error), type(error).__name__
-    if found.code not in why:
-        why = f"{why}: {found.code}: {without_secrets(found.message)}".removesuffix(": ").removesuffix(".")
+    why = _reason(error, found)
     kind = answers.error_class(found)
     if lacks_container(error, key):
         return answers.no_container(action, store, key)
-    if class_name in _STATUSES or kind is AccessDeniedError:
+    if kind is AccessDeniedError or (class_name in _STATUSES and kind is None):
         return answers.denied(action, why, store, key, "skip_signature=True")
     if _says(error, _NO_KEY, key):
         why = "this backend can't hold such a key"

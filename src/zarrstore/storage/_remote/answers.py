@@ -48,6 +48,8 @@ _UNKNOWN_CALLER = frozenset((
 # Refusals that a missing value may get, since whoever may not list may not learn that it is missing.
 _HIDING = frozenset(("", "accessdenied", "forbidden", "authorizationpermissionmismatch"))
 _OF_THE_CALLER = ("expired", "signature", "not signed", "not yet valid")
+# The value is there, and has to be fetched from an archive first.
+_ARCHIVED = frozenset(("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"))
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
 # With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
@@ -99,6 +101,8 @@ def names_no_container(text: str) -> bool:
 def error_class(answer: Answer) -> type[StoreError] | None:
     """Return the class of the error for a refused request; None if status and code leave it open."""
     status, code, _ = answer
+    if code in _ARCHIVED:
+        return BackendError
     if status in (401, 403) or code in _DENIED:
         return AccessDeniedError
     if status in (405, 501):
@@ -108,6 +112,8 @@ def error_class(answer: Answer) -> type[StoreError] | None:
 
 def hint(answer: Answer) -> str | None:
     """Return what the user can do about a refusal, where anything is known."""
+    if answer.code in _ARCHIVED:
+        return "It lies in an archive: restore it, and read it when that is done."
     for start, text in _HINTS.items():
         if answer.code.startswith(start):
             return text

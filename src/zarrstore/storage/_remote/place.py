@@ -7,12 +7,16 @@ import re
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from zarrstore.storage._remote.store import comes_from
+
 # A store or a file system of a library that may not be installed.
 Untyped: TypeAlias = Any
 
 _SERVICES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 # The services' own servers: there a bucket's name is unique, whatever form the address has.
 _PUBLIC = re.compile(r"(.*\.)?(amazonaws\.com(\.cn)?|googleapis\.com)")
+# Whose file systems are understood; another package may have its own of such a scheme.
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 _AWS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -53,16 +57,16 @@ def of_fsspec(fs: Untyped, path: str, token: object) -> str:
         return _joined(f"file://{os.path.realpath(path)}")
     if service in ("http", "https"):
         return _on_web_server(path)
+    if service not in _PACKAGES or not comes_from(fs, _PACKAGES[service]):
+        return _joined(f"fsspec-{service}://{'' if service == 'memory' else token}", path)
     bucket, _, below = path.lstrip("/").partition("/")
     if service == "s3":
         endpoint = getattr(fs, "endpoint_url", None) or (fs.client_kwargs or {}).get("endpoint_url")
         return _in_bucket(service, endpoint or _aws_endpoint(), bucket, below)
     if service == "gs":
         return _in_bucket(service, getattr(fs, "_endpoint", None), bucket, below)
-    if service == "az":
-        endpoint = _azure_server(fs.account_name, fs.connection_string) or getattr(fs, "account_url", None)
-        return _in_bucket(service, endpoint, bucket, below)
-    return _joined(f"fsspec-{service}://{'' if service == 'memory' else token}", path)
+    endpoint = _azure_server(fs.account_name, fs.connection_string) or getattr(fs, "account_url", None)
+    return _in_bucket(service, endpoint, bucket, below)
 
 
 def _in_bucket(service: str, endpoint: str | None, bucket: str, path: str) -> str:

@@ -139,6 +139,13 @@ class Archive:
                     view = self.view = self._look()
         return view
 
+    def renew(self, stale: View) -> View:
+        """Open the archive again, whose file a network file system's server has lost."""
+        with self._lock:
+            if self._writer is None and self.view is stale:
+                self.view = None
+            return self.open(read_only=True)
+
     def prepare(self) -> None:
         """Replace or create the file, as mode ``"w"`` or ``"x"`` asks of the first opening."""
         with self._lock:
@@ -547,7 +554,8 @@ def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
     try:
         with _closed_on_error(descriptor):
             lock_file(descriptor)
-            os.chmod(path, stat.S_IMODE(mode))
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != stat.S_IMODE(mode):
+                os.chmod(path, stat.S_IMODE(mode))
             yield descriptor, path
     except BaseException:
         try:

@@ -25,6 +25,7 @@ CENTRAL_SIGNATURE = b"PK\x01\x02"
 END_SIGNATURE = b"PK\x05\x06"
 END64_SIGNATURE = b"PK\x06\x06"
 LOCATOR_SIGNATURE = b"PK\x06\x07"
+DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
 
 # Bits of a member's flags.
 ENCRYPTED = 0x1
@@ -344,6 +345,21 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
             packed = next(numbers) if wanted[1] else packed
     member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, when)
     return Local(bytes(data[name_at:extra_at]), member, kind, is_marked)
+
+
+def descriptor_size(data: bytes | memoryview, packed: int, size: int, crc: int) -> int | None:
+    """Return the size of the data descriptor, in any of its four forms; None if it doesn't match."""
+    for signature in (4, 0):
+        if signature and data[:4] != DESCRIPTOR_SIGNATURE:
+            continue
+        for layout, length in (("<LQQ", 20), ("<LLL", 12)):
+            if len(data) >= signature + length and struct.unpack_from(layout, data, signature) == (
+                crc,
+                packed,
+                size,
+            ):
+                return signature + length
+    return None
 
 
 def find_extra(extra: bytes, wanted: int) -> bytes | None:

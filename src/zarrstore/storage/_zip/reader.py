@@ -45,13 +45,14 @@ from zarrstore.storage._zip.format import (
     Local,
     Member,
     decode_name,
+    descriptor_size,
     may_be_unwritten,
     parse_end,
     parse_guard,
     parse_local,
 )
 from zarrstore.storage._zip.index import Directory, Index
-from zarrstore.storage._zip.source import BLOCK, FetchedSource, FileSource
+from zarrstore.storage._zip.source import BLOCK, FetchedSource, FileSource, ObjectSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +251,7 @@ class View:
         memory = allocate(ahead + stop)
         count = source.read_nowait(member.offset, memory)
         local = parse_local(memory[: min(count, ahead)].tobytes(), 0, member.offset)
-        if local is None:
+        if local is None or local.member.flags & SIZES_BEHIND:
             return WOULD_BLOCK
         try:
             behind = self._check_local(member, key, local) - member.offset
@@ -321,13 +322,25 @@ class View:
             raise CorruptError(f"its local header has another name, {local.name!r}.")
         if first + member.packed > directory.limit(member):
             raise CorruptError("its data would reach into what follows.", hint="Don't trust its values.")
-        # Packed size, size, checksum.
-        if there[1:4] != member[1:4] and not there.flags & SIZES_BEHIND:
+        agree = there[1:4] == member[1:4]  # packed size, size, checksum
+        if there.flags & SIZES_BEHIND and not (agree and there.packed):
+            agree = self._ends_right(member, first)
+        if not agree:
             raise CorruptError(
                 "the directory and its local header have different sizes or checksums.", hint=_REPAIR
             )
         directory.members["start"][member.row] = first
         return first
+
+    def _ends_right(self, member: Member, first: int) -> bool:
+        """Whether the sizes are written behind a member's data, or the next member starts there."""
+        stop = first + member.packed
+        if self.index.directory.limit(member) == stop or member.flags & ENCRYPTED:
+            return True
+        if member.packed and not isinstance(self.source, (FileSource, ObjectSource)):
+            return True  # far away this would be a request more
+        behind = self.source.read(stop, 24)
+        return descriptor_size(behind, member.packed, member.size, member.crc) is not None
 
     def _is_named(self, member: Member, key: str, local: Local) -> bool:
         """Whether a local header has the name of a key that isn't ASCII, or is spelt in another way."""

@@ -14,7 +14,6 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from struct import unpack_from
 
 from zarrstore._core.keys import is_key
 from zarrstore._os.files import name_new, unlock_and_close
@@ -26,6 +25,7 @@ from zarrstore.storage._zip.format import (
     CENTRAL,
     CENTRAL_SIGNATURE,
     DEFLATED,
+    DESCRIPTOR_SIGNATURE,
     ENCRYPTED,
     END,
     END64,
@@ -46,6 +46,7 @@ from zarrstore.storage._zip.format import (
     Local,
     Member,
     decode_name,
+    descriptor_size,
     key_of,
     parse_end,
     parse_guard,
@@ -64,7 +65,6 @@ from zarrstore.storage._zip.source import BLOCK, FileSource, read_blocks
 # Readers use signed sizes, this library as well.
 _LARGEST = (1 << 63) - 1
 _HEADER = 1 << 10
-_DESCRIPTOR_SIGNATURE = b"PK\x07\x08"
 _RECORDS = (
     (CENTRAL_SIGNATURE, CENTRAL),
     (END_SIGNATURE, END),
@@ -442,37 +442,22 @@ def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
     size = source.size()
     if member.method == DEFLATED:
         packed, made, crc = _inflate(source, member.start, size - member.start, None)
-        behind = _descriptor(source.read(member.start + packed, 24), packed, made, crc)
+        behind = descriptor_size(source.read(member.start + packed, 24), packed, made, crc)
         if behind is None:
             raise CorruptError("no sizes and checksum follow its data.")
         return member._replace(packed=packed, size=made, crc=crc), behind
     if member.method == STORED:
         crc = 0
         done = 0
-        for position in find_all(source, _DESCRIPTOR_SIGNATURE, member.start, size):
+        for position in find_all(source, DESCRIPTOR_SIGNATURE, member.start, size):
             length = position - member.start
             for block in read_blocks(source, member.start + done, length - done):
                 crc = zlib.crc32(block, crc)
             done = length
-            behind = _descriptor(source.read(position, 24), length, length, crc)
+            behind = descriptor_size(source.read(position, 24), length, length, crc)
             if behind is not None:
                 return member._replace(packed=length, size=length, crc=crc), behind
     raise CorruptError("its size is unknown: only the directory had it.")
-
-
-def _descriptor(data: bytes, packed: int, size: int, crc: int) -> int | None:
-    """Return the size of the data descriptor, in any of its four forms; None if it doesn't match."""
-    for signature in (4, 0):
-        if signature and data[:4] != _DESCRIPTOR_SIGNATURE:
-            continue
-        for layout, length in (("<LQQ", 20), ("<LLL", 12)):
-            if len(data) >= signature + length and unpack_from(layout, data, signature) == (
-                crc,
-                packed,
-                size,
-            ):
-                return signature + length
-    return None
 
 
 def _decode(local: Local) -> str:

@@ -6,14 +6,17 @@ A source has no position, so that any number of threads may read it at once.
 from __future__ import annotations
 
 import errno
+import io
 import os
+import stat
 import threading
 from bisect import bisect_right
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from zarrstore._core.requests import RangeByteRequest
+from zarrstore._core.verbs import Entry
 from zarrstore._os import files
-from zarrstore.errors import KeyNotFoundError
+from zarrstore.errors import ChangedError, ForkError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +91,10 @@ class FileSource:
         self.stamp = stamp_of(descriptor)
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        try:
+            os.close(self.descriptor)
+        except OSError:
+            pass  # what was read is read
 
     def size(self) -> int:
         """Return the size of the file now."""
@@ -108,6 +114,18 @@ class FileSource:
             return 0
 
 
+def source_of(file: BinaryIO) -> Source:
+    """Return a source of what an open file reads; without its position, wherever that is possible."""
+    plain = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
+    raw = getattr(plain, "raw", plain)
+    if isinstance(raw, io.FileIO) and isinstance(plain, (io.FileIO, io.BufferedReader, io.BufferedRandom)):
+        descriptor = raw.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            plain.flush()
+            return FileSource(os.dup(descriptor))
+    return ObjectSource(file)
+
+
 class ObjectSource:
     """An open binary file object, which the caller closes; reads move its position."""
 
@@ -115,15 +133,27 @@ class ObjectSource:
         self.at_once = _AT_ONCE
         self._file = file
         self.lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _check_process(self) -> None:
+        """Refuse to share a position with the process that this one was forked from."""
+        if os.getpid() != self._process and not isinstance(self._file, io.BytesIO):
+            raise ForkError(
+                f"the open file ({type(self._file).__name__}) of this archive is read by the process that "
+                "this one was forked from.",
+                hint="Open the archive by its path, or in each process anew.",
+            )
 
     def size(self) -> int:
         """Return the size now."""
+        self._check_process()
         with self.lock:
             self._file.seek(0, os.SEEK_END)
             return self._file.tell()
 
     def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
+        self._check_process()
         parts = []
         with self.lock:
             self._file.seek(start)
@@ -143,13 +173,19 @@ class StoreSource:
         self.at_once = 1 << 62
         self._store = store
         self._key = key
-        self._size: int | None = None
+        self._entry: Entry | None = None
 
     def size(self) -> int:
         """Return the size, which is asked for once."""
-        if self._size is None:
-            self._size = self._store.getsize_sync(self._key)
-        return self._size
+        if self._entry is None:
+            self._entry = self._look()
+        return self._entry.size or 0
+
+    def _look(self) -> Entry:
+        found = self._store._run("", self._store._do_stat, self._key)
+        if found is None:
+            raise KeyNotFoundError("the archive is gone.", store=self._store, key=self._key)
+        return found
 
     def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
@@ -160,12 +196,38 @@ class StoreSource:
         end = self.size()
         spans = [(min(start, end), min(start + size, end)) for start, size in parts]
         asked = [(self._key, RangeByteRequest(start, stop)) for start, stop in spans if start < stop]
+        answers: list[Buffer | None] = []
         if len(asked) == 1:
-            answers = [self._store.get_sync(self._key, byte_range=asked[0][1])]
-        else:
-            answers = self._store.get_partial_values_sync(None, asked) if asked else []
+            answers = [self._read_one(asked[0][1])]
+        elif asked:
+            answers = self._store.get_partial_values_sync(None, asked)
+            if self._store._blocks or self._store.capabilities.versions:
+                self._check_same(self._look())
         found = iter(answers)
         return [self._bytes(next(found)) if start < stop else b"" for start, stop in spans]
+
+    def _read_one(self, request: RangeByteRequest) -> Buffer | None:
+        if self._store.capabilities.versions:
+            found = self._store.get_versioned_sync(self._key, byte_range=request)
+            if found is not None:
+                self._check_same(Entry(self._key, self.size(), found[1]))
+            return None if found is None else found[0]
+        answer = self._store.get_sync(self._key, byte_range=request)
+        # Where answers don't tell a version and a look is a request, checksums must do.
+        if self._store._blocks:
+            self._check_same(self._look())
+        return answer
+
+    def _check_same(self, now: Entry) -> None:
+        """Raise if the value isn't the one that was looked at first: what was read may be of another."""
+        then = self._entry or now
+        if now.size != then.size or (None not in (now.version, then.version) and now.version != then.version):
+            raise ChangedError(
+                "the archive was replaced while it was open.",
+                store=self._store,
+                key=self._key,
+                hint="Open it anew.",
+            )
 
     def _bytes(self, answer: Buffer | None) -> memoryview:
         if answer is None:

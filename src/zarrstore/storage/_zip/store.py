@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
@@ -15,13 +16,13 @@ from zarrstore._core.checksum import crc_version
 from zarrstore._core.key_tree import pages
 from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
-from zarrstore._os.files import file_system, is_memory
+from zarrstore._os.files import UNABLE, file_system, is_memory
 from zarrstore._os.fsync import MODES as FSYNC_MODES
-from zarrstore.errors import StoreError, UnsupportedOperationError, from_os_error
+from zarrstore.errors import BackendError, ChangedError, StoreError, UnsupportedOperationError, from_os_error
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, archives_by_token
-from zarrstore.storage._zip.source import FileSource, ObjectSource, StoreSource
+from zarrstore.storage._zip.source import FileSource, StoreSource, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +41,11 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
 _MAX_COMMENT = 0xFFFF
+# What to do where a file system can't do what a call needs.
+_CANNOT = (
+    "Check the owner and mode of the file. If this file system can't rename or sync files, as mounts of "
+    "buckets can't, write the archive on a local disk and copy it there; fsync='none' needs no syncs."
+)
 # What is at the root of a hierarchy.
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 # Where macOS puts attributes of files, beside what was packed.
@@ -278,7 +284,18 @@ class ZipStore(NowaitStore):
             value = view.read_stored(key, True)
             if value is not WOULD_BLOCK:
                 return value
+        try:
+            return self._read_from(view, key, request, allocate)
+        except (BackendError, ChangedError) as error:
+            view = self._renewed(view, error)
         return self._read_from(view, key, request, allocate)
+
+    def _renewed(self, view: View, error: BackendError | ChangedError) -> View:
+        """Open the archive anew if another one is in its place; else raise the error."""
+        if isinstance(error, BackendError) and error.errno != errno.ESTALE:
+            raise error
+        with _ErrorContext(self, "open", None):
+            return self._archive.renew(view)
 
     def _read_from(
         self, view: View, key: str, request: ByteRequest | None, allocate: Allocate
@@ -313,17 +330,25 @@ class ZipStore(NowaitStore):
     def _allow_nowait_in_memory(self, source: FileSource) -> bool:
         """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
         source.now_flags = 0
-        source.can_nowait = is_memory(file_system(str(self.path)))
+        source.can_nowait = self.path is not None and is_memory(file_system(str(self.path)))
         return source.can_nowait
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
         view = self._view()
         if isinstance(view.source, StoreSource):
-            found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
-            with _ErrorContext(self, "read", None):
-                view = view.fetched(found, view.source)
-        return [self._read_from(view, key, request, allocate) for key, request in asked]
+            try:
+                return self._read_together(view, asked, allocate)
+            except ChangedError as error:
+                return self._read_together(self._renewed(view, error), asked, allocate)
+        return [self._read(key, request, allocate) for key, request in asked]
+
+    def _read_together(self, view: View, asked: list[Request], allocate: Allocate) -> list[Data | None]:
+        """Read from an archive in a store, with all requests made at once."""
+        found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
+        with _ErrorContext(self, "read", None):
+            fetched = view.fetched(found, cast("StoreSource", view.source))
+        return [self._read_from(fetched, key, request, allocate) for key, request in asked]
 
     def _stat(self, key: str) -> Entry | None:
         index = self._view().index
@@ -467,7 +492,10 @@ class ZipStore(NowaitStore):
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
-            raise from_os_error(error, action="repair", store=f"zip://{path}") from error
+            told = from_os_error(error, action="repair", store=f"zip://{path}")
+            if error.errno in UNABLE:
+                told.hint = "If this file system can't rename or link files, give an output on another one."
+            raise told from error
 
     def _outer_folder(self) -> str:
         """Return the folder that holds the whole hierarchy, as ``zip -r x.zip data.zarr`` packs it."""
@@ -550,7 +578,7 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
 def _open_source(origin: StorePath | BinaryIO) -> Source:
     if isinstance(origin, StorePath):
         return StoreSource(origin.store, origin.path)
-    return ObjectSource(origin)
+    return source_of(origin)
 
 
 class _ErrorContext:
@@ -570,4 +598,7 @@ class _ErrorContext:
         if isinstance(error, StoreError):
             error.about(self._store, self._key)
         elif isinstance(error, OSError):
-            raise from_os_error(error, action=self._action, store=self._store, key=self._key) from error
+            told = from_os_error(error, action=self._action, store=self._store, key=self._key)
+            if error.errno in UNABLE:
+                told.hint = _CANNOT
+            raise told from error
