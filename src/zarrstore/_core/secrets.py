@@ -27,7 +27,9 @@ _NAMES = (
     r"|pass(?:word|wd)|pwd|(?:\w+_)?secret(?:_access_key|_key)?|api[-_]?key|sas_key|account_?key"
     r"|sharedaccesssignature|private_key"
 )
-_NAMED = re.compile(rf"(?i)(?<![\w-])({_NAMES})(=[\"']?|[\"']\s*[:=]\s*b?[\"'])[^\s\"'&;,<>)]+")
+_NAMED = re.compile(
+    rf"(?i)(?:(?<![\w-])|(?<=%3F)|(?<=%26))({_NAMES})((?:=|%3D)[\"']?|[\"']\s*[:=]\s*b?[\"'])[^\s\"'&;,<>)]+"
+)
 _HEADER = re.compile(
     r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-amz-security-token|x-api-key|x-auth-token|private-token|location|referer)"
     r"([\"']?\s*[:=]\s*(?:b?[\"'])?)[^\"'\r\n]+"

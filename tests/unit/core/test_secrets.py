@@ -25,6 +25,7 @@ CLEANED = {
     "GET /b/x?X-Amz-Signature=a&X-Amz-Credential=K/1 failed": (
         "GET /b/x?X-Amz-Signature=***&X-Amz-Credential=*** failed"
     ),
+    "GET http://h/b/x%3Fsig%3Da%26token=b failed": "GET http://h/b/x%3Fsig%3D*** failed",
     "AccountName=a;AccountKey=b==;Blob": "AccountName=a;AccountKey=***;Blob",
     "{'Authorization': 'Basic abcd==', 'a': 'b'}": "{'Authorization': '***', 'a': 'b'}",
     "Authorization: AWS4 Credential=a, Signature=b\nnext": "Authorization: ***\nnext",

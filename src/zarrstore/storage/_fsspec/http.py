@@ -10,7 +10,7 @@ from urllib.parse import quote
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, cut, span
 from zarrstore.errors import BackendError
 from zarrstore.storage._fsspec.errors import unconfirmed
-from zarrstore.storage._fsspec.parts import UnprovenError, check_answer
+from zarrstore.storage._fsspec.parts import check_answer, is_proven, unplaced
 from zarrstore.storage._remote.answers import is_encoded
 
 if TYPE_CHECKING:
@@ -61,12 +61,8 @@ async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data |
             return cut(await answer.read(), request)
         if not encoded:
             body: bytes = await answer.read()
-            try:
-                check_answer(asked, answer.status, told, len(body))
+            if is_proven(asked, answer.status, told, len(body)):
                 return body
-            except UnprovenError:
-                if request is None:
-                    raise
     if encoded:
         whole = await fetch(fs, url, None)
         return None if whole is None else cut(whole, request)
@@ -78,7 +74,7 @@ async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data |
         return b""
     plain = RangeByteRequest(start, stop)
     if request == plain:
-        raise UnprovenError("the server sent a part of the value without saying which.")
+        raise unplaced()
     return await fetch(fs, url, plain)
 
 

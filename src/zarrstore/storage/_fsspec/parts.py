@@ -12,12 +12,14 @@ _ASKED = re.compile(r"bytes=(\d*)-(\d*)")
 _TOLD = re.compile(r"bytes (\d+)-(-?\d+)/(\d+|\*)")
 
 
-class UnprovenError(BackendError):
-    """A part of a value that may be another than was asked for: the server doesn't say which it is."""
-
-
 def check_answer(asked: str | None, status: int, told: str | None, length: int | None) -> None:
-    """Raise unless an answer of success holds what was asked for.
+    """Raise unless an answer of success holds what was asked for; parameters and errors as of `is_proven`."""
+    if not is_proven(asked, status, told, length):
+        raise unplaced()
+
+
+def is_proven(asked: str | None, status: int, told: str | None, length: int | None) -> bool:
+    """Whether an answer of success says that it holds what was asked for.
 
     Parameters
     ----------
@@ -30,10 +32,13 @@ def check_answer(asked: str | None, status: int, told: str | None, length: int |
     length : int or None
         How many bytes the answer has, where that is known.
 
+    Returns
+    -------
+    bool
+        False if it has a part, and doesn't say which, or of how many bytes.
+
     Raises
     ------
-    UnprovenError
-        If the answer has a part, and doesn't say which, or not of how many bytes.
     TruncatedError
         If it has another part, or less than it says.
     UnsupportedOperationError
@@ -44,22 +49,30 @@ def check_answer(asked: str | None, status: int, told: str | None, length: int |
     if asked is None:
         if status != 200:
             raise unconfirmed(f"its status is {status}")
-        return
+        return True
     if status == 200:
         raise UnsupportedOperationError("the server ignores which bytes are asked for.")
     if status != 206:
         raise unconfirmed(f"its status is {status}")
     wanted, part = _ASKED.fullmatch(asked), _TOLD.fullmatch(told or "")
     assert wanted is not None
+    is_plain = all(wanted.groups())
     if part is None:
-        if all(wanted.groups()) and length == int(wanted[2]) + 1 - int(wanted[1]):
-            return
-        raise UnprovenError("the server sent a part of the value without saying which.")
+        return is_plain and length == int(wanted[2]) + 1 - int(wanted[1])
     first, last, size = int(part[1]), int(part[2]), None if part[3] == "*" else int(part[3])
-    if size is None and not all(wanted.groups()):
-        raise UnprovenError("the server sent a part of the value without saying how long that is.")
+    if size is None and not is_plain:
+        return False
     if (first, last) != _expected(wanted[1], wanted[2], size) or length not in (None, last + 1 - first):
         raise TruncatedError(f"asked for {asked!r}, the server announced {told!r} and sent {length} bytes.")
+    return True
+
+
+def unplaced() -> BackendError:
+    """Make the error for a part of a value that may be another than was asked for."""
+    return BackendError(
+        "the server sent a part of the value without saying which, or of how many bytes.",
+        hint="See whether a proxy alters the header Content-Range.",
+    )
 
 
 def _expected(first: str, last: str, size: int | None) -> tuple[int, int]:

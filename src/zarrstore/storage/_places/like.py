@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core import urls
@@ -323,10 +324,15 @@ def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
         # In a chain, fsspec takes options by scheme; the part for the archive is gone.
         options = cast("Options", options[schemes[0]])
     whole = _from_url(url, options)
-    parent, _, name = whole.path.rpartition("/")
+    path = whole.path
+    # A web server's paths are URLs: with what they are signed by, and with special characters quoted.
+    is_web = path.startswith(("http://", "https://"))
+    path, mark, query = path.partition("?") if is_web else (path, "", "")
+    parent, _, name = path.rpartition("/")
     if not name:
         raise StoreLikeError(f"{without_secrets(url)!r} names a folder, not a zip archive.")
-    return _fsspec_store()(whole.fs, read_only=True, path=parent), name
+    folder = _fsspec_store()(whole.fs, read_only=True, path=f"{parent}{mark}{query}")
+    return folder, unquote(name) if is_web else name
 
 
 def _check_unused(options: Options | None, text: str) -> None:
