@@ -187,6 +187,35 @@ def test_a_mark_on_a_later_page_than_its_value(told):
     assert len(found) == len(set(found)) == len(rows) - 1
 
 
+def test_pages_of_marks_that_repeat_end_in_an_error(told):
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>T</NextContinuationToken>"
+    for first, again in ((("p/a/", "p/b/"), ("p/a/", "p/b/")), (("p/a/",), ("p/c/", "p/d/", "p/e/"))):
+        pages = {
+            token: (
+                200,
+                listing(*((name, 0) for name in names))[1].replace("<IsTruncated>false</IsTruncated>", more),
+            )
+            for token, names in ((None, first), ("T", again))
+        }
+        told.table[:] = [
+            (on("HEAD"), s3_error(404, "NoSuchKey")),
+            (on("GET"), lambda request, pages=pages: pages[request.query.get("continuation-token")]),
+        ]
+        with pytest.raises(errors.BackendError, match="doesn't end"):
+            store_of(told, "s3 by obstore", RETRY).is_empty_sync("")
+
+
+def test_looking_behind_the_end_may_meet_foreign_names_too(told):
+    told.table[:] = [
+        (on("GET", "start-after"), s3_listing(["p/z//z"])),
+        (on("GET", "list-type"), s3_listing(["p/a"])),
+    ]
+    store = store_of(told, "s3 by obstore", RETRY)
+    for call in (lambda: store.list_sync(), lambda: store.list_dir_sync("")):
+        with pytest.raises(errors.BackendError, match="p/z//z"):
+            list(call())
+
+
 def test_a_foreign_name_on_a_later_page(told):
     keys = [f"{number:04}" for number in range(1500)]
     rows = [(f"p/{key}", 1) for key in keys] + [("p/x//y", 2), ("p/x/z", 1)]

@@ -34,10 +34,8 @@ def over_obstore(kind, server, place, **more):
 def crowded(request, place):
     kind = request.param
     server = request.getfixturevalue(f"{kind}_server")
-    for name in FOREIGN[kind]:
-        put_raw(server, f"{place[1]}/{name}", b"xyz" if name == "f/a//b" else b"")
-    for name in KEYS:
-        put_raw(server, f"{place[1]}/{name}", b"1")
+    values = {**dict.fromkeys(FOREIGN[kind], b""), "f/a//b": b"xyz", **dict.fromkeys(KEYS, b"1")}
+    put_raw(server, {f"{place[1]}/{name}": value for name, value in values.items()})
     return kind, server, place
 
 

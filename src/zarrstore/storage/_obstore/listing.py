@@ -163,10 +163,9 @@ class ListingStore(RemoteStore, abstract=True):
         if last is None:
             await self._prove_listing(prefix)
             return
-        async for page in obstore.list(self._lister, prefix or None, offset=last, chunk_size=1):
-            if page[0]["path"] > last:
+        async with closing_pages(self._ask_pages(prefix, last, 1)) as pages:
+            async for _ in pages:
                 raise cut_listing(self, prefix)
-            return
 
     async def _prove_listing(self, prefix: str) -> None:
         """Raise if a server that lists nothing has whatever it is asked for: it is no bucket."""
@@ -218,25 +217,25 @@ class ListingStore(RemoteStore, abstract=True):
     ) -> AsyncIterator[Sequence[ObjectMeta]]:
         """Yield pages as obstore lists them, of what lies behind a path."""
         self._alive()
-        last = None
+        count, anchor = 0, None
         try:
+            # By the user's own store: obstore has no tokens of pages, so only its client can retry one.
             async for page in obstore.list(
                 self._lister, prefix or None, offset=start or None, chunk_size=size
             ):
-                if start is not None:
-                    page = [
-                        meta for meta in page if meta["path"] > start
-                    ]  # not all servers know where to start
-                    if not page:
-                        return
-                if len(page) > 1:
-                    # obstore would follow a server that repeats a page for ever.
-                    sized = [meta["path"] for meta in page if meta["size"]]
-                    first = page[0]["path"]
-                    if first == last or len(set(sized)) < len(sized):
-                        raise endless("the server repeats a page", self, prefix)
-                    last = first
-                yield page
+                # obstore would follow a server that repeats pages for ever. Wherever they begin to, one will
+                # be met that was the last of the first 1, 2, 4, 8 and so on.
+                sized = [meta["path"] for meta in page if meta["size"]]
+                if page[0] == anchor or len(set(sized)) < len(sized):
+                    raise endless("the server repeats a page", self, prefix)
+                count += 1
+                if count & (count - 1) == 0:
+                    anchor = page[0]
+                # Not every server knows from where to list.
+                behind = page if start is None else [meta for meta in page if meta["path"] > start]
+                if not behind:
+                    return
+                yield behind
         except StoreError:
             raise
         except Exception as error:
