@@ -128,6 +128,60 @@ def _probe() -> bool:
 CAN_OPEN_CACHED = _probe()
 
 
+_RESOLVE_BENEATH, _RESOLVE_NO_MAGICLINKS = 0x08, 0x02
+# Unlike `_call` it lets other threads run meanwhile.
+_waiting_call = ctypes.CDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
+# How often to try again when others rename folders on the way.
+_ATTEMPTS = 100
+# Only says which folder: it can't be read.
+PLACE = FOLDER | getattr(os, "O_PATH", 0)
+
+
+def open_beneath(folder: int, path: str, flags: int) -> int:
+    """Open a path in one step that no link can lead out of a folder.
+
+    Raises
+    ------
+    OSError
+        EXDEV if a link on the path leads out, or is absolute.
+    """
+    how = ctypes.byref(_How(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS))
+    number = errno.EAGAIN
+    for _ in range(_ATTEMPTS):
+        descriptor: int = _waiting_call(_OPENAT2, folder, os.fsencode(path), how, 24)  # type: ignore[misc]
+        if descriptor >= 0:
+            return descriptor
+        number = ctypes.get_errno()
+        if number != errno.EAGAIN:
+            break
+    raise OSError(number, os.strerror(number), path)
+
+
+def _can_confine() -> bool:
+    """Whether the kernel has ``openat2`` (Linux 5.6), and folders have paths by their descriptors."""
+    if _waiting_call is None or not os.path.isdir("/proc/self/fd"):
+        return False
+    folder = os.open("/", PLACE)
+    try:
+        os.close(open_beneath(folder, ".", PLACE))
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
+CAN_CONFINE = _can_confine()
+
+
+def close_quietly(descriptor: int) -> None:
+    """Close what was only read, or only named a folder: a failure says nothing of it."""
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass
+
+
 # -- reading --------------------------------------------------------------------------------------
 
 

@@ -13,10 +13,16 @@ from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry
 from zarrstore._os.temporary import is_temporary, reap
 from zarrstore.errors import StoreError
+from zarrstore.storage._local.confined import Item, LedOutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from typing import TypeAlias
+
+    from zarrstore.storage._local.confined import Confined
+
+    _Item: TypeAlias = os.DirEntry[str] | Item
 
 # The first page is small, so that the first key comes early.
 _FIRST_PAGE = 64
@@ -41,10 +47,20 @@ class FolderWalk:
         counts as empty.
     sweep : bool
         Whether to remove temporary files of dead writers on the way.
+    confined : Confined, optional
+        The root as a folder that no link leads out of; links that would are keys that can't be read.
     """
 
-    def __init__(self, base: str, fail: Callable[[OSError, str], None], *, sweep: bool) -> None:
+    def __init__(
+        self,
+        base: str,
+        fail: Callable[[OSError, str], None],
+        *,
+        sweep: bool,
+        confined: Confined | None = None,
+    ) -> None:
         self._base = base
+        self._confined = confined
         self._fail = fail
         self._sweep = sweep
 
@@ -160,14 +176,12 @@ class FolderWalk:
         except OSError as error:
             self._fail(error, prefix)
 
-    def _broken(
-        self, item: os.DirEntry[str], inside: str, sizes: bool, error: OSError | None = None
-    ) -> list[Entry]:
+    def _broken(self, item: _Item, inside: str, sizes: bool, error: OSError | None = None) -> list[Entry]:
         """Return the entry of a link to nothing: a key that can't be read, and so has no size.
 
         Parameters
         ----------
-        item : os.DirEntry
+        item : os.DirEntry or Item
             What is neither a file nor a folder.
         inside : str
             The directory that it is in.
@@ -177,6 +191,10 @@ class FolderWalk:
             Why it can't be said what it is.
         """
         key = inside + item.name
+        if isinstance(item, Item) and isinstance(item.error, LedOutError):
+            if sizes:
+                self._fail(item.error, key)
+            return [Entry(key)] if self._lists(item.name, item.path) else []
         if error is not None and not (error.errno in _NOWHERE and item.is_symlink()):
             self._fail(error, key)
         elif item.is_symlink() and not os.path.exists(item.path) and self._lists(item.name, item.path):
@@ -185,8 +203,10 @@ class FolderWalk:
             return [Entry(key)]
         return []
 
-    def _open(self, prefix: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    def _open(self, prefix: str) -> AbstractContextManager[Iterator[_Item]]:
         """Open a folder for listing; a missing one is listed as empty."""
+        if self._confined is not None:
+            return self._confined.listing(prefix)
         try:
             try:
                 return os.scandir(self._base + prefix)
@@ -220,7 +240,7 @@ class FolderWalk:
         return name.isascii() or is_key(name)
 
 
-def _place(item: os.DirEntry[str]) -> tuple[int, int]:
+def _place(item: _Item) -> tuple[int, int]:
     """Return device and inode of a link's target: only links can form a cycle."""
     target = item.stat()
     return target.st_dev, target.st_ino

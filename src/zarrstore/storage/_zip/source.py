@@ -91,10 +91,7 @@ class FileSource:
         self.stamp = stamp_of(descriptor)
 
     def __del__(self) -> None:
-        try:
-            os.close(self.descriptor)
-        except OSError:
-            pass  # what was read is read
+        files.close_quietly(self.descriptor)
 
     def size(self) -> int:
         """Return the size of the file now."""

@@ -1,0 +1,165 @@
+"""Paths below a folder that no link can lead out of, whatever others rename meanwhile.
+
+Linux checks and opens in one call (``openat2`` with RESOLVE_BENEATH). A folder that was opened so is named
+by its descriptor, as ``/proc/self/fd/N``, so that the calls on what is in it can't be led elsewhere either.
+Where that is missing, each path is resolved first and used then, which others can come between.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zarrstore._os import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class LedOutError(OSError):
+    """A link leads out of the folder."""
+
+
+class Confined:
+    """A folder, and what is in it.
+
+    Parameters
+    ----------
+    root : str
+        Its real path.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._base = root if root.endswith(os.sep) else root + os.sep
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a path.
+
+        Raises
+        ------
+        LedOutError
+            If a link on it leads out.
+        """
+        if not files.CAN_CONFINE:
+            return files.open_patiently(self._resolved(path), flags)
+        folder = files.open_patiently(self._root, files.PLACE)
+        try:
+            try:
+                return files.open_beneath(folder, path or ".", flags)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+            # An absolute link may lead back in. Where it led, no link may be any more.
+            inside = self._resolved(path)[len(self._base) :]
+            try:
+                return files.open_beneath(folder, inside or ".", flags)
+            except OSError as error:
+                if error.errno == errno.EXDEV:
+                    raise LedOutError(errno.EXDEV, os.strerror(errno.EXDEV), path) from None
+                raise
+        finally:
+            files.close_quietly(folder)
+
+    def _resolved(self, path: str) -> str:
+        real = os.path.realpath(self._base + path)
+        if not (real + os.sep).startswith(self._base):
+            raise LedOutError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+        return real
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return what `os.stat` does."""
+        if not files.CAN_CONFINE:
+            return os.stat(self._resolved(path))
+        descriptor = self.open(path, files.PLACE & ~getattr(os, "O_DIRECTORY", 0))
+        try:
+            return os.fstat(descriptor)
+        finally:
+            files.close_quietly(descriptor)
+
+    @contextmanager
+    def folder(self, path: str) -> Iterator[str]:
+        """Yield a path of a folder in it that stays that of this folder."""
+        if not files.CAN_CONFINE:
+            real = self._resolved(path)
+            if not stat.S_ISDIR(os.stat(real).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            yield real
+            return
+        descriptor = self.open(path, files.PLACE)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            files.close_quietly(descriptor)
+
+    def make(self, path: str) -> list[str]:
+        """Make a folder and those above it, the root included; returns the real paths of new ones."""
+        made = []
+        if not os.path.isdir(self._root):
+            os.makedirs(self._root, exist_ok=True)
+            made.append(self._root)
+        parts = path.split("/")
+        for end in range(1, len(parts) + 1):
+            with self.folder("/".join(parts[: end - 1])) as above:
+                try:
+                    os.mkdir(f"{above}/{parts[end - 1]}")
+                    made.append(self._base + "/".join(parts[:end]))
+                except FileExistsError:
+                    pass
+        return made
+
+    def prune(self, path: str) -> None:
+        """Remove a folder if it is empty, then those above it, up to the root, which stays."""
+        try:
+            while path:
+                above, _, name = path.rpartition("/")
+                with self.folder(above) as place:
+                    os.rmdir(f"{place}/{name}")
+                path = above
+        except OSError:
+            pass
+
+    @contextmanager
+    def listing(self, path: str) -> Iterator[Iterator[Item]]:
+        """Yield what is in a folder; links are followed as far as they stay inside."""
+        with self.folder(path) as place, os.scandir(place) as found:
+            yield (Item(self, f"{path}{entry.name}", entry) for entry in found)
+
+
+class Item:
+    """What `os.scandir` tells of a name, with links that can't lead out."""
+
+    def __init__(self, confined: Confined, path: str, entry: os.DirEntry[str]) -> None:
+        self.name = entry.name
+        self.path = entry.path
+        self._entry = entry
+        self.error: OSError | None = None
+        self._found: os.stat_result | None = None
+        if entry.is_symlink():
+            try:
+                self._found = confined.stat(path)
+            except OSError as error:
+                self.error = error
+
+    def is_symlink(self) -> bool:
+        """Whether it is a link."""
+        return self._entry.is_symlink()
+
+    def is_file(self) -> bool:
+        """Whether it is a file, or a link to one inside."""
+        if self.is_symlink():
+            return self._found is not None and stat.S_ISREG(self._found.st_mode)
+        return self._entry.is_file(follow_symlinks=False)
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a folder, or a link to one inside."""
+        if self.is_symlink():
+            return follow_symlinks and self._found is not None and stat.S_ISDIR(self._found.st_mode)
+        return self._entry.is_dir(follow_symlinks=False)
+
+    def stat(self) -> os.stat_result:
+        """Return what is known of it."""
+        return self._found or self._entry.stat(follow_symlinks=False)
