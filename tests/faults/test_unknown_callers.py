@@ -14,7 +14,6 @@ OF_THE_CALLER = [
     ("SignatureDoesNotMatch", "as told"),
     ("InvalidAccessKeyId", "as told"),
     ("AuthenticationFailed", "as told"),
-    ("InvalidObjectState", "as told"),  # it is archived, so it's there
     ("AccessDenied", "Request has expired"),
     ("AccessDenied", "There were headers present in the request which were not signed"),
 ]
@@ -31,9 +30,9 @@ def told():
         yield server
 
 
-def assert_refused(store, code):
+def assert_refused(store, code, kind=errors.AccessDeniedError):
     for name, call in CALLS.items():
-        with pytest.raises(errors.AccessDeniedError) as caught:
+        with pytest.raises(kind) as caught:
             call(store)
         assert (caught.value.key, name) == ("k", name)
         assert code in str(caught.value), name
@@ -44,6 +43,13 @@ def assert_refused(store, code):
 def test_a_refusal_of_the_caller_is_no_absence(told, which, code, message):
     told.table[:] = [(on("HEAD"), (403, "")), (lambda request: True, s3_error(403, code, message))]
     assert_refused(store_of(told, which, RETRY, missing_on={403}), code)
+
+
+@pytest.mark.parametrize("which", S3)
+def test_an_archived_value_is_there(told, which):
+    told.table[:] = [(on("HEAD"), (403, "")), (lambda request: True, s3_error(403, "InvalidObjectState"))]
+    store = store_of(told, which, RETRY, missing_on={403})
+    assert_refused(store, "InvalidObjectState", errors.BackendError)
 
 
 @pytest.mark.parametrize("which", ["azure by obstore", "azure by fsspec"])
