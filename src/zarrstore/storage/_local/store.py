@@ -811,7 +811,7 @@ class LocalStore(NowaitStore):
         if condition is not ANY:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         try:
-            with self._place(key) as path:
+            with self._path_within(key) as path:
                 os.unlink(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -823,7 +823,7 @@ class LocalStore(NowaitStore):
         self._tidy(key)
 
     @contextmanager
-    def _place(self, key: str) -> Iterator[str]:
+    def _path_within(self, key: str) -> Iterator[str]:
         """Yield the path of a key's file, in a folder that no link can lead out of the root, if so asked."""
         path = self._target(key)
         if self._confined is None:
@@ -861,7 +861,7 @@ class LocalStore(NowaitStore):
                 self._refuse_machine()
                 removal.empty_folder(self._root, atomic=self.atomic)
                 return
-            with self._place(prefix[:-1]) as path:
+            with self._path_within(prefix[:-1]) as path:
                 if os.path.islink(path):
                     # Removing the link removes its keys; its target may belong to others.
                     if os.path.isdir(path):
