@@ -104,7 +104,7 @@ def test_rm(url):
     [
         ("memroy://data", "memory"),
         ("memory://nothing-lies-here", "no key lies here"),
-        ("nothing.zip", "no key lies here"),
+        ("nothing.zip", "nothing.zip"),
         ("broken.zip", "broken.zip"),
         ("text.txt", "text.txt"),
     ],
@@ -119,3 +119,33 @@ def test_failures_are_one_line(command, place, text, tmp_path, monkeypatch):
     assert failed.stderr.startswith("zarrstore: ")
     assert failed.stderr.count("\n") == 1
     assert text in failed.stderr
+
+
+def test_what_lies_there_is_told(tmp_path):
+    place = f"memory:/{tmp_path}"
+    with ZipStore(tmp_path / "data.zip", mode="w") as store:
+        copy_store_sync(VALUES, store)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"{tmp_path}/data.bin", (tmp_path / "data.zip").read_bytes())
+    memory.pipe_file(f"{tmp_path}/a/value", b"v")
+    for command in ("ls", "du", "tree", "info"):
+        error = run(command, f"{place}/data.bin", code=1).stderr
+        assert f"A zip archive lies there: open {place}/data.bin|zip:" in error
+        assert f"zarrstore cat {place}/a value" in run(command, f"{place}/a/value", code=1).stderr
+        assert "spelt right" in run(command, f"{place}/none", code=1).stderr
+    assert f"zarrstore cat {place} a/value" in run("ls", place, "a/value", code=1).stderr
+    assert run("ls", f"{place}/data.bin|zip:").stdout.split() == ["temp/", "zarr.json"]
+
+
+def test_a_missing_package_and_missing_credentials(monkeypatch):
+    """s3fs may not be installed where obstore is, which wants credentials."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def lacks(*args, **kwargs):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("zarrstore.storage.FsspecStore.from_url", lacks)
+    error = run("ls", "s3://bucket/x", code=1).stderr
+    assert "Install s3fs" in error
+    assert "credentials" in error

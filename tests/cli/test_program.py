@@ -416,10 +416,10 @@ def test_memory_is_listed_too():
 
     store = MemoryStore()
     with pytest.raises(StoreError, match="no key lies here"):
-        list(entries(store, "", deep=True, sizes=True))
+        list(entries(store, "here", "", deep=True, sizes=True))
     store.set_sync("a/b", b"12")
-    assert [(e.key, e.size) for e in entries(store, "", deep=True, sizes=True)] == [("a/b", 2)]
-    assert [e.key for e in entries(store, "", deep=False, sizes=True)] == ["a/"]
+    assert [(e.key, e.size) for e in entries(store, "here", "", deep=True, sizes=True)] == [("a/b", 2)]
+    assert [e.key for e in entries(store, "here", "", deep=False, sizes=True)] == ["a/"]
 
 
 # -- archives -------------------------------------------------------------------------------------

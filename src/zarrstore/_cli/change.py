@@ -99,7 +99,7 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
                 size += store.getsize_sync(path)
             elif deep:
                 directories.append(path)
-                for entry in entries(store, path, deep=True, sizes=True):
+                for entry in entries(store, url, path, deep=True, sizes=True):
                     count += 1
                     size += entry.size or 0
             else:

@@ -39,7 +39,7 @@ _PIECE = 16 << 20
 def ls(url: str, prefix: str, long: bool, deep: bool) -> None:
     """List keys and directories at URL, or below the directory PREFIX in it."""
     with opened(url) as store:
-        found = entries(store, prefix, deep=deep, sizes=long)
+        found = entries(store, url, prefix, deep=deep, sizes=long)
         for entry in found if deep else sorted(found):
             name = shown(entry.key if deep else entry.key[len(prefix.strip("/")) :].lstrip("/"))
             if long:
@@ -59,7 +59,7 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
     total = [0, 0]
     with opened(url) as store:
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
-        for entry in entries(store, prefix, deep=True, sizes=True):
+        for entry in entries(store, url, prefix, deep=True, sizes=True):
             name, slash, _ = entry.key[skip:].partition("/")
             for sums in (total, below.setdefault(name + slash, [0, 0])) if slash else (total,):
                 sums[0] += 1
@@ -78,7 +78,7 @@ def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> Non
     with opened(url) as store:
         root = _Node(shown(prefix) or shown(str(store)))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
-        for entry in entries(store, prefix, deep=True, sizes=True):
+        for entry in entries(store, url, prefix, deep=True, sizes=True):
             *parents, name = entry.key[skip:].split("/")
             node = root
             node.add(entry.size or 0)
@@ -153,7 +153,7 @@ def info(url: str) -> None:
     """Tell what kind of store lies at URL, what it can do, and how much it holds."""
     with opened(url, None) as store:
         count = size = 0
-        for entry in entries(store, "", deep=True, sizes=True):
+        for entry in entries(store, url, "", deep=True, sizes=True):
             count += 1
             size += entry.size or 0
         kind = "nothing at the root that says so"

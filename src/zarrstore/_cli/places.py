@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from zarrstore._core.composites import scan_sized
+from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import KeyNotFoundError
 from zarrstore.storage._places.archives import folder_hint
 from zarrstore.storage._places.like import open_place
@@ -37,8 +38,8 @@ def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
         store.close()
 
 
-def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[Entry]:
-    """List what lies below a directory; an error if nothing does.
+def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> Iterator[Entry]:
+    """List what lies below a directory of the store at a URL; an error if nothing does.
 
     Nothing below a directory and no directory are the same to a store, and a mistyped URL is likelier
     than an empty store.
@@ -52,9 +53,24 @@ def entries(store: Store, prefix: str, *, deep: bool, sizes: bool) -> Iterator[E
         empty = False
         yield entry
     if empty:
-        raise KeyNotFoundError(
-            "no key lies here.", store=store, key=prefix or None, hint="Is the URL spelt right?"
-        )
+        hint = _what_lies_there(store, url, prefix.strip("/")) or "Is the URL spelt right?"
+        raise KeyNotFoundError("no key lies here.", store=store, key=prefix or None, hint=hint)
+
+
+def _what_lies_there(store: Store, url: str, key: str) -> str | None:
+    """Say what lies at a place that has nothing below it, if that is a value or an archive."""
+    try:
+        if not key and "://" in url:  # looked at from the directory above
+            url, _, key = url.rstrip("/").rpartition("/")
+            store = open_place(url, mode="r")
+        value = store.get_sync(key) if key else None
+    except Exception:
+        return None  # it was only to find a hint
+    if value is None:
+        return None
+    if value.to_bytes().startswith(b"PK"):
+        return f"A zip archive lies there: open {without_secrets(url)}/{key}|zip:"
+    return f"A single value lies there: zarrstore cat {without_secrets(url)} {key}"
 
 
 def shown(key: str) -> str:

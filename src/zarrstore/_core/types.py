@@ -73,6 +73,14 @@ class UniversalPath(Protocol):
     def protocol(self) -> str:
         """The scheme of its URLs."""
 
+    @property
+    def name(self) -> str:
+        """The last segment of the path."""
+
+    @property
+    def parent(self) -> UniversalPath:
+        """The path of the directory that it is in."""
+
 
 class Mapper(Protocol):
     """A mapping over a directory of a file system, as ``fsspec.get_mapper`` makes it."""

@@ -119,7 +119,9 @@ def test_archives_are_written_in_local_files_only(tmp_path, place, archive):
         with pytest.raises(FileExistsError):
             asyncio.run(make_store_path(form.format(where), mode="w-"))
         with pytest.raises(FileNotFoundError):
-            make_store_sync(form.format(tmp_path / "missing")).get_sync("k")
+            make_store_sync(form.format(tmp_path / "missing"), mode="r").get_sync("k")
+        assert make_store_sync(form.format(tmp_path / "missing")).get_sync("k") is None
+        assert not (tmp_path / "missing").exists()
     fsspec.filesystem("memory").pipe_file(f"{place}/data.zip", archive)
     for text in (f"{place}/data.zip|zip:", f"zip::{place}/data.zip", f"{tmp_path}/data.zip|zip:in.zip|zip:"):
         for mode in ("a", "w", "r+"):

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 _STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PKzg")
 
 
+# How the names of archives end; the second is OME's.
+_ENDINGS = (".zip", ".ozx")
+
+
+def is_named_so(place: str) -> bool:
+    """Whether a path or URL names a zip archive; one that ends in a slash names a directory."""
+    if place.startswith(("http://", "https://")):
+        place = place.partition("?")[0].partition("#")[0]
+    return place.lower().endswith(_ENDINGS)
+
+
 def is_archive(path: str) -> bool:
     """Whether a file is a zip archive; there may be bytes in front, such as a program that unpacks it."""
     with open(path, "rb") as file:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
@@ -19,13 +19,14 @@ from zarrstore.abc.store import Store
 from zarrstore.errors import (
     MissingDependencyError,
     ReadOnlyError,
+    StoreError,
     StoreLikeError,
     UnsupportedOperationError,
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import AccessModeLiteral, StorePath
-from zarrstore.storage._places.archives import folder_hint, is_archive
+from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.types import Mapper
     from zarrstore.storage._fsspec.store import FsspecStore
+    from zarrstore.storage._zip.store import ZipStore
 
     # Options of the file system behind a URL.
     Options: TypeAlias = dict[str, object]
@@ -65,7 +67,8 @@ async def make_store(
     ----------
     store_like : StoreLike or None
         A store is returned as it is, a store path gives its store, None and a dict a `MemoryStore`,
-        a path a `LocalStore`, or a `ZipStore` if it is a file that starts as a zip archive does.
+        a path a `LocalStore`, or a `ZipStore` if it is an archive's file, or if it ends in ``.zip`` or
+        ``.ozx`` and isn't a folder. A URL with such an ending is an archive, which is only read.
         ``PLACE|zip:`` is a zip archive at any path or URL, ``PLACE|zip:a/b`` a directory in it;
         fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
     mode : str, optional
@@ -133,6 +136,8 @@ def open_place(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
             hint="Drop them, or make the store yourself.",
         )
+    if mode is not None and mode not in get_args(AccessModeLiteral):
+        raise ValueError(f"mode is one of {', '.join(map(repr, get_args(AccessModeLiteral)))}, not {mode!r}")
     options = None if storage_options is None else dict(storage_options)
     store = _dispatch(store_like, mode, options, backend)
     if mode == "r" and not store.read_only:
@@ -193,6 +198,9 @@ def _dispatch(
         place = cast("UniversalPath", value)
         if place.protocol in ("", "file", "local"):
             return _from_path(place.path, mode)
+        if is_named_so(place.path):
+            _check_read(mode, place.path)
+            return _zip_store()(StorePath(_fsspec_store().from_upath(place.parent), place.name))
         return _fsspec_store().from_upath(place)
     if isinstance(value, os.PathLike):
         return _from_path(os.fspath(value), mode)
@@ -232,6 +240,7 @@ def _from_text(
 ) -> Store:
     if not text:
         raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
+    _check_encodable(text)
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
@@ -242,6 +251,8 @@ def _from_text(
         return _from_path(urls.file_path(text) if scheme else text, mode)
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
+    if "::" not in text and is_named_so(text):
+        return _from_archive(text, "", mode, options)
     urls.bucket_place(text)  # which refuses what the backends would take for different places
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
@@ -252,9 +263,9 @@ def _from_text(
 
 def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> Store | None:
     """Open a URL with obstore if that was chosen or serves it equally well; else None."""
-    from zarrstore.storage._obstore.urls import installed, open_url
+    from zarrstore.storage._obstore.urls import open_url
 
-    if backend is None and not installed():
+    if backend is None and not _has_obstore():
         return None
     from zarrstore.storage._obstore.store import ObjectStore
 
@@ -288,33 +299,51 @@ def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, optio
             f"{without_secrets(place or inside)!r} names no archive and directory.",
             hint="Write PLACE|zip: or PLACE|zip:directory; in front of the bar may be any path or URL.",
         )
-    from zarrstore.storage._zip.store import ZipStore
-
     place = urls.with_lower_scheme(place)
     scheme = _scheme(place)
     outer = _archive_in(place)
     store: Store
     if outer is None and scheme in ("", "file") and "::" not in place:
         _check_unused(options, place)
-        path = urls.file_path(place) if scheme else place
-        if mode in (None, "r", "r+"):
-            store = ZipStore(path, read_only=mode != "r+")  # neither creates a file
-        else:
-            store = ZipStore(path, mode="x" if mode == "w-" and not os.path.exists(path) else "a")
+        store = _local_archive(urls.file_path(place) if scheme else place, mode)
     else:
-        if mode not in (None, "r"):
-            raise UnsupportedOperationError(
-                f"mode {mode!r} writes, and the archive at {without_secrets(place)!r} can only be read: "
-                "a zip archive is written in a local file.",
-                hint="Copy it to one, or write to a store of files at that place.",
-            )
+        _check_read(mode, place)
         if outer is not None:
             within, key = _from_archive(outer[0], "", "r", options), outer[1]
         else:
             within, key = _parent_of(place, options)
-        store = ZipStore(StorePath(within, key))
+        store = _zip_store()(StorePath(within, key))
     inside = inside.strip("/")
     return store.sub(inside) if inside else store
+
+
+def _check_encodable(text: str) -> None:
+    """Refuse text that can name nothing: with a NUL or a lone surrogate."""
+    try:
+        if "\0" not in text and os.fsencode(text):
+            return
+    except UnicodeEncodeError:
+        pass
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    raise StoreLikeError(f"no place can be named {shown!r}.", hint="Leave out NUL and lone surrogates.")
+
+
+def _local_archive(path: str, mode: AccessModeLiteral | None) -> Store:
+    """Open an archive in a local file, or one that is to be: no mode removes what is there."""
+    there = os.path.lexists(path)
+    if mode in ("r", "r+") or (mode is None and there):
+        return _zip_store()(path, read_only=mode != "r+")  # which creates no file
+    return _zip_store()(path, mode="x" if mode == "w-" and not there else "a")
+
+
+def _check_read(mode: AccessModeLiteral | None, place: str) -> None:
+    """Refuse to write an archive that isn't in a local file."""
+    if mode not in (None, "r"):
+        raise UnsupportedOperationError(
+            f"mode {mode!r} writes, and the archive at {without_secrets(place)!r} can only be read: "
+            "a zip archive is written in a local file.",
+            hint="Write a local file, and upload that; a directory of this name ends in a slash.",
+        )
 
 
 def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
@@ -356,19 +385,15 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     if not isinstance(path, str) or not path:
         raise StoreLikeError(f"{path!r} is no folder's path.")
     urls.check_path(path, "folder")
-    if os.path.isfile(path):
-        if is_archive(path):
-            from zarrstore.storage._zip.store import ZipStore
-
-            return ZipStore(path, mode="r" if mode in (None, "r") else "a")
+    _check_encodable(path)
+    is_file = os.path.isfile(path)
+    if is_file and not is_archive(path):
         raise StoreLikeError(
             f"{path!r} is a file, and not a zip archive.",
             hint="A store's root is a folder, or a zip archive.",
         )
-    if path.endswith(".zip") and not os.path.exists(path) and mode in ("w", "w-", "a"):
-        from zarrstore.storage._zip.store import ZipStore
-
-        return ZipStore(path, mode="x" if mode == "w-" else mode)
+    if is_file or (is_named_so(path) and not os.path.isdir(path)):
+        return _local_archive(path, mode)
     return LocalStore(path)
 
 
@@ -393,10 +418,18 @@ def _from_url(url: str, options: Options | None) -> FsspecStore:
         )
     try:
         return store_class.from_url(url, storage_options=options)
+    except StoreError:
+        raise
     except ImportError as error:
-        raise MissingDependencyError(
-            f"{'::'.join(schemes)} URLs need another package.", hint=f"{error}."
-        ) from error
+        hint = f"{error}."
+        if urls.bucket_place(url) is not None and _has_obstore():
+            hint += " obstore is here, and wants credentials (or anon=True), and a region or an endpoint."
+        raise MissingDependencyError(f"{'::'.join(schemes)} URLs need another package.", hint=hint) from error
+    except Exception as error:
+        raise StoreLikeError(
+            f"{without_secrets(url)!r} can't be opened: {without_secrets(str(error))}",
+            hint="Check the URL and the storage_options.",
+        ) from safe_cause(error)
 
 
 def _schemes(url: str) -> list[str]:
@@ -425,6 +458,18 @@ def _check_scheme(scheme: str, url: str) -> None:
         if near
         else "fsspec.available_protocols() lists them; a path needs no scheme.",
     )
+
+
+def _has_obstore() -> bool:
+    from zarrstore.storage._obstore.urls import installed
+
+    return installed()
+
+
+def _zip_store() -> type[ZipStore]:
+    from zarrstore.storage._zip.store import ZipStore
+
+    return ZipStore
 
 
 def _fsspec_store() -> type[FsspecStore]:

@@ -146,7 +146,7 @@ def unlistable(store: object) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         "this server doesn't list what it has.",
         store=store,
-        hint="Give the keys, or consolidate the metadata where they are written.",
+        hint="What has a known name can be read; consolidated metadata, written elsewhere, names the rest.",
     )
 
 
