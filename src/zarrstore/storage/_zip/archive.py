@@ -22,7 +22,7 @@ from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import sync_file, sync_folder
-from zarrstore._os.temporary import make_name
+from zarrstore._os.temporary import make_name, name_beside, reap
 from zarrstore.errors import (
     ChangedError,
     CorruptError,
@@ -233,6 +233,7 @@ class Archive:
             # An archive that wasn't closed may have grown without a change of size, below its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
                 view = self._view_of(os.open(self.path, READ))
+            reap(_litter_of(self.path))
             self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
             self.view = view
 
@@ -261,7 +262,7 @@ class Archive:
         """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer."""
         self._check_place()
         mode = os.stat(self.path).st_mode
-        with new_file(os.path.dirname(self.path), mode) as (descriptor, temporary):
+        with new_file(self.path, mode) as (descriptor, temporary):
             fill(descriptor)
             if self.fsync != "none":
                 sync_file(descriptor, "full")
@@ -475,9 +476,12 @@ class Archive:
                 self._mend()
             writer, view = self._writer, self.view
             try:
-                if writer is not None and view is not None and writer.pid == os.getpid() and writer.is_dirty:
-                    self._check_place()
-                    self._finish(writer, view)
+                if writer is not None and view is not None and writer.pid == os.getpid():
+                    if writer.is_dirty:
+                        self._check_place()
+                        self._finish(writer, view)
+                    else:
+                        writer.cut_torn()  # what a killed writer left behind the end
             finally:
                 self._release()
 
@@ -532,13 +536,13 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
 
 
 @contextmanager
-def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
+def new_file(target: str, mode: int) -> Iterator[tuple[int, str]]:
     """Make a locked temporary file, which is removed if the block fails.
 
     Parameters
     ----------
-    folder : str
-        Where to make it.
+    target : str
+        Path of the file that it is to replace.
     mode : int
         Its mode.
 
@@ -549,7 +553,9 @@ def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
     path : str
         Its path.
     """
-    path = os.path.join(folder, make_name())
+    path = _litter_of(target)
+    if os.path.lexists(path) and not reap(path):
+        path = os.path.join(os.path.dirname(target), make_name())
     descriptor = os.open(path, MAKE, 0o666)
     try:
         with _closed_on_error(descriptor):
@@ -563,6 +569,11 @@ def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
         except OSError:
             pass
         raise
+
+
+def _litter_of(path: str) -> str:
+    """Path of the temporary file that whoever was killed while replacing an archive left."""
+    return os.path.join(os.path.dirname(path), name_beside(path))
 
 
 class _CutOnError:
