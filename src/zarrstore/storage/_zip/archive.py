@@ -182,8 +182,12 @@ class Archive:
 
             import numpy as np
 
-            mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
-            view.mapped = np.frombuffer(mapped, np.uint8)
+            try:
+                mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                pass  # not on this file system, or a writer has cut the file meanwhile: it is read instead
+            else:
+                view.mapped = np.frombuffer(mapped, np.uint8)
         return view
 
     # -- locking ----------------------------------------------------------------------------------
