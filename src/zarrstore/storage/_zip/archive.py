@@ -352,6 +352,7 @@ class Archive:
                         with _CutOnError(writer):
                             member = writer.put(key, pieces, self.compression)
                         view.index.put(key, member)
+                        writer.check_synced()
                     except Exception as error:
                         answers[place] = error
             if run:
@@ -374,6 +375,7 @@ class Archive:
                 )
             for key, member in zip(run, members, strict=True):
                 view.index.put(key, member)
+            writer.check_synced()
         except Exception as error:
             for place in run.values():
                 answers[place] = copy(error)
@@ -387,6 +389,7 @@ class Archive:
                 with _CutOnError(writer):
                     writer.remove(key)
                 view.index.drop(key)
+                writer.check_synced()
 
     def remove_below(self, prefix: str) -> None:
         """Remove all keys below a directory."""
@@ -395,6 +398,7 @@ class Archive:
             with _CutOnError(writer):
                 writer.remove_below(prefix)
             view.index.drop_below(prefix)
+            writer.check_synced()
 
     def clear(self) -> None:
         """Replace the archive by an empty one; readers that have the old one open keep it."""
