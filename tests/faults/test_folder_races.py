@@ -21,7 +21,7 @@ def store(request, tmp_path):
 
 @pytest.mark.parametrize("call", ["delete_dir_sync", "delete_sync", "clear_sync"])
 def test_a_value_that_takes_the_folders_name_meanwhile_stays(store, monkeypatch, call):
-    """Between a look at the folder and its removal another writer empties it, and sets a value of its name."""
+    """Another writer empties the folder and sets a value of its name before it is removed."""
     real = _removal.remove_folder
     done = []
 
