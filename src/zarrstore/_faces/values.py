@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[Data, ...]:
-    """Return a value as pieces that a verb can write, without a copy.
+    """Return a value as pieces that a verb can write, without a copy if its memory is contiguous.
 
     Raises
     ------
@@ -32,7 +32,8 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
     try:
         if on_device:  # no detour through the host for what may be on the device
             return (value.as_array_like(),)  # type: ignore[union-attr, return-value]
-        return (value.as_numpy_array(),)  # type: ignore[union-attr]
+        array = value.as_numpy_array()  # type: ignore[union-attr]
+        return (array if array.flags.c_contiguous else np.ascontiguousarray(array),)
     except AttributeError:
         pass
     try:
@@ -42,17 +43,9 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
             f"{type(store).__name__}.set(): `value` must be a Buffer instance. "
             f"Got an instance of {type(value)} instead. Buffers and bytes-like objects are fine."
         ) from None
-    if view.ndim != 1 or view.itemsize != 1:
-        if not view.c_contiguous:
-            raise TypeError(
-                f"{type(store).__name__}.set(): `value` must be contiguous memory; pass a contiguous copy."
-            )
-        view = view.cast("B")
-    elif not view.contiguous:
-        raise TypeError(
-            f"{type(store).__name__}.set(): `value` must be contiguous memory; pass a contiguous copy."
-        )
-    return (view,)
+    if not view.c_contiguous:
+        return (view.tobytes(),)
+    return (view if view.ndim == view.itemsize == 1 else view.cast("B"),)
 
 
 def parse_parts(

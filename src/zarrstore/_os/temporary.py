@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import time
+from hashlib import blake2b
 
 from zarrstore._os.files import READ, lock
 
@@ -34,6 +35,14 @@ _process = os.urandom(4).hex()
 def make_name() -> str:
     """Return a new temporary name, 31 bytes long."""
     return f"{_PREFIX}{_process}{next(_serial) & 0xFFFFFFFF:08x}.tmp"
+
+
+def name_beside(path: str) -> str:
+    """Return the temporary name for what is to replace a file, always the same one.
+
+    So whoever replaces the file next finds what a killed process left, without a look at the whole folder.
+    """
+    return f"{_PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
 
 
 def _rename_process() -> None:

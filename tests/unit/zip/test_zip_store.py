@@ -435,3 +435,25 @@ def test_in_memory(tmp_path):
         for _ in range(3):
             assert asyncio.run(store.get("k")).to_bytes() == b"v" * 100
         store.close()
+
+
+@pytest.mark.parametrize("refusal", ["cut", "not supported"])
+def test_a_file_that_cannot_be_mapped_is_read(tmp_path, monkeypatch, refusal):
+    """Closing cuts off what was written ahead, perhaps between a look at the size and the mapping."""
+    import mmap
+
+    path = tmp_path / "a.zip"
+    writer = ZipStore(path, mode="w")
+    writer.set_sync("k", b"value")
+    real = mmap.mmap
+
+    def refused(descriptor, size, **options):
+        writer.close()
+        if refusal == "cut":
+            return real(descriptor, size, **options)
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(mmap, "mmap", refused)
+    with ZipStore(path, mmap=True) as store:
+        assert store.get_sync("k").to_bytes() == b"value"
+        assert store._view().mapped is None

@@ -33,32 +33,45 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
     ------
     FileNotFoundError
         If there is none.
+    NotADirectoryError
+        If a file has taken the name meanwhile.
     """
-    aside = path
-    if atomic:
-        aside = os.path.join(os.path.dirname(path), make_name())
-        os.rename(path, aside)
+    if not atomic:
+        _remove_tree(path)
+        return
+    aside = os.path.join(os.path.dirname(path), make_name())
+    os.rename(path + os.sep, aside)  # the separator keeps a file that has taken the name
     descriptor = -1
     try:
-        if atomic:
-            descriptor = os.open(aside, FOLDER)
-            claim(descriptor)
+        descriptor = os.open(aside, FOLDER)
+        claim(descriptor)
     except OSError:
         pass  # not readable: rmtree raises the error
     try:
-        for _ in range(_PATIENCE):
-            try:
-                shutil.rmtree(aside)
-                return
-            except OSError as error:
-                if error.errno not in _OTHERS:
-                    raise
-                if not os.path.lexists(aside):
-                    return
-        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), aside)
+        _remove_tree(aside)
+    except BaseException:
+        try:
+            os.rename(aside, path)  # else what is left would be hidden
+        except OSError:
+            pass  # others have made a new one
+        raise
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a folder and what is in it, while others may put something there."""
+    for _ in range(_PATIENCE):
+        try:
+            shutil.rmtree(path)
+            return
+        except OSError as error:
+            if error.errno not in _OTHERS:
+                raise
+            if not os.path.lexists(path):
+                return
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
 
 
 def empty_folder(path: str, *, atomic: bool = True) -> None:
@@ -76,8 +89,8 @@ def empty_folder(path: str, *, atomic: bool = True) -> None:
                 remove_folder(entry.path, atomic=atomic)
             else:
                 os.unlink(entry.path)
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone, or a value has taken its name meanwhile
 
 
 def prune(folder: str, root: str) -> None:

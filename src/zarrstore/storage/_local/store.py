@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Begins all temporary names.
+_RESERVED = ".zarrstore-"
 # Errors that mean that there is no such file, unless a link on its path leads nowhere.
 _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 
@@ -257,8 +259,7 @@ class LocalStore(NowaitStore):
 
     def _open_value(self, key: str) -> int:
         """Open a value for reading; -1 if there is none."""
-        if not self._surveyed:
-            self._survey()
+        self._target(key)
         for _ in range(_PATIENCE):
             try:
                 return self._open_file(key, files.READ)
@@ -362,7 +363,7 @@ class LocalStore(NowaitStore):
     def _read_nowait(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Data | WouldBlock | None:
-        if not self._can_nowait or allocate is not host_memory:
+        if not self._can_nowait or allocate is not host_memory or _RESERVED in key:
             return WOULD_BLOCK
         if self._cached_opens:
             descriptor = files.open_cached(self._base + key)
@@ -389,7 +390,7 @@ class LocalStore(NowaitStore):
             return
         try:
             for key, request in requests:
-                descriptor = files.open_cached(key, root)
+                descriptor = -1 if _RESERVED in key else files.open_cached(key, root)
                 if descriptor < 0:
                     yield self._miss_nowait(key, descriptor)
                 else:
@@ -434,8 +435,7 @@ class LocalStore(NowaitStore):
         return _anew(self._stat_once, key)
 
     def _stat_once(self, key: str) -> Entry | None:
-        if not self._surveyed:
-            self._survey()
+        self._target(key)
         for _ in range(_PATIENCE):
             try:
                 found = os.stat(self._base + key) if self._confined is None else self._confined.stat(key)
@@ -452,7 +452,7 @@ class LocalStore(NowaitStore):
         raise self._vanishes(key)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
-        if not self._can_nowait:
+        if not self._can_nowait or _RESERVED in key:
             return WOULD_BLOCK
         if self._in_memory:
             return self._stat(key)
@@ -661,7 +661,8 @@ class LocalStore(NowaitStore):
             raise self._unable(error, key, _CANNOT_SYNC_FOLDERS) from error
 
     def _target(self, key: str) -> str:
-        if ".zarrstore-" in key and any(map(is_temporary, key.split("/"))):
+        """Return the path of a key's file, once the file system is known; a temporary name is no key."""
+        if _RESERVED in key and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are reserved for temporary files.",
                 store=self,

@@ -22,7 +22,7 @@ from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import sync_file, sync_folder
-from zarrstore._os.temporary import make_name
+from zarrstore._os.temporary import make_name, name_beside, reap
 from zarrstore.errors import (
     ChangedError,
     CorruptError,
@@ -182,8 +182,12 @@ class Archive:
 
             import numpy as np
 
-            mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
-            view.mapped = np.frombuffer(mapped, np.uint8)
+            try:
+                mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                pass  # not on this file system, or a writer has cut the file meanwhile: it is read instead
+            else:
+                view.mapped = np.frombuffer(mapped, np.uint8)
         return view
 
     # -- locking ----------------------------------------------------------------------------------
@@ -233,6 +237,7 @@ class Archive:
             # An archive that wasn't closed may have grown without a change of size, below its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
                 view = self._view_of(os.open(self.path, READ))
+            reap(_litter_of(self.path))
             self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
             self.view = view
 
@@ -261,7 +266,7 @@ class Archive:
         """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer."""
         self._check_place()
         mode = os.stat(self.path).st_mode
-        with new_file(os.path.dirname(self.path), mode) as (descriptor, temporary):
+        with new_file(self.path, mode) as (descriptor, temporary):
             fill(descriptor)
             if self.fsync != "none":
                 sync_file(descriptor, "full")
@@ -347,6 +352,7 @@ class Archive:
                         with _CutOnError(writer):
                             member = writer.put(key, pieces, self.compression)
                         view.index.put(key, member)
+                        writer.check_synced()
                     except Exception as error:
                         answers[place] = error
             if run:
@@ -369,6 +375,7 @@ class Archive:
                 )
             for key, member in zip(run, members, strict=True):
                 view.index.put(key, member)
+            writer.check_synced()
         except Exception as error:
             for place in run.values():
                 answers[place] = copy(error)
@@ -382,6 +389,7 @@ class Archive:
                 with _CutOnError(writer):
                     writer.remove(key)
                 view.index.drop(key)
+                writer.check_synced()
 
     def remove_below(self, prefix: str) -> None:
         """Remove all keys below a directory."""
@@ -390,6 +398,7 @@ class Archive:
             with _CutOnError(writer):
                 writer.remove_below(prefix)
             view.index.drop_below(prefix)
+            writer.check_synced()
 
     def clear(self) -> None:
         """Replace the archive by an empty one; readers that have the old one open keep it."""
@@ -475,9 +484,12 @@ class Archive:
                 self._mend()
             writer, view = self._writer, self.view
             try:
-                if writer is not None and view is not None and writer.pid == os.getpid() and writer.is_dirty:
-                    self._check_place()
-                    self._finish(writer, view)
+                if writer is not None and view is not None and writer.pid == os.getpid():
+                    if writer.is_dirty:
+                        self._check_place()
+                        self._finish(writer, view)
+                    else:
+                        writer.cut_torn()  # what a killed writer left behind the end
             finally:
                 self._release()
 
@@ -532,13 +544,13 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
 
 
 @contextmanager
-def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
+def new_file(target: str, mode: int) -> Iterator[tuple[int, str]]:
     """Make a locked temporary file, which is removed if the block fails.
 
     Parameters
     ----------
-    folder : str
-        Where to make it.
+    target : str
+        Path of the file that it is to replace.
     mode : int
         Its mode.
 
@@ -549,7 +561,9 @@ def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
     path : str
         Its path.
     """
-    path = os.path.join(folder, make_name())
+    path = _litter_of(target)
+    if os.path.lexists(path) and not reap(path):
+        path = os.path.join(os.path.dirname(target), make_name())
     descriptor = os.open(path, MAKE, 0o666)
     try:
         with _closed_on_error(descriptor):
@@ -563,6 +577,11 @@ def new_file(folder: str, mode: int) -> Iterator[tuple[int, str]]:
         except OSError:
             pass
         raise
+
+
+def _litter_of(path: str) -> str:
+    """Path of the temporary file that whoever was killed while replacing an archive left."""
+    return os.path.join(os.path.dirname(path), name_beside(path))
 
 
 class _CutOnError:

@@ -518,7 +518,7 @@ def _write_new(
     comment: bytes,
     keep: bool,
 ) -> None:
-    with new_file(os.path.dirname(target), os.stat(real).st_mode) as (descriptor, temporary):
+    with new_file(target, os.stat(real).st_mode) as (descriptor, temporary):
         records = [(item.raw, item.member, item.details) for item in whole]
         position, blocks = _writer.copy_members(source, records, descriptor)
         _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)

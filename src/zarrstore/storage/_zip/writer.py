@@ -107,6 +107,7 @@ class Appender:
         self._file_size = view.size
         # Whether a failed write, or a writer that died, may have left bytes behind the last member.
         self._is_torn = not view.is_closed
+        self._unsynced: OSError | None = None
 
     @property
     def is_dirty(self) -> bool:
@@ -240,10 +241,20 @@ class Appender:
         if self._fsync:
             sync_file(self.descriptor, "data")
         write_all(self.descriptor, header, self.stop)
-        if self._fsync:
-            sync_file(self.descriptor, "data")
+        # From here on readers may have seen it, so its place isn't used again, whatever the sync says.
         self.stop = stop
         self._is_torn = False
+        if self._fsync:
+            try:
+                sync_file(self.descriptor, "data")
+            except OSError as error:
+                self._unsynced = error
+
+    def check_synced(self) -> None:
+        """Raise if what was committed last may not survive a power failure."""
+        error, self._unsynced = self._unsynced, None
+        if error is not None:
+            raise error
 
     def _write(self, position: int, block: Data) -> int:
         """Write data, with a guard behind them; returns where they end."""
@@ -351,7 +362,8 @@ class Appender:
             key, member = first
             member = member._replace(offset=0)
             header = pack_lead(key.encode(), member)
-            if header is not None:
+            # A long one would reach over the members behind the gap, which count until the end is written.
+            if header is not None and len(header) <= self.start:
                 write_all(self.descriptor, header, 0)
                 index.put(key, member)
 
