@@ -6,6 +6,7 @@ Exit codes: 0 for success, 1 for a failure, 2 for wrong usage, 130 for an interr
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 import traceback
@@ -52,6 +53,7 @@ class Program(click.Group):
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the program; in standalone mode, as from a shell, exit with its code."""
         _state["debug"] = False
+        _show_retries()
         try:
             extra["prog_name"] = "zarrstore"
             run: Any = super().main
@@ -81,6 +83,16 @@ class Program(click.Group):
 
 
 _state = {"debug": False}
+
+
+def _show_retries() -> None:
+    """Say on a terminal what is tried again, which else looks like doing nothing."""
+    log = logging.getLogger("zarrstore.retry")
+    if sys.stderr.isatty() and not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("zarrstore: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 def _debug() -> click.Option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry
 
 T = TypeVar("T")
+
+_log = logging.getLogger("zarrstore.retry")
 
 
 class ExhaustedError(TransientError):
@@ -64,7 +67,7 @@ class RetryPolicy:
         function: Callable[[], Awaitable[T]],
         sleep: Callable[[float], Awaitable[None]],
         *,
-        made: int = 0,
+        delay: float | None = None,
     ) -> T:
         """Make a call until it succeeds, fails for good, or has failed often enough.
 
@@ -74,19 +77,27 @@ class RetryPolicy:
             Makes the call, anew each time.
         sleep : callable
             Waits, as one waits where the call is made.
-        made : int
-            How many attempts were made before, fewer than `attempts` and all in vain.
+        delay : float or None
+            How long to wait for the second attempt, in seconds, if the first was made before.
         """
-        if made:
-            await sleep(self.wait(made))
-        for attempt in range(made + 1, self.attempts):
+        if delay is not None:
+            await sleep(delay)
+        for attempt in range(1 if delay is None else 2, self.attempts):
             try:
                 return await function()
             except ExhaustedError:
                 raise
-            except self.errors:
-                await sleep(self.wait(attempt))
+            except self.errors as error:
+                await sleep(self.told(attempt, error))
         return await function()
+
+    def told(self, attempt: int, error: BaseException) -> float:
+        """Return how long to wait, as `wait` does, and log what failed."""
+        seconds = self.wait(attempt)
+        _log.info(
+            "attempt %d of %d failed, the next is in %.1f s: %s", attempt, self.attempts, seconds, error
+        )
+        return seconds
 
 
 # Sentinel, compared by identity: the user said nothing about retries.
@@ -141,7 +152,7 @@ async def list_with_retries(
             if attempt == policy.attempts or isinstance(error, ExhaustedError):
                 raise
             failure = error
-            await sleep(policy.wait(attempt))
+            await sleep(policy.told(attempt, error))
         else:
             assert failure is not None
             raise failure

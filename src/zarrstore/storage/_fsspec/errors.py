@@ -34,6 +34,10 @@ _HARMLESS = (*ALLOWED_EXCEPTIONS, LookupError)
 _NO_KEY = frozenset(("NoSuchKey", "BlobNotFound"))
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
 # What botocore and aiohttp raise when a connection fails, which derives from no built-in error.
+# Those of them that mean that no server was reached at all.
+_UNREACHED = frozenset(
+    ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ServiceRequestError")
+)
 _CONNECTION = frozenset(
     ("HTTPClientError", "EndpointConnectionError", "ConnectTimeoutError", "ClientConnectionError")
 )
@@ -160,6 +164,13 @@ def unconfirmed(why: str, key: str | None = None) -> BackendError:
     )
 
 
+def _system_reason(error: BaseException) -> str:
+    """Return why the system could not connect, in words to append, where it says so."""
+    found = (link.strerror for link in chain(error) if isinstance(link, OSError) and link.strerror)
+    reason = next((words for words in found if words not in str(error)), None)
+    return f": {without_secrets(reason)}" if reason else ""
+
+
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
     """Translate an error of a file system; the caller chains it with ``raise ... from error``."""
     if isinstance(error, StoreError):
@@ -190,6 +201,8 @@ def translated(error: BaseException, action: str, store: object, key: str | None
             or isinstance(link, (TimeoutError, asyncio.TimeoutError, ConnectionError))
             or not _CONNECTION.isdisjoint(cls.__name__ for cls in type(link).__mro__)
         ):
+            if not _UNREACHED.isdisjoint(cls.__name__ for cls in type(link).__mro__):
+                why, hint = f"{why}{_system_reason(error)}", answers.UNREACHED
             return answers.failed(TransientError, action, why, store, key, hint)
     if hint is None and not code and isinstance(error, OSError):
         told = from_os_error(error, action=action, store=store, key=key or None)

@@ -41,6 +41,8 @@ _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file bef
 _RETRIED = re.compile(r", after [1-9]\d* retries")
 _TRANSIENT = ("error sending request", "timed out", "connection", "request or response body")
 _FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
+# Why no server was reached, in the details of an error.
+_UNREACHED = re.compile(r'kind: Connect,.*?(?:message|error): "([^"]*)"', re.DOTALL)
 # Classes that stand for a status, whether or not the text has it.
 _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
@@ -160,5 +162,7 @@ def translated(error: BaseException, action: str, store: object, key: str | None
         or (found.status is None and _says(error, _TRANSIENT, key))
     ):
         kind = ExhaustedError if _RETRIED.search(str(error)) else TransientError
+        if (unreached := _UNREACHED.search(str(error))) is not None:
+            why, hint = f"{why}: {unreached[1]}", answers.UNREACHED
         return answers.failed(kind, action, why, store, key, hint)
     return answers.failed(BackendError, action, f"{class_name}: {why}", store, key, hint)

@@ -60,6 +60,10 @@ _HINTS = {
 }
 
 
+# What the user can do where no server was reached.
+UNREACHED = "Nothing answers there: check the endpoint's address, the network, and any proxy."
+
+
 def denies_condition(answer: Answer) -> bool:
     """Whether an answer says that the condition of a write doesn't hold."""
     status, code, _ = answer

@@ -270,12 +270,13 @@ class Dispatcher:
         retried = retry.errors if retry is not None and retry.attempts > 1 else ()
         try:
             # The first attempt is made here: `retry.call` would be one more coroutine for each read.
+            delay = None
             try:
                 answer.append(await read())
-            except retried:
-                pass
-            if not answer and retry is not None:
-                answer.append(await retry.call(read, asyncio.sleep, made=1))
+            except retried as error:
+                delay = retry and retry.told(1, error)
+            if delay is not None and retry is not None:
+                answer.append(await retry.call(read, asyncio.sleep, delay=delay))
             return answer[0]
         except Exception as error:
             if own.answer is not None:
