@@ -169,3 +169,11 @@ def test_redirects_without_end(store, server):
     server[1].plan["/data/a/k"] = (302, b"", {"Location": "/data/a/k"})
     with pytest.raises(BackendError, match="TooManyRedirects"):
         store.get_sync("a/k")
+
+
+def test_a_web_server_only_serves():
+    store = FsspecStore.from_url("http://127.0.0.1:9/x")
+    assert not store.supports_writes
+    assert not store.supports_deletes
+    assert not store.sub("a").supports_deletes
+    assert FsspecStore.from_url("memory://x").supports_writes

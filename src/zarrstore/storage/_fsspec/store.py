@@ -281,6 +281,16 @@ class FsspecStore(ListingStore):
         )
 
     @property
+    def supports_writes(self) -> bool:
+        """Whether the file system writes at all; a web server only serves."""
+        return not self._http
+
+    @property
+    def supports_deletes(self) -> bool:
+        """Whether the file system removes."""
+        return not self._http
+
+    @property
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False

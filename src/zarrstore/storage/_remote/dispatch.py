@@ -274,7 +274,7 @@ class Dispatcher:
             try:
                 answer.append(await read())
             except retried as error:
-                delay = retry and retry.told(1, error)
+                delay = None if retry is None else retry.told(1, error)
             if delay is not None and retry is not None:
                 answer.append(await retry.call(read, asyncio.sleep, delay=delay))
             return answer[0]
