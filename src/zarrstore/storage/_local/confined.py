@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# How often to try again when others rename links on the way.
+_ATTEMPTS = 100
+
+
 class LedOutError(OSError):
     """A link leads out of the folder."""
 
@@ -65,7 +69,15 @@ class Confined:
             files.close_quietly(folder)
 
     def _resolved(self, path: str) -> str:
-        real = os.path.realpath(self._base + path)
+        for _ in range(_ATTEMPTS):
+            try:
+                real = os.path.realpath(self._base + path)
+                break
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what was a link a moment ago isn't one any more
+                    raise
+        else:
+            raise LedOutError(errno.EXDEV, os.strerror(errno.EXDEV), path)
         if not (real + os.sep).startswith(self._base):
             raise LedOutError(errno.EXDEV, os.strerror(errno.EXDEV), path)
         return real
