@@ -171,7 +171,7 @@ def record_of(data, name):
 
 
 @pytest.mark.parametrize("utf8", [True, False])
-@pytest.mark.parametrize("part", ["name", "local name", "flags"])
+@pytest.mark.parametrize("part", ["name", "local name"])
 def test_a_name_beyond_ascii_that_is_not_the_members(path, part, utf8):
     with ZipStore(path, mode="w") as store:
         store.set_sync("größe", b"a")
@@ -183,16 +183,26 @@ def test_a_name_beyond_ascii_that_is_not_the_members(path, part, utf8):
     if not utf8:  # as a program of old would have written it
         data[at + 9] &= ~8
         data[first + 7] &= ~8
-    if part == "flags":
-        data[at + 9] ^= 8
-    else:
-        data[(at + 46 if part == "name" else first + 30) + 4] ^= 1
+    data[(at + 46 if part == "name" else first + 30) + 4] ^= 1
     path.write_bytes(data)
     with ZipStore(path) as store:
         (key,) = set(store.list_sync()) - {"other"}
         for _ in range(2):
             with pytest.raises(CorruptError, match="another name"):
                 store.get_sync(key)
+
+
+@pytest.mark.parametrize("unmarked", ["in the directory", "at the member"])
+def test_a_name_that_is_marked_as_utf_8_in_one_place_only(path, unmarked):
+    with ZipStore(path, mode="w") as store:
+        store.set_sync("größe", b"a")
+    data = bytearray(path.read_bytes())
+    raw = "größe".encode()
+    flags = record_of(data, raw) + 8 if unmarked == "in the directory" else data.rfind(b"PK\3\4") + 6
+    assert data[flags + 1] & 8
+    data[flags + 1] &= ~8
+    path.write_bytes(data)
+    assert contents(path) == {"größe": b"a"}
 
 
 def test_names_by_the_unicode_path_field_are_read(path):

@@ -100,6 +100,30 @@ def test_keys_with_backslashes_are_ours(path):
         assert sorted(store.list_sync()) == sorted(values)
 
 
+def without_marks(path):
+    """Take the mark of UTF-8 from all names: so zip 3.0 and macOS write them."""
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\3\4", 7), (b"PK\1\2", 9)):
+        at = -1
+        while (at := data.find(signature, at + 1)) >= 0:
+            data[at + flags] &= ~8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("system", [0, 3, 19])
+def test_unmarked_names_in_utf_8_are_read_as_such(path, system):
+    values = {"größe/c/0": b"1", "日本語": b"2", "e\u0301/é": b"3", "plain": b"4"}
+    pack(path, values, system=system)
+    without_marks(path)
+    with ZipStore(path) as store:
+        assert {key: bytes(store.get_sync(key)) for key in store.list_sync()} == values
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"PK\1\2")])
+    ZipStore.repair(path)
+    with ZipStore(path) as store:
+        assert {key: bytes(store.get_sync(key)) for key in store.list_sync()} == values
+
+
 def test_a_local_header_of_another_name_is_noticed(path):
     pack(path, {"./x/k": b"value"})
     data = bytearray(path.read_bytes())

@@ -253,8 +253,17 @@ def _version(method: int, *, zip64: bool) -> int:
 
 
 def decode_name(name: bytes, flags: int) -> str:
-    """Return a member's name as text."""
-    return name.decode("utf-8", "surrogateescape") if flags & UTF8 else name.decode("cp437")
+    """Return a member's name as text.
+
+    macOS, and zip 3.0 without an American locale, write UTF-8 and don't mark it. Names in cp437 that are
+    valid UTF-8 by chance consist of line drawings.
+    """
+    if flags & UTF8:
+        return name.decode("utf-8", "surrogateescape")
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("cp437")
 
 
 def key_of(name: str, flags: int, system: int = UNIX) -> str:
