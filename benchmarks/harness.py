@@ -27,7 +27,7 @@ class Bench:
         pace changes from minute to minute, instead of ratios of the best times. Of such a line the garbage
         of what ran before is collected beforehand, its 95% interval is printed too, and it goes on for up
         to twice as many rounds while that is wider than 1% to both sides and near 1. A ratio whose
-        whole interval lies below 1 is called slower.
+        whole interval is below 1 is called slower.
     """
 
     def __init__(self, rounds, *, paired=False):

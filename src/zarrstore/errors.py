@@ -17,7 +17,7 @@
     ├── ForkError                     RuntimeError       a backend that doesn't survive ``os.fork``
     ├── CorruptError                  ValueError         what is stored breaks its own format or checksum
     ├── ChangedError                  RuntimeError       a value was changed while it was being moved
-    ├── LockedError                   BlockingIOError    somebody else is writing here
+    ├── LockedError                   BlockingIOError    another writer is at work
     └── BackendError                  OSError            the backend failed; the cause is chained
         ├── AccessDeniedError         PermissionError    the backend refused for want of rights
         ├── NoSpaceError              OSError            the medium is full or the quota is used up
@@ -174,7 +174,7 @@ class CorruptError(StoreError, ValueError):
 
 
 class ChangedError(StoreError, RuntimeError):
-    """A value that somebody changed, cut or removed while it was being moved piece by piece."""
+    """A value that was changed, cut or removed while it was being moved piece by piece."""
 
 
 class LockedError(StoreError, BlockingIOError):

@@ -103,7 +103,7 @@ def test_rm(url):
     ("place", "text"),
     [
         ("memroy://data", "memory"),
-        ("memory://nothing-lies-here", "no key lies here"),
+        ("memory://nothing-lies-here", "no key is here"),
         ("nothing.zip", "nothing.zip"),
         ("broken.zip", "broken.zip"),
         ("text.txt", "text.txt"),
@@ -130,7 +130,7 @@ def test_what_lies_there_is_told(tmp_path):
     memory.pipe_file(f"{tmp_path}/a/value", b"v")
     for command in ("ls", "du", "tree", "info"):
         error = run(command, f"{place}/data.bin", code=1).stderr
-        assert f"A zip archive lies there: open {place}/data.bin|zip:" in error
+        assert f"A zip archive is there: open {place}/data.bin|zip:" in error
         assert f"zarrstore cat {place}/a value" in run(command, f"{place}/a/value", code=1).stderr
         assert "spelt right" in run(command, f"{place}/none", code=1).stderr
     assert f"zarrstore cat {place} a/value" in run("ls", place, "a/value", code=1).stderr

@@ -294,7 +294,7 @@ def test_rm_refuses_a_store_that_cannot(data, monkeypatch):
 def test_a_mistyped_place_is_an_error(command, data):
     error = run(command, "dat.zarr", code=1).stderr
     assert error.count("\n") == 1
-    assert error.startswith("zarrstore: no key lies here. [store 'file://")
+    assert error.startswith("zarrstore: no key is here. [store 'file://")
     assert "spelt right" in error
     assert not os.path.exists("dat.zarr")
 
@@ -415,7 +415,7 @@ def test_memory_is_listed_too():
     from zarrstore._cli.places import entries
 
     store = MemoryStore()
-    with pytest.raises(StoreError, match="no key lies here"):
+    with pytest.raises(StoreError, match="no key is here"):
         list(entries(store, "here", "", deep=True, sizes=True))
     store.set_sync("a/b", b"12")
     assert [(e.key, e.size) for e in entries(store, "here", "", deep=True, sizes=True)] == [("a/b", 2)]
@@ -489,5 +489,5 @@ def test_repair_of_nothing(archive):
     assert sorted(os.listdir()) == ["data.zip", "empty.zip"]
     writer = ZipStore("data.zip", mode="a")
     writer.set_sync("k", b"")
-    assert "somebody else is writing" in run("repair", "data.zip", code=1).stderr
+    assert "another writer" in run("repair", "data.zip", code=1).stderr
     writer.close()

@@ -1,4 +1,4 @@
-"""A web server that answers by a table: a mock, since no real server can be had that lies on demand.
+"""A web server that answers by a table: a mock, since no real server can be had that is on demand.
 
 It listens on a free port of the loopback. Each row of its table is ``(matches, answer)``: the first whose
 ``matches(request)`` is true answers. An answer is ``(status, body)``, ``(status, body, headers)`` or a

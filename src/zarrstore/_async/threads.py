@@ -162,7 +162,7 @@ class _Batch:
         self.running = False
 
     def add(self, job: Job) -> bool:
-        """Take up an item; whether somebody has to run the batch."""
+        """Take up an item; whether the caller has to have the batch run."""
         with _state_lock:
             self.jobs.append(job)
             if self.function in self.others:

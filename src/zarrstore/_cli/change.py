@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source")
 @click.argument("target")
-@click.option("--prefix", default="", help="Copy only what lies below this directory of SOURCE.")
+@click.option("--prefix", default="", help="Copy only what is below this directory of SOURCE.")
 @click.option("--target-prefix", default="", help="Copy to below this directory of TARGET.")
 @click.option(
     "--if-exists",
@@ -44,7 +44,7 @@ def copy(
     concurrency: int,
     quiet: bool,
 ) -> int:
-    """Copy all that lies at SOURCE to TARGET.
+    """Copy all that is at SOURCE to TARGET.
 
     Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there
     yet. A copy that was interrupted goes on with --if-exists skip. If values that were skipped have
@@ -80,12 +80,12 @@ def copy(
 @click.command()
 @click.argument("url")
 @click.argument("paths", metavar="[KEY]...", nargs=-1)
-@click.option("-r", "deep", is_flag=True, help="Remove directories, and all that lies below them.")
+@click.option("-r", "deep", is_flag=True, help="Remove directories, and all that is below them.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
     """Remove values from the store at URL; without a KEY and with -r, all of them."""
     if not paths and not deep:
-        raise click.UsageError("name the keys to remove, or say -r to remove all that lies at the URL")
+        raise click.UsageError("name the keys to remove, or say -r to remove all that is at the URL")
     with opened(url, "a") as store:
         if not store.supports_deletes:
             raise UnsupportedOperationError("this store can't remove values.", store=store)
@@ -108,7 +108,7 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
                     "this is a directory." if below else "there is no such value.",
                     store=store,
                     key=path,
-                    hint="-r removes all that lies below it." if below else None,
+                    hint="-r removes all that is below it." if below else None,
                 )
         what = ", ".join(shown(path) for path in paths) or "everything"
         question = f"Remove {what} ({values_text(count)}, {size_text(size)}) from {shown(str(store))}?"

@@ -74,7 +74,7 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
 @click.option("-a", "all_directories", is_flag=True, help="Show directories inside of arrays too.")
 @click.option("-d", "--depth", type=click.IntRange(min=1), help="How many levels to show.")
 def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> None:
-    """Draw the groups and arrays at URL, with the number and size of what lies in each."""
+    """Draw the groups and arrays at URL, with the number and size of what is in each."""
     with opened(url) as store:
         root = _Node(shown(prefix) or shown(str(store)))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
@@ -150,7 +150,7 @@ def _described(document: dict[str, object], key: str) -> str:
 @click.command()
 @url_argument
 def info(url: str) -> None:
-    """Tell what kind of store lies at URL, what it can do, and how much it holds."""
+    """Tell what kind of store is at URL, what it can do, and how much it holds."""
     with opened(url, None) as store:
         count = size = 0
         for entry in entries(store, url, "", deep=True, sizes=True):

@@ -27,7 +27,7 @@ prefix_argument = click.argument("prefix", default="")
 def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
     """Open the store at a URL, and close it at the end; without a mode as it is, which creates nothing.
 
-    Where a hierarchy lies deeper in an archive, a hint tells.
+    Where a hierarchy is deeper in an archive, a hint tells.
     """
     store = open_place(text, mode=mode)
     try:
@@ -39,7 +39,7 @@ def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
 
 
 def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> Iterator[Entry]:
-    """List what lies below a directory of the store at a URL; an error if nothing does.
+    """List what is below a directory of the store at a URL; an error if nothing does.
 
     Nothing below a directory and no directory are the same to a store, and a mistyped URL is likelier
     than an empty store.
@@ -54,11 +54,11 @@ def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> 
         yield entry
     if empty:
         hint = _what_lies_there(store, url, prefix.strip("/")) or "Is the URL spelt right?"
-        raise KeyNotFoundError("no key lies here.", store=store, key=prefix or None, hint=hint)
+        raise KeyNotFoundError("no key is here.", store=store, key=prefix or None, hint=hint)
 
 
 def _what_lies_there(store: Store, url: str, key: str) -> str | None:
-    """Say what lies at a place that has nothing below it, if that is a value or an archive."""
+    """Say what is at a place that has nothing below it, if that is a value or an archive."""
     try:
         if not key and "://" in url:  # looked at from the directory above
             url, _, key = url.rstrip("/").rpartition("/")
@@ -69,8 +69,8 @@ def _what_lies_there(store: Store, url: str, key: str) -> str | None:
     if value is None:
         return None
     if value.to_bytes().startswith(b"PK"):
-        return f"A zip archive lies there: open {without_secrets(url)}/{key}|zip:"
-    return f"A single value lies there: zarrstore cat {without_secrets(url)} {key}"
+        return f"A zip archive is there: open {without_secrets(url)}/{key}|zip:"
+    return f"A single value is there: zarrstore cat {without_secrets(url)} {key}"
 
 
 def shown(key: str) -> str:

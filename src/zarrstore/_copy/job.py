@@ -120,7 +120,7 @@ class Copy:
         """Refuse a source that was named, by a path or URL, if it has no key: it may be mistyped."""
         if isinstance(self.source_like, (str, os.PathLike)) and not (plan.existing or any(plan.phases)):
             raise KeyNotFoundError(
-                "no key lies here, so there is nothing to copy.",
+                "no key is here, so there is nothing to copy.",
                 store=self.source.store,
                 key=self.source.prefix or None,
                 hint="Is the source spelt right?",

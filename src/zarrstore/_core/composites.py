@@ -34,7 +34,7 @@ async def size_below(verbs: Verbs, prefix: str) -> int:
 
 
 async def scan_sized(verbs: Verbs, prefix: str, *, deep: bool = True) -> AsyncIterator[list[Entry]]:
-    """List what lies below a directory, and look up sizes that the listing lacks."""
+    """List what is below a directory, and look up sizes that the listing lacks."""
     async with closing_pages(verbs.scan(prefix, deep, True)) as pages:
         async for page in pages:
             sized = [

@@ -1,4 +1,4 @@
-"""Pages of a listing: closed when somebody leaves early, and flattened into single items."""
+"""Pages of a listing: closed when a caller leaves early, and flattened into single items."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ _AFTER = re.compile(r"[^\w/=&?#%+~@*$!-]*$")  # what the text around a URL adds 
 _PLACE = re.compile(r"[^/?#]*")
 _PORT = re.compile(r"(?:\[[^]]*\]|[^:]*)(?::\d*)?")
 _MARK = re.compile(r"[?#]")
-_ENCODED_MARK = re.compile(r"%3[fF]|%23")  # in the address of a value whose name has such a character
-_ASSIGNMENT = re.compile(r"=|%3[dD]")
 _WEB = ("http", "https")
 # Azure's and Hadoop's URLs have a container there.
 _CONTAINERS = ("abfs", "abfss", "az", "wasb", "wasbs")
@@ -93,11 +91,9 @@ def _clean_url(scheme: str, rest: str) -> str:
             rest = rest[len(user) + 1 :]
     elif _PORT.fullmatch(host) is None and "@" in rest:  # the password has a slash in it
         rest = rest.rpartition("@")[2]
-    for pattern in (_MARK, _ENCODED_MARK):
-        mark = pattern.search(rest)
-        certain = pattern is _MARK and scheme.lower() in _WEB
-        if mark and (certain or _ASSIGNMENT.search(rest, mark.end())):
-            rest = rest[: mark.start()]
+    mark = _MARK.search(rest)
+    if mark and (scheme.lower() in _WEB or "=" in rest[mark.start() :]):
+        rest = rest[: mark.start()]
     return f"{scheme}://{rest}{end}"
 
 

@@ -218,7 +218,7 @@ class Store(_Base):
     def _place(self, prefix: str) -> str:
         """Return where a directory's data is: every store that reaches it says the same.
 
-        Of two places the one that lies inside the other begins with its text.
+        Of two places the one that is inside the other begins with its text.
         """
         scheme, mark, path = self._location.partition("file://")
         if mark and not scheme:
@@ -637,7 +637,7 @@ class Store(_Base):
         Returns
         -------
         str or None
-            The new version; None if somebody else was first.
+            The new version; None if another write was first.
         """
         return await self._do_set_if_unchanged(self._async_verbs, key, value, version)
 

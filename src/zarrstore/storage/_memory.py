@@ -75,7 +75,7 @@ class _Data:
         self.token = token
         self.detached = detached
         self._tree = KeyTree()
-        # Versions that somebody asked for, and of what; they count up, so none is ever used twice.
+        # Versions that were asked for, and of what; they count up, so none is ever used twice.
         self._versions: dict[str, tuple[Kept, str]] = {}
         self._clock = 0
         _alive[token] = self
@@ -446,7 +446,7 @@ def _bytes_of(piece: Data) -> bytes:
 def _is_frozen(array: Array) -> bool:
     """Whether an array is nearly all of a `bytes` object: what a codec returned, for the most part.
 
-    A view that is merely read-only won't do, since somebody may hold a writable one; and a small part of
+    A view that is merely read-only won't do, since there may be a writable one; and a small part of
     something large would keep all of that in memory.
     """
     owner = _owner(array)

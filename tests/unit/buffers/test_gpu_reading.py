@@ -155,7 +155,7 @@ def store(request, tmp_path):
 
 
 def content(value):
-    """The bytes of a buffer, after a check that it lies on the device and is whole already."""
+    """The bytes of a buffer, after a check that it is on the device and is whole already."""
     if value is None:
         return None
     assert type(value) is gpu.Buffer

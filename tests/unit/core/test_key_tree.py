@@ -1,4 +1,4 @@
-"""Trees of keys: what lies below each directory, whatever was added and removed before."""
+"""Trees of keys: what is below each directory, whatever was added and removed before."""
 
 from itertools import chain
 

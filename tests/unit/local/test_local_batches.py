@@ -1,4 +1,4 @@
-"""Many values of the local store at once: the same answers as one by one, whatever lies there."""
+"""Many values of the local store at once: the same answers as one by one, whatever is there."""
 
 import asyncio
 import os

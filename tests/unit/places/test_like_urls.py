@@ -1,4 +1,4 @@
-"""What fsspec, universal paths and obstore say of where data lies, turned into stores."""
+"""What fsspec, universal paths and obstore say of where data is, turned into stores."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""FsspecStore: how it is made, where its calls are made, and the traps of what lies below it."""
+"""FsspecStore: how it is made, where its calls are made, and the traps of what is below it."""
 
 import asyncio
 import os

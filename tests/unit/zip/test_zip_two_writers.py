@@ -143,7 +143,7 @@ def test_a_writer_whose_file_was_replaced_is_told(path, how):
     else:
         path.unlink()
     for call in (store.compact_sync, store.clear_sync, store.close):
-        with pytest.raises(ChangedError, match="somebody") as caught:
+        with pytest.raises(ChangedError, match="another file put in its place") as caught:
             call()
         assert caught.value.store.endswith("a.zip")
     store.close()

@@ -388,7 +388,7 @@ def test_a_second_writer_is_refused(path):
     store = ZipStore(path, mode="w")
     store.set_sync("k", b"v")
     second = ZipStore(path, mode="a")
-    with pytest.raises(LockedError, match="somebody else") as caught:
+    with pytest.raises(LockedError, match="another writer") as caught:
         second.set_sync("l", b"w")
     assert isinstance(caught.value, BlockingIOError)
     assert caught.value.store.endswith("a.zip")

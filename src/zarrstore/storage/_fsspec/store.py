@@ -408,7 +408,7 @@ class FsspecStore(ListingStore):
                 return await self._send(http.fetch, path, request)
             elif self._files.direct is not None:
                 value = await self._send(self._files.direct.fetch, path, *_bounds(request))
-                if value or request is None:  # Azure's client gives nothing for what lies past the end
+                if value or request is None:  # Azure's client gives nothing for what is past the end
                     return value
             else:
                 start, end = _bounds(request)
@@ -583,7 +583,7 @@ class FsspecStore(ListingStore):
 
     def _conflict(self, key: str) -> KeyConflictError:
         return KeyConflictError(
-            "a folder lies here, or a value where one of its folders is due.",
+            "a folder is here, or a value where one of its folders is due.",
             store=self,
             key=key,
             hint="A folder can't be a value too: delete one of them, or use a store without folders.",

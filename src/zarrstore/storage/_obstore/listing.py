@@ -215,7 +215,7 @@ class ListingStore(RemoteStore, abstract=True):
     async def _ask_pages(
         self, prefix: str, start: str | None, size: int
     ) -> AsyncIterator[Sequence[ObjectMeta]]:
-        """Yield pages as obstore lists them, of what lies behind a path."""
+        """Yield pages as obstore lists them, of what is behind a path."""
         self._alive()
         count, anchor = 0, None
         try:
@@ -262,7 +262,7 @@ class ListingStore(RemoteStore, abstract=True):
         ]
 
     def _lies_below(self, path: str, prefix: str) -> bool:
-        """Whether a path lies below a directory, rather than being its mark."""
+        """Whether a path is below a directory, rather than being its mark."""
         if path.startswith(prefix):
             return True
         if path + "/" == prefix:

@@ -481,7 +481,7 @@ class ObjectStore(ListingStore):
         entry = await self._stat(key)
         if entry is None or entry.version != condition:
             return CONFLICT
-        # Once only: a second attempt might remove what somebody wrote after the first.
+        # Once only: a second attempt might remove what was written after the first.
         await self._delete(key, key)
         return None
 

@@ -130,7 +130,7 @@ def open_place(
     storage_options: Mapping[str, object] | None = None,
     backend: Backend | None = None,
 ) -> Store:
-    """Do what `make_store_sync` does, without a word on what lies there."""
+    """Do what `make_store_sync` does, without a word on what is there."""
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
@@ -170,7 +170,7 @@ async def make_store_path(
     backend : {"obstore", "fsspec"}, optional
         Which library opens a URL, as in `make_store`.
     """
-    if path:  # whoever knows what lies in an archive needs no hint
+    if path:  # whoever knows what is in an archive needs no hint
         store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
     else:
         store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
@@ -211,7 +211,7 @@ def _dispatch(
     if _comes_from(value, "fsspec"):
         if not isinstance(value, MutableMapping):
             raise StoreLikeError(
-                f"{type(value).__name__} is a file system, which says nothing of where in it the data lies.",
+                f"{type(value).__name__} is a file system, which says nothing of where in it the data is.",
                 hint="Use FsspecStore(fs, path=...), or give a URL with storage_options.",
             )
         return _fsspec_store().from_mapper(cast("Mapper", value))

@@ -54,7 +54,7 @@ _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
 # With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
 _HINTS = {
-    "Lease": "Somebody holds a lease on it: wait until that ends, or break it.",
+    "Lease": "There is a lease on it: wait until that ends, or break it.",
     "BlobImmutable": "A policy keeps it as it is: write another key, or wait until the policy ends.",
     "ContainerBeingDeleted": "Wait until it is deleted, and create it anew.",
 }
@@ -117,7 +117,7 @@ def error_class(answer: Answer) -> type[StoreError] | None:
 def hint(answer: Answer) -> str | None:
     """Return what the user can do about a refusal, where anything is known."""
     if answer.code in _ARCHIVED:
-        return "It lies in an archive: restore it, and read it when that is done."
+        return "It is in an archive: restore it, and read it when that is done."
     for start, text in _HINTS.items():
         if answer.code.startswith(start):
             return text

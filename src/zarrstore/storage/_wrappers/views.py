@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SubStore(WrapperStore[T_Store]):
-    """What lies below a directory of a store, as a store whose keys are relative to that directory.
+    """What is below a directory of a store, as a store whose keys are relative to that directory.
 
     It reaches nothing outside the directory. ``store.sub(path)`` makes one.
 
@@ -57,7 +57,7 @@ class SubStore(WrapperStore[T_Store]):
         return f"{str(self._below).rstrip('/')}/{self.path}"
 
     def sub(self, path: str) -> Self:
-        """Return what lies below a directory of this one: a view of the underlying store, not of this view.
+        """Return what is below a directory of this one: a view of the underlying store, not of this view.
 
         Parameters
         ----------

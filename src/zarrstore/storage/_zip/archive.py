@@ -282,7 +282,7 @@ class Archive:
         """Raise if the file that we are writing is no longer the one at the path."""
         if self._writer is not None and not _is_at(self._writer.descriptor, self.path):
             raise ChangedError(
-                "somebody removed the archive, or put another file in its place, while it was being written.",
+                "the archive was removed, or another file put in its place, while it was being written.",
                 hint="What was written since it was opened is gone with it; write it again.",
             )
 
@@ -627,7 +627,7 @@ def lock_file(descriptor: int) -> None:
 
 
 def _locked(hint: str) -> LockedError:
-    return LockedError("somebody else is writing this archive.", hint=hint)
+    return LockedError("another writer has this archive open.", hint=hint)
 
 
 def open_locked(path: str) -> int:
