@@ -8,41 +8,43 @@ import zarr
 from hierarchies import directories
 
 
-def _as_dict(pairs):
-    return dict(sorted(pairs))
-
-
-async def _awaited(store, keys):
+async def _of_keys(store, keys):
     listed = [key async for key in store.list()]
-    parts = await store.get_partial_values(None, [(key, None) for key in keys])
+    values = await store.get_partial_values(None, [(key, None) for key in keys])
     sizes = await asyncio.gather(*map(store.getsize, keys))
-    return listed, [None if part is None else part.to_bytes() for part in parts], sizes
+    assert all(await asyncio.gather(*map(store.exists, keys)))
+    return listed, [None if value is None else value.to_bytes() for value in values], sizes
+
+
+async def _of_directory(store, above):
+    below = [key async for key in store.list_prefix(above)]
+    level = [name async for name in store.list_dir(above)]
+    if above:
+        assert await store.get(above) is None
+        assert not await store.exists(above)
+    assert not await store.is_empty(above)
+    return sorted(below), sorted(level)
+
+
+async def _of_directories(store, directories):
+    return await asyncio.gather(*(_of_directory(store, above) for above in directories))
 
 
 def assert_found(store, values):
     """Nothing lost and nothing invented: in listings, sizes and values, blocking and awaited."""
-    listed = list(store.list_sync())
-    assert sorted(listed) == sorted(values)
-    assert _as_dict((key, store.get_sync(key).to_bytes()) for key in values) == _as_dict(values.items())
-    sizes = [len(value) for value in values.values()]
-    assert [store.getsize_sync(key) for key in values] == sizes
+    keys, contents = sorted(values), [values[key] for key in sorted(values)]
+    sizes = list(map(len, contents))
+    assert sorted(store.list_sync()) == keys
+    assert [store.get_sync(key).to_bytes() for key in keys] == contents
     assert store.getsize_prefix_sync("") == sum(sizes)
-    assert all(map(store.exists_sync, values))
-    awaited, parts, awaited_sizes = asyncio.run(_awaited(store, list(values)))
-    assert sorted(awaited) == sorted(values)
-    assert parts == list(values.values())
-    assert awaited_sizes == sizes
-    for above in ("", *directories(values)):
-        below = f"{above}/" if above else ""
-        inside = [key for key in values if key.startswith(below)]
-        assert sorted(store.list_prefix_sync(above)) == sorted(inside)
-        assert sorted(store.list_dir_sync(above)) == sorted(
-            {key[len(below) :].partition("/")[0] for key in inside}
-        )
-        assert not store.is_empty_sync(above)
-        if above:
-            assert store.get_sync(above) is None
-            assert not store.exists_sync(above)
+    listed, read, told = asyncio.run(_of_keys(store, keys))
+    assert (sorted(listed), read, told) == (keys, contents, sizes)
+    above = ["", *directories(values)]
+    for prefix, (below, level) in zip(above, asyncio.run(_of_directories(store, above)), strict=True):
+        start = f"{prefix}/" if prefix else ""
+        inside = [key for key in keys if key.startswith(start)]
+        assert below == inside
+        assert level == sorted({key[len(start) :].partition("/")[0] for key in inside})
 
 
 def assert_arrays(store, arrays):
