@@ -40,6 +40,7 @@ async def _in_time(future: asyncio.Future[T], timeout: float) -> T:
         raise
     finally:
         alarm.cancel()
+        del future  # an error's traceback would hold it
 
 
 class _Sent(Generic[T]):
@@ -58,15 +59,18 @@ class _Sent(Generic[T]):
 
     def __await__(self) -> Generator[object, None, T]:
         future = self._future
-        if not future.done():
-            self._asyncio_future_blocking = True
-            try:
-                yield self
-            except BaseException:
-                if future.done() and not future.cancelled():
-                    future.exception()  # retrieve it, so asyncio doesn't log "never retrieved"
-                raise
-        return future.result()
+        try:
+            if not future.done():
+                self._asyncio_future_blocking = True
+                try:
+                    yield self
+                except BaseException:
+                    if future.done() and not future.cancelled():
+                        future.exception()  # retrieve it, so asyncio doesn't log "never retrieved"
+                    raise
+            return future.result()
+        finally:
+            del self, future  # an error's traceback would hold them
 
     # What a task calls on what it awaits.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 
@@ -127,3 +128,26 @@ async def test_a_limit_of_the_callers_is_noticed_at_the_end():
         async with asyncio.timeout(0.01):
             await finished(ended)
     assert ended.done()
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_an_error_does_not_keep_its_request(timeout):
+    async def failed():
+        loop = asyncio.get_running_loop()
+        request = loop.create_future()
+        loop.call_soon(request.set_exception, OSError("refused"))
+        gone = weakref.ref(request)
+        sent = [finished(request, timeout)]
+        del request
+        try:
+            await sent.pop()
+        except OSError as error:
+            return error, gone
+
+    async def main():
+        error, gone = await failed()
+        assert error.__traceback__ is not None
+        await asyncio.sleep(0)  # the loop itself holds it until this step ends
+        assert gone() is None
+
+    asyncio.run(main())

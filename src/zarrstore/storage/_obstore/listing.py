@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import obstore
-
 from zarrstore._async.concurrency import gather
 from zarrstore._core.keys import is_key
 from zarrstore._core.listing import PAGE_SIZE, closing_pages
@@ -18,7 +16,7 @@ from zarrstore._core.retry import RetryPolicy, list_with_retries
 from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import AccessDeniedError, BackendError, MissingDependencyError, StoreError
-from zarrstore.storage._obstore import errors
+from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._remote.answers import (
     cut_listing,
     elsewhere,
@@ -145,7 +143,7 @@ class ListingStore(RemoteStore, abstract=True):
     async def _ask_level(self, prefix: str) -> list[Entry]:
         self._alive()
         try:
-            ask = partial(obstore.list_with_delimiter_async, self._lister, prefix or None)
+            ask = partial(calls.list_level, self._lister, prefix or None)
             level = await self._dispatcher.dispatch(ask)
         except Exception as error:
             if not self._has_marks and self._is_absent(error, prefix):
@@ -220,9 +218,7 @@ class ListingStore(RemoteStore, abstract=True):
         count, anchor = 0, None
         try:
             # By the user's own store: obstore has no tokens of pages, so only its client can retry one.
-            async for page in obstore.list(
-                self._lister, prefix or None, offset=start or None, chunk_size=size
-            ):
+            async for page in calls.Pages(self._lister, prefix or None, start or None, size):
                 # obstore would follow a server that repeats pages for ever. Wherever they begin to, one will
                 # be met that was the last of the first 1, 2, 4, 8 and so on.
                 sized = [meta["path"] for meta in page if meta["size"]]

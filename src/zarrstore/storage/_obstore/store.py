@@ -19,24 +19,16 @@ from zarrstore.errors import (
     BackendError,
     ForkError,
     KeyNotFoundError,
-    MissingDependencyError,
     StoreError,
     TruncatedError,
 )
 from zarrstore.storage._local.store import LocalStore
-from zarrstore.storage._obstore import errors
+from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._obstore.listing import ListingStore
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
-
-try:
-    import obstore
-except ImportError as error:
-    raise MissingDependencyError(
-        "stores over obstore need the package obstore.", hint="pip install 'zarrstore[obstore]'"
-    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -291,15 +283,15 @@ class ObjectStore(ListingStore):
             return await self._read_nothing(key)
 
         async def get() -> tuple[GetResult, Data]:
-            answer = await obstore.get_async(store, key, options=options)
+            answer = await calls.get(store, key, options=options)
             self._check_encoding(answer)
-            return answer, memoryview(await answer.buffer_async())
+            return answer, memoryview(await calls.buffer(answer))
 
         try:
             if isinstance(request, RangeByteRequest) and not versioned and not self._http:
                 # Bytes alone take one call of obstore's instead of two.
                 size = request.end - request.start
-                ask = partial(obstore.get_range_async, store, key, start=request.start, end=request.end)
+                ask = partial(calls.get_range, store, key, start=request.start, end=request.end)
                 part = await self._dispatcher.dispatch(ask)
                 if len(part) == size:
                     self._proven = True
@@ -354,7 +346,7 @@ class ObjectStore(ListingStore):
                 value = value[start:stop]
         else:
             try:
-                ask = partial(obstore.get_range_async, self._alive(), key, start=start, end=stop)
+                ask = partial(calls.get_range, self._alive(), key, start=start, end=stop)
                 value = memoryview(await self._dispatcher.dispatch(ask))
             except Exception as failure:
                 raise self._failed(failure, "read", key) from None
@@ -376,8 +368,8 @@ class ObjectStore(ListingStore):
 
     async def _head(self, key: str) -> ObjectMeta:
         if not self._http:
-            return await obstore.head_async(self._alive(), key)
-        answer = await obstore.get_async(self._alive(), key, options={"head": True})
+            return await calls.head(self._alive(), key)
+        answer = await calls.get(self._alive(), key, options={"head": True})
         self._check_encoding(answer)
         return answer.meta
 
@@ -399,7 +391,7 @@ class ObjectStore(ListingStore):
     async def _look_twice(self, key: str) -> Entry | None:
         """GET what HEAD didn't find: this answer says whether for the key, the bucket or the caller."""
         try:
-            meta = (await self._dispatcher.dispatch(partial(obstore.get_async, self._alive(), key))).meta
+            meta = (await self._dispatcher.dispatch(partial(calls.get, self._alive(), key))).meta
         except Exception as error:
             if not self._is_unseen(error, key):
                 raise self._failed(error, "look up", key) from safe_cause(error)
@@ -433,7 +425,7 @@ class ObjectStore(ListingStore):
             mode = "create" if isinstance(condition, Condition) else {"e_tag": condition}
         # obstore has no conditions for uploads in parts.
         multipart = None if mode is None else False
-        put = partial(obstore.put_async, attributes=attributes, mode=mode, use_multipart=multipart)
+        put = partial(calls.put, attributes=attributes, mode=mode, use_multipart=multipart)
         send = partial(put, self._alive(), key, value)
         try:
             answer = await self._dispatcher.dispatch_write(send)
@@ -449,7 +441,7 @@ class ObjectStore(ListingStore):
         if not self._leaves_token:
             found = await self._fetch(key, None, True)
             return found.version if found is not None and found.value == memoryview(value) else CONFLICT
-        look = partial(obstore.get_async, self._alive(), key, options={"head": True})
+        look = partial(calls.get, self._alive(), key, options={"head": True})
         try:
             answer = await self._dispatcher.dispatch(look)
         except Exception as error:
@@ -465,7 +457,7 @@ class ObjectStore(ListingStore):
 
     async def _copy_once(self, source: str, target: str) -> None:
         try:
-            await self._dispatcher.dispatch_write(partial(obstore.copy_async, self._alive(), source, target))
+            await self._dispatcher.dispatch_write(partial(calls.copy, self._alive(), source, target))
         except Exception as error:
             if self._is_absent(error, source):
                 raise KeyNotFoundError("there is no value to copy.", store=self, key=source) from None
@@ -494,7 +486,7 @@ class ObjectStore(ListingStore):
 
     async def _delete(self, paths: str | list[str], key: str | None) -> None:
         try:
-            await self._dispatcher.dispatch_write(partial(obstore.delete_async, self._alive(), paths))
+            await self._dispatcher.dispatch_write(partial(calls.delete, self._alive(), paths))
         except Exception as error:
             if not self._is_absent(error, key):
                 raise self._failed(error, "delete", key) from safe_cause(error)

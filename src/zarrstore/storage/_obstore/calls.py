@@ -1,0 +1,144 @@
+"""Calls of obstore's whose end the process waits for, before the interpreter ends.
+
+A thread of obstore's that delivers an answer wakes the event loop, and then needs the interpreter once more.
+If that is ending by then, CPython (until 3.14) ends the thread, and Rust takes this for its own end: SIGABRT.
+Such a thread holds the future of its answer until it is through, so that is what is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import time
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import ref
+
+from zarrstore.errors import MissingDependencyError
+
+try:
+    import obstore
+    from obstore.store import MemoryStore
+except ImportError as error:
+    raise MissingDependencyError(
+        "stores over obstore need the package obstore.", hint="pip install 'zarrstore[obstore]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from obstore import Bytes, GetResult, ObjectMeta
+    from obstore.store import ObjectStore as ObstoreStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How long leaving waits: for answers that are under way to a running loop, and for what nobody may be at any
+# more, such as a future in the queue of a loop that was stopped; and how often it looks, in seconds.
+_LEAVING, _SHORTLY, _STEP = 5.0, 1.0, 0.0005
+
+_held: set[ref[asyncio.Future[Any]]] = set()
+_has_left = False
+
+
+def _watched(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Make a function of obstore's one whose futures are waited for."""
+
+    def watched(*args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        if _has_left:
+            return to_the_end(*args, **kwargs)
+        future = call(*args, **kwargs)
+        _hold(future)
+        return future
+
+    async def to_the_end(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Wait at once: a handler at exit that is called after ours has nobody else to do so."""
+        future = call(*args, **kwargs)
+        held = _hold(future)
+        try:
+            return await future
+        finally:
+            del future
+            latest = time.monotonic() + _SHORTLY
+            while held in _held and time.monotonic() < latest:
+                _let_go()
+                await asyncio.sleep(_STEP)
+
+    return watched
+
+
+def _hold(future: Any) -> ref[asyncio.Future[Any]]:
+    """Remember a future until nothing, Rust included, refers to it any more."""
+    held = ref(future, _held.discard)
+    _held.add(held)
+    return held
+
+
+def _let_go() -> None:
+    """Have Rust let go of objects that it dropped without the interpreter's lock; any call into it does."""
+    MemoryStore()
+
+
+@atexit.register
+def _leave() -> None:
+    """Wait for obstore's threads."""
+    global _has_left
+    _has_left = True
+    held = _held.copy()  # those of now: other threads may go on for ever
+    begun = last = time.monotonic()
+    while not held.isdisjoint(_held):
+        now = time.monotonic()
+        if any(map(_is_expected, held)):
+            last = now
+        if now > last + _SHORTLY or now > begun + _LEAVING:
+            return
+        _let_go()
+        time.sleep(_STEP)
+
+
+def _is_expected(held: ref[asyncio.Future[Any]]) -> bool:
+    future = held()
+    return future is not None and not future.done() and future.get_loop().is_running()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_held.clear)  # threads stay with the parent
+
+copy = _watched(obstore.copy_async)
+delete = _watched(obstore.delete_async)
+get = _watched(obstore.get_async)
+get_range = _watched(obstore.get_range_async)
+head = _watched(obstore.head_async)
+list_level = _watched(obstore.list_with_delimiter_async)
+put = _watched(obstore.put_async)
+
+
+@_watched
+def buffer(answer: GetResult) -> Awaitable[Bytes]:
+    """Return the bytes of an answer."""
+    return answer.buffer_async()
+
+
+class Pages:
+    """The pages of a listing, of what lies behind a path.
+
+    Parameters
+    ----------
+    store : obstore.store.ObjectStore
+        What to list.
+    prefix, start : str or None
+        The directory, and the path.
+    size : int
+        How many entries a page has.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self, store: ObstoreStore, prefix: str | None, start: str | None, size: int) -> None:
+        self._next = _watched(obstore.list(store, prefix, offset=start, chunk_size=size).__anext__)
+
+    def __aiter__(self) -> Pages:
+        return self
+
+    def __anext__(self) -> Awaitable[Sequence[ObjectMeta]]:
+        return self._next()
