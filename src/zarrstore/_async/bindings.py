@@ -170,7 +170,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         share = -(-len(asked) // threads.POOL_SIZE)
         parts = [asked[start : start + share] for start in range(0, len(asked), share)]
         calls = [
-            threads.to_thread(_read_each, self.store(), part, allocate, abandon_on_cancel=True)
+            threads.to_thread(read_each, self.store(), part, allocate, abandon_on_cancel=True)
             for part in parts
         ]
         return [value for values in await asyncio.gather(*calls) for value in values]
@@ -233,7 +233,8 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return listing if name in LISTINGS else verb
 
 
-def _read_each(store: BlockingStore, requests: list[Request], allocate: Allocate) -> list[Data | None]:
+def read_each(store: BlockingStore, requests: list[Request], allocate: Allocate) -> list[Data | None]:
+    """Read many, in the calling thread."""
     if defines(type(store), "read_many"):
         return list(store._read_many(requests, allocate))
     return [store._read(key, request, allocate) for key, request in requests]
@@ -269,6 +270,7 @@ class NativeAsyncVerbs(_Bound[AwaitingStore]):
 
     sleep = ThreadedVerbs.sleep
     call = ThreadedVerbs.call
+    sends_requests = True
 
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make all at once; the store limits how many requests are under way."""
@@ -333,6 +335,11 @@ class WrapperVerbs(Verbs):
         # Not to be typed: each of the verbs that a wrapper may define gets one argument more than a store's.
         self.store: Callable[[], Any] = weak(store)
         self.below = below
+
+    @property
+    def sends_requests(self) -> bool:
+        """Whether the wrapped store does."""
+        return self.below.sends_requests
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the wrapped store does."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from zarrstore._async import threads
 from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, is_stream
+from zarrstore._core.requests import by_key
 from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class NowaitMethods(BlockingStore, Protocol):
     def _read_many_nowait(
         self, requests: Iterable[Request], allocate: Allocate
     ) -> Generator[Data | WouldBlock | None]: ...
+    def _read_parts(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]: ...
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None: ...
     def _write_nowait(
         self, key: str, pieces: Pieces, condition: Precondition
@@ -117,25 +121,48 @@ class NowaitVerbs(ThreadedVerbs):
         return value
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Answer in place what needs no waiting, and share threads for the rest."""
+        """Answer in place what needs no waiting, and share threads for the rest.
+
+        Where one part of a value has to wait, a thread reads all parts that are asked for: of one value.
+        """
         store = self.store()
         asked = list(requests)
-        answers: list[Data | None] = []
-        cold: list[int] = []
+        answers: list[Data | None] = [None] * len(asked)
+        cold: list[str] = []
+        places = by_key(asked)
+        order = [index for group in places.values() for index in group]
         is_spent = store._budget.is_spent
-        with closing(store._read_many_nowait(asked, allocate)) as values:
-            for index, value in enumerate(values):
+        with closing(store._read_many_nowait([asked[index] for index in order], allocate)) as values:
+            for index, value in zip(order, values, strict=True):
                 if value is WOULD_BLOCK:
-                    answers.append(None)
-                    cold.append(index)
+                    cold.append(asked[index][0])
                     continue
-                answers.append(value)
+                answers[index] = value
                 if is_spent(0 if value is None else len(value)):
                     await store._budget.refill()
         if cold:
-            found = await self.read_in_threads([asked[index] for index in cold], allocate)
-            for index, late in zip(cold, found, strict=True):
-                answers[index] = late
+            late = [index for key in dict.fromkeys(cold) for index in places[key]]
+            found = await self._read_cold([asked[index] for index in late], allocate)
+            for index, value in zip(late, found, strict=True):
+                answers[index] = value
+        return answers
+
+    async def _read_cold(self, asked: list[Request], allocate: Allocate) -> list[Data | None]:
+        """Read many in threads, in the order asked; one thread reads all parts of a value."""
+        places = by_key(asked)
+        if len(places) == len(asked):
+            return await self.read_in_threads(asked, allocate)
+        read = self.store()._read_parts
+        calls = [
+            threads.to_thread(
+                read, key, [asked[index][1] for index in group], allocate, abandon_on_cancel=True
+            )
+            for key, group in places.items()
+        ]
+        answers: list[Data | None] = [None] * len(asked)
+        for group, parts in zip(places.values(), await asyncio.gather(*calls), strict=True):
+            for index, value in zip(group, parts, strict=True):
+                answers[index] = value
         return answers
 
     async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
@@ -204,7 +231,22 @@ class NonBlockingVerbs(NowaitVerbs):
         """Look up in place."""
         return self.store()._stat(key)
 
-    read_many = Verbs.read_many
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
+        """Read in place; nothing comes between the parts of a value."""
+        store = self.store()
+        asked = list(requests)
+        places = by_key(asked)
+        if len(places) == len(asked):
+            return await Verbs.read_many(self, asked, allocate)
+        answers: list[Data | None] = [None] * len(asked)
+        for key, group in places.items():
+            if store._budget.is_spent(0, len(group)):
+                await store._budget.refill()
+            parts = store._read_parts(key, [asked[index][1] for index in group], allocate)
+            for index, value in zip(group, parts, strict=True):
+                answers[index] = value
+        return answers
+
     remove_many = Verbs.remove_many
 
     @classmethod

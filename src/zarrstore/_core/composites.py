@@ -74,8 +74,10 @@ async def read_ranges(
         of zarr-python's method of the same name expect.
     """
     plan = coalesce(requests, max_gap_bytes, max_coalesced_bytes)
-    for first in range(0, len(plan), max(1, max_concurrency)):
-        part = plan[first : first + max(1, max_concurrency)]
+    # Parts that are asked for together are of one value, where the store can see to that.
+    size = max(1, max_concurrency if verbs.sends_requests else len(plan))
+    for first in range(0, len(plan), size):
+        part = plan[first : first + size]
         try:
             answers = await verbs.read_many([(key, request) for request, _ in part], allocate)
             batch = []

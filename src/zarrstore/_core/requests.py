@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     from zarr.abc import store as theirs
@@ -186,6 +186,14 @@ def cut(value: Data, request: ByteRequest | None) -> Data:
         return value
     start, stop = span(request, len(value))
     return value[start:stop]
+
+
+def by_key(requests: Iterable[tuple[str, ByteRequest | None]]) -> dict[str, list[int]]:
+    """Return the positions of the requests of each key."""
+    found: dict[str, list[int]] = {}
+    for index, (key, _) in enumerate(requests):
+        found.setdefault(key, []).append(index)
+    return found
 
 
 def coalesce(

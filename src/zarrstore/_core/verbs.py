@@ -206,6 +206,11 @@ class Verbs(ABC):
 
     __slots__ = ()
 
+    @property
+    def sends_requests(self) -> bool:
+        """Whether each read is a request to a server, of which only so many may be under way."""
+        return False
+
     @abstractmethod
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Read what a request selects; None if there is no such value."""

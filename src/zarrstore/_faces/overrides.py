@@ -85,6 +85,11 @@ class OverrideAware(Verbs):
         self.own = own
         self.sync = sync
 
+    @property
+    def sends_requests(self) -> bool:
+        """Whether the store's own verbs do."""
+        return self.own.sends_requests
+
     def _has(self, name: str) -> bool:
         return name in self.store()._overridden
 

@@ -16,8 +16,11 @@ from zarrstore._async import threads as _threads
 from zarrstore._core.verbs import BYTE, host_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
+    from zarrstore._core.requests import RangeByteRequest
     from zarrstore._core.types import Allocate, Data
 
 try:
@@ -202,6 +205,16 @@ def read_bytes(descriptor: int, size: int, start: int) -> bytes:
     while data and len(data) < size and (more := _pread(descriptor, size - len(data), start + len(data))):
         data += more
     return data
+
+
+def announce(descriptor: int, parts: Iterable[RangeByteRequest]) -> None:
+    """Have the system fetch parts of a file at once that are about to be read one by one."""
+    if hasattr(os, "posix_fadvise"):
+        for part in parts:
+            try:
+                os.posix_fadvise(descriptor, part.start, part.end - part.start, os.POSIX_FADV_WILLNEED)
+            except OSError:
+                return  # the reads will tell
 
 
 def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tuple[Data, int]:

@@ -484,7 +484,7 @@ class Store(_Base):
         prototype : BufferPrototype, optional
             What to return them in.
         max_concurrency : int
-            How many reads may be under way at once.
+            How many requests to a server may be under way at once. Other stores read all in one batch.
         max_gap_bytes, max_coalesced_bytes : int
             Ranges with at most this many bytes between them are read as one, up to this size.
 

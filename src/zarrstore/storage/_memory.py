@@ -293,6 +293,15 @@ class MemoryStore(NowaitStore):
 
     _read_nowait = _read
 
+    def _read_parts(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        value = self._read(key, None, allocate)
+        if value is None or len(requests) == 1 == requests.count(None):
+            return [value] * len(requests)
+        spans = [span(request, value.size) for request in requests]
+        return [value[start:stop] for start, stop in spans]
+
     def _read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Array, str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from zarrstore._async.bindings import bind
+from zarrstore._async.bindings import bind, read_each
 from zarrstore._async.nowait import MAX_INLINE_CALLS, Budget, NowaitVerbs
 from zarrstore._async.threads import to_thread, to_thread_batched
 from zarrstore._core.keys import check_key
@@ -24,6 +24,7 @@ from zarrstore.errors import ByteRequestError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
 
+    from zarrstore._async.bindings import BlockingStore
     from zarrstore._async.threads import Continuation
     from zarrstore._core.requests import ByteRequest, ByteRequestLike
     from zarrstore._core.types import Allocate, Data, Pieces, Prototype, Value
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # What answers in place of a verb. Where a subclass defines the verb anew, these would go around it.
 _SHORTCUTS = {
-    "_read": ("_read_nowait", "_read_many_nowait"),
+    "_read": ("_read_nowait", "_read_many_nowait", "_read_parts"),
     "_stat": ("_stat_nowait",),
     "_write": ("_write_nowait", "_write_in_steps", "_write_many"),
     "_scan": ("_can_list_nowait",),
@@ -76,6 +77,12 @@ class NowaitStore(Store, abstract=True):
     ) -> Generator[Data | WouldBlock | None]:
         for key, request in requests:
             yield self._read_nowait(key, request, allocate)
+
+    def _read_parts(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        """Read parts of one value, which blocks. Of the same one, if the store can see to that."""
+        return read_each(cast("BlockingStore", self), [(key, request) for request in requests], allocate)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
         return WOULD_BLOCK

@@ -17,7 +17,7 @@ import numpy as np
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
-from zarrstore._core.requests import span
+from zarrstore._core.requests import RangeByteRequest, by_key, span
 from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import (
     ABSENT,
@@ -309,10 +309,39 @@ class LocalStore(NowaitStore):
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
         return _anew(self._read_once, key, request, allocate)
 
-    def _read_once(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+    def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
+        asked = list(requests)
+        answers: list[Data | None] = [None] * len(asked)
+        for key, group in by_key(asked).items():
+            parts = self._read_parts(key, [asked[index][1] for index in group], allocate)
+            for index, value in zip(group, parts, strict=True):
+                answers[index] = value
+        return answers
+
+    def _read_parts(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        return _anew(self._read_parts_once, key, requests, allocate)
+
+    def _read_parts_once(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
         descriptor = self._open_value(key)
         if descriptor < 0:
-            return None
+            return [None] * len(requests)
+        try:
+            if len(requests) > 1:
+                files.announce(descriptor, [r for r in requests if isinstance(r, RangeByteRequest)])
+            return [self._read_open(descriptor, key, request, allocate) for request in requests]
+        finally:
+            files.close_quietly(descriptor)
+
+    def _read_once(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        return self._read_parts_once(key, [request], allocate)[0]
+
+    def _read_open(
+        self, descriptor: int, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | None:
         try:
             # lseek takes a third of fstat's time to find the size. For folders its result depends on the
             # file system (an error, 0, 2**63 - 1), so those are checked by fstat.
@@ -352,8 +381,6 @@ class LocalStore(NowaitStore):
             if error.errno == errno.EISDIR and self._is_folder(key):
                 return None
             raise self._error(error, "read", key) from error
-        finally:
-            files.close_quietly(descriptor)
 
     def _map(self, descriptor: int, start: int, stop: int) -> Data:
         return np.frombuffer(
@@ -363,49 +390,68 @@ class LocalStore(NowaitStore):
     def _read_nowait(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Data | WouldBlock | None:
-        if not self._can_nowait or allocate is not host_memory or _RESERVED in key:
+        if not self._can_nowait or allocate is not host_memory:
             return WOULD_BLOCK
-        if self._cached_opens:
-            descriptor = files.open_cached(self._base + key)
-            if descriptor < 0:
-                return self._miss_nowait(key, descriptor)
-        else:
-            try:
-                descriptor = os.open(self._base + key, files.READ)
-            except FileNotFoundError:
-                return self._miss_nowait(key)
-            except OSError:
-                return WOULD_BLOCK
-        return self._read_cached(descriptor, request, allocate)
+        descriptor = self._open_nowait(key)
+        if descriptor < 0:
+            return self._miss_nowait(key, descriptor)
+        try:
+            return self._read_cached(descriptor, request)
+        finally:
+            files.close_quietly(descriptor)
 
     def _read_many_nowait(
         self, requests: Iterable[Request], allocate: Allocate
     ) -> Generator[Data | WouldBlock | None]:
-        """Read many as `_read_nowait` does, looking up the root only once."""
-        root = -1
-        if self._can_nowait and self._cached_opens and allocate is host_memory:
-            root = files.open_cached(self._base)
-        if root < 0:
+        """Read many as `_read_nowait` does, looking up the root, and each key's file, only once."""
+        if not self._can_nowait or allocate is not host_memory:
             yield from super()._read_many_nowait(requests, allocate)
             return
+        root = files.open_cached(self._base) if self._cached_opens else files.HERE
+        last, descriptor = None, -1
         try:
             for key, request in requests:
-                descriptor = -1 if _RESERVED in key else files.open_cached(key, root)
+                if key != last:
+                    if descriptor >= 0:
+                        files.close_quietly(descriptor)
+                    last, descriptor = key, -1
+                    descriptor = self._open_nowait(key, root)
                 if descriptor < 0:
                     yield self._miss_nowait(key, descriptor)
                 else:
-                    yield self._read_cached(descriptor, request, allocate)
+                    yield self._read_cached(descriptor, request)
         finally:
-            files.close_quietly(root)
+            for opened in (descriptor, root):
+                if opened >= 0:
+                    files.close_quietly(opened)
 
-    def _miss_nowait(self, key: str, answer: int = files.NO_SUCH_FILE) -> WouldBlock | None:
-        """Return None for a key that `open_cached` proved not to be there; needs no disk after that."""
+    def _open_nowait(self, key: str, root: int = files.HERE) -> int:
+        """Open a value if that needs no waiting; answers as `files.open_cached` does.
+
+        Parameters
+        ----------
+        key : str
+            Which value.
+        root : int
+            Descriptor of the root, if it is open.
+        """
+        if _RESERVED in key:
+            return -1
+        if self._cached_opens:
+            return files.open_cached(key, root) if root >= 0 else files.open_cached(self._base + key)
+        try:
+            return os.open(self._base + key, files.READ)
+        except FileNotFoundError:
+            return files.NO_SUCH_FILE
+        except OSError:
+            return -1
+
+    def _miss_nowait(self, key: str, answer: int) -> WouldBlock | None:
+        """Return None for a key that `_open_nowait` proved not to be there; needs no disk after that."""
         return None if answer == files.NO_SUCH_FILE and self._is_absent(key) else WOULD_BLOCK
 
-    def _read_cached(
-        self, descriptor: int, request: ByteRequest | None, allocate: Allocate
-    ) -> Data | WouldBlock:
-        """Read an open file if the page cache holds what is asked for, and close it."""
+    def _read_cached(self, descriptor: int, request: ByteRequest | None) -> Data | WouldBlock:
+        """Read an open file if the page cache holds what is asked for."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)
@@ -425,11 +471,6 @@ class LocalStore(NowaitStore):
             return WOULD_BLOCK
         except (ByteRequestError, ValueError):
             return WOULD_BLOCK  # may be a folder, or cut off, which `_read` finds out
-        finally:
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass  # after a good read it means nothing
 
     def _stat(self, key: str) -> Entry | None:
         return _anew(self._stat_once, key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from zarrstore._async.concurrency import gather
-from zarrstore._core.requests import coalesce, cut_member
+from zarrstore._core.requests import by_key, coalesce, cut_member
 from zarrstore._core.verbs import CONFLICT
 from zarrstore.abc.store import Store
 from zarrstore.errors import ByteRequestError
@@ -122,9 +122,6 @@ class RemoteStore(Store, abstract=True):
 
     async def _read_coalesced(self, requests: list[Request]) -> list[Data | None]:
         """Answer many reads in the order asked: near ranges of one value are read as one."""
-        by_key: dict[str, list[int]] = {}
-        for index, (key, _) in enumerate(requests):
-            by_key.setdefault(key, []).append(index)
         answers: list[Data | None] = [None] * len(requests)
 
         async def serve(
@@ -148,7 +145,7 @@ class RemoteStore(Store, abstract=True):
         await gather(
             [
                 serve(key, indexes, merged, members)
-                for key, indexes in by_key.items()
+                for key, indexes in by_key(requests).items()
                 for merged, members in coalesce([requests[index][1] for index in indexes], *self._limits)
             ]
         )
