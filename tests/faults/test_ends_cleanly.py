@@ -9,7 +9,8 @@ import pytest
 from object_servers import BUCKET, KEY, SECRET, seaweed_s3
 
 # obstore's threads wake an event loop, and then need the interpreter once more. Here that takes them long, as
-# it may on a busy machine, and so does the interpreter's end: without waiting nearly each aborts, not one in five.
+# it may on a busy machine, and so does the interpreter's end. Without waiting nearly each of these aborts; as
+# they are, one in five does.
 SLOW_THREADS = """
 import asyncio, sys, time
 wake = asyncio.BaseEventLoop.call_soon_threadsafe
