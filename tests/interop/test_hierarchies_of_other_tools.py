@@ -2,9 +2,11 @@
 
 import io
 import itertools
+from urllib.parse import quote
 
 import obstore.store
 import pytest
+from file_server import serve
 from found import assert_arrays, assert_found
 from hierarchies import ARCHIVES, AROUND, FOLDERS, trees
 
@@ -101,3 +103,31 @@ def test_archives(tree, vessel, number, tmp_path):
 
     opened = {name: (lambda make=make: inside(make(path))) for name, make in OF_ARCHIVES.items()}
     check(opened, values, made.arrays, number, tmp_path)
+
+
+ON_THE_WEB = {"folder": FOLDERS, "folder with litter": FOLDERS, "folder of links": FOLDERS}
+ON_THE_WEB |= dict.fromkeys(("zip", ".NET", "Python, piped"), ARCHIVES)
+WEB_TREES = ("v2, flat, odd names", "v3, nested, consolidated")
+WEB_SHORT = (("v2, flat, odd names", "folder"), ("v3, nested, consolidated", "zip"))
+
+
+@pytest.mark.parametrize(
+    ("tree", "vessel"),
+    [
+        pytest.param(*case, marks=() if case in WEB_SHORT else pytest.mark.slow)
+        for case in itertools.product(WEB_TREES, ON_THE_WEB)
+    ],
+)
+def test_on_a_web_server(tree, vessel, tmp_path):
+    """Which lists its folders by pages with links."""
+    made = TREES[tree]()
+    name = "a b#c?d%20e" if ON_THE_WEB[vessel] is FOLDERS else "made.zip"
+    values = ON_THE_WEB[vessel][vessel](made, tmp_path / name)
+    with serve(tmp_path) as (url, _):
+        like = f"{url}/{quote(name)}" + "|zip:" * (name == "made.zip")
+        with make_store_sync(like, mode="r") as store:
+            assert_found(store, values)
+            assert_arrays(store, made.arrays)
+            copied = MemoryStore()
+            copy_store_sync(store, copied, verify=True)
+            assert_found(copied, values)

@@ -76,12 +76,16 @@ class RangeHandler(SimpleHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # of five, many calls at once have to knock again, for seconds
+
+
 @contextlib.contextmanager
 def serve(folder, *, lists=True):
     """Serve a folder; gives the server's URL and its handler class, whose ``plan`` may be filled."""
     handler = type("Handler", (RangeHandler,), {"plan": {}, "lists": lists, "requests": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True)
     thread.start()
     try:
