@@ -229,3 +229,42 @@ async def main():
 asyncio.run(main())
 """
     run(code, seconds=12, threads="8")
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_interrupt_while_a_folder_is_synced_holds_up_no_later_write(tmp_path, times):
+    """Ctrl-C meets a thread that syncs, one that waits for that sync, and one that is to sync next."""
+    code = """
+import os, signal, sys, threading, time
+from zarrstore._os import fsync
+from zarrstore.storage import LocalStore
+store = LocalStore(sys.argv[1], fsync="full")
+store.set_sync("a", b"v")
+real, begun, go = fsync.sync_folder, threading.Event(), threading.Event()
+def slow(folder):
+    begun.set()
+    go.wait(30)
+    real(folder)
+fsync.sync_folder = slow
+def write(number):
+    store.set_sync(f"b/{number}", b"v")
+others = [threading.Thread(target=write, args=(i,), daemon=True) for i in range({threads})]
+for other in others:
+    other.start()
+if others:
+    begun.wait()
+interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+interrupt.start()
+try:
+    store.set_sync("b/mine", b"v")
+    print("not interrupted")
+except KeyboardInterrupt:
+    pass
+go.set()
+store.set_sync("b/c", b"v")
+for other in others:
+    other.join(10)
+print([other.is_alive() for other in others])
+"""
+    threads = times - 1
+    assert run(code.replace("{threads}", str(threads)), tmp_path / "root") == f"{[False] * threads}\n"

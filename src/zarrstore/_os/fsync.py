@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from zarrstore._os.files import FOLDER
+
+T = TypeVar("T")
 
 MODES = ("none", "data", "full")
 
@@ -13,27 +18,32 @@ MODES = ("none", "data", "full")
 _REMEMBERED = 1000
 
 
-class _Round:
-    """One sync of a folder, which several callers wait for."""
+class _Turn:
+    """A folder's lock: whoever holds it syncs the folder."""
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
-        self.error: OSError | None = None
+        self.lock = threading.Lock()
 
 
 class FolderSync:
     """Syncs folders; callers that ask while a folder is being synced share the next sync.
 
     A sync covers a rename for certain only if it begins after it. So each caller waits for a sync that
-    began after it took its ticket; of a folder one runs at a time.
+    began after it took its ticket; of a folder one runs at a time. Who is interrupted holds up nobody: the
+    next in turn syncs.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun = 0  # how many syncs have begun, of any folder
-        self._last: dict[str, int] = {}  # number of the last one that ended well, by folder
-        self._gathering: dict[str, _Round] = {}
-        self._running: dict[str, _Round] = {}
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+        # The number of the last sync, and why it failed, by folder. To try again proves nothing: the system
+        # tells once that it couldn't write.
+        self._last: dict[str, tuple[int, OSError | None]] = {}
+        # Folders whose names are on the medium, and ones that were made and whose names may not be, each with
+        # a mark of its making.
+        self._durable: dict[str, None] = {}
+        self._made: dict[str, object] = {}
 
     def ticket(self) -> int:
         """Return a number by which syncs that begin from now on are known."""
@@ -50,41 +60,83 @@ class FolderSync:
             From `ticket`; now by default.
         """
         with self._lock:
-            if ticket is not None and self._last.get(folder, -1) >= ticket:
-                return
-            mine = self._gathering.get(folder)
-            if mine is not None:
-                ahead = None
-            else:
-                mine = self._gathering[folder] = _Round()
-                ahead = mine
-                before = self._running.get(folder)
-        if ahead is None:
-            mine.ended.wait()
-            if mine.error is not None:
-                raise mine.error
-            return
-        if before is not None:
-            before.ended.wait()
+            first = self._begun if ticket is None else ticket
+            turn = self._turns.get(folder)
+            if turn is None:
+                turn = self._turns[folder] = _Turn()
+        with turn.lock:
+            with self._lock:
+                number, error = self._last.get(folder, (-1, None))
+                if number < first:
+                    number, self._begun = self._begun, self._begun + 1
+                    error = None
+                elif error is None:
+                    return
+            if error is None:
+                try:
+                    sync_folder(folder)
+                except OSError as failure:
+                    error = failure
+                with self._lock:
+                    _remember(self._last, folder, (number, error))
+            if error is not None:
+                raise error
+
+    def sync_name(self, folder: str, root: str, ticket: int) -> None:
+        """Sync a folder in which a name is new, and those above it whose own names may be new.
+
+        These are the ones that were made here, and up to the root those that nobody here has synced yet:
+        another process may have made them a moment ago.
+
+        Parameters
+        ----------
+        folder : str
+            Its path, at or below the root's.
+        root : str
+            Path of the highest folder that others may have made.
+        ticket : int
+            From `ticket`, taken after the name was given.
+        """
+        self.sync(folder, ticket)
+        synced = []
+        while folder not in self._durable and (folder in self._made or len(folder) >= len(root)):
+            above = os.path.dirname(folder)
+            if above == folder:
+                break
+            made = self._made.get(folder)
+            self.sync(above, ticket)
+            synced.append((folder, made))
+            folder = above
         with self._lock:
-            del self._gathering[folder]  # later callers may be too late for this sync
-            self._running[folder] = mine
-            number, self._begun = self._begun, self._begun + 1
-        try:
-            sync_folder(folder)
-        except BaseException as error:
-            mine.error = error if isinstance(error, OSError) else OSError("the sync was interrupted")
-            raise
-        else:
-            with self._lock:
-                self._last.pop(folder, None)
-                self._last[folder] = number
-                if len(self._last) > _REMEMBERED:
-                    del self._last[next(iter(self._last))]
-        finally:
-            with self._lock:
-                del self._running[folder]
-            mine.ended.set()
+            for name, made in synced:
+                if self._made.get(name) is made:  # else it was made anew meanwhile
+                    self._made.pop(name, None)
+                    _remember(self._durable, name, None)
+
+    def sync_removal(self, folder: str, ticket: int) -> None:
+        """Sync a folder that a name was removed from; if it is gone, the lowest one above that isn't."""
+        while True:
+            try:
+                self.sync(folder, ticket)
+                return
+            except (FileNotFoundError, NotADirectoryError):
+                folder = os.path.dirname(folder)
+
+    def forget(self, folder: str, *, made: bool = False) -> None:
+        """Take note that a folder is removed, or made anew: its name isn't on the medium."""
+        with self._lock:
+            for name in [name for name in self._durable if (name + os.sep).startswith(folder + os.sep)]:
+                del self._durable[name]
+            if made:
+                self._made[folder] = object()
+
+
+def _remember(known: dict[str, T], folder: str, what: T) -> None:
+    """Put a folder last, and forget the first of too many."""
+    known.pop(folder, None)
+    known[folder] = what
+    if len(known) > _REMEMBERED:
+        del known[next(iter(known))]
 
 
 FOLDERS = FolderSync()
@@ -98,6 +150,35 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def make_folder(folder: str, mode: str) -> None:
+    """Make a folder, and those above it that are missing.
+
+    Parameters
+    ----------
+    folder : str
+        Its path.
+    mode : {"none", "data", "full"}
+        With "full", `FolderSync.sync_name` will sync the names of all that are new.
+
+    Raises
+    ------
+    FileNotFoundError
+        If another process removes one of them meanwhile.
+    """
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        FOLDERS.forget(path, made=mode == "full")  # first: who finds the folder has to know that it is new
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            # One stat, since the folder may be removed between two.
+            if not stat.S_ISDIR(os.stat(path).st_mode):
+                raise
 
 
 def sync_folder(folder: str) -> None:

@@ -216,8 +216,7 @@ def test_whoever_asks_during_a_sync_waits_for_the_next(monkeypatch):
     for thread in threads:
         thread.join(5)
     assert log == ["begin", "end", "begin", "end"]
-    assert not folders._gathering
-    assert not folders._running
+    assert not folders._turns
 
 
 def test_a_sync_serves_all_tickets_that_were_taken_before_it_began(monkeypatch):

@@ -13,7 +13,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from zarrstore._os import files
+from zarrstore._os import files, fsync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,32 +107,35 @@ class Confined:
         finally:
             files.close_quietly(descriptor)
 
-    def make(self, path: str) -> list[str]:
-        """Make a folder and those above it, the root included; returns the real paths of new ones."""
-        made = []
-        if not os.path.isdir(self._root):
-            os.makedirs(self._root, exist_ok=True)
-            made.append(self._root)
+    def make(self, path: str, mode: str) -> None:
+        """Make a folder and those above it, the root included, as `fsync.make_folder` does."""
+        fsync.make_folder(self._root, mode)
+        if not path:
+            return
         parts = path.split("/")
         for end in range(1, len(parts) + 1):
             with self.folder("/".join(parts[: end - 1])) as above:
+                if not os.path.isdir(f"{above}/{parts[end - 1]}"):
+                    fsync.FOLDERS.forget(self._base + "/".join(parts[:end]), made=mode == "full")
                 try:
                     os.mkdir(f"{above}/{parts[end - 1]}")
-                    made.append(self._base + "/".join(parts[:end]))
                 except FileExistsError:
                     pass
-        return made
 
-    def prune(self, path: str) -> None:
-        """Remove a folder if it is empty, then those above it, up to the root, which stays."""
-        try:
-            while path:
-                above, _, name = path.rpartition("/")
+    def prune(self, path: str) -> str:
+        """Remove a folder if it is empty, and those above it up to the root; returns the first that stays."""
+        while path:
+            above, _, name = path.rpartition("/")
+            try:
                 with self.folder(above) as place:
                     os.rmdir(f"{place}/{name}")
-                path = above
-        except OSError:
-            pass
+            except FileNotFoundError:
+                pass  # others were faster, and may leave those above it to us
+            except OSError:
+                break
+            fsync.FOLDERS.forget(self._base + path)
+            path = above
+        return path
 
     @contextmanager
     def listing(self, path: str) -> Iterator[Iterator[Item]]:

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 
+from zarrstore._os import fsync
 from zarrstore._os.files import FOLDER
 from zarrstore._os.temporary import claim, is_temporary, make_name, reap
 
@@ -36,6 +37,7 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
     NotADirectoryError
         If a file has taken the name meanwhile.
     """
+    fsync.FOLDERS.forget(path)
     if not atomic:
         _remove_tree(path)
         return
@@ -93,14 +95,18 @@ def empty_folder(path: str, *, atomic: bool = True) -> None:
             continue  # gone, or a value has taken its name meanwhile
 
 
-def prune(folder: str, root: str) -> None:
-    """Remove a folder if it is empty, then those above it, up to the root, which stays."""
+def prune(folder: str, root: str) -> str:
+    """Remove a folder if it is empty, and those above it up to the root; returns the first that stays."""
     while folder.startswith(root + os.sep):
         try:
             os.rmdir(folder)
+        except FileNotFoundError:
+            pass  # others were faster, and may leave those above it to us
         except OSError:
-            return
+            break
+        fsync.FOLDERS.forget(folder)
         folder = os.path.dirname(folder)
+    return folder
 
 
 def remove_hollow(path: str) -> bool:
@@ -113,4 +119,5 @@ def remove_hollow(path: str) -> bool:
             os.rmdir(parent)
         except OSError:
             return False
+        fsync.FOLDERS.forget(parent)
     return True

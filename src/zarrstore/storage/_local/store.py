@@ -80,6 +80,7 @@ _CANNOT_CREATE = (
 )
 _CANNOT_SYNC = "If this file system can't sync files, use fsync='none'."
 _CANNOT_SYNC_FOLDERS = "The value is written. If this file system can't sync folders, use fsync='data'."
+_CANNOT_SYNC_REMOVALS = "It is deleted. If this file system can't sync folders, use fsync='data'."
 # No file is this large; the size that some file systems report for a folder is larger.
 _ENDLESS = 1 << 62
 
@@ -544,16 +545,15 @@ class LocalStore(NowaitStore):
         confined = cast("Confined", self._confined)
         folder, _, name = key.rpartition("/")
         self._target(key)
-        made: list[str] = []
         for _ in range(_PATIENCE):
             try:
                 with confined.folder(folder) as place:
-                    return self._write_at(key, pieces, condition, f"{place}/{name}", made)
+                    return self._write_at(key, pieces, condition, f"{place}/{name}")
             except StoreError:
                 raise
             except FileNotFoundError:
                 try:
-                    made += confined.make(folder) if folder else confined.make("")
+                    confined.make(folder, self.fsync)
                 except FileNotFoundError:
                     pass  # another process pruned an empty parent
                 except NotADirectoryError:
@@ -568,26 +568,21 @@ class LocalStore(NowaitStore):
         raise self._folder_vanishes(key)
 
     def _write_at(
-        self,
-        key: str,
-        pieces: Pieces,
-        condition: Precondition,
-        path: str | None = None,
-        made: list[str] | None = None,
+        self, key: str, pieces: Pieces, condition: Precondition, path: str | None = None
     ) -> Conflict | Continuation | None:
-        """Write a value, by default into the file of the key's name; ``made`` are its new folders."""
+        """Write a value, by default into the file of the key's name."""
         write = self._write_once if self.atomic else self._write_in_place
-        return write(key, pieces, condition, path or self._target(key), [] if made is None else made)
+        return write(key, pieces, condition, path or self._target(key))
 
     def _write_once(
-        self, key: str, pieces: Pieces, condition: Precondition, path: str, made: list[str]
+        self, key: str, pieces: Pieces, condition: Precondition, path: str
     ) -> Conflict | Continuation | None:
         folder = path[: path.rindex("/")]
         temporary = f"{folder}/{make_name()}"
         descriptor = -1
         named = False
         try:
-            descriptor = self._make(temporary, folder, key, made)
+            descriptor = self._make(temporary, folder, key)
             claim(descriptor)
             for piece in pieces:
                 files.write_all(descriptor, piece)
@@ -605,8 +600,7 @@ class LocalStore(NowaitStore):
             if self.fsync != "full":
                 return None
             # Of many writes at once, all then share one sync of the folder.
-            changed = self._changed(key, made)
-            return Continuation(partial(self._sync_names, changed, syncing.FOLDERS.ticket(), key))
+            return Continuation(partial(self._sync_name, key, syncing.FOLDERS.ticket()))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
@@ -618,16 +612,12 @@ class LocalStore(NowaitStore):
             if not named:
                 _quietly(os.unlink, temporary)
 
-    def _changed(self, key: str, made: list[str]) -> tuple[str, ...]:
-        """Folders in which names are new: the key's, and those of new folders."""
-        return (os.path.dirname(self._base + key), *map(os.path.dirname, made))
-
     def _write_in_place(
-        self, key: str, pieces: Pieces, condition: Precondition, path: str, made: list[str]
+        self, key: str, pieces: Pieces, condition: Precondition, path: str
     ) -> Conflict | Continuation | None:
         folder = path[: path.rindex("/")]
         try:
-            descriptor = self._open_in_place(path, folder, key, made, condition)
+            descriptor = self._open_in_place(path, folder, key, condition)
         except (StoreError, FileNotFoundError):
             raise
         except FileExistsError:
@@ -650,12 +640,10 @@ class LocalStore(NowaitStore):
             told.hint = f"The old value is lost: atomic=False writes in place. Write it again.{rest}"
             raise told from error
         if self.fsync == "full":
-            self._sync_names(self._changed(key, made), syncing.FOLDERS.ticket(), key)
+            self._sync_name(key, syncing.FOLDERS.ticket())
         return None
 
-    def _open_in_place(
-        self, path: str, folder: str, key: str, made: list[str], condition: Precondition
-    ) -> int:
+    def _open_in_place(self, path: str, folder: str, key: str, condition: Precondition) -> int:
         """Open a file to write a value into it; a link, or a folder without keys, makes way."""
         if os.path.islink(path):
             if condition is ABSENT:
@@ -663,10 +651,10 @@ class LocalStore(NowaitStore):
             os.unlink(path)  # its target may belong to others
         flags = files.MAKE if condition is ABSENT else files.MODIFY | os.O_CREAT | os.O_TRUNC
         try:
-            descriptor = self._make(path, folder, key, made, flags)
+            descriptor = self._make(path, folder, key, flags)
         except IsADirectoryError:
             self._clear_way(path, key)
-            descriptor = self._make(path, folder, key, made, flags)
+            descriptor = self._make(path, folder, key, flags)
         except OSError as error:
             if error.errno == errno.ENXIO:  # a pipe without a reader
                 raise self._no_file(key) from None
@@ -692,11 +680,11 @@ class LocalStore(NowaitStore):
             told.hint = cure if told.hint is None else f"{told.hint} {cure}"
         return told
 
-    def _sync_names(self, folders: Iterable[str], ticket: int, key: str) -> None:
+    def _sync_name(self, key: str, ticket: int) -> None:
+        """Sync the folder of a new name, and those above it that are new themselves."""
         try:
-            for folder in folders:
-                syncing.FOLDERS.sync(folder, ticket)
-        except FileNotFoundError:
+            syncing.FOLDERS.sync_name(os.path.dirname(self._base + key), self._root, ticket)
+        except (FileNotFoundError, NotADirectoryError):
             pass  # the folder was removed meanwhile, with the value
         except OSError as error:
             raise self._unable(error, key, _CANNOT_SYNC_FOLDERS) from error
@@ -721,13 +709,13 @@ class LocalStore(NowaitStore):
             return self._write(key, pieces, condition)
         return WOULD_BLOCK
 
-    def _make(self, path: str, folder: str, key: str, made: list[str], flags: int = files.MAKE) -> int:
+    def _make(self, path: str, folder: str, key: str, flags: int = files.MAKE) -> int:
         """Create a file, and its folder if it is missing or removed meanwhile."""
         for _ in range(_PATIENCE):
             try:
                 return files.open_patiently(path, flags)
             except FileNotFoundError:
-                made += self._make_folder(folder, key)
+                self._make_folder(folder, key)
             except NotADirectoryError:
                 self._check_root()
                 raise self._conflict(key) from None
@@ -739,26 +727,15 @@ class LocalStore(NowaitStore):
             return self._broken(link, key)
         return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
-    def _make_folder(self, folder: str, key: str) -> list[str]:
-        """Make a folder and those above it; returns the ones that were missing."""
-        missing = []
-        while not os.path.isdir(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
+    def _make_folder(self, folder: str, key: str) -> None:
+        """Make a folder and those above it."""
         try:
-            for path in reversed(missing):
-                try:
-                    os.mkdir(path)
-                except FileExistsError:
-                    # One stat, since the folder may be pruned between two; then the caller tries again.
-                    if not stat.S_ISDIR(os.stat(path).st_mode):
-                        raise
+            syncing.make_folder(folder, self.fsync)
         except FileNotFoundError:
             pass  # another process pruned an empty parent; the caller tries again
         except (FileExistsError, NotADirectoryError):
             self._check_root()
             raise self._conflict(key) from None
-        return missing
 
     def _conflict(self, key: str) -> KeyConflictError:
         parts = key.split("/")
@@ -876,23 +853,20 @@ class LocalStore(NowaitStore):
             yield f"{place}/{name}"
 
     def _tidy(self, key: str) -> None:
-        """Sync the folder of a name that was removed, if so asked, and remove the folder if it is empty."""
-        path = self._base + key
-        self._sync_name(path)
+        """Remove the folder of a name that was removed if it is empty, and those above it."""
         if self._confined is None:
-            removal.prune(os.path.dirname(path), self._root)
+            left = removal.prune(os.path.dirname(self._base + key), self._root)
         else:
-            self._confined.prune(key.rpartition("/")[0])
+            left = self._base + self._confined.prune(key.rpartition("/")[0])
+        self._sync_removal(left.rstrip(os.sep) or os.sep, key)
 
-    def _sync_name(self, path: str) -> None:
-        """Sync the folder of a name that was removed, if asked for."""
+    def _sync_removal(self, folder: str, key: str) -> None:
+        """Sync a folder that a name was removed from, if so asked."""
         if self.fsync == "full":
             try:
-                syncing.FOLDERS.sync(os.path.dirname(path))
-            except FileNotFoundError:
-                pass  # it was removed meanwhile, with all names in it
+                syncing.FOLDERS.sync_removal(folder, syncing.FOLDERS.ticket())
             except OSError as error:
-                raise self._unable(error, path[len(self._base) :], _CANNOT_SYNC_FOLDERS, "delete") from error
+                raise self._unable(error, key, _CANNOT_SYNC_REMOVALS, "delete") from error
 
     def _remove_below(self, prefix: str) -> None:
         _anew(self._remove_below_once, prefix)
@@ -902,6 +876,7 @@ class LocalStore(NowaitStore):
             if not prefix:
                 self._refuse_machine()
                 removal.empty_folder(self._root, atomic=self.atomic)
+                self._sync_removal(self._root, "")
                 return
             with self._path_within(prefix[:-1]) as path:
                 if os.path.islink(path):

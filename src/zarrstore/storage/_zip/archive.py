@@ -20,8 +20,9 @@ from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
+from zarrstore._os import fsync
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
-from zarrstore._os.fsync import sync_file, sync_folder
+from zarrstore._os.fsync import make_folder, sync_file
 from zarrstore._os.temporary import make_name, name_beside, reap
 from zarrstore.errors import (
     ChangedError,
@@ -212,7 +213,7 @@ class Archive:
 
     def _create(self) -> bool:
         """Make a new file and become its writer; False if there is a file already."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        make_folder(os.path.dirname(self.path), self.fsync)
         try:
             descriptor = os.open(self.path, MAKE, 0o666)
         except FileExistsError:
@@ -288,7 +289,8 @@ class Archive:
 
     def _sync_folder(self) -> None:
         if self.fsync == "full":
-            sync_folder(os.path.dirname(self.path))
+            folder = os.path.dirname(self.path)
+            fsync.FOLDERS.sync_name(folder, folder, fsync.FOLDERS.ticket())
 
     def _release(self) -> None:
         """Drop view and writer, and release the file's lock."""
