@@ -14,8 +14,8 @@ from zarrstore import FsspecStore, ObjectStore, RangeByteRequest
 from zarrstore._async import io_loop
 
 SOURCE = str(Path(zarrstore.__file__).parent)
-# Beyond what both share: what is known of S3 alone, and what holds an answer against its request (fsspec); how
-# obstore's threads end.
+# Beyond what both share: what is known of S3 alone, and what holds an answer against its request (fsspec);
+# how obstore's threads end.
 MOST = {"fsspec": 12, "obstore": 11}
 
 
