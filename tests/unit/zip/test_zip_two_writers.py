@@ -117,15 +117,15 @@ def test_a_new_file_that_is_replaced_before_it_is_locked(path, monkeypatch, mode
 
 @pytest.mark.parametrize("mode", ["w", "a"])
 def test_a_new_file_that_another_made_first(path, monkeypatch, mode):
-    real = os.makedirs
+    real = _archive.make_folder
 
-    def makedirs(*args, **options):
-        monkeypatch.setattr(_archive.os, "makedirs", real)
+    def make_folder(*args):
+        monkeypatch.setattr(_archive, "make_folder", real)
         with ZipStore(path, mode="x") as other:
             other.set_sync("theirs", b"t")
-        return real(*args, **options)
+        real(*args)
 
-    monkeypatch.setattr(_archive.os, "makedirs", makedirs)
+    monkeypatch.setattr(_archive, "make_folder", make_folder)
     with ZipStore(path, mode=mode) as store:
         store.set_sync("ours", b"o")
     wanted = {"ours": b"o"} if mode == "w" else {"ours": b"o", "theirs": b"t"}
