@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 from scripted_server import HTML, ScriptedServer, azure_error, gcs_error, s3_error, scripted_server, store_of
@@ -161,8 +162,13 @@ def test_the_policys_timeout_holds_for_listings(told, which, call):
         over.wait(25)
         return 500, ""
 
-    told.table[:] = [(lambda request: True, stall)]
     store = store_of(told, which, RetryPolicy(attempts=2, base=0.001, timeout=0.1))
+    told.table[:] = [(lambda request: True, (404, ""))]
+    while not told.requests:  # making a client may take longer than the timeout
+        with suppress(errors.StoreError):
+            store.get_sync("k")
+    told.requests.clear()
+    told.table[:] = [(lambda request: True, stall)]
     calls = {
         "list": lambda: list(store.list_sync()),
         "list_dir": lambda: list(store.list_dir_sync("")),

@@ -608,7 +608,8 @@ def test_fsync(path, monkeypatch, fsync):
     with ZipStore(path, mode="w", fsync=fsync) as store:
         store.set_sync("k", b"v")
         assert synced.count("file") == (0 if fsync == "none" else 2)
-        assert synced.count("folder") == (1 if fsync == "full" else 0)
+        # Its folder, and the one above, since another process may have made the first a moment ago.
+        assert synced.count("folder") == (2 if fsync == "full" else 0)
 
 
 def test_a_forgotten_store_is_closed(path):
