@@ -253,6 +253,7 @@ for other in others:
     other.start()
 if others:
     begun.wait()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may have it ignored
 interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
 interrupt.start()
 try:
