@@ -260,10 +260,12 @@ class LocalStore(NowaitStore):
 
     def _open_value(self, key: str) -> int:
         """Open a value for reading; -1 if there is none."""
-        self._target(key)
+        path = self._target(key)
         for _ in range(_PATIENCE):
             try:
-                return self._open_file(key, files.READ)
+                if self._confined is not None:
+                    return self._confined.open(key, files.READ)
+                return files.open_patiently(path, files.READ)
             except OSError as error:
                 if error.errno in _NOT_FOUND:
                     if self._is_absent(key):
@@ -308,7 +310,12 @@ class LocalStore(NowaitStore):
         return BackendError("this is a pipe or a device, not a file.", store=self, key=key, hint="Remove it.")
 
     def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        return _anew(self._read_once, key, request, allocate)
+        try:
+            return self._read_once(key, request, allocate)
+        except BackendError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        return self._read_once(key, request, allocate)  # as `_anew` does, a call less
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
@@ -338,7 +345,13 @@ class LocalStore(NowaitStore):
             files.close_quietly(descriptor)
 
     def _read_once(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        return self._read_parts_once(key, [request], allocate)[0]
+        descriptor = self._open_value(key)
+        if descriptor < 0:
+            return None
+        try:
+            return self._read_open(descriptor, key, request, allocate)
+        finally:
+            files.close_quietly(descriptor)
 
     def _read_open(
         self, descriptor: int, key: str, request: ByteRequest | None, allocate: Allocate
