@@ -138,3 +138,13 @@ def test_the_environments_server(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     explicit = on_s3(endpoint="http://127.0.0.1:9000")
     assert on_s3()._place("") != explicit._place("")
+
+
+def test_the_configuration_files_server(tmp_path, monkeypatch):
+    """As s3fs goes there, a store of obstore's with that endpoint is in the same place."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nendpoint_url = http://127.0.0.1:9000\n")
+    explicit = on_s3(endpoint="http://127.0.0.1:9000")
+    assert by_s3fs("b/x/y")._place("") != explicit._place("")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert by_s3fs("b/x/y")._place("") == explicit._place("")

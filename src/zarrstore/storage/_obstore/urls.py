@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from configparser import RawConfigParser
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._core.urls import AZURE, GCS, S3, bucket_place
 from zarrstore.errors import StoreLikeError
+from zarrstore.storage._remote.settings import AWS_ENDPOINTS, aws_endpoint, aws_profile, connection_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
 _CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is run, which does not concern obstore
 _AZURE_SAME = {
     name: "sas_key" if name == "sas_token" else name
@@ -99,11 +98,11 @@ def _s3_options(
     made = {name: value for name, value in made.items() if value is not None}
     if not made.get("skip_signature"):
         made.pop("skip_signature", None)
-    profile = _aws_profile(environ)
+    profile = aws_profile(environ)
     if "endpoint" not in made:
-        if endpoint := _aws_endpoint(environ, profile):
+        if endpoint := aws_endpoint(environ, profile):
             made["endpoint"] = endpoint
-        elif any(map(environ.get, _ENDPOINTS)) and not sure:
+        elif any(map(environ.get, AWS_ENDPOINTS)) and not sure:
             return None  # obstore takes from the environment what it is told to ignore
     if "region" not in made:
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or profile.get("region")
@@ -121,31 +120,6 @@ def _s3_options(
         if str(made["endpoint"]).startswith("http://"):
             made["client_options"] = {"allow_http": True}
     return made
-
-
-def _aws_profile(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return a profile of AWS's configuration file; options of S3 among its services begin with ``s3.``."""
-    config = RawConfigParser(default_section="", strict=False)
-    config.read(os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"), "utf-8")
-    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
-    found: dict[str, str] = {}
-    for section in (name, f"profile {name}") if name == "default" else (f"profile {name}",):
-        if config.has_section(section):
-            found.update(config[section])
-    # What is indented below a name is a text of lines.
-    for line in config.get(f"services {found.get('services')}", "s3", fallback="").splitlines():
-        option, _, value = line.partition("=")
-        found[f"s3.{option.strip()}"] = value.strip()
-    return found
-
-
-def _aws_endpoint(environ: Mapping[str, str], profile: Mapping[str, str]) -> str | None:
-    """Return the endpoint for S3 that AWS's own clients would use, where one is configured."""
-    ignore = "ignore_configured_endpoint_urls"
-    if (environ.get(f"AWS_{ignore.upper()}") or profile.get(ignore) or "").lower() == "true":
-        return None
-    found = [*map(environ.get, _ENDPOINTS), profile.get("s3.endpoint_url"), profile.get("endpoint_url")]
-    return next(filter(None, found), None)
 
 
 def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
@@ -172,7 +146,7 @@ def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> di
             return None
     if given.get("connection_string"):
         # For adlfs, too, it takes precedence.
-        parts = dict(part.split("=", 1) for part in given["connection_string"].split(";") if "=" in part)
+        parts = connection_parts(given["connection_string"])
         made = {_AZURE_STRING[name]: value for name, value in parts.items() if name in _AZURE_STRING}
     known = any(name in made for name in ("account_key", "sas_key", "skip_signature")) or (
         {"client_id", "client_secret", "tenant_id"} <= made.keys()

@@ -7,17 +7,19 @@ import re
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from zarrstore._core.urls import AZURE, GCS, S3
+from zarrstore.storage._remote.settings import AWS_ENDPOINTS, aws_endpoint, aws_profile, connection_parts
 from zarrstore.storage._remote.store import comes_from
 
 # A store or a file system of a library that may not be installed.
 Untyped: TypeAlias = Any
 
-_SERVICES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_SERVICES = {**dict.fromkeys(S3, "s3"), **dict.fromkeys(GCS, "gs"), **dict.fromkeys(AZURE, "az")}
 # The services' own servers: there a bucket's name is unique, whatever form the address has.
 _PUBLIC = re.compile(r"(.*\.)?(amazonaws\.com(\.cn)?|googleapis\.com)")
 # Whose file systems are understood; another package may have its own of such a scheme.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
-_AWS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_AWS = "https://s3.amazonaws.com"
 
 
 def of_obstore(store: Untyped, prefix: str) -> str:
@@ -29,7 +31,8 @@ def of_obstore(store: Untyped, prefix: str) -> str:
     config = getattr(store, "config", None) or {}
     endpoint, bucket = config.get("endpoint"), config.get("bucket", config.get("container_name", ""))
     if kind == "S3Store":
-        return _in_bucket("s3", endpoint or _aws_endpoint(), bucket, path)
+        known = map(os.environ.get, (*AWS_ENDPOINTS, "AWS_ENDPOINT"))  # obstore reads no configuration file
+        return _in_bucket("s3", endpoint or next(filter(None, known), _AWS), bucket, path)
     if kind == "AzureStore":
         return _in_bucket("az", endpoint or _azure_server(config.get("account_name")), bucket, path)
     if kind == "GCSStore":
@@ -62,7 +65,8 @@ def of_fsspec(fs: Untyped, path: str, token: object) -> str:
     bucket, _, below = path.lstrip("/").partition("/")
     if service == "s3":
         endpoint = getattr(fs, "endpoint_url", None) or (fs.client_kwargs or {}).get("endpoint_url")
-        return _in_bucket(service, endpoint or _aws_endpoint(), bucket, below)
+        endpoint = endpoint or aws_endpoint(os.environ, aws_profile(os.environ)) or _AWS
+        return _in_bucket(service, endpoint, bucket, below)
     if service == "gs":
         return _in_bucket(service, getattr(fs, "_endpoint", None), bucket, below)
     endpoint = _azure_server(fs.account_name, fs.connection_string) or getattr(fs, "account_url", None)
@@ -83,12 +87,8 @@ def _on_web_server(url: str) -> str:
     return _joined(f"http://{parts.netloc.rpartition('@')[2].lower()}", parts.path)
 
 
-def _aws_endpoint() -> str:
-    return next((found for name in _AWS if (found := os.environ.get(name))), "https://s3.amazonaws.com")
-
-
 def _azure_server(account: str | None, connection: str | None = None) -> str | None:
-    named = dict(part.split("=", 1) for part in (connection or "").split(";") if "=" in part)
+    named = connection_parts(connection or "")
     account = account or named.get("AccountName")
     return named.get("BlobEndpoint") or (f"https://{account}.blob.core.windows.net" if account else None)
 

@@ -1,0 +1,42 @@
+"""What the environment, AWS's configuration file and Azure's connection strings say of servers."""
+
+from __future__ import annotations
+
+import os
+from configparser import RawConfigParser
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+def aws_profile(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return a profile of AWS's configuration file; options of S3 among its services begin with ``s3.``."""
+    config = RawConfigParser(default_section="", strict=False)
+    config.read(os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"), "utf-8")
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    found: dict[str, str] = {}
+    for section in (name, f"profile {name}") if name == "default" else (f"profile {name}",):
+        if config.has_section(section):
+            found.update(config[section])
+    # What is indented below a name is a text of lines.
+    for line in config.get(f"services {found.get('services')}", "s3", fallback="").splitlines():
+        option, _, value = line.partition("=")
+        found[f"s3.{option.strip()}"] = value.strip()
+    return found
+
+
+def aws_endpoint(environ: Mapping[str, str], profile: Mapping[str, str]) -> str | None:
+    """Return the endpoint for S3 that AWS's own clients would use, where one is configured."""
+    ignore = "ignore_configured_endpoint_urls"
+    if (environ.get(f"AWS_{ignore.upper()}") or profile.get(ignore) or "").lower() == "true":
+        return None
+    found = [*map(environ.get, AWS_ENDPOINTS), profile.get("s3.endpoint_url"), profile.get("endpoint_url")]
+    return next(filter(None, found), None)
+
+
+def connection_parts(text: str) -> dict[str, str]:
+    """Return the parts of one of Azure's connection strings by name."""
+    return dict(part.split("=", 1) for part in text.split(";") if "=" in part)
