@@ -229,17 +229,6 @@ def test_a_write_in_place_that_fails_leaves_no_part_and_says_so(store, monkeypat
 
 
 def _fill_up(patch):
-    real = os.write
-
-    def write(descriptor, data):
-        if len(data) < len(NEW):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(descriptor, data[:100])
-
-    patch.setattr(os, "write", write)
-
-
-def _fill_up(patch):
     """Let a write end early, as on a full disk, and the next one fail."""
     real = os.write
 

@@ -18,7 +18,7 @@ from hashlib import blake2b
 
 from zarrstore._os.files import READ, lock
 
-_PREFIX = ".zarrstore-"
+PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
 
 # The maker of a file younger than this, in seconds, may not have locked it yet.
@@ -34,7 +34,7 @@ _process = os.urandom(4).hex()
 
 def make_name() -> str:
     """Return a new temporary name, 31 bytes long."""
-    return f"{_PREFIX}{_process}{next(_serial) & 0xFFFFFFFF:08x}.tmp"
+    return f"{PREFIX}{_process}{next(_serial) & 0xFFFFFFFF:08x}.tmp"
 
 
 def name_beside(path: str) -> str:
@@ -42,7 +42,7 @@ def name_beside(path: str) -> str:
 
     So whoever replaces the file next finds what a killed process left, without a look at the whole folder.
     """
-    return f"{_PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
+    return f"{PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
 
 
 def _rename_process() -> None:
@@ -57,7 +57,7 @@ if hasattr(os, "register_at_fork"):
 
 def is_temporary(name: str) -> bool:
     """Whether a name is one of ours."""
-    return name.startswith(_PREFIX) and _NAME.fullmatch(name) is not None
+    return name.startswith(PREFIX) and _NAME.fullmatch(name) is not None
 
 
 def claim(descriptor: int) -> None:

@@ -32,7 +32,7 @@ from zarrstore._core.verbs import (
 )
 from zarrstore._os import files
 from zarrstore._os import fsync as syncing
-from zarrstore._os.temporary import claim, is_temporary, make_name
+from zarrstore._os.temporary import PREFIX, claim, is_temporary, make_name
 from zarrstore.errors import (
     BackendError,
     ByteRequestError,
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Begins all temporary names.
-_RESERVED = ".zarrstore-"
 # Errors that mean that there is no such file, unless a link on its path leads nowhere.
 _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 
@@ -449,7 +447,7 @@ class LocalStore(NowaitStore):
         root : int
             Descriptor of the root, if it is open.
         """
-        if _RESERVED in key:
+        if PREFIX in key:
             return -1
         if self._cached_opens:
             return files.open_cached(key, root) if root >= 0 else files.open_cached(self._base + key)
@@ -507,7 +505,7 @@ class LocalStore(NowaitStore):
         raise self._vanishes(key)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
-        if not self._can_nowait or _RESERVED in key:
+        if not self._can_nowait or PREFIX in key:
             return WOULD_BLOCK
         if self._in_memory:
             return self._stat(key)
@@ -704,7 +702,7 @@ class LocalStore(NowaitStore):
 
     def _target(self, key: str) -> str:
         """Return the path of a key's file, once the file system is known; a temporary name is no key."""
-        if _RESERVED in key and any(map(is_temporary, key.split("/"))):
+        if PREFIX in key and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are reserved for temporary files.",
                 store=self,
