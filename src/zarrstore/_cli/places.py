@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from zarrstore._core.composites import scan_sized
+from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import KeyNotFoundError
 from zarrstore.storage._places.archives import folder_hint
@@ -60,15 +61,23 @@ def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> 
 def _what_lies_there(store: Store, url: str, key: str) -> str | None:
     """Say what is at a place that has nothing below it, if that is a value or an archive."""
     try:
-        if not key and "://" in url:  # looked at from the directory above
-            url, _, key = url.rstrip("/").rpartition("/")
-            store = open_place(url, mode="r")
-        value = store.get_sync(key) if key else None
+        if key:
+            return _what_is(store, url, key)
+        if "://" not in url:
+            return None
+        url, _, key = url.rstrip("/").rpartition("/")  # looked at from the directory above
+        with open_place(url, mode="r") as above:
+            return _what_is(above, url, key)
     except Exception:
         return None  # it was only to find a hint
-    if value is None:
+
+
+def _what_is(store: Store, url: str, key: str) -> str | None:
+    """Say what a value is by its first bytes; it may be large."""
+    if not store.exists_sync(key):
         return None
-    if value.to_bytes().startswith(b"PK"):
+    start = store.get_sync(key, byte_range=RangeByteRequest(0, 2)) if store.getsize_sync(key) else None
+    if start is not None and start.to_bytes() == b"PK":
         return f"A zip archive is there: open {without_secrets(url)}/{key}|zip:"
     return f"A single value is there: zarrstore cat {without_secrets(url)} {key}"
 

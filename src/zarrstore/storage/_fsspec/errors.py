@@ -57,9 +57,8 @@ def _status(error: BaseException) -> int | None:
     # Clients have different names for it.
     for name in ("status", "status_code", "code"):
         number = getattr(error, name, None)
-        if isinstance(
-            number, int
-        ):  # aiohttp's of too many redirects is 0, and then it warns of the next name
+        # aiohttp's is 0 for too many redirects, and it warns of the next name: so the first number counts.
+        if isinstance(number, int):
             return number if 100 <= number < 600 else None
     response = getattr(error, "response", None)
     if isinstance(response, dict):
