@@ -206,7 +206,7 @@ def pack_stored(name: bytes, member: Member) -> bytes:
     offset, packed, size, crc, _, flags, _, _, when = member
     fields = (_NEEDED[STORED], flags, STORED, when, crc, packed, size, len(name), MARK.size)
     head = LOCAL.pack(LOCAL_SIGNATURE, *fields) + name
-    return head + MARK.pack(_MARK_ID, _MARK_SIZE, VALUE, crc32(_MARKED.pack(VALUE, offset), crc32(head)))
+    return head + MARK.pack(_MARK_ID, _MARK_SIZE, VALUE, _mark_crc(head, VALUE, offset))
 
 
 def pack_lead(name: bytes, member: Member) -> bytes | None:
@@ -245,7 +245,9 @@ def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -
 
 
 def _mark_crc(head: bytes | memoryview, kind: int, offset: int) -> int:
-    return crc32(_MARKED.pack(kind, offset), crc32(head))
+    """Return a mark's checksum. Its last byte is never zero, which `may_be_unwritten` takes for a gap."""
+    crc = crc32(_MARKED.pack(kind, offset), crc32(head))
+    return crc if crc > 0xFFFFFF else crc | 1 << 24
 
 
 def _version(method: int, *, zip64: bool) -> int:
