@@ -27,6 +27,7 @@ from typing import (
 
 import numpy as np
 
+from zarrstore._core import recycling
 from zarrstore._core.listing import closing_pages
 from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError
 
@@ -417,7 +418,7 @@ def host_memory(size: int) -> npt.NDArray[np.uint8]:
     it allocates host memory just so, and what a verb answers is copied to the device. Its ``fill`` reads by
     blocks, which saves a copy: a verb that can do so may answer with what that returns.
     """
-    return np.empty(size, BYTE)
+    return np.empty(size, BYTE) if size < recycling.SMALLEST else recycling.allocate(size)
 
 
 BYTE: Final = np.dtype(np.uint8)

@@ -22,7 +22,6 @@ from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
-    BYTE,
     CONFLICT,
     WOULD_BLOCK,
     Capabilities,
@@ -471,7 +470,7 @@ class LocalStore(NowaitStore):
                 return self._map(descriptor, start, stop)
             if not 0 < stop - start <= MAX_INLINE_SIZE:
                 return WOULD_BLOCK  # large, empty, or a folder
-            memory = np.empty(stop - start, BYTE)  # as `host_memory` does, a call less
+            memory = host_memory(stop - start)
             # A short read means that the rest isn't cached, or that the file ended: a thread finds out.
             flags = 0 if self._in_memory else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:

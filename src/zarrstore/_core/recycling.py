@@ -1,0 +1,105 @@
+"""Memory of large values that were dropped, used again: fresh memory costs a page fault for every 4 KiB."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    _Memory: TypeAlias = npt.NDArray[np.uint8]
+
+# Sizes, in bytes, of values whose memory is used again. Smaller ones gain nothing, larger ones are rare.
+SMALLEST: Final = 32 << 10
+LARGEST: Final = 16 << 20
+
+# How many pieces of memory to look at for one that nobody uses.
+_LOOKS = 4
+_BYTE = np.dtype(np.uint8)
+
+
+class Recycler:
+    """Allocates memory, remembers what it gave out last, and gives it out again when nobody sees it.
+
+    What it gives out are views. All that shows their bytes (a slice, another type, a ``memoryview``) holds
+    a reference to the memory, directly or by a view. So memory with no reference but ours is seen by nobody,
+    and nobody can come to see it: only we lead to it. Needs CPython's counts of references and its lock.
+
+    Parameters
+    ----------
+    limit : int
+        How many bytes to remember; 0 for none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._largest = min(LARGEST, limit) if _counts_references() else 0
+        # By size; the one that grew last is the last. Threads take memory out to look at it, which is atomic.
+        self._rings: dict[int, deque[_Memory]] = {}
+        # For changes of the limit's share. Never waited for: the process may fork while it is held.
+        self._lock = threading.Lock()
+
+    def allocate(self, size: int) -> _Memory:
+        """Allocate some bytes, whose contents are whatever they were."""
+        if not SMALLEST <= size <= self._largest:
+            return np.empty(size, _BYTE)
+        # Sizes in steps of an eighth: chunks that were compressed to nearly one size share their memory.
+        step = 1 << (size.bit_length() - 4)
+        room = -(-size // step) * step
+        ring = self._rings.get(room)
+        if ring:
+            for _ in range(_LOOKS):
+                memory, count = _take(ring)
+                if memory is None:
+                    break
+                # First the view: once the memory is back, another thread may look at it.
+                view = memory[:size] if count == _UNSEEN else None
+                ring.append(memory)
+                if view is not None:
+                    return view
+        return self._grow(room)[:size]
+
+    def _grow(self, room: int) -> _Memory:
+        memory = np.empty(room, _BYTE)
+        view = memory[:]
+        if not self._lock.acquire(blocking=False):
+            return view
+        try:
+            ring = self._rings.pop(room, None) or deque()
+            self._rings[room] = ring
+            ring.append(memory)
+            held = sum(size * len(ring) for size, ring in self._rings.items())
+            while held > self._limit:
+                size, oldest = next(iter(self._rings.items()))
+                if _take(oldest)[0] is not None:
+                    held -= size
+                else:
+                    del self._rings[size]
+        finally:
+            self._lock.release()
+        return view
+
+
+def _take(ring: deque[_Memory]) -> tuple[_Memory | None, int]:
+    """Take the oldest memory out, with the count of references to it."""
+    try:
+        memory = ring.popleft()
+    except IndexError:
+        return None, 0
+    return memory, sys.getrefcount(memory)
+
+
+def _counts_references() -> bool:
+    return hasattr(sys, "getrefcount") and getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+# What `_take` counts for memory that nobody else refers to.
+_UNSEEN = _take(deque([np.empty(0, _BYTE)]))[1] if _counts_references() else 0
+
+allocate: Final = Recycler(int(os.environ.get("ZARRSTORE_RECYCLED_BYTES", 64 << 20))).allocate
