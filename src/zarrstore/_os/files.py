@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from zarrstore._async import threads as _threads
+from zarrstore._core.recycling import SMALLEST
 from zarrstore._core.verbs import BYTE, host_memory
 
 if TYPE_CHECKING:
@@ -130,6 +132,42 @@ def _probe() -> bool:
 
 CAN_OPEN_CACHED = _probe()
 
+_GETDENTS64 = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine) if _call is not None else None
+_read_folder = ctypes.CDLL(None, use_errno=True).syscall if _GETDENTS64 else None  # may wait for a disk
+_ENTRY = struct.Struct("=QqHB")  # of Linux's getdents64: inode, offset, length of the entry, type of the file
+_A_FOLDER, _A_FILE = 4, 8
+
+
+def first_names(folder: str) -> list[tuple[str, bool, bool]] | None:
+    """Return the first few names in a folder, each with whether it is a file, and whether a folder.
+
+    ``os.scandir`` fills 32 KiB at a time, a thousand names, for which file systems read every inode.
+
+    Returns
+    -------
+    list or None
+        None if that can't be told so.
+    """
+    if _read_folder is None:
+        return None
+    buffer = ctypes.create_string_buffer(512)
+    descriptor = os.open(folder, FOLDER)
+    try:
+        size = _read_folder(_GETDENTS64, descriptor, buffer, len(buffer))
+    finally:
+        os.close(descriptor)
+    if size < 0:
+        return None
+    data = buffer.raw[:size]
+    found, at = [], 0
+    while at < size:
+        _, _, length, kind = _ENTRY.unpack_from(data, at)
+        name = os.fsdecode(data[at + _ENTRY.size : at + length].split(b"\0", 1)[0])
+        if name not in (".", ".."):
+            found.append((name, kind == _A_FILE, kind == _A_FOLDER))
+        at += length
+    return found
+
 
 _RESOLVE_BENEATH, _RESOLVE_NO_MAGICLINKS = 0x08, 0x02
 # Unlike `_call` it lets other threads run meanwhile.
@@ -231,7 +269,8 @@ def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tu
     if fill is not None:
         filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
         return cast("tuple[Data, int]", filled)
-    memory = np.empty(size, BYTE) if allocate is host_memory else allocate(size)
+    small = size < SMALLEST and allocate is host_memory  # which would do the same, a call later
+    memory = np.empty(size, BYTE) if small else allocate(size)
     return memory, read_into(descriptor, memory, start)
 
 

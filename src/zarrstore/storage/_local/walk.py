@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from zarrstore._core.keys import is_key
 from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.verbs import Entry
+from zarrstore._os import files
 from zarrstore._os.temporary import is_temporary, reap
 from zarrstore.errors import StoreError
 from zarrstore.storage._local.confined import Item, LedOutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
@@ -88,15 +89,13 @@ class FolderWalk:
         for _ in range(_DEPTH):
             below = ""
             try:
-                with self._open(prefix) as found:
-                    for item in islice(found, _GLANCE):
-                        if item.is_file():
-                            if self._lists(item.name, item.path):
-                                return True
-                        elif below or not item.is_dir(follow_symlinks=False):
-                            continue
-                        elif self._lists(item.name, item.path):
-                            below = item.name
+                for name, is_file, is_folder in self._glance(prefix):
+                    if not (is_file or (is_folder and not below)):
+                        continue
+                    if self._lists(name, self._base + prefix + name):
+                        if is_file:
+                            return True
+                        below = name
             except StoreError:
                 raise
             except OSError:
@@ -105,6 +104,14 @@ class FolderWalk:
                 return False
             prefix = f"{prefix}{below}/"
         return False
+
+    def _glance(self, prefix: str) -> Iterable[tuple[str, bool, bool]]:
+        """Return names in a folder, each with whether it is surely a file, and whether a folder."""
+        if self._confined is None and (found := files.first_names(self._base + prefix)) is not None:
+            return found
+        with self._open(prefix) as listing:
+            items = islice(listing, _GLANCE)
+            return [(item.name, item.is_file(), item.is_dir(follow_symlinks=False)) for item in items]
 
     def _walk(self, prefix: str, sizes: bool) -> Iterator[list[Entry]]:
         """Yield batches of keys, depth first, with one open folder at a time."""
