@@ -33,7 +33,7 @@ MUTATIONS = [
     ("storage/_local/store.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
     ("_os/files.py", "os.link(source, target)", "os.replace(source, target)", "local"),
     ("storage/_local/store.py", "if self._is_absent(key):\n                        return -1", "", "local"),
-    ("storage/_local/store.py", "elif stat.S_ISDIR(os.lstat(path).st_mode):", "else:", "local"),
+    ("storage/_local/store.py", "removal.remove_folder(path, atomic=self.atomic)", "pass", "local"),
 ]
 
 ASK = """

@@ -1,0 +1,62 @@
+"""Everything that is measured, beside every peer, in turn in one process, on the same data.
+
+    python -m benchmarks [--long] [--only PART] [--json FILE] [--page FILE]
+
+The short form takes some minutes, the long one an hour: all sizes, a million keys, more rounds. ``--page``
+writes a page of tables and charts; with ``--from FILE`` it is made of figures that were kept by ``--json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import page
+from benchmarks.measure import machine, measure
+from benchmarks.questions import everything
+
+# A file system in memory, where there is one.
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+async def run(options):
+    """Measure all rows; prints each when it is done."""
+    figures = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=MEMORY) as tmpfs,
+    ):
+        async for row in everything(folder, tmpfs, long=options.long, only=options.only):
+            found = await measure(row, 15 if options.long else 5, 20 if options.long else 3)
+            figures += found
+            cells = [f"{figure['peer']} {figure['median']:.1f}" for figure in found]
+            print(f"{row.question:48} {row.label:16} {', '.join(cells)} ({row.unit})", flush=True)
+    return {"machine": machine(), "figures": figures}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--long", action="store_true", help="all sizes and counts, and more rounds")
+    parser.add_argument("--only", default="", help="folder, tmpfs, memory, zip, s3 or arrays")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--page", type=Path, help="write the page there, and its charts beside it")
+    parser.add_argument("--from", dest="source", type=Path, help="take the figures from there")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    found = json.loads(options.source.read_text()) if options.source else asyncio.run(run(options))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    if options.page:
+        page.write(options.page, found["figures"], found["machine"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Peers in turn in one process: times, their ratios with intervals, processor time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.harness import compared
+
+LIBRARIES = (
+    *("zarrstore", "zarr", "obstore", "tensorstore", "fsspec", "s3fs", "icechunk"),
+    *("zarrs", "xarray", "dask", "numpy"),
+)
+
+
+async def measure(row, rounds, seconds):
+    """Have each peer do a row in turn, over and over.
+
+    Parameters
+    ----------
+    row : Row
+        What to do.
+    rounds : int
+        How often, at least three times.
+    seconds : float
+        After so long no further round begins.
+
+    Returns
+    -------
+    list of dict
+        By peer: median and extremes in microseconds an operation, processor time, the most memory over what
+        there was before, and how many times our time it takes, with the interval in which that lies but
+        for one time in 20.
+    """
+    samples = {name: [] for name in row.calls}
+    failed = {}
+    began = time.monotonic()
+    for number in range(rounds):
+        if number >= 3 and time.monotonic() - began > seconds:
+            break
+        names = list(samples)
+        shift = number % len(names)
+        for name in [*names[shift:], *names[:shift]]:
+            try:
+                samples[name].append(await _once(row, name))
+            except Exception as error:  # a peer that can't is told of, and left out
+                failed[name] = f"{type(error).__name__}: {error}"
+                del samples[name]
+    for name, why in failed.items():
+        print(f"    {name} failed: {why[:150]}", file=sys.stderr)
+    ours = samples.get("zarrstore")
+    return [_figures(row, name, taken, ours) for name, taken in samples.items()]
+
+
+async def _once(row, name):
+    if row.before is not None and asyncio.iscoroutine(answer := row.before(name)):
+        await answer
+    gc.collect()
+    memory = _restart_peak()
+    cpu, start = time.process_time(), time.perf_counter()
+    answer = row.calls[name]()
+    if asyncio.iscoroutine(answer):
+        answer = await answer
+    taken, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return taken / row.per * 1e6, cpu / row.per * 1e6, _peak() - memory
+
+
+def _figures(row, name, taken, ours):
+    times, cpu, memory = zip(*taken, strict=True)
+    figures = {
+        "question": row.question,
+        "row": row.label,
+        "unit": row.unit,
+        "peer": name,
+        "median": statistics.median(times),
+        "best": min(times),
+        "worst": max(times),
+        "cpu": statistics.median(cpu),
+        "memory": max(0, max(memory)),
+        "rounds": len(times),
+    }
+    if ours is not None and len(ours) == len(times):
+        ratio, low, high = compared(times, [own for own, _, _ in ours])
+        figures.update(ratio=ratio, low=low, high=high)
+    return figures
+
+
+def _restart_peak():
+    """Have the kernel measure the most memory anew; returns what there is, in bytes."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    return _status("VmRSS")
+
+
+def _peak():
+    return _status("VmHWM")
+
+
+def _status(name):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def machine():
+    """Return what the figures were taken on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": os.cpu_count(),
+        "memory": memory,
+        "versions": found,
+    }

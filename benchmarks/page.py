@@ -1,0 +1,152 @@
+"""The page that shows all figures: where a peer is faster first, then a chart and a table a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Told apart without colour: a marker and a line for each.
+STYLES = {
+    "zarrstore": ("o", "-", "#0b5394", 2.4),
+    "zarrstore, s3fs": ("o", "--", "#0b5394", 1.6),
+    "zarr-python": ("s", "--", "#a64d00", 1.2),
+    "zarr-python, s3fs": ("s", ":", "#a64d00", 1.2),
+    "obstore": ("^", "-.", "#38761d", 1.2),
+    "tensorstore": ("D", ":", "#741b47", 1.2),
+    "fsspec": ("v", "--", "#7f6000", 1.2),
+    "icechunk": ("P", "-.", "#134f5c", 1.2),
+    "bare calls": ("x", ":", "#000000", 1.0),
+    "zipfile": ("*", ":", "#444444", 1.0),
+}
+# No peers, but what a machine can do.
+LIMITS = ("bare calls",)
+
+
+def write(path, figures, machine):
+    """Write the page, and its charts beside it.
+
+    Parameters
+    ----------
+    path : Path
+        The page.
+    figures : list of dict
+        What `measure` returned, for all rows.
+    machine : dict
+        Where they were taken.
+    """
+    charts = path.parent / path.stem
+    charts.mkdir(exist_ok=True)
+    for old in charts.glob("*.svg"):
+        old.unlink()
+    questions = {}
+    for figure in figures:
+        questions.setdefault(figure["question"], []).append(figure)
+    lines = [*_head(machine), "", *_faster(figures)]
+    for number, (question, rows) in enumerate(questions.items()):
+        name = f"{number:02}-{_plain(question)}.svg"
+        _draw(charts / name, question, rows)
+        lines += ["", f"## {question[0].upper()}{question[1:]}", "", f"![{question}]({path.stem}/{name})", ""]
+        lines += _table(rows)
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+_HEAD = """\
+# All figures
+
+One run of `python -m benchmarks`, which does the same work with each library in turn, in one process and on
+the same data. Figures are medians; what is counted stands above each table. In round brackets stands how
+many times our time a library takes, by the median of the rounds' ratios. A dash means that a library has no
+such call. *Bare calls* are system calls in a Python loop, one after another: the least that can be done
+from Python.
+
+{cores} cores, {size} GiB, {system}, Python {python}; {libraries}.
+"""
+
+
+def _head(machine):
+    libraries = [f"{name} {version}" for name, version in machine["versions"].items() if name != "zarrstore"]
+    return _HEAD.format(**machine, size=machine["memory"] >> 30, libraries=", ".join(libraries)).splitlines()
+
+
+def _faster(figures):
+    """List the rows in which a peer is surely faster."""
+    rows = [
+        figure
+        for figure in figures
+        if figure["peer"] not in (*LIMITS, "zarrstore", "zarrstore, s3fs") and figure.get("high", 1) < 1
+    ]
+    if not rows:
+        return ["## Where a peer is faster", "", "In no row of this run."]
+    lines = [
+        "## Where a peer is faster",
+        "",
+        "Rows in which the whole interval of the ratios is below 1:",
+        "",
+    ]
+    lines += ["| question | row | library | its time / ours |", "|---|---|---|---|"]
+    for figure in sorted(rows, key=lambda figure: figure["ratio"]):
+        span = f"{figure['ratio']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+        lines.append(f"| {figure['question']} | {figure['row']} | {figure['peer']} | {span} |")
+    return lines
+
+
+def _table(rows):
+    labels = list(dict.fromkeys(row["row"] for row in rows))
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    by_place = {(row["row"], row["peer"]): row for row in rows}
+    lines = [
+        f"{rows[0]['unit'][0].replace('u', 'µ')}{rows[0]['unit'][1:]}; processor time and memory are ours.",
+        "",
+    ]
+    lines += [f"| | {' | '.join(peers)} | CPU | memory |", "|---" * (len(peers) + 3) + "|"]
+    for label in labels:
+        cells = []
+        for peer in peers:
+            row = by_place.get((label, peer))
+            if row is None:
+                cells.append("-")
+                continue
+            ratio = f" ({row['ratio']:.2f})" if "ratio" in row and peer != "zarrstore" else ""
+            cells.append(f"{_number(row['median'])}{ratio}")
+        ours = by_place.get((label, "zarrstore"))
+        cells += [_number(ours["cpu"]), f"{ours['memory'] / 1e6:.1f} MB"] if ours else ["-", "-"]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def _number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _plain(text):
+    return (
+        "".join(letter if letter.isalnum() else "-" for letter in text.lower()).strip("-").replace("--", "-")
+    )
+
+
+def _draw(path, question, rows):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "zarrstore"
+    import matplotlib.pyplot as plt
+
+    labels = list(dict.fromkeys(row["row"] for row in rows))
+    figure, axis = plt.subplots(figsize=(8, 4))
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        marker, line, colour, width = STYLES[peer]
+        found = {row["row"]: row["median"] for row in rows if row["peer"] == peer}
+        places = [number for number, label in enumerate(labels) if label in found]
+        axis.plot(
+            places, [found[labels[place]] for place in places],
+            marker=marker, linestyle=line, color=colour, linewidth=width, label=peer,
+        )  # fmt: skip
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_ylabel(rows[0]["unit"].replace("us", "µs", 1))
+    axis.set_title(question, loc="left", fontsize=11)
+    axis.grid(axis="y", linewidth=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
