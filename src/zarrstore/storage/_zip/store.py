@@ -377,7 +377,7 @@ class ZipStore(NowaitStore):
                 yield _entries([prefix + name for name in page], index, sizes)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        yield self._view().index.tree().names(prefix)
+        return self._view().index.tree().names(prefix)
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
         return self._view().index.tree().below(prefix)
