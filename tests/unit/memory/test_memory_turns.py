@@ -1,4 +1,4 @@
-"""A store in memory on an event loop: however much a call has to do, other tasks have their turns meanwhile."""
+"""A store in memory on an event loop: however much a call has to do, other tasks have their turns."""
 
 import asyncio
 import gc
