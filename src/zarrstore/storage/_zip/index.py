@@ -317,6 +317,11 @@ class Index:
             return self.directory.sizes[found]
         return None if found is None else found.size
 
+    def offset(self, key: str) -> int:
+        """Return where the member of a key that is there starts."""
+        found = self.rows[key]
+        return int(self.directory.offset[found]) if isinstance(found, int) else found.offset
+
     def put(self, key: str, member: Member) -> None:
         """Map a key to a member."""
         with self.lock:
