@@ -380,7 +380,7 @@ def test_move(tmp_path, store):
 
 def test_a_store_is_not_moved_into_itself(store):
     store.set_sync("a/k", b"v")
-    with pytest.raises(errors.StoreError, match="move"):
+    with pytest.raises(BackendError, match="move"):
         asyncio.run(store.move(store.root / "a/b"))
     assert store.get_sync("a/k").to_bytes() == b"v"
 
