@@ -227,6 +227,16 @@ class TransientError(BackendError):
     """A failure that may pass by itself: a reset, a timeout, a busy server."""
 
 
+def changes_always(store: object, key: str) -> TransientError:
+    """Make the error for a value that is replaced again and again while it is read."""
+    return TransientError(
+        "each time it was read another value had come meanwhile.",
+        store=store,
+        key=key,
+        hint="Read it again once nobody writes it.",
+    )
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _TRANSIENT = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ECONNRESET, errno.ESTALE, errno.EBUSY}

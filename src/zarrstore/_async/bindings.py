@@ -272,6 +272,11 @@ class NativeAsyncVerbs(_Bound[AwaitingStore]):
     call = ThreadedVerbs.call
     sends_requests = True
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether the store defines how to look values up."""
+        return defines(type(self.store()), "stat")
+
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
         """Make all at once; the store limits how many requests are under way."""
         return await concurrency.gather([call(item) for item in items])
@@ -340,6 +345,11 @@ class WrapperVerbs(Verbs):
     def sends_requests(self) -> bool:
         """Whether the wrapped store does."""
         return self.below.sends_requests
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the wrapped store does."""
+        return self.below.looks_up
 
     async def sleep(self, seconds: float) -> None:
         """Wait as the wrapped store does."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from zarrstore._async import threads
 from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, is_stream
+from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.requests import by_key
-from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs
+from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs, host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
@@ -34,6 +35,8 @@ MAX_INLINE_CALLS = 32
 # Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
 # its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
 MAX_INLINE_SIZE = 17 << 14
+# Largest value, in bytes, that a store in memory copies in place: more is copied in a thread.
+MAX_COPIED = 1 << 21
 # A value of so many bytes, as a shift, takes about as long to copy as a call without one.
 _BYTES_A_CALL = 13
 
@@ -76,6 +79,8 @@ class Budget:
 class NowaitMethods(BlockingStore, Protocol):
     """What `NowaitVerbs` ask of a store beside its verbs."""
 
+    _on_device: ClassVar[bool]
+
     @property
     def _budget(self) -> Budget: ...
     def _read_nowait(
@@ -92,6 +97,8 @@ class NowaitMethods(BlockingStore, Protocol):
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | WouldBlock | None: ...
     def _can_list_nowait(self) -> bool: ...
+    def _remove_below_in_steps(self, prefix: str) -> Iterator[None]: ...
+    def _patch(self, key: str, parts: Iterable[tuple[int, Data]], /) -> None: ...
     def _read_in_thread(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Awaitable[Data | None]: ...
@@ -197,8 +204,8 @@ class NowaitVerbs(ThreadedVerbs):
             return
         for page in verb(*args):
             yield page
-            # As many lines as a small read takes the time of are a call.
-            if store._budget.is_spent(0, 1 + (len(cast("list[object]", page)) >> 4)):
+            # As many lines as a small read takes the time of are a call; an empty page took a full one's.
+            if store._budget.is_spent(0, 1 + ((len(cast("list[object]", page)) or PAGE_SIZE) >> 3)):
                 await store._budget.refill()
 
 
@@ -216,10 +223,11 @@ class NonBlockingVerbs(NowaitVerbs):
 
     async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Write in place."""
-        if is_stream(pieces):
-            pieces = [piece async for piece in pieces]
+        pieces = tuple([piece async for piece in pieces]) if is_stream(pieces) else tuple(pieces)
         store = self.store()
-        if store._budget.is_spent():
+        if _takes_long(store, size := sum(map(len, pieces))):
+            return await threads.to_thread(store._write, key, pieces, condition)
+        if store._budget.is_spent(size):
             await store._budget.refill()
         return store._write(key, pieces, condition)
 
@@ -254,14 +262,29 @@ class NonBlockingVerbs(NowaitVerbs):
         """Make the method for an optional verb that a store defines."""
         if name in LISTINGS:
             return super().optional(name)
-        if name not in ("is_empty", "remove_below"):
-            return SyncVerbs.optional(name)
+        return _IN_STEPS.get(name) or SyncVerbs.optional(name)
 
-        attribute = "_" + name
 
-        async def verb(self: NonBlockingVerbs, *args: object) -> object:
-            store = self.store()
-            call = getattr(store, attribute)
-            return call(*args) if store._can_list_nowait() else await threads.to_thread(call, *args)
+async def _remove_below(self: NonBlockingVerbs, prefix: str) -> None:
+    """Remove in place, and let others in between."""
+    for _ in self.store()._remove_below_in_steps(prefix):
+        await asyncio.sleep(0)
 
-        return verb
+
+async def _patch(self: NonBlockingVerbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
+    """Write parts in place, unless much is to be copied."""
+    store, parts = self.store(), list(parts)
+    value = store._read(key, None, host_memory)
+    size = sum(len(part) for _, part in parts)
+    if value is not None and _takes_long(store, len(value) + size):
+        await threads.to_thread(store._patch, key, parts)
+    else:
+        store._patch(key, parts)
+
+
+_IN_STEPS: dict[str, Callable[..., object]] = {"remove_below": _remove_below, "patch": _patch}
+
+
+def _takes_long(store: NowaitMethods, size: int) -> bool:
+    """Whether copying so many bytes takes long; a GPU's own copies don't, and are in a thread's order."""
+    return size > MAX_COPIED and not store._on_device

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.requests import coalesce, cut_member
 from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, host_memory, refused_write
-from zarrstore.errors import ByteRequestError, KeyNotFoundError
+from zarrstore.errors import ByteRequestError, KeyNotFoundError, changes_always
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -76,10 +76,14 @@ async def read_ranges(
     plan = coalesce(requests, max_gap_bytes, max_coalesced_bytes)
     # Parts that are asked for together are of one value, where the store can see to that.
     size = max(1, max_concurrency if verbs.sends_requests else len(plan))
+    looks = len(plan) > size and verbs.looks_up
+    before = await verbs.stat(key) if looks else None
     for first in range(0, len(plan), size):
         part = plan[first : first + size]
         try:
             answers = await verbs.read_many([(key, request) for request, _ in part], allocate)
+            if before is not None and before.version and await verbs.stat(key) != before:
+                raise changes_always(None, key)
             batch = []
             for (merged, members), answer in zip(part, answers, strict=True):
                 if answer is None:

@@ -59,21 +59,16 @@ class KeyTree:
             del inside[parent]
             path = parent
 
-    def discard_below(self, directory: str) -> None:
-        """Remove a directory and all below it."""
-        pending = [directory]
-        while pending:
-            inside = pending.pop()
-            names = self._inside.pop(inside, ())
-            pending += [inside + name for name in names if name[-1] == "/"]
-        self.discard(directory)
+    def parts(self) -> list[dict[str, None]]:
+        """Return what the tree consists of."""
+        return list(self._inside.values())
 
     def within(self, directory: str) -> list[str]:
         """Return the names one level below a directory; a directory's ends in ``/``."""
         return list(self._inside.get(directory, ()))
 
-    def names(self, directory: str) -> list[str]:
-        """Return the names one level below a directory, once each."""
+    def names(self, directory: str) -> Iterator[list[str]]:
+        """Yield pages of the names one level below a directory, once each."""
         return once_each(self.within(directory))
 
     def first_below(self, directory: str) -> str | None:
@@ -87,7 +82,10 @@ class KeyTree:
                 return directory
 
     def below(self, directory: str) -> Iterator[list[str]]:
-        """Yield pages of all keys below a directory, from a snapshot of each directory on the way."""
+        """Yield pages of all keys below a directory, from a snapshot of each directory on the way.
+
+        A page may be empty: whoever lists on a loop has others let in between.
+        """
         first = self.first_below(directory)
         if first is None:
             return
@@ -97,23 +95,46 @@ class KeyTree:
         pending = [directory]
         while pending:
             inside = pending.pop()
-            names = self.within(inside)
-            keys = [inside + name for name in names if name[-1] != "/"]
-            if len(keys) < len(names):
-                pending += [inside + name for name in names if name[-1] == "/"]
-            page += keys if inside != first_in else [key for key in keys if key != first]
-            if len(page) >= PAGE_SIZE:
-                yield from pages(page)
-                page = []
+            all_names = self.within(inside)
+            for names in pages(all_names) if len(all_names) > PAGE_SIZE else (all_names,):
+                keys = [inside + name for name in names if name[-1] != "/"]
+                if len(keys) < len(names):
+                    pending += [inside + name for name in names if name[-1] == "/"]
+                page += keys if inside != first_in else [key for key in keys if key != first]
+                if len(page) >= PAGE_SIZE or len(names) == PAGE_SIZE:
+                    yield from pages(page)
+                    page = []
+                    if not keys:
+                        yield page
         if page:
             yield page
 
 
-def once_each(names: list[str]) -> list[str]:
-    """Return names without the mark of directories, with which a key may share one."""
-    if "/" not in "".join(names):  # one step for them all: most hold keys alone
-        return names
-    return list(dict.fromkeys([name.removesuffix("/") for name in names]))
+def once_each(names: list[str]) -> Iterator[list[str]]:
+    """Yield pages of names without the mark of directories, with which a key may share one.
+
+    Pages are empty while it is found out which names are directories'.
+    """
+    count = 0
+    for page in pages(names):
+        count += "".join(page).count("/")  # one step for them all
+        if len(page) == PAGE_SIZE:
+            yield []
+    if not count:  # most hold one kind alone
+        yield from pages(names)
+    elif count == len(names):
+        yield from ([name[:-1] for name in page] for page in pages(names))
+    else:
+        yield from _both_kinds(names)
+
+
+def _both_kinds(names: list[str]) -> Iterator[list[str]]:
+    directories: set[str] = set()
+    for page in pages(names):
+        directories.update([name[:-1] for name in page if name[-1] == "/"])
+        yield []
+    for page in pages(names):
+        yield [name.removesuffix("/") for name in page if name not in directories]
 
 
 def pages(paths: list[str]) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ import numpy as np
 
 from zarrstore._core import recycling
 from zarrstore._core.listing import closing_pages
-from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError
+from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError, changes_always
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -81,6 +81,9 @@ class Signal(Enum):
     WOULD_BLOCK = "would block"
     CONFLICT = "conflict"
 
+
+# How often a value is read anew that was replaced while it was read.
+_TRIES = 100
 
 ANY: Final = Condition.ANY
 ABSENT: Final = Condition.ABSENT
@@ -212,6 +215,11 @@ class Verbs(ABC):
         """Whether each read is a request to a server, of which only so many may be under way."""
         return False
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether `stat` is a request to a server, which tells a version, rather than a read of the value."""
+        return False
+
     @abstractmethod
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Read what a request selects; None if there is no such value."""
@@ -251,13 +259,15 @@ class Verbs(ABC):
     ) -> tuple[Data, str | None] | None:
         """Read a value together with its version."""
         before = await self.stat(key)
-        while before is not None:
+        for _ in range(_TRIES):
+            if before is None:
+                return None
             value = await self.read(key, request, allocate)
             after = await self.stat(key)
             if value is not None and after is not None and before.version == after.version:
                 return value, before.version
             before = after
-        return None
+        raise changes_always(None, key)
 
     async def stat(self, key: str) -> Entry | None:
         """Look up a value's size and version."""

@@ -90,6 +90,11 @@ class OverrideAware(Verbs):
         """Whether the store's own verbs do."""
         return self.own.sends_requests
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether the store's own verbs do."""
+        return self.own.looks_up
+
     def _has(self, name: str) -> bool:
         return name in self.store()._overridden
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from zarrstore._async.nowait import MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVerbs
+from zarrstore._async.nowait import MAX_COPIED, MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVerbs
+from zarrstore._async.threads import to_thread
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
@@ -24,7 +25,7 @@ from zarrstore.errors import DetachedError, KeyNotFoundError
 from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping
+    from collections.abc import Generator, Iterable, Iterator, MutableMapping
 
     import numpy.typing as npt
 
@@ -92,8 +93,8 @@ class _Data:
 
     def put(self, key: str, value: Kept) -> None:
         """Keep a value."""
-        values = self.values
         with self.lock:
+            values = self.values
             if key not in values:
                 if self.own:
                     self.fresh.append(key)
@@ -108,25 +109,26 @@ class _Data:
             return
         self._tree.discard(key)
         if len(self.fresh) > 2 * len(self.values) + _AT_ONCE:  # the same keys come and go
-            self.tree()
+            self._graft()
 
-    def drop_below(self, directory: str) -> None:
-        """Forget all values below a directory."""
-        if self.own and directory:
-            self.tree()  # beforehand, so that others wait for no more than a part of it
-        with self.lock:
-            if self.own and not directory:
-                self.values.clear()
-                self.fresh.clear()
-                self._versions.clear()
-                self._tree = KeyTree()
-                return
-            for page in self.below(directory):
+    def drop_below(self, directory: str) -> Iterator[None]:
+        """Forget all values below a directory, a page at a time."""
+        for page in self.below(directory):
+            with self.lock:
+                values, versions, discard = self.values, self._versions, self._tree.discard
                 for key in page:
-                    self.values.pop(key, None)
-                    self._versions.pop(key, None)
-            if self.own:
-                self._tree.discard_below(directory)
+                    values.pop(key, None)
+                    versions.pop(key, None)
+                    discard(key)
+            if len(page) != 1:  # the first key below a directory is a page
+                yield
+
+    def clear(self) -> Iterator[None]:
+        """Forget all of a mapping of our own at once, and free it a part at a time."""
+        with self.lock:
+            old: list[MutableMapping[str, Any]] = [self.values, self._versions, *self._tree.parts()]
+            self.values, self.fresh, self._versions, self._tree = {}, [], {}, KeyTree()
+        return _freed(old)
 
     def version(self, key: str) -> str:
         """Version of a value that is there; the lock is held."""
@@ -138,34 +140,65 @@ class _Data:
             known = self._versions[key] = (value, str(self._clock))
         return known[1]
 
-    def tree(self) -> KeyTree:
-        """Return the tree of the keys in a mapping of our own, brought up to date."""
-        while True:
-            with self.lock:  # for a part at a time: who writes waits for it
-                fresh = self.fresh
-                if not fresh:
-                    return self._tree
-                for key in fresh[-_AT_ONCE:]:
-                    if key in self.values:
-                        self._tree.add(key)
-                del fresh[-_AT_ONCE:]
+    def _graft(self) -> None:
+        """Add some of the keys to the tree that it may not have yet."""
+        with self.lock:
+            for key in self.fresh[-_AT_ONCE:]:
+                if key in self.values:
+                    self._tree.add(key)
+            del self.fresh[-_AT_ONCE:]
+
+    # Listings of many keys: empty pages stand for what is done before the first name is known. So no
+    # step takes long, and whoever lists on a loop lets others in between.
 
     def below(self, prefix: str) -> Iterator[list[str]]:
         """Pages of all keys below a directory."""
         if self.own:
-            return self.tree().below(prefix)
-        return pages([key for key in list(self.values) if key.startswith(prefix) and is_key(key)])
+            yield from self._grown()
+            yield from self._tree.below(prefix)
+            return
+        for page in pages(list(self.values)):
+            yield []
+            yield [key for key in page if key.startswith(prefix) and is_key(key)]
 
-    def within(self, prefix: str) -> list[str]:
-        """Names one level below a directory; a directory's ends in ``/``."""
+    def within(self, prefix: str) -> Iterator[list[str]]:
+        """Pages of names one level below a directory; a directory's ends in ``/``."""
+        names = yield from self._within(prefix)
+        yield from pages(names)
+
+    def names(self, prefix: str) -> Iterator[list[str]]:
+        """Pages of names one level below a directory, once each."""
+        names = yield from self._within(prefix)
+        yield from once_each(names)
+
+    def _grown(self) -> Iterator[list[str]]:
+        """Bring the tree of a mapping of our own up to date."""
+        while self.fresh:
+            self._graft()
+            yield []
+
+    def _within(self, prefix: str) -> Generator[list[str], None, list[str]]:
         if self.own:
-            return self.tree().within(prefix)
+            yield from self._grown()
+            return self._tree.within(prefix)
         names: dict[str, None] = {}
         for page in self.below(prefix):
             for key in page:
                 name, inner, _ = key[len(prefix) :].partition("/")
                 names[name + inner] = None
+            yield []
         return list(names)
+
+
+def _freed(mappings: Iterable[MutableMapping[str, Any]]) -> Iterator[None]:
+    """Empty mappings a part at a time."""
+    count = 0
+    for mapping in mappings:
+        while mapping:
+            mapping.popitem()
+            count += 1
+            if not count % _AT_ONCE:
+                yield
 
 
 class MemoryStore(NowaitStore):
@@ -327,17 +360,29 @@ class MemoryStore(NowaitStore):
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         parts = list(parts)
+        # Copying may take long, so others wait for it only if they would get ahead of it again and again.
+        if not (self._try_to_patch(key, parts) or self._try_to_patch(key, parts)):
+            with self._data.lock:
+                self._try_to_patch(key, parts)
+
+    def _try_to_patch(self, key: str, parts: list[tuple[int, Data]]) -> bool:
+        """Replace a value by a copy with parts overwritten, unless another one has come meanwhile."""
         data = self._data
         with data.lock:
-            old = self._read(key, None, host_memory)
-            if old is None:
-                raise KeyNotFoundError("there is no value to write into.", store=self, key=key)
-            check_parts(key, old.size, parts)
-            array = self._new(max(old.size, *(start + len(part) for start, part in parts)))
-            array[: old.size] = old
-            for start, part in parts:
-                array[start : start + len(part)] = self._array_of(part)
-            data.put(key, self._kept(array))
+            before, old = data.values.get(key), self._read(key, None, host_memory)
+        if old is None:
+            raise KeyNotFoundError("there is no value to write into.", store=self, key=key)
+        check_parts(key, old.size, parts)
+        array = self._new(max(old.size, *(start + len(part) for start, part in parts)))
+        array[: old.size] = old
+        for start, part in parts:
+            array[start : start + len(part)] = self._array_of(part)
+        kept = self._kept(array)
+        with data.lock:
+            if data.values.get(key) is not before:
+                return False
+            data.put(key, kept)
+            return True
 
     def _remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         data = self._data
@@ -350,10 +395,17 @@ class MemoryStore(NowaitStore):
             return None
 
     def _remove_below(self, prefix: str) -> None:
-        self._data.drop_below(prefix)
+        steps = self._remove_below_in_steps(prefix)
+        if prefix or not self._data.own:
+            for _ in steps:
+                pass
+
+    def _remove_below_in_steps(self, prefix: str) -> Iterator[None]:
+        data = self._data
+        return data.drop_below(prefix) if prefix or not data.own else data.clear()
 
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-        for page in self._data.below(prefix) if deep else pages(self._data.within(prefix)):
+        for page in self._data.below(prefix) if deep else self._data.within(prefix):
             keys = page if deep else [prefix + name for name in page]
             if sizes or not deep:
                 entries = [(key, None if key[-1] == "/" else self._size_of(key)) for key in keys]
@@ -367,22 +419,22 @@ class MemoryStore(NowaitStore):
         return None if buffer is None else len(buffer)
 
     def _can_list_nowait(self) -> bool:
-        return len(self._data.fresh) <= _AT_ONCE
+        return True
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        yield once_each(self._data.within(prefix))
-
-    def _is_empty(self, prefix: str) -> bool:
-        return next(self._data.below(prefix), None) is None
+        return self._data.names(prefix)
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
         return self._data.below(prefix)
 
     def _copy(self, source: str, target: str) -> None:
-        value = self._read(source, None, host_memory)
+        value = self._data.values.get(source)
         if value is None:
             raise KeyNotFoundError("there is no value to copy.", store=self, key=source)
-        self._write(target, (value,), ANY)
+        if self._data.own:  # what nobody can write to may be two keys' value
+            self._data.put(target, value)
+        else:
+            self._write(target, (_array(value),), ANY)
 
     # -- what the listing adds to the face --------------------------------------------------------
 
@@ -436,9 +488,15 @@ class MemoryStore(NowaitStore):
             return
         # Whole values go by a shorter way.
         check_key(key, self)
-        data.put(key, self._keep(as_pieces(value, self, on_device=self._on_device)))
+        pieces = as_pieces(value, self, on_device=self._on_device)
+        size = len(pieces[0])
+        if size > MAX_COPIED and not self._on_device:
+            kept = await to_thread(self._keep, pieces)
+        else:
+            kept = self._keep(pieces)
+        data.put(key, kept)
         self._is_open = True
-        if self._budget.is_spent():
+        if self._budget.is_spent(size):
             await self._budget.refill()
 
 

@@ -22,7 +22,7 @@ from zarrstore.abc.store import Store
 from zarrstore.errors import ByteRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 
     from zarrstore._async.bindings import BlockingStore
     from zarrstore._async.threads import Continuation
@@ -38,6 +38,7 @@ _SHORTCUTS = {
     "_stat": ("_stat_nowait",),
     "_write": ("_write_nowait", "_write_in_steps", "_write_many"),
     "_scan": ("_can_list_nowait",),
+    "_remove_below": ("_remove_below_in_steps",),
 }
 
 
@@ -95,6 +96,11 @@ class NowaitStore(Store, abstract=True):
     def _can_list_nowait(self) -> bool:
         """Whether ``_scan``, ``_names`` and ``_keys`` need no waiting now."""
         return False
+
+    def _remove_below_in_steps(self, prefix: str) -> Iterator[None]:
+        """Remove all below a directory by steps that take no longer than a page of a listing."""
+        self._remove_below(prefix)  # type: ignore[call-arg, arg-type]
+        yield
 
     def _write_in_steps(
         self, key: str, pieces: Pieces, condition: Precondition

@@ -4,6 +4,8 @@ The disk is a model: a name that was given or taken away in a folder is on the m
 synced. What has no path of durable names from the top is lost; a name that wasn't durably removed is back.
 """
 
+import asyncio
+import errno
 import os
 import shutil
 import threading
@@ -22,6 +24,7 @@ class Medium:
         self.top = top
         self.synced = []
         self.names = {}
+        self.files = set()
         self.keep(top)
 
     def keep(self, folder):
@@ -33,6 +36,12 @@ class Medium:
         if os.path.isdir(path):
             self.synced.append(os.path.relpath(path, self.top))
             self.keep(path)
+        else:
+            self.files.add(path)
+
+    def has(self, path):
+        """Whether the bytes of a file were synced."""
+        return str(path) in self.files
 
     def keeps(self, path):
         """Whether a path below the top leads to what has it now; or is absent, as it is now."""
@@ -120,6 +129,58 @@ def test_what_is_removed_stays_removed(store, medium):
     store.clear_sync()
     for key in ("a/b/k", "a/c/d/k", "e/k", "k"):
         assert medium.keeps(store.root / key), key
+
+
+def test_what_others_removed_stays_removed(store, medium):
+    """They haven't synced it: with or without ``fsync``, as another process."""
+
+    def fill():
+        for key in ("a/b/k", "k"):
+            store.set_sync(key, b"v")
+
+    fill()
+    (store.root / "a/b/k").unlink()
+    store.delete_sync("a/b/k")
+    assert medium.keeps(store.root / "a/b/k")
+    for remove in (lambda: store.delete_sync("a/b/k"), lambda: store.delete_dir_sync("a/b")):
+        fill()
+        shutil.rmtree(store.root / "a")
+        remove()
+        assert medium.keeps(store.root / "a/b/k")
+    fill()
+    shutil.rmtree(store.root)
+    store.clear_sync()
+    assert medium.keeps(store.root / "k")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_store_that_moves(store, medium, monkeypatch, copied):
+    """To another file system it is copied, and the old one stays until the copy is synced."""
+    values = {key: key.encode() for key in ("a/b/k", "k")}
+    for key, value in values.items():
+        store.set_sync(key, value)
+    old, new = store.root, medium.top / "some/where/else"
+    real, seen = shutil.rmtree, []
+
+    def other_file_system(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def rmtree(path):
+        seen.append(all(medium.keeps(new / key) and medium.has(new / key) for key in values))
+        real(path)
+
+    with monkeypatch.context() as patch:
+        if copied:
+            patch.setattr(os, "rename", other_file_system)
+            patch.setattr(shutil, "rmtree", rmtree)
+        asyncio.run(store.move(new))
+    assert seen == [True] * copied
+    for key, value in values.items():
+        assert medium.keeps(new / key)
+        assert medium.keeps(old / key)
+        assert store.get_sync(key).to_bytes() == value
+    store.set_sync("a/b/k", b"after")
+    assert medium.keeps(new / "a/b/k")
 
 
 def test_a_removal_beside_another_deleter(store, medium, monkeypatch):

@@ -378,6 +378,13 @@ def test_move(tmp_path, store):
         asyncio.run(store.move(tmp_path / "taken"))
 
 
+def test_a_store_is_not_moved_into_itself(store):
+    store.set_sync("a/k", b"v")
+    with pytest.raises(BackendError, match="move"):
+        asyncio.run(store.move(store.root / "a/b"))
+    assert store.get_sync("a/k").to_bytes() == b"v"
+
+
 _FORK = """
 import asyncio, os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError, TruncatedError
 from zarrstore.storage._fsspec.errors import refused
-from zarrstore.storage._fsspec.parts import check_answer
+from zarrstore.storage._fsspec.parts import check_answer, note_version
 from zarrstore.storage._remote.answers import Answer, no_container
 from zarrstore.storage._remote.store import TOKEN
 
@@ -100,6 +100,7 @@ async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -
                 continue  # it was replaced after its size was asked for
             if _is_folder(stream.properties.metadata):
                 raise FileNotFoundError(path)
+            note_version(stream.properties.etag)
             value: Data = await stream.readall()
             if len(value) != stream.size:
                 raise TruncatedError(f"the server announced {stream.size} bytes and sent {len(value)}.")

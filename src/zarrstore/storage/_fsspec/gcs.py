@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from zarrstore._core.verbs import Entry
 from zarrstore.errors import TransientError
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
-from zarrstore.storage._fsspec.parts import check_answer
+from zarrstore.storage._fsspec.parts import check_answer, note_version
 from zarrstore.storage._remote.answers import Answer
 from zarrstore.storage._remote.store import TOKEN
 
@@ -35,6 +35,7 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
         if method == "GET" and "alt=media" in path:
             asked = (kwargs.get("headers") or {}).get("Range")
             check_answer(asked, status, headers.get("Content-Range"), len(body))
+            note_version(headers.get("ETag"))
         return answer
 
     fs._request = checked

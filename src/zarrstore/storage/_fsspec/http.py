@@ -10,7 +10,7 @@ from urllib.parse import quote
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, cut, span
 from zarrstore.errors import BackendError
 from zarrstore.storage._fsspec.errors import unconfirmed
-from zarrstore.storage._fsspec.parts import check_answer, is_proven, unplaced
+from zarrstore.storage._fsspec.parts import check_answer, is_proven, note_version, unplaced
 from zarrstore.storage._remote.answers import is_encoded
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data |
             span(request, int(found[1]))
             return b""
         await _check(answer, fs, url)
+        note_version(answer.headers.get("ETag"))
         encoded = _is_encoded(answer)
         if answer.status == 200:
             return cut(await answer.read(), request)

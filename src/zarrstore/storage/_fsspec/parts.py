@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from zarrstore.errors import BackendError, TruncatedError, UnsupportedOperationError
 from zarrstore.storage._fsspec.errors import unconfirmed
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _ASKED = re.compile(r"bytes=(\d*)-(\d*)")
 # Some servers say "bytes 0--1/0" of an empty value.
 _TOLD = re.compile(r"bytes (\d+)-(-?\d+)/(\d+|\*)")
+
+
+# Where the versions of the values that a call reads are noted.
+_noted: ContextVar[list[str] | None] = ContextVar("_noted", default=None)
+
+
+@contextmanager
+def told_versions() -> Iterator[list[str]]:
+    """Collect the versions that answers tell within the block; the last one is of what is returned."""
+    versions: list[str] = []
+    token = _noted.set(versions)
+    try:
+        yield versions
+    finally:
+        _noted.reset(token)
+
+
+def note_version(version: str | None) -> None:
+    """Note which version an answer brings, since clients return its bytes alone."""
+    versions = _noted.get()
+    if versions is not None and version:
+        versions.append(version)
 
 
 def check_answer(asked: str | None, status: int, told: str | None, length: int | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
-from zarrstore.storage._fsspec.parts import check_answer
+from zarrstore.storage._fsspec.parts import check_answer, note_version
 from zarrstore.storage._remote.answers import Answer
 from zarrstore.storage._remote.dispatch import CONCURRENCY
 from zarrstore.storage._remote.store import TOKEN
@@ -59,6 +59,7 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
         if method == "get_object":
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
             check_answer(kwargs.get("Range"), status, answer.get("ContentRange"), answer.get("ContentLength"))
+            note_version(answer.get("ETag"))
         if method == "delete_object" and answer["ResponseMetadata"]["HTTPStatusCode"] != 204:
             raise unconfirmed("its status isn't 204")
         return answer

@@ -38,11 +38,12 @@ from zarrstore.storage._fsspec.calls import (
 )
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
+from zarrstore.storage._fsspec.parts import told_versions
 from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_fsspec
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -398,6 +399,15 @@ class FsspecStore(ListingStore):
 
     def _read_once(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Data | None]:
         return self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
+
+    def _read_told(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Found | None]:
+        fetch = partial(self._fetch_told, key, request)
+        return self._dispatcher.single_flight((key, request, "and its version"), fetch)
+
+    async def _fetch_told(self, key: str, request: ByteRequest | None) -> Found | None:
+        with told_versions() as versions:
+            value = await self._fetch(key, request)
+        return None if value is None else Found(value, versions[-1] if versions else None)
 
     async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
         path = self._path(key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap as memory_maps
 import os
-import shutil
 import stat
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,6 +47,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.confined import Confined, LedOutError
+from zarrstore.storage._local.moving import move_folder
 from zarrstore.storage._local.walk import FolderWalk
 from zarrstore.storage._nowait import NowaitStore
 
@@ -844,6 +844,7 @@ class LocalStore(NowaitStore):
                 os.unlink(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                self._sync_absence(key)
                 return
             if error.errno in (errno.EISDIR, errno.EPERM, errno.EACCES) and self._is_folder(key):
                 self._remove_below(key + "/")
@@ -869,6 +870,10 @@ class LocalStore(NowaitStore):
         else:
             left = self._base + self._confined.prune(key.rpartition("/")[0])
         self._sync_removal(left.rstrip(os.sep) or os.sep, key)
+
+    def _sync_absence(self, key: str) -> None:
+        """Sync the folder of a name that isn't there: who removed it may not have done so yet."""
+        self._sync_removal(os.path.dirname(self._base + key), key)
 
     def _sync_removal(self, folder: str, key: str) -> None:
         """Sync a folder that a name was removed from, if so asked."""
@@ -899,6 +904,7 @@ class LocalStore(NowaitStore):
             raise
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                self._sync_absence(prefix[:-1])
                 return
             raise self._unable(error, prefix, _CANNOT_RENAME, "delete all of") from error
         self._tidy(prefix[:-1])
@@ -953,8 +959,10 @@ class LocalStore(NowaitStore):
         target = os.path.realpath(destination)
         if os.path.lexists(target):
             raise KeyConflictError(f"{target!r} exists already.", store=self, hint="Move to a new path.")
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.move(self._root, target)
+        try:
+            move_folder(self._root, target, self.fsync)
+        except OSError as error:
+            raise self._error(error, "move", "") from error
         self._root = target
         self.root = Path(target)
         self._base = target + os.sep

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
@@ -28,7 +28,7 @@ from zarrstore.storage._obstore.listing import ListingStore
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, Found, comes_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,13 +72,6 @@ class _Runtime:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Runtime.before_fork, after_in_child=_Runtime.after_fork)
-
-
-class _Found(NamedTuple):
-    """A value, or part of it, and its version where that was asked for."""
-
-    value: Data
-    version: str | None
 
 
 class ObjectStore(ListingStore):
@@ -271,10 +264,13 @@ class ObjectStore(ListingStore):
     async def _read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Data, str | None] | None:
+        return await self._read_told(key, request)
+
+    async def _read_told(self, key: str, request: ByteRequest | None) -> Found | None:
         fetch = partial(self._fetch, key, request, True)
         return await self._dispatcher.single_flight((key, request, "and its version"), fetch)
 
-    async def _fetch(self, key: str, request: ByteRequest | None, versioned: bool) -> _Found | None:
+    async def _fetch(self, key: str, request: ByteRequest | None, versioned: bool) -> Found | None:
         """Read bytes, and their version, in one request, and check what arrived against what was asked."""
         self._check(key)
         store = self._alive()
@@ -295,7 +291,7 @@ class ObjectStore(ListingStore):
                 part = await self._dispatcher.dispatch(ask)
                 if len(part) == size:
                     self._proven = True
-                    return _Found(memoryview(part), None)
+                    return Found(memoryview(part), None)
                 # The value ends before the range does, or the answer was cut short: ask for its size, too.
             answer, value = await self._dispatcher.dispatch(get)
             start, stop = answer.range
@@ -320,21 +316,21 @@ class ObjectStore(ListingStore):
                 store=self,
                 key=key,
             )
-        return _Found(value, version)
+        return Found(value, version)
 
-    async def _read_nothing(self, key: str) -> _Found | None:
+    async def _read_nothing(self, key: str) -> Found | None:
         """Answer a lenient request for no bytes at all: only whether there is such a value matters."""
         entry = await self._look(key)
-        return entry and _Found(b"", entry.version)
+        return entry and Found(b"", entry.version)
 
-    async def _read_refused(self, key: str, request: ByteRequest, error: Exception) -> _Found | None:
+    async def _read_refused(self, key: str, request: ByteRequest, error: Exception) -> Found | None:
         """Say why a range was refused, or read it by start and end, which every server understands."""
         entry = await self._look(key)
         if entry is None:
             return None
         start, stop = span(request, entry.size or 0)
         if start >= stop:
-            return _Found(b"", entry.version)
+            return Found(b"", entry.version)
         if not errors.is_unsupported(error):
             raise self._failed(error, "read", key) from safe_cause(error)
         if self._http:
@@ -356,7 +352,7 @@ class ObjectStore(ListingStore):
                 store=self,
                 key=key,
             )
-        return _Found(value, entry.version)
+        return Found(value, entry.version)
 
     def _check_encoding(self, answer: GetResult) -> None:
         """Raise for what a web server has encoded; object stores send values as they got them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from zarrstore._async.concurrency import gather
 from zarrstore._core.requests import by_key, coalesce, cut_member
 from zarrstore._core.verbs import CONFLICT
 from zarrstore.abc.store import Store
-from zarrstore.errors import ByteRequestError
+from zarrstore.errors import ByteRequestError, changes_always
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, Data
     from zarrstore._core.verbs import Conflict, Entry, Request, Verbs
     from zarrstore.storage._remote.dispatch import Dispatcher
+
+    # Which of the requests an answer holds, each with its start and stop.
+    Members: TypeAlias = list[tuple[int, int, int]]
 
 T = TypeVar("T")
 
@@ -31,6 +34,15 @@ TOKEN = "zarrstorewrite"
 # request is worth about a megabyte of transfer.
 MAX_GAP = 1 << 20
 MAX_COALESCED = 16 << 20
+# How often parts of a value are read anew if it was replaced meanwhile.
+_TRIES = 5
+
+
+class Found(NamedTuple):
+    """A value, or part of it, and its version where that was asked for."""
+
+    value: Data
+    version: str | None
 
 
 def comes_from(value: object, package: str) -> bool:
@@ -105,6 +117,10 @@ class RemoteStore(Store, abstract=True):
         """Read as `_read` does, where the client can send requests; equal reads share one."""
         raise NotImplementedError
 
+    async def _read_told(self, key: str, request: ByteRequest | None) -> Found | None:
+        """Read as `_read_once` does; the answer tells the value's version, where the server does."""
+        raise NotImplementedError
+
     async def _look(self, key: str) -> Entry | None:
         """Make one attempt at what `_stat` does."""
         raise NotImplementedError
@@ -124,10 +140,9 @@ class RemoteStore(Store, abstract=True):
         """Answer many reads in the order asked: near ranges of one value are read as one."""
         answers: list[Data | None] = [None] * len(requests)
 
-        async def serve(
-            key: str, indexes: list[int], merged: ByteRequest | None, members: list[tuple[int, int, int]]
+        def take(
+            answer: Data | None, indexes: list[int], merged: ByteRequest | None, members: Members
         ) -> None:
-            answer = await self._read_once(key, merged)
             if answer is None:
                 return
             if len(members) == 1:
@@ -137,19 +152,35 @@ class RemoteStore(Store, abstract=True):
             array = np.frombuffer(answer, np.uint8)  # whose slices go into buffers without a copy
             for member, start, stop in members:
                 index = indexes[member]
-                try:
-                    answers[index] = cut_member(array, start, stop, requests[index][1], base)
-                except ByteRequestError as error:
-                    raise error.about(self, key) from None
+                answers[index] = cut_member(array, start, stop, requests[index][1], base)
 
-        await gather(
-            [
-                serve(key, indexes, merged, members)
-                for key, indexes in by_key(requests).items()
-                for merged, members in coalesce([requests[index][1] for index in indexes], *self._limits)
-            ]
-        )
+        async def serve(key: str, indexes: list[int]) -> None:
+            plan = coalesce([requests[index][1] for index in indexes], *self._limits)
+            found = await self._read_together(key, [merged for merged, _ in plan])
+            try:
+                for answer, (merged, members) in zip(found, plan, strict=True):
+                    take(answer, indexes, merged, members)
+            except ByteRequestError as error:
+                raise error.about(self, key) from None
+
+        await gather([serve(key, indexes) for key, indexes in by_key(requests).items()])
         return answers
+
+    async def _read_together(self, key: str, requests: list[ByteRequest | None]) -> list[Data | None]:
+        """Read parts of a value at once: all of the same one, where the server tells versions.
+
+        Raises
+        ------
+        TransientError
+            If each time another value was there before all parts were read.
+        """
+        if len(requests) == 1:
+            return [await self._read_once(key, requests[0])]
+        for _ in range(_TRIES):
+            found = await gather([self._read_told(key, request) for request in requests])
+            if _is_one_value(found):
+                return [part and part.value for part in found]
+        raise changes_always(self, key)
 
     async def _write_if(
         self,
@@ -179,3 +210,9 @@ class RemoteStore(Store, abstract=True):
             return await find_own() if answer is CONFLICT and may_be_own else answer
 
         return await self._dispatcher.retry_call(attempt)
+
+
+def _is_one_value(parts: list[Found | None]) -> bool:
+    """Whether parts are of one value; those without a version are taken as they are."""
+    versions = {part.version for part in parts if part is not None and part.version}
+    return len(versions) <= 1 and parts.count(None) in (0, len(parts))

@@ -7,6 +7,7 @@ The tree is built by the first listing, at no cost to archives that are only rea
 from __future__ import annotations
 
 import threading
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -67,6 +68,8 @@ _MEMBER = np.dtype(
     ],
     align=True,  # else Python's memory views can't read it
 )
+# How many names are handled by one call: other threads wait for its end.
+_AT_ONCE = 1 << 12
 _UNICODE_PATH = 0x7075
 _SYSTEM = 5  # where in a record the system is that it is from
 
@@ -164,9 +167,12 @@ class Directory:
         joined, begins = self._join_names(data)
         raw = joined.tobytes()
         # Decode all as Latin-1 first; the few names that aren't ASCII are decoded again below.
-        names: list[str] = raw.decode("latin-1").split("\0")
-        del names[self.count :]
-        if raw.count(0) != self.count:  # a name contains a NUL
+        if raw.count(0) == self.count:
+            names: list[str] = []
+            stops = [*begins[_AT_ONCE::_AT_ONCE].tolist(), len(raw)]
+            for start, stop in pairwise([0, *stops]):
+                names += raw[start : stop - 1].decode("latin-1").split("\0")
+        else:  # a name contains a NUL
             ends = (begins + self.name_size).tolist()
             names = [
                 raw[begin:end].decode("latin-1") for begin, end in zip(begins.tolist(), ends, strict=True)
@@ -286,7 +292,10 @@ class Index:
 
     def __init__(self, directory: Directory | None = None, names: list[str] | None = None) -> None:
         self.directory = directory or Directory(b"")
-        self.rows: dict[str, int | Member] = dict(zip(names, range(len(names)), strict=True)) if names else {}
+        self.rows: dict[str, int | Member] = {}
+        names = names or []
+        for row in range(0, len(names), _AT_ONCE):
+            self.rows.update(zip(names[row : row + _AT_ONCE], count(row), strict=False))
         self.lock = threading.RLock()
         self._fields: Callable[[int], Iterable[int]] = self.directory.members.item
         self._tree: KeyTree | None = None
@@ -307,6 +316,11 @@ class Index:
         if isinstance(found, int):
             return self.directory.sizes[found]
         return None if found is None else found.size
+
+    def offset(self, key: str) -> int:
+        """Return where the member of a key that is there starts."""
+        found = self.rows[key]
+        return int(self.directory.offset[found]) if isinstance(found, int) else found.offset
 
     def put(self, key: str, member: Member) -> None:
         """Map a key to a member."""

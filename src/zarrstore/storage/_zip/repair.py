@@ -232,12 +232,12 @@ def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_
 def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     """Find the members in a directory; where a valid header of ours differs, it is believed."""
     members: dict[str, _Found] = {}
-    records = _writer.directory_records(view)
     directory = view.index.directory
-    keys = directory.keys(view.read_directory())
-    for row, key in enumerate(keys):
+    data = view.read_directory()
+    for row, key in enumerate(directory.keys(data)):
         member = Member(*directory.members.item(row))
-        found = _Found(key, records[row][0], member, records[row][1])
+        raw, details = _writer.recorded(data, int(directory.at[row]))
+        found = _Found(key, raw, member, details)
         try:
             found.member = member._replace(start=view.locate(member, key))
         except CorruptError as error:
@@ -245,7 +245,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
             if local is None or local.kind != VALUE or not _is_meant(found, local):
                 report.lost.append(Lost(key, member.offset, error.message))
                 continue
-            found = _Found(_decode(local), local.name, local.member, records[row][1])
+            found = _Found(_decode(local), local.name, local.member, details)
             report.changed = True
         members.pop(found.name, None)
         members[found.name] = found

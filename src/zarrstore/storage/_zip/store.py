@@ -7,6 +7,8 @@ import os
 import zipfile
 from copy import copy
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
 
@@ -14,6 +16,7 @@ from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
 from zarrstore._core.checksum import crc_version
 from zarrstore._core.key_tree import pages
+from zarrstore._core.requests import by_key
 from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import ABSENT, ANY, WOULD_BLOCK, Capabilities, Entry, host_memory
 from zarrstore._os.files import UNABLE, file_system, is_memory
@@ -25,13 +28,14 @@ from zarrstore.storage._zip.archive import Archive, archives_by_token
 from zarrstore.storage._zip.source import FileSource, StoreSource, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Self, TypeAlias
 
     from zarrstore._async.nowait import Write
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
+    from zarrstore.storage._zip.format import Member
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
     from zarrstore.storage._zip.repair import RepairReport
@@ -316,10 +320,26 @@ class ZipStore(NowaitStore):
             value = view.read_stored(key, False)
             if value is not WOULD_BLOCK:
                 return value
-        source = view.source
         member = view.index.find(key)
-        if member is None:
-            return None
+        return None if member is None else self._from_nowait(view, member, key, request, allocate)
+
+    def _read_many_nowait(
+        self, requests: Iterable[Request], allocate: Allocate
+    ) -> Generator[Data | WouldBlock | None]:
+        for key, group in groupby(requests, itemgetter(0)):
+            asked = [request for _, request in group]
+            view = self._archive.view
+            if view is None or len(asked) == 1:
+                yield from [self._read_nowait(key, request, allocate) for request in asked]
+                continue
+            member = view.index.find(key)
+            for request in asked:
+                yield None if member is None else self._from_nowait(view, member, key, request, allocate)
+
+    def _from_nowait(
+        self, view: View, member: Member, key: str, request: ByteRequest | None, allocate: Allocate
+    ) -> Data | WouldBlock:
+        source = view.source
         verified = self._verify and request is not None
         if verified or allocate is not host_memory or not isinstance(source, FileSource):
             return WOULD_BLOCK
@@ -341,7 +361,34 @@ class ZipStore(NowaitStore):
                 return self._read_together(view, asked, allocate)
             except ChangedError as error:
                 return self._read_together(self._renewed(view, error), asked, allocate)
-        return [self._read(key, request, allocate) for key, request in asked]
+        answers: list[Data | None] = [None] * len(asked)
+        for key, group in by_key(asked).items():
+            parts = self._read_parts(key, [asked[index][1] for index in group], allocate)
+            for index, part in zip(group, parts, strict=True):
+                answers[index] = part
+        return answers
+
+    def _read_parts(
+        self, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        if len(requests) == 1:
+            return [self._read(key, requests[0], allocate)]
+        view = self._view()
+        try:
+            return self._parts_from(view, key, requests, allocate)
+        except (BackendError, ChangedError) as error:
+            view = self._renewed(view, error)
+        return self._parts_from(view, key, requests, allocate)
+
+    def _parts_from(
+        self, view: View, key: str, requests: list[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        """Read parts of one member: another may replace it meanwhile, whose bytes are elsewhere."""
+        member = view.index.find(key)
+        if member is None:
+            return [None] * len(requests)
+        with _ErrorContext(self, "read", key):
+            return [view.read(member, key, request, allocate, verify=self._verify) for request in requests]
 
     def _read_together(self, view: View, asked: list[Request], allocate: Allocate) -> list[Data | None]:
         """Read from an archive in a store, with all requests made at once."""
@@ -377,7 +424,7 @@ class ZipStore(NowaitStore):
                 yield _entries([prefix + name for name in page], index, sizes)
 
     def _names(self, prefix: str) -> Iterator[list[str]]:
-        yield self._view().index.tree().names(prefix)
+        return self._view().index.tree().names(prefix)
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
         return self._view().index.tree().below(prefix)
