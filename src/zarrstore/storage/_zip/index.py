@@ -70,6 +70,8 @@ _MEMBER = np.dtype(
 )
 # How many names are handled by one call: other threads wait for its end.
 _AT_ONCE = 1 << 12
+# What names have that are no keys.
+_ODD = (b"//", b"\0/", b"\0\0", b"/./", b"\0./", b"/.\0", b"/../", b"\0../", b"/..\0")
 _UNICODE_PATH = 0x7075
 _SYSTEM = 5  # where in a record the system is that it is from
 
@@ -155,13 +157,14 @@ class Directory:
                     values[row] = next(numbers)
 
     def keys(self, data: bytes) -> list[str]:
-        """Return the keys that the names mean.
+        """Return the keys that the names mean; notes the rows of values whose names are no keys.
 
         Raises
         ------
         CorruptError
             If two names mean one key.
         """
+        self.odd: list[int] = []
         if not self.count:
             return []
         joined, begins = self._join_names(data)
@@ -180,6 +183,13 @@ class Directory:
         if not raw.isascii():
             for row in np.flatnonzero(np.maximum.reduceat(joined, begins) > 127).tolist():
                 names[row] = self._decode(data, row)
+                if not is_key(names[row].removesuffix("/")):
+                    self.odd.append(row)
+        if raw[:1] == b"/" or raw.count(0) != self.count or any(part in raw for part in _ODD):
+            self.odd = [row for row, name in enumerate(names) if not is_key(name.removesuffix("/"))]
+        # A folder has no bytes: one that has some is a value whose name was damaged.
+        filled = np.flatnonzero((joined[begins + self.name_size - 1] == ord("/")) & (self.size > 0))
+        self.odd += filled.tolist()
         if b"\\" in raw or raw.startswith(b"./") or b"\0./" in raw:
             return self._meant(names, data)
         return names
