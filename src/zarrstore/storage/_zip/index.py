@@ -185,13 +185,13 @@ class Directory:
                 if not is_key(names[row].removesuffix("/")):
                     self.odd.append(row)
         is_odd = has_nul or _has_odd_segment(joined)
+        if b"\\" in raw or (is_odd and (raw.startswith(b"./") or b"\0./" in raw)):
+            names = self._meant(names, data)
         if is_odd:
             self.odd = [row for row, name in enumerate(names) if not is_key(name.removesuffix("/"))]
         # A folder has no bytes: one that has some is a value whose name was damaged.
         filled = np.flatnonzero((joined[begins + self.name_size - 1] == ord("/")) & (self.size > 0))
         self.odd += filled.tolist()
-        if b"\\" in raw or (is_odd and (raw.startswith(b"./") or b"\0./" in raw)):
-            return self._meant(names, data)
         return names
 
     def _meant(self, names: list[str], data: bytes) -> list[str]:
