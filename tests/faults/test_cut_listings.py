@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from scripted_server import HTML, gcs_error, gcs_listing, on, s3_error, s3_listing, scripted_server, store_of
+from scripted_server import HTML, gcs_error, gcs_listing, on, s3_error, s3_listing, store_of
 
 from zarrstore import MemoryStore, RetryPolicy, copy_store_sync, errors
 
@@ -14,12 +14,6 @@ NEXT = {
     "gcs by fsspec": "pageToken",
     "s3 by obstore": "continuation-token",
 }
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def page(which, keys, token=None, *, truncated=None):

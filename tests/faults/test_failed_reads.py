@@ -9,6 +9,7 @@ import struct
 import zipfile
 
 import pytest
+from injected import failing
 
 from zarrstore import RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import BackendError, ByteRequestError, CorruptError
@@ -32,13 +33,6 @@ def reads(store, key="k"):
         yield lambda part=part: asyncio.run(store.get(key, byte_range=part))
     yield lambda: store.get_partial_values_sync(None, [(key, None)])[0]
     yield lambda: asyncio.run(store.get_partial_values(None, [(key, None)]))[0]
-
-
-def failing(number):
-    def call(*args, **kwargs):
-        raise OSError(number, os.strerror(number))
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import obstore.store
 import pytest
-from scripted_server import HTML, on, s3_error, scripted_server, store_of
+from scripted_server import HTML, on, s3_error, store_of
 
 from zarrstore import FsspecStore, MemoryStore, ObjectStore, RetryPolicy, copy_store_sync, errors
 
@@ -11,12 +11,6 @@ OF_FOLDERS = {
     "fsspec": lambda root: FsspecStore.from_url(f"file://{root}"),
     "obstore": lambda root: ObjectStore(obstore.store.LocalStore(root)),
 }
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize("backend", OF_FOLDERS)

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from injected import Failing, failing, litter
 
 from zarrstore._os import files as _files
 from zarrstore._os import temporary as _temporary
-from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import AccessDeniedError, BackendError, InvalidKeyError, NoSpaceError, StoreError
 from zarrstore.storage import LocalStore
 
@@ -27,27 +26,6 @@ def store(tmp_path, monkeypatch):
     store = LocalStore(tmp_path / "root")
     store.set_sync("a/k", OLD)
     return store
-
-
-def litter(root):
-    return [p for p in Path(root).rglob("*") if is_temporary(p.name)]
-
-
-class Failing:
-    """Makes the nth call of one function of ``os`` below a folder raise."""
-
-    def __init__(self, monkeypatch, name, error, nth=0):
-        self.left, self.failed = nth, False
-        real = getattr(os, name)
-
-        def call(*args, **kwargs):
-            if not self.failed and self.left == 0:
-                self.failed = True
-                raise error
-            self.left -= 1
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(os, name, call)
 
 
 _WRITE_CALLS = ["open", "write", "replace", "close"]
@@ -263,18 +241,11 @@ def test_too_many_open_files_are_waited_for(store, monkeypatch, number):
             use()
     assert waited == [0.001, 0.001]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "open", _always(OSError(number, os.strerror(number))))
+        patch.setattr(os, "open", failing(number))
         with pytest.raises(BackendError) as caught:
             store.get_sync("a/k")
     assert caught.value.errno == number
     assert 3 < sum(waited) < 6
-
-
-def _always(error):
-    def call(*args, **kwargs):
-        raise error
-
-    return call
 
 
 def test_names_too_long_name_the_cure(store):

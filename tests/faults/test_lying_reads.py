@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from scripted_server import HTML, on, scripted_server, store_of
+from scripted_server import HTML, on, store_of
 
 from zarrstore import OffsetByteRequest, RangeByteRequest, RetryPolicy, SuffixByteRequest, errors
 
@@ -33,19 +33,6 @@ EXPECTED = {
     "offset": VALUE[40:],
     "suffix": VALUE[-8:],
 }
-
-
-@pytest.fixture(scope="module")
-def server():
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-def told(server):
-    server.requests.clear()
-    server.unforeseen.clear()
-    return server
 
 
 def asked(request):

@@ -7,54 +7,16 @@ import asyncio
 import errno
 import os
 import zipfile
-from pathlib import Path
 
 import pytest
+from injected import Refusing, litter, refuse_folder_sync, refuse_new_names
 
 from zarrstore._os import files as _files
-from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import BackendError, KeyConflictError, NoSpaceError
 from zarrstore.storage import LocalStore, ZipStore
 
 UNABLE = [errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL]
 OLD, NEW = b"old" * 1000, b"new value" * 2000
-
-
-class Refusing:
-    """Makes calls of a function of ``os`` fail, all of them or the first few."""
-
-    def __init__(self, patch, name, number, times=1 << 30, where=os):
-        self.calls = 0
-        real = getattr(where, name)
-
-        def call(*args, **kwargs):
-            self.calls += 1
-            if self.calls > times:
-                return real(*args, **kwargs)
-            raise OSError(number, os.strerror(number), str(args[0]))
-
-        patch.setattr(where, name, call)
-
-
-def refuse_new_names(patch, number):
-    """No hard links, and no rename that never replaces."""
-    patch.setattr(_files, "renameat2", lambda source, target: errno.EINVAL)
-    return Refusing(patch, "link", number)
-
-
-def refuse_folder_sync(patch, number):
-    real = os.fsync
-
-    def call(descriptor):
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            raise OSError(number, os.strerror(number))
-        real(descriptor)
-
-    patch.setattr(os, "fsync", call)
-
-
-def litter(root):
-    return [path for path in Path(root).rglob("*") if is_temporary(path.name)]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_server import HTML, on, s3_error, scripted_server
+from scripted_server import HTML, on, s3_error
 
 from zarrstore import (
     FsspecStore,
@@ -40,12 +40,6 @@ ANSWERS = [
     (416, ""),
     (302, ""),
 ]
-
-
-@pytest.fixture(scope="module")
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def texts_of(store):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from scripted_server import HTML, on, s3_error, s3_listing, scripted_server, store_of
+from scripted_server import HTML, on, s3_error, s3_listing, store_of
 
 from zarrstore import MemoryStore, ObjectStore, RetryPolicy, copy_store_sync, errors
 from zarrstore.storage import make_store_sync
@@ -13,12 +13,6 @@ BY_OBSTORE = ("s3 by obstore", "gcs by obstore")
 ALL = ["a", "b/c", "d"]
 TOLD = {"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
 SECOND_PAGES = {"a page": (200, HTML), "an error": s3_error(200, "InternalError")}
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 class Bucket:

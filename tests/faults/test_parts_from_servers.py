@@ -6,7 +6,7 @@ import re
 import threading
 
 import pytest
-from scripted_server import scripted_server, store_of
+from scripted_server import store_of
 
 from zarrstore import MemoryStore, RetryPolicy, ZipStore, errors
 from zarrstore._core.verbs import ANY, WOULD_BLOCK
@@ -60,12 +60,6 @@ class Changing:
             return 200, value, {**headers, "Content-Length": str(SIZE)}
         first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", asked).groups())
         return 206, value[first : last + 1], {**headers, "Content-Range": f"bytes {first}-{last}/{SIZE}"}
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize("which", SERVERS)

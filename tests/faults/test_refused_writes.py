@@ -1,7 +1,7 @@
 """A write that a server refuses is an error: a conflict only answers a condition that was sent."""
 
 import pytest
-from scripted_server import azure_error, gcs_error, on, s3_error, scripted_server, store_of
+from scripted_server import azure_error, gcs_error, on, s3_error, store_of
 
 from zarrstore import MemoryStore, RetryPolicy, Store, copy_store_sync, errors
 from zarrstore.abc.store import CONFLICT
@@ -26,12 +26,6 @@ CASES = [
     for backend in ("obstore", "fsspec")
 ]
 PUTS = (on("PUT"), on("POST", "uploadType=multipart"))
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def refuse(told, answer):

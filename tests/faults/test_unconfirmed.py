@@ -1,18 +1,12 @@
 """A write is confirmed by its ETag, a removal by its answer; what isn't confirmed is an error, key by key."""
 
 import pytest
-from scripted_server import HTML, gcs_listing, on, s3_error, s3_listing, scripted_server, store_of
+from scripted_server import HTML, gcs_listing, on, s3_error, s3_listing, store_of
 
 from zarrstore import RetryPolicy, errors
 
 RETRY = RetryPolicy(attempts=3, base=0.001)
 S3 = ("s3 by obstore", "s3 by fsspec")
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def bulk(words):

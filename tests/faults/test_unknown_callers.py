@@ -1,7 +1,7 @@
 """Under ``missing_on={403}`` a refusal that may hide an absence is one, but never one of the caller."""
 
 import pytest
-from scripted_server import azure_error, gcs_error, on, s3_error, scripted_server, store_of
+from scripted_server import azure_error, gcs_error, on, s3_error, store_of
 
 from zarrstore import RetryPolicy, errors
 
@@ -23,12 +23,6 @@ CALLS = {
     "exists": lambda store: store.exists_sync("k"),
     "getsize": lambda store: store.getsize_sync("k"),
 }
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def assert_refused(store, code):

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from scripted_server import HTML, on, scripted_server, store_of
+from scripted_server import HTML, on, store_of
 
 from zarrstore import OffsetByteRequest, RangeByteRequest, RetryPolicy, SuffixByteRequest, errors
 
@@ -12,12 +12,6 @@ VALUE = bytes(range(200)) * 5
 PAGE = {"Content-Type": "text/html; charset=utf-8"}
 BACKENDS = ["http by fsspec", "http by obstore"]
 CALLS = ["get_sync", "exists_sync", "getsize_sync"]
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def sends_to(place):

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 
 import pytest
-from scripted_server import HTML, ScriptedServer, azure_error, gcs_error, s3_error, scripted_server, store_of
+from scripted_server import HTML, ScriptedServer, azure_error, gcs_error, s3_error, store_of
 
 from zarrstore import RetryPolicy, errors
 
@@ -76,18 +76,6 @@ CALLS = {
     "delete": lambda store: store.delete_sync("k"),
     "list": lambda store: list(store.list_dir_sync("")),
 }
-
-
-@pytest.fixture(scope="module")
-def server():
-    with scripted_server() as server:
-        yield server
-
-
-@pytest.fixture
-def told(server):
-    server.requests.clear()
-    return server
 
 
 @pytest.mark.parametrize(("which", "answer", "passes"), ROWS)

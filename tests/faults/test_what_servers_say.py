@@ -1,19 +1,13 @@
 """What a server says of a refusal reaches the user; a value that is archived isn't missing."""
 
 import pytest
-from scripted_server import azure_error, gcs_error, scripted_server, store_of
+from scripted_server import azure_error, gcs_error, store_of
 
 from zarrstore import FsspecStore, ObjectStore, RetryPolicy, errors
 
 RETRY = RetryPolicy(attempts=2, base=0.001)
 BOTH = ("obstore", "fsspec")
 S3 = tuple(f"s3 by {backend}" for backend in BOTH)
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 def as_amazon(status, code, message):

@@ -1,7 +1,7 @@
 """A server without ETags has no versions; a conditional write never demands an empty one."""
 
 import pytest
-from scripted_server import on, scripted_server, store_of
+from scripted_server import on, store_of
 
 from zarrstore import MemoryStore, RetryPolicy, errors
 from zarrstore.storage import WrapperStore
@@ -9,12 +9,6 @@ from zarrstore.storage import WrapperStore
 RETRY = RetryPolicy(attempts=2, base=0.001)
 TOLD = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT", "Content-Type": "binary/octet-stream"}
 WHICH = ["s3 by obstore", "azure by obstore"]
-
-
-@pytest.fixture
-def told():
-    with scripted_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize("which", WHICH)

@@ -12,6 +12,7 @@ import time
 import zipfile
 
 import pytest
+from injected import Recorder
 
 from zarrstore._core.verbs import ANY
 from zarrstore._os import files as _files
@@ -36,50 +37,6 @@ def foreign_archive(**members):
 def contents(path):
     with ZipStore(path, verify=True) as store:
         return {key: bytes(store.get_sync(key).to_bytes()) for key in store.list_sync()}
-
-
-class Recorder:
-    """Stands in for ``os`` in the writing modules and keeps what each call leaves on the disk."""
-
-    def __init__(self, check):
-        self.check = check
-        self.checking = False
-        self.calls = 0
-
-    def __getattr__(self, name):
-        return getattr(os, name)
-
-    def pwrite(self, descriptor, data, position):
-        data = bytes(data)
-        # A kill can come within a call, too: between any two sectors.
-        first = 512 - position % 512
-        places = range(first, len(data), 512)
-        if len(places) > 6:
-            places = [*places[:3], *places[-3:]]
-        done = 0
-        for place in places:
-            if place > done:
-                os.pwrite(descriptor, data[done:place], position + done)
-                done = place
-                self.note()
-        os.pwrite(descriptor, data[done:], position + done)
-        self.note()
-        return len(data)
-
-    def ftruncate(self, descriptor, size):
-        os.ftruncate(descriptor, size)
-        self.note()
-
-    def replace(self, source, target):
-        os.replace(source, target)
-        self.note()
-
-    def note(self):
-        if not self.checking:  # the check itself writes
-            self.calls += 1
-            self.checking = True
-            self.check()
-            self.checking = False
 
 
 def run(store, do):

@@ -11,46 +11,11 @@ import shutil
 import threading
 
 import pytest
+from injected import Medium
 
 from zarrstore._os import fsync as _fsync
 from zarrstore.errors import BackendError
 from zarrstore.storage import LocalStore, ZipStore
-
-
-class Medium:
-    """What a folder's tree would be after a loss of power: each folder's names as they were last synced."""
-
-    def __init__(self, top):
-        self.top = top
-        self.synced = []
-        self.names = {}
-        self.files = set()
-        self.keep(top)
-
-    def keep(self, folder):
-        self.names[os.stat(folder).st_ino] = {entry.name: entry.inode() for entry in os.scandir(folder)}
-
-    def sync(self, descriptor):
-        """Stand for `os.fsync`."""
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        if os.path.isdir(path):
-            self.synced.append(os.path.relpath(path, self.top))
-            self.keep(path)
-        else:
-            self.files.add(path)
-
-    def has(self, path):
-        """Whether the bytes of a file were synced."""
-        return str(path) in self.files
-
-    def keeps(self, path):
-        """Whether a path below the top leads to what has it now; or is absent, as it is now."""
-        inode = os.stat(self.top).st_ino
-        for name in path.relative_to(self.top).parts:
-            inode = self.names.get(inode, {}).get(name)
-            if inode is None:
-                return not path.exists()
-        return path.exists() and path.stat().st_ino == inode
 
 
 @pytest.fixture

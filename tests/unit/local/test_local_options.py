@@ -5,13 +5,12 @@ import gc
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from injected import traced
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._os import files as _files
@@ -170,13 +169,7 @@ async def main():
 asyncio.run(main())
 os.write(1, b"returned")
 """
-    trace = tmp_path / "trace"
-    subprocess.run(
-        ["strace", "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync,write,rename",
-         sys.executable, "-c", code],
-        check=True, timeout=60, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    lines = trace.read_text().splitlines()
+    lines = traced(code, tmp_path, "fsync,fdatasync,write,rename")
     end = next(i for i, line in enumerate(lines) if '"returned"' in line)
     before = lines[:end]
     name = "fdatasync(" if mode == "data" else "fsync("

@@ -155,24 +155,26 @@ class Directory:
                     values[row] = next(numbers)
 
     def keys(self, data: bytes) -> list[str]:
-        """Return the keys that the names mean.
+        """Return the keys that the names mean; notes the rows of values whose names are no keys.
 
         Raises
         ------
         CorruptError
             If two names mean one key.
         """
+        self.odd: list[int] = []
         if not self.count:
             return []
         joined, begins = self._join_names(data)
         raw = joined.tobytes()
         # Decode all as Latin-1 first; the few names that aren't ASCII are decoded again below.
-        if raw.count(0) == self.count:
+        has_nul = raw.count(0) != self.count
+        if not has_nul:
             names: list[str] = []
             stops = [*begins[_AT_ONCE::_AT_ONCE].tolist(), len(raw)]
             for start, stop in pairwise([0, *stops]):
                 names += raw[start : stop - 1].decode("latin-1").split("\0")
-        else:  # a name contains a NUL
+        else:
             ends = (begins + self.name_size).tolist()
             names = [
                 raw[begin:end].decode("latin-1") for begin, end in zip(begins.tolist(), ends, strict=True)
@@ -180,8 +182,16 @@ class Directory:
         if not raw.isascii():
             for row in np.flatnonzero(np.maximum.reduceat(joined, begins) > 127).tolist():
                 names[row] = self._decode(data, row)
-        if b"\\" in raw or raw.startswith(b"./") or b"\0./" in raw:
-            return self._meant(names, data)
+                if not is_key(names[row].removesuffix("/")):
+                    self.odd.append(row)
+        is_odd = has_nul or _has_odd_segment(joined)
+        if b"\\" in raw or (is_odd and (raw.startswith(b"./") or b"\0./" in raw)):
+            names = self._meant(names, data)
+        if is_odd:
+            self.odd = [row for row, name in enumerate(names) if not is_key(name.removesuffix("/"))]
+        # A folder has no bytes: one that has some is a value whose name was damaged.
+        filled = np.flatnonzero((joined[begins + self.name_size - 1] == ord("/")) & (self.size > 0))
+        self.odd += filled.tolist()
         return names
 
     def _meant(self, names: list[str], data: bytes) -> list[str]:
@@ -237,6 +247,20 @@ class Directory:
             offsets = self._sorted
             following = int(np.searchsorted(offsets, member.offset, side="right"))
         return int(offsets[following]) if following < self.count else self.start
+
+
+def _has_odd_segment(joined: npt.NDArray[np.uint8]) -> bool:
+    """Whether any of the names, with a NUL behind each, has an empty segment, or one of one or two dots."""
+    text = np.concatenate((joined[-1:], joined))
+    slash, end, dot = (text == sign for sign in b"/\0.")
+    edge = slash | end
+    if (edge[:-1] & slash[1:]).any() or (end[:-1] & end[1:]).any():
+        return True
+    if not (edge[:-1] & dot[1:]).any():  # enough for most
+        return False
+    one = edge[:-2] & dot[1:-1] & edge[2:]
+    two = edge[:-3] & dot[1:-2] & dot[2:-1] & edge[3:]
+    return bool(one.any() or two.any())
 
 
 def _find_records(data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.void]]:

@@ -73,6 +73,8 @@ _GLANCE = 1 << 10
 # A header is read with this many bytes for its extra fields, nearly always enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
+# More names that are no keys aren't due to damage.
+_FEW = 1000
 # How long another process takes at most to finish a small write, in seconds.
 _MOMENT = 0.05
 _REPAIR = "'zarrstore repair' saves what is whole."
@@ -461,7 +463,22 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
             raise CorruptError("the directory leads to no members.")
-    return Index(directory, directory.keys(data))
+    names = directory.keys(data)
+    if isinstance(source, (FileSource, ObjectSource)) and len(directory.odd) <= _FEW:
+        for row in directory.odd:
+            _check_name(source, directory, row, data)
+    return Index(directory, names)
+
+
+def _check_name(source: Source, directory: Directory, row: int, data: bytes) -> None:
+    """Raise if a name that is no key is so by damage: no read would meet the value that it belongs to."""
+    start = int(directory.at[row]) + CENTRAL.size
+    name = data[start : start + int(directory.name_size[row])]
+    local = read_local(source, int(directory.offset[row]), LOCAL.size + len(name) + _LIKELY_EXTRA)[0]
+    if local is not None and local.name != name:
+        raise CorruptError(
+            f"the directory names a member {name!r} whose local header says {local.name!r}.", hint=_REPAIR
+        )
 
 
 def _check_prefix(source: Source) -> None:
