@@ -97,6 +97,7 @@ class NowaitMethods(BlockingStore, Protocol):
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | WouldBlock | None: ...
     def _can_list_nowait(self) -> bool: ...
+    def _keys(self, prefix: str) -> Iterator[list[str]]: ...
     def _remove_below_in_steps(self, prefix: str) -> Iterator[None]: ...
     def _patch(self, key: str, parts: Iterable[tuple[int, Data]], /) -> None: ...
     def _read_in_thread(
@@ -271,6 +272,15 @@ async def _remove_below(self: NonBlockingVerbs, prefix: str) -> None:
         await asyncio.sleep(0)
 
 
+async def _is_empty(self: NonBlockingVerbs, prefix: str) -> bool:
+    """Look for a first key in place, and let others in between."""
+    for page in self.store()._keys(prefix):
+        if page:
+            return False
+        await asyncio.sleep(0)
+    return True
+
+
 async def _patch(self: NonBlockingVerbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
     """Write parts in place, unless much is to be copied."""
     store, parts = self.store(), list(parts)
@@ -282,7 +292,11 @@ async def _patch(self: NonBlockingVerbs, key: str, parts: Iterable[tuple[int, Da
         store._patch(key, parts)
 
 
-_IN_STEPS: dict[str, Callable[..., object]] = {"remove_below": _remove_below, "patch": _patch}
+_IN_STEPS: dict[str, Callable[..., object]] = {
+    "remove_below": _remove_below,
+    "is_empty": _is_empty,
+    "patch": _patch,
+}
 
 
 def _takes_long(store: NowaitMethods, size: int) -> bool:

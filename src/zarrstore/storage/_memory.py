@@ -427,6 +427,9 @@ class MemoryStore(NowaitStore):
     def _keys(self, prefix: str) -> Iterator[list[str]]:
         return self._data.below(prefix)
 
+    def _is_empty(self, prefix: str) -> bool:
+        return not any(self._keys(prefix))
+
     def _copy(self, source: str, target: str) -> None:
         value = self._data.values.get(source)
         if value is None:
