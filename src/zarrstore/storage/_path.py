@@ -5,22 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.zarr_compat import path_class
 from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from typing import Self
 
+    # For type checkers a path of ours is one of zarr-python's, whose name is not imported at runtime.
+    from zarr.storage import StorePath as _Base
+
     from zarrstore._core.requests import ByteRequestLike
     from zarrstore._core.types import Prototype, Value
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer
+else:
+    _Base = object
 
 AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
 _MODES = get_args(AccessModeLiteral)
 
 
-class StorePath:
-    """A path within a store.
+class StorePath(_Base):
+    """A path within a store; zarr-python takes one as its own.
 
     Parameters
     ----------
@@ -43,12 +49,30 @@ class StorePath:
         self.path = _normalise(path, store)
 
     @property
+    def __class__(self) -> type[Self]:
+        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        return path_class(type(self))
+
+    @__class__.setter
+    def __class__(self, value: type[Self]) -> None:
+        object.__dict__["__class__"].__set__(self, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What `object` has demands that __class__ be the type.
+        return object.__new__, (type(self),), self.__dict__
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return type(self).__qualname__, self.store.__dask_tokenize__(), self.path
+
+    @property
     def read_only(self) -> bool:
         """Whether the store is read-only."""
         return self.store.read_only
 
     @classmethod
-    async def open(cls, store: Store, path: str, mode: AccessModeLiteral | None = None) -> Self:
+    async def open(  # type: ignore[override]  # a store of ours, not one of zarr-python's
+        cls, store: Store, path: str, mode: AccessModeLiteral | None = None
+    ) -> Self:
         """Open a path in a mode.
 
         Parameters
