@@ -47,6 +47,17 @@ from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
+from zarrstore.abc._protocols import (
+    ByteGetter,
+    ByteSetter,
+    SupportsDeleteSync,
+    SupportsGetSync,
+    SupportsSetSync,
+    SupportsSyncStore,
+    SyncByteGetter,
+    SyncByteSetter,
+    set_or_delete,
+)
 from zarrstore.errors import (
     BackendError,
     ByteRequestError,
@@ -85,8 +96,10 @@ __all__ = [
     "CONFLICT",
     "Allocate",
     "AnyPieces",
+    "ByteGetter",
     "ByteRequest",
     "ByteRequestLike",
+    "ByteSetter",
     "Capabilities",
     "Condition",
     "Conflict",
@@ -99,12 +112,19 @@ __all__ = [
     "RangeByteRequest",
     "Store",
     "SuffixByteRequest",
+    "SupportsDeleteSync",
+    "SupportsGetSync",
+    "SupportsSetSync",
+    "SupportsSyncStore",
+    "SyncByteGetter",
+    "SyncByteSetter",
     "Value",
     "Verbs",
     "cut",
     "gather_pieces",
     "host_memory",
     "join_pieces",
+    "set_or_delete",
     "span",
 ]
 
@@ -285,7 +305,7 @@ class Store(_Base):
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
         """Return what a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
         verbs = self._route(self._own_sync_verbs if sync else self._own_async_verbs, sync=sync)
-        return ReadOnlyVerbs(self, verbs) if self.read_only else verbs
+        return ReadOnlyVerbs(self, verbs) if self._refuses_changes else verbs
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -353,6 +373,11 @@ class Store(_Base):
         other = object.__new__(type(self))
         other.__dict__.update(Store.__getstate__(self))
         return other
+
+    @property
+    def _refuses_changes(self) -> bool:
+        """Whether `_check_writable` raises."""
+        return self.read_only
 
     def _check_writable(self) -> None:
         if self.read_only:

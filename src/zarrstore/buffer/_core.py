@@ -49,6 +49,10 @@ class ArrayLike(Protocol):
     def __getitem__(self, key: slice) -> Self: ...
     def __setitem__(self, key: slice, value: object) -> None: ...
 
+    def copy(self) -> Self:
+        """Return a copy."""
+        ...
+
 
 class Buffer(_Base):
     """A flat, contiguous block of bytes in the memory of the host or of a device.

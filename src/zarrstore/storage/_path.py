@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+import json
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.modes import AccessModeLiteral, check_mode
 from zarrstore._core.zarr_compat import path_class
 from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     # For type checkers a path of ours is one of zarr-python's, whose name is not imported at runtime.
@@ -21,8 +24,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
-_MODES = get_args(AccessModeLiteral)
+JSON: TypeAlias = "str | int | float | Mapping[str, JSON] | Sequence[JSON] | None"
 
 
 class StorePath(_Base):
@@ -94,8 +96,7 @@ class StorePath(_Base):
         ReadOnlyError
             If the mode writes and the store is read-only.
         """
-        if mode is not None and mode not in _MODES:
-            raise ValueError(f"mode is one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+        check_mode(mode)
         await store._ensure_open()
         self = cls(store, path)
         if mode is None:
@@ -140,6 +141,21 @@ class StorePath(_Base):
             None if there is no such value.
         """
         return await self.store.get(self.path, prototype=prototype, byte_range=byte_range)
+
+    async def get_json(self, *, byte_range: ByteRequestLike | None = None) -> JSON:
+        """Read the JSON document at this path; None if there is none.
+
+        Parameters
+        ----------
+        byte_range : ByteRequest, optional
+            Read only these bytes, which need not be a document.
+
+        Raises
+        ------
+        ValueError
+            If it is no JSON.
+        """
+        return _parsed(await self.get(byte_range=byte_range))
 
     async def set(self, value: Value, byte_range: ByteRequestLike | None = None) -> None:
         """Replace the value at this path.
@@ -200,10 +216,14 @@ class StorePath(_Base):
         return await self.store.is_empty(self.path)
 
     def get_sync(
-        self, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+        self, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> Buffer | None:
         """Blocking form of `get`."""
         return self.store.get_sync(self.path, prototype=prototype, byte_range=byte_range)
+
+    def get_json_sync(self, *, byte_range: ByteRequestLike | None = None) -> JSON:
+        """Blocking form of `get_json`."""
+        return _parsed(self.get_sync(byte_range=byte_range))
 
     def set_sync(self, value: Value) -> None:
         """Blocking form of `set`."""
@@ -230,6 +250,10 @@ class StorePath(_Base):
 
     def __hash__(self) -> int:
         return hash((self.store, self.path))
+
+
+def _parsed(document: Buffer | None) -> JSON:
+    return None if document is None else cast("JSON", json.loads(document.to_bytes()))
 
 
 def _normalise(path: str, store: object) -> str:

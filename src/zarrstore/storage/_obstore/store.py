@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, AnyPieces, Data
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.abc.store import Store
+
+# The class of obstore's store.
+T_Upstream = TypeVar("T_Upstream", bound="ObstoreStore")
 
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
@@ -81,7 +84,7 @@ class _Found(NamedTuple):
     version: str | None
 
 
-class ObjectStore(ListingStore):
+class ObjectStore(ListingStore, Generic[T_Upstream]):
     """A store in one of obstore's stores.
 
     Parameters
@@ -125,7 +128,7 @@ class ObjectStore(ListingStore):
 
     def __init__(
         self,
-        store: ObstoreStore,
+        store: T_Upstream,
         *,
         read_only: bool = False,
         missing_on: Iterable[int] = (),
@@ -148,7 +151,7 @@ class ObjectStore(ListingStore):
         dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._no_client_retries)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
-        self.store: ObstoreStore = store
+        self.store: T_Upstream = store
         self.fallback = fallback
         names = {cls.__name__ for cls in type(store).__mro__}
         # Folders are folders: what our own store knows of them (empty ones, conflicts) holds.

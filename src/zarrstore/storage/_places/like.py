@@ -7,11 +7,12 @@ import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core import urls
+from zarrstore._core.modes import AccessModeLiteral, check_mode
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
@@ -25,7 +26,7 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
-from zarrstore.storage._path import AccessModeLiteral, StorePath
+from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
 from zarrstore.storage._wrappers.wrapper import as_store
 
@@ -136,8 +137,7 @@ def open_place(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
             hint="Drop them, or make the store yourself.",
         )
-    if mode is not None and mode not in get_args(AccessModeLiteral):
-        raise ValueError(f"mode is one of {', '.join(map(repr, get_args(AccessModeLiteral)))}, not {mode!r}")
+    check_mode(mode)
     options = None if storage_options is None else dict(storage_options)
     store = _dispatch(store_like, mode, options, backend)
     if mode == "r" and not store.read_only:
@@ -249,6 +249,13 @@ def _from_text(
     if scheme in ("", "file") and "::" not in text:
         _check_unused(options, text)
         return _from_path(urls.file_path(text) if scheme else text, mode)
+    if scheme == "memory" and not options and backend is None:
+        # Memory of this process that has this name or text form; else it is fsspec's.
+        from zarrstore.storage._managed import ManagedMemoryStore
+
+        managed = ManagedMemoryStore._find(text)
+        if managed is not None:
+            return managed
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
     if "::" not in text and is_named_so(text):

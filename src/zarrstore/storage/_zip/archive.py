@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import shutil
 import stat
 import threading
 import uuid
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
     from zarrstore.storage._zip.source import Source
+    from zarrstore.storage._zip.spool import Spool
 
 # Closing rewrites an archive if more than this share of it, and more than this many bytes, are dead.
 DEAD_SHARE = 0.5
@@ -82,6 +84,8 @@ class Archive:
         ``"none"``, ``"data"`` or ``"full"``.
     open_source : callable, optional
         Opens an archive that isn't a file at a path; it can only be read.
+    spool : Spool, optional
+        Takes the archive elsewhere when it is closed; its path is the archive's.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Archive:
         mmap: bool,
         fsync: str,
         open_source: Callable[[], Source] | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.path = path
         self.mode = mode
@@ -105,6 +110,8 @@ class Archive:
         self.token = uuid.uuid4().hex
         self.view: View | None = None
         self._open_source = open_source
+        self._spool = spool
+        self._is_due = False  # whether the spool has something to take elsewhere
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
         self._is_for_writing = False  # whether a store that may write has opened it
@@ -230,6 +237,9 @@ class Archive:
     def _adopt(self, descriptor: int) -> None:
         """Become the writer of a locked file."""
         with _closed_on_error(descriptor):
+            if self._spool is not None:
+                self._spool.check()
+                self._is_due = True
             if not os.fstat(descriptor).st_size:
                 _writer.write_start(descriptor)
             self._sync_folder()
@@ -470,6 +480,18 @@ class Archive:
 
         self._rename_new(fill, keep=False)
 
+    def move(self, target: str) -> None:
+        """Close the archive, and move its file to another path."""
+        with self._lock:
+            self._begin()  # so that no other writer has it, and a file is there
+            self.close()
+            if os.path.lexists(target):
+                raise KeyConflictError(f"{target!r} exists already.", hint="Move to a new path.")
+            make_folder(os.path.dirname(target), self.fsync)
+            shutil.move(self.path, target)
+            self.path = target
+            self.in_memory = None
+
     # -- closing ----------------------------------------------------------------------------------
 
     def close(self, *, mend: bool = False) -> None:
@@ -494,6 +516,9 @@ class Archive:
                         writer.cut_torn()  # what a killed writer left behind the end
             finally:
                 self._release()
+            if self._spool is not None and self._is_due:
+                self._spool.deliver()
+                self._is_due = False
 
     def _mend(self) -> None:
         """Become the writer of an archive that was never closed, if nobody else is, and we may."""
@@ -525,6 +550,7 @@ class Archive:
 
     def after_fork(self) -> None:
         """In a forked child: renew the locks, and stop being a writer."""
+        self._is_due = False
         self._lock = PatientLock()
         if self.view is not None:
             self.view.index.lock = threading.RLock()

@@ -23,6 +23,7 @@ from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, archives_by_token
 from zarrstore.storage._zip.source import FileSource, StoreSource, source_of
+from zarrstore.storage._zip.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -62,8 +63,9 @@ class ZipStore(NowaitStore):
     ----------
     path : str, Path, binary file or StorePath
         Path of the archive, which is resolved once, here. Or an open binary file, or a value of another
-        store, which is read by ranges: its end first, for the index, then what is asked for. The last
-        two can only be read.
+        store, which is read by ranges: its end first, for the index, then what is asked for. A value of a
+        store can only be read. What is written into a file is kept in a temporary file and goes into it by
+        `close`; an object that only writes, as a socket's, will do for mode ``"w"``, once.
     mode : str
         ``"r"`` reads an existing file, ``"w"`` replaces any existing file by a new one, ``"a"`` adds to an
         existing file or makes one, ``"x"`` makes a new file and fails if there is one. ``"w"`` and ``"x"``
@@ -92,8 +94,6 @@ class ZipStore(NowaitStore):
 
     Attributes
     ----------
-    path : Path or None
-        Path of the archive; None if it isn't a file at a path.
     compression : int
         Compression method of new members.
     allowZip64 : bool
@@ -117,7 +117,6 @@ class ZipStore(NowaitStore):
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
-    path: Path | None
     compression: int
     allowZip64: bool
 
@@ -140,15 +139,15 @@ class ZipStore(NowaitStore):
             raise ValueError(f"fsync is one of {', '.join(FSYNC_MODES)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
         self._origin: StorePath | BinaryIO | None = None
-        self.path = None
+        place = ""
         if isinstance(path, (str, os.PathLike)):
             text = os.fspath(path)
             if not isinstance(text, str) or not text:
                 raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
             check_path(text, "file")
-            self.path = Path(os.path.realpath(text))
-        elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
-            if not self.read_only:
+            place = os.path.realpath(text)
+        elif isinstance(path, StorePath) or _is_file(path, writes=not self.read_only):
+            if not self.read_only and (mode == "r" or isinstance(path, StorePath)):
                 raise UnsupportedOperationError(
                     f"an archive in {type(path).__name__} can only be read.", hint="Use mode='r'."
                 )
@@ -158,7 +157,6 @@ class ZipStore(NowaitStore):
                 "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
                 f"not {type(path).__name__}"
             )
-        self._check_system()
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -166,7 +164,8 @@ class ZipStore(NowaitStore):
         self._mmap = mmap
         self._fsync = fsync
         # A read-only store replaces and creates no file.
-        self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
+        self._archive = self._make_archive(place, "a" if self.read_only and mode != "r" else mode)
+        self._check_system()
 
     def _check_system(self) -> None:
         """Raise if the store may write but the system has no ``pwrite``, before any file is touched."""
@@ -177,17 +176,26 @@ class ZipStore(NowaitStore):
                 hint="Use mode='r', or write to a LocalStore.",
             )
 
-    def _make_archive(self, mode: str) -> Archive:
+    def _make_archive(self, path: str, mode: str) -> Archive:
         origin = self._origin
+        spool = None
+        if origin is not None and not isinstance(origin, StorePath) and not self.read_only:
+            spool = Spool(origin, keep=mode == "a")
         return Archive(
-            "" if self.path is None else str(self.path),
-            open_source=None if origin is None else partial(_open_source, origin),
+            path if spool is None else spool.path,
+            open_source=None if origin is None or spool is not None else partial(_open_source, origin),
+            spool=spool,
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
             mmap=self._mmap,
             fsync=self._fsync,
         )
+
+    @property
+    def path(self) -> Path | None:
+        """Path of the archive; None if it isn't a file at a path."""
+        return Path(self._archive.path) if self._origin is None else None
 
     @property
     def _location(self) -> str:
@@ -226,7 +234,7 @@ class ZipStore(NowaitStore):
     def _check_medium(self) -> None:
         """Find out whether the file system is in memory, so that a write needs no waiting."""
         if self._archive.in_memory is None:
-            self._archive.in_memory = is_memory(file_system(str(self.path)))
+            self._archive.in_memory = is_memory(file_system(self._archive.path))
 
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and close the file.
@@ -251,7 +259,7 @@ class ZipStore(NowaitStore):
         read_only : bool
             What the new store is to be.
         """
-        if self._origin is not None and not read_only:
+        if not (read_only or self._archive.path):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
         other._check_system()
@@ -269,12 +277,13 @@ class ZipStore(NowaitStore):
             # Else each copy would replace the archive by its first use.
             with _ErrorContext(self, "open", None):
                 archive.prepare()
-        return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
+        mode = "r" if archive.mode == "r" else "a"
+        return {**state, "_token": archive.token, "_path": archive.path, "_mode": mode}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        mode, token = str(state.pop("_mode")), str(state.pop("_token"))
+        path, mode, token = (str(state.pop(name)) for name in ("_path", "_mode", "_token"))
         self.__dict__.update(state)
-        self._archive = archives_by_token.get(token) or self._make_archive(mode)
+        self._archive = archives_by_token.get(token) or self._make_archive(path, mode)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -330,7 +339,8 @@ class ZipStore(NowaitStore):
     def _allow_nowait_in_memory(self, source: FileSource) -> bool:
         """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
         source.now_flags = 0
-        source.can_nowait = self.path is not None and is_memory(file_system(str(self.path)))
+        path = self._archive.path
+        source.can_nowait = bool(path) and is_memory(file_system(path))
         return source.can_nowait
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
@@ -445,6 +455,30 @@ class ZipStore(NowaitStore):
                 key=key,
                 hint="Use ZipStore(..., deletes=True), or overwrite the value.",
             )
+
+    async def move(self, path: Path | str) -> None:
+        """Close the archive and move it to another path, where there must be no file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The new path.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something at the new path.
+        """
+        self._check_writable()
+        if self.path is None:
+            raise UnsupportedOperationError(
+                "an archive that isn't a file at a path can't be moved.", store=self
+            )
+        await to_thread(self._move, os.fspath(path))
+
+    def _move(self, path: str) -> None:
+        with _ErrorContext(self, "move", None):
+            self._archive.move(os.path.realpath(path))
 
     # -- dead bytes -------------------------------------------------------------------------------
 
@@ -573,6 +607,12 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
         return [new(Entry, (path, None, None)) for path in paths]
     sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
     return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
+
+
+def _is_file(value: object, *, writes: bool) -> bool:
+    """Whether something is an open file, as far as that is needed."""
+    reads = hasattr(value, "read") and hasattr(value, "seek")
+    return reads or (writes and hasattr(value, "write"))
 
 
 def _open_source(origin: StorePath | BinaryIO) -> Source:
