@@ -43,7 +43,7 @@ from zarrstore._core.verbs import (
     refused_write,
 )
 from zarrstore._faces.authoring import check_names, check_store_class
-from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
+from zarrstore._faces.overrides import VERBS_OF_METHOD, WHOLE_METHODS, OverrideAware, WholeOverrides, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
@@ -304,7 +304,9 @@ class Store(_Base):
 
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
         """Return what a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
-        verbs = self._route(self._own_sync_verbs if sync else self._own_async_verbs, sync=sync)
+        own = self._own_sync_verbs if sync else self._own_async_verbs
+        whole = self._overridden & WHOLE_METHODS
+        verbs = WholeOverrides(self, own, sync=sync) if whole else self._route(own, sync=sync)
         return ReadOnlyVerbs(self, verbs) if self._refuses_changes else verbs
 
     # -- opening and closing ----------------------------------------------------------------------
@@ -719,9 +721,10 @@ class Store(_Base):
         prefix : str
             The directory: ``"a/b"`` and ``"a/b/"`` are the same; ``""`` is the root, as in `clear`.
         """
-        await self._do_delete_dir(
-            self._own_async_verbs if "delete" not in self._overridden else self._async_verbs, prefix
-        )
+        if "delete" in self._overridden:
+            await self._do_delete_dir(self._async_verbs, prefix, one_by_one=True)
+        else:
+            await self._do_delete_dir(self._own_async_verbs, prefix)
 
     async def clear(self) -> None:
         """Remove all keys and values, and nothing that isn't below the root."""
@@ -884,11 +887,11 @@ class Store(_Base):
         except ByteRequestError as error:
             raise error.about(self, None) from None
 
-    async def _do_delete_dir(self, verbs: Verbs, prefix: str) -> None:
+    async def _do_delete_dir(self, verbs: Verbs, prefix: str, *, one_by_one: bool = False) -> None:
         self._check_writable()
         directory = check_prefix(prefix, self)
         self._is_open = True
-        await verbs.remove_below(directory)
+        await (Verbs.remove_below(verbs, directory) if one_by_one else verbs.remove_below(directory))
 
     # -- names that zarr-python calls --------------------------------------------------------------
 

@@ -38,15 +38,28 @@ class WrapperStore(Store, Generic[T_Store]):
     Parameters
     ----------
     store : Store
-        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``.
+        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``, and another
+        one that is assigned to that is wrapped from then on.
     """
 
-    _store: T_Store
+    _is_open = False  # where a subclass's constructor sets nothing but `_store`
+    _below: Store
 
     def __init__(self, store: T_Store) -> None:
-        self._is_open = False
         self._store = store
-        self._below = as_store(store)
+
+    @property
+    def _store(self) -> T_Store:
+        return cast("T_Store", self.__dict__["_store"])
+
+    @_store.setter
+    def _store(self, store: T_Store) -> None:
+        below = as_store(store)
+        self.__dict__.update(_store=store, _below=below)
+        # Bound verbs are changed in place: wrappers around this one hold on to them.
+        for name, sync in (("_own_sync_verbs", True), ("_own_async_verbs", False)):
+            if name in self.__dict__:
+                self.__dict__[name].below = below._verbs_for_wrapper(sync=sync)
 
     @classmethod
     async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
@@ -133,7 +146,6 @@ class WrapperStore(Store, Generic[T_Store]):
         """Return a wrapper like this one around another store."""
         other = copy(self)
         other._store = store
-        other._below = as_store(store)
         return other
 
     @property
