@@ -44,6 +44,16 @@ class TestReopened(_Archive):
         return ZipStore(path, mode="a", deletes=True)
 
 
+class TestWithoutDeletes(StoreContract):
+    questions = tuple(question for question in QUESTIONS if "delete" not in question.needs.split())[::4]
+    questions += tuple(question for question in QUESTIONS if question.name == "deleting_refused")
+
+    @pytest.fixture
+    def store(self, path):
+        with ZipStore(path, mode="w") as store:
+            yield store
+
+
 class TestInAFile(_Archive):
     """Written into an open file when it is closed. It can't be pickled, which one question wants."""
 

@@ -165,6 +165,8 @@ class Store(_Base):
     _direct: ClassVar[bool] = False
     # What binds blocking verbs to an event loop.
     _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
+    # Whether `clear` empties a store that can't delete, as an archive is replaced by an empty one.
+    _clears_anyway: bool = False
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
 
@@ -695,10 +697,18 @@ class Store(_Base):
         ----------
         key : str
             Which value.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If there is one and the store can't delete (a `NotImplementedError`).
         """
         self._check_writable()
         check_key(key, self)
         self._is_open = True
+        if not self.supports_deletes:
+            await self._do_refuse_delete(self._own_async_verbs, key)
+            return
         await self._own_async_verbs.remove(key, ANY)
 
     async def delete_if_unchanged(self, key: str, version: str) -> bool:
@@ -720,6 +730,11 @@ class Store(_Base):
         ----------
         prefix : str
             The directory: ``"a/b"`` and ``"a/b/"`` are the same; ``""`` is the root, as in `clear`.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If there is something and the store can't delete (a `NotImplementedError`).
         """
         if "delete" in self._overridden:
             await self._do_delete_dir(self._async_verbs, prefix, one_by_one=True)
@@ -891,7 +906,21 @@ class Store(_Base):
         self._check_writable()
         directory = check_prefix(prefix, self)
         self._is_open = True
+        if not (self.supports_deletes or (self._clears_anyway and not directory)):
+            if not await verbs.is_empty(directory):
+                raise self._refused_delete(directory)
+            return
         await (Verbs.remove_below(verbs, directory) if one_by_one else verbs.remove_below(directory))
+
+    async def _do_refuse_delete(self, verbs: Verbs, key: str) -> None:
+        if await verbs.stat(key) is not None or (
+            self.capabilities.recursive_delete and not await verbs.is_empty(f"{key}/")
+        ):
+            raise self._refused_delete(key)
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        """Make the error for a removal from a store that can't delete."""
+        return UnsupportedOperationError("this store can't delete.", store=self, key=key or None)
 
     # -- names that zarr-python calls --------------------------------------------------------------
 

@@ -182,15 +182,13 @@ class StorePath(_Base):
         await self.store.set(self.path, value)
 
     async def delete(self) -> None:
-        """Remove the value at this path.
+        """Remove the value at this path; no error if there is none.
 
         Raises
         ------
         UnsupportedOperationError
-            If the store can't delete (a `NotImplementedError`).
+            If there is one and the store can't delete (a `NotImplementedError`).
         """
-        if not self.store.supports_deletes:
-            raise UnsupportedOperationError("this store can't delete.", store=self.store, key=self.path)
         await self.store.delete(self.path)
 
     async def delete_dir(self) -> None:

@@ -72,8 +72,14 @@ def test_delete_where_the_store_cannot(store):
     class Keeping(MemoryStore):
         supports_deletes = False
 
-    with pytest.raises(UnsupportedOperationError, match="can't delete"):
-        run(StorePath(Keeping(), "z").delete())
+    path = StorePath(Keeping(), "z")
+    run(path.delete())  # there is nothing to be deleted
+    path.delete_sync()
+    path.set_sync(b"1")
+    for delete in (lambda: run(path.delete()), path.delete_sync):
+        with pytest.raises(UnsupportedOperationError, match="can't delete"):
+            delete()
+    assert path.get_sync().to_bytes() == b"1"
 
 
 @pytest.mark.parametrize("mode", ["a", "r+", None])

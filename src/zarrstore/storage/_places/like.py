@@ -164,7 +164,7 @@ async def make_store_path(
     path : str, optional
         Path below it.
     mode : str, optional
-        As in `StorePath.open`; note that ``"w"`` removes all keys there.
+        As in `StorePath.open`, but that ``"w"`` removes nothing.
     storage_options : mapping, optional
         Options for the file system behind a URL.
     backend : {"obstore", "fsspec"}, optional
@@ -175,7 +175,7 @@ async def make_store_path(
     else:
         store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
-    return await StorePath.open(store, f"{base}/{path or ''}", mode)
+    return await StorePath.open(store, f"{base}/{path or ''}", "a" if mode == "w" else mode)
 
 
 def _dispatch(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store as TheirStore
 
     from zarrstore._core.verbs import Capabilities, Verbs
+    from zarrstore.errors import UnsupportedOperationError
 
 # The class of the wrapped store: for type checkers, ours derive from zarr-python's.
 T_Store = TypeVar("T_Store", bound="TheirStore")
@@ -162,6 +163,14 @@ class WrapperStore(Store, Generic[T_Store]):
     def supports_deletes(self) -> bool:
         """Whether the wrapped store can remove values."""
         return self._below.supports_deletes
+
+    @property
+    def _clears_anyway(self) -> bool:  # type: ignore[override]
+        return self._below._clears_anyway and not self._below.supports_deletes
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        below = self._below
+        return super()._refused_delete(key) if below.supports_deletes else below._refused_delete(key)
 
     @property
     def supports_partial_writes(self) -> bool:  # type: ignore[override]

@@ -115,6 +115,7 @@ class ZipStore(NowaitStore):
     supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
+    _clears_anyway: bool = True
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
     compression: int
@@ -449,12 +450,15 @@ class ZipStore(NowaitStore):
 
     def _check_deletes(self, key: str) -> None:
         if not self.supports_deletes:
-            raise UnsupportedOperationError(
-                "this store was made without deletes.",
-                store=self,
-                key=key,
-                hint="Use ZipStore(..., deletes=True), or overwrite the value.",
-            )
+            raise self._refused_delete(key)
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(
+            "this store was made without deletes.",
+            store=self,
+            key=key,
+            hint="Use ZipStore(..., deletes=True), or overwrite the value.",
+        )
 
     async def move(self, path: Path | str) -> None:
         """Close the archive and move it to another path, where there must be no file.
