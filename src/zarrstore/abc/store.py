@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from functools import cached_property
+from html import escape
 from inspect import getattr_static
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -26,6 +27,7 @@ from zarrstore._core.requests import (
     cut,
     span,
 )
+from zarrstore._core.tree import read_tree
 from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces, Prototype, Value
 from zarrstore._core.verbs import (
     ABSENT,
@@ -76,10 +78,11 @@ if TYPE_CHECKING:
         Sequence,
     )
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from zarr.abc.store import Store as TheirStore
 
+    from zarrstore._core.tree import Tree
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
@@ -129,6 +132,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# How many values a notebook's picture of a store is made of, at most.
+_SHOWN = 10_000
+_NO_MAPPING = (
+    "a store is no mapping: use store.mapping(), whose keys and values are text and bytes, or get_sync(key)"
+)
 
 # A long list of reads is checked, and put into buffers, in parts of this length; in between others may run.
 _STRIDE = 512
@@ -420,6 +429,35 @@ class Store(_Base):
         from zarrstore.storage._wrappers.mapping import StoreMapping
 
         return StoreMapping(self)
+
+    def tree(self, prefix: str = "") -> Tree:
+        """Return the groups and arrays below a directory, with the number and size of what is in each.
+
+        It is drawn where it is shown: ``print(store.tree())``. All keys below are listed, and all metadata
+        documents read.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory; the root by default.
+        """
+        return self._hierarchy(prefix, None)
+
+    def _hierarchy(self, prefix: str, limit: int | None) -> Tree:
+        return self._run("", read_tree, self._listed(prefix), prefix.strip("/") or str(self), limit)
+
+    def _repr_html_(self) -> str:
+        # A notebook shows this, so it is short, and raises nothing.
+        try:
+            return self._hierarchy("", _SHOWN)._repr_html_()
+        except Exception as error:
+            return f"<pre>{escape(repr(self))}\n{escape(str(error))}</pre>"
+
+    def __contains__(self, key: object) -> NoReturn:
+        raise TypeError(_NO_MAPPING)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(_NO_MAPPING)
 
     # -- reading ----------------------------------------------------------------------------------
 

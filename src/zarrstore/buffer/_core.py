@@ -154,6 +154,8 @@ class Buffer(_Base):
         return self.combine([other])
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, (bytes, bytearray, memoryview)):
+            return self.to_bytes() == other
         if not hasattr(other, "as_numpy_array"):
             return NotImplemented
         return np.array_equal(self.as_numpy_array(), other.as_numpy_array())

@@ -461,12 +461,12 @@ def named_memory(name: str) -> MemoryStore:
         return store
 
 
-def find_memory(name: str) -> MemoryStore | None:
+def find_memory(name: str, kind: type[MemoryStore] = MemoryStore) -> MemoryStore | None:
     """Return a store on the memory of a name, or of a token; None if there is none."""
     data = _named.get(name) or _alive.get(name)
     if data is None:
         return None
-    store = MemoryStore()
+    store = kind()
     store._data = data
     return store
 

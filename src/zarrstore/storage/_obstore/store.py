@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 # The class of obstore's store.
 T_Upstream = TypeVar("T_Upstream", bound="ObstoreStore")
+
+# Stores in obstore's memory by their text form, which tells an address only.
+in_memory: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
@@ -159,6 +163,8 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             self._local = LocalStore(getattr(store, "prefix", None) or "/")
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
+        if self._in_memory:
+            in_memory[self._location] = self
         self._azure = "AzureStore" in names
         self._gcs = "GCSStore" in names
         self._leaves_token = self._has_marks = not names.isdisjoint(_BUCKETS)

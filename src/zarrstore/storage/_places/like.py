@@ -28,6 +28,7 @@ from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
+from zarrstore.storage._places.text_forms import from_text_form
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
@@ -241,6 +242,14 @@ def _from_text(
     if not text:
         raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
     _check_encodable(text)
+    store = from_text_form(
+        text,
+        lambda inner: _from_text(inner, mode, options, backend),
+        lambda url, found: _from_text(url, mode, found | (options or {}) or None, backend),
+        lambda path: _local_archive(path, mode),
+    )
+    if store is not None:
+        return store
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
@@ -248,7 +257,7 @@ def _from_text(
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
         _check_unused(options, text)
-        return _from_path(urls.file_path(text) if scheme else text, mode)
+        return _from_path(_path_of(text) if scheme else text, mode)
     if scheme == "memory" and not options and backend is None:
         # Memory of this process that has this name or text form; else it is fsspec's.
         from zarrstore.storage._managed import ManagedMemoryStore
@@ -437,6 +446,18 @@ def _from_url(url: str, options: Options | None) -> FsspecStore:
             f"{without_secrets(url)!r} can't be opened: {without_secrets(str(error))}",
             hint="Check the URL and the storage_options.",
         ) from safe_cause(error)
+
+
+def _path_of(url: str) -> str:
+    """Path that a URL of a file names. A store's text form has it as it is, without ``%20`` and the like."""
+    literal = url.partition("://")[2]
+    try:
+        path = urls.file_path(url)
+    except StoreLikeError:
+        if os.path.isabs(literal) and os.path.exists(literal):
+            return literal
+        raise
+    return literal if os.path.exists(literal) and not os.path.lexists(path) else path
 
 
 def _schemes(url: str) -> list[str]:

@@ -9,6 +9,7 @@ from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
+from weakref import WeakValueDictionary
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
@@ -42,6 +43,8 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
 _MAX_COMMENT = 0xFFFF
+# Stores in open files by their text form, which tells an address only.
+in_files: WeakValueDictionary[str, ZipStore] = WeakValueDictionary()
 # What to do where a file system can't do what a call needs.
 _CANNOT = (
     "Check the owner and mode of the file. If this file system can't rename or sync files, as mounts of "
@@ -166,6 +169,8 @@ class ZipStore(NowaitStore):
         self._fsync = fsync
         # A read-only store replaces and creates no file.
         self._archive = self._make_archive(place, "a" if self.read_only and mode != "r" else mode)
+        if self._origin is not None and not isinstance(self._origin, StorePath):
+            in_files[self._location] = self
         self._check_system()
 
     def _check_system(self) -> None:
