@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
-from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
+from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import fsync
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
@@ -35,6 +35,7 @@ from zarrstore.errors import (
     StoreError,
     UnsupportedOperationError,
 )
+from zarrstore.storage._zip import ozx
 from zarrstore.storage._zip import writer as _writer
 from zarrstore.storage._zip.format import GUARD, STORED
 from zarrstore.storage._zip.index import Index
@@ -84,6 +85,8 @@ class Archive:
         ``"none"``, ``"data"`` or ``"full"``.
     open_source : callable, optional
         Opens an archive that isn't a file at a path; it can only be read.
+    ozx : bool
+        Whether it is one of OME's single files: with a comment of its own, Zip64, and all documents in front.
     spool : Spool, optional
         Takes the archive elsewhere when it is closed; its path is the archive's.
     """
@@ -99,6 +102,7 @@ class Archive:
         fsync: str,
         open_source: Callable[[], Source] | None = None,
         spool: Spool | None = None,
+        ozx: bool = False,
     ) -> None:
         self.path = path
         self.mode = mode
@@ -111,6 +115,7 @@ class Archive:
         self.view: View | None = None
         self._open_source = open_source
         self._spool = spool
+        self._ozx = ozx
         self._is_due = False  # whether the spool has something to take elsewhere
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
@@ -241,7 +246,7 @@ class Archive:
                 self._spool.check()
                 self._is_due = True
             if not os.fstat(descriptor).st_size:
-                _writer.write_start(descriptor)
+                self._start(descriptor)
             self._sync_folder()
             view = self.view
             known = None if view is None else getattr(view.source, "stamp", None)
@@ -249,8 +254,13 @@ class Archive:
             if view is None or not view.is_closed or known != stamp_of(descriptor):
                 view = self._view_of(os.open(self.path, READ))
             reap(_litter_of(self.path))
-            self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+            self._writer = _writer.Appender(
+                descriptor, view, fsync=self.fsync, zip64=self.zip64, ozx=self._ozx
+            )
             self.view = view
+
+    def _start(self, descriptor: int) -> None:
+        _writer.write_start(descriptor, _writer.OZX_GAP if self._ozx else _writer.GAP)
 
     def _replace(self) -> None:
         """Replace the file by a new, empty archive, and become its writer."""
@@ -258,7 +268,7 @@ class Archive:
         if writer is not None:
             if writer.pid != os.getpid():
                 raise _locked("This process was forked from the one that writes it.")
-            self._rename_new(_writer.write_start)
+            self._rename_new(self._start)
             return
         while True:
             try:
@@ -268,7 +278,7 @@ class Archive:
                     return
                 continue  # another process was faster
             try:
-                self._rename_new(_writer.write_start)
+                self._rename_new(self._start)
             finally:
                 unlock_and_close(old)
             return
@@ -449,7 +459,8 @@ class Archive:
     def compact(self) -> int:
         """Rewrite the archive without its dead bytes; returns by how many it shrank."""
         with self._lock:
-            _, view = self._begin()
+            writer, view = self._begin()
+            self._say_ozx(writer, view)
             before = view.source.size()
             self._compact(view)
             return before - os.stat(self.path).st_size
@@ -476,6 +487,7 @@ class Archive:
                 None,
                 fsync=self.fsync != "none",
                 zip64=self.zip64,
+                always64=self._ozx,
             )
 
         self._rename_new(fill, keep=False)
@@ -533,7 +545,15 @@ class Archive:
             if error.errno != errno.EROFS:
                 raise
 
+    def _say_ozx(self, writer: _writer.Appender, view: View) -> None:
+        """Give one of OME's single files its comment, unless it has one or holds no hierarchy."""
+        root = view.index.find(ozx.ROOT) if self._ozx and not writer.comment else None
+        if root is not None:
+            document = view.read(root, ozx.ROOT, None, host_memory, verify=False)
+            writer.comment = ozx.comment_for(bytes(document or b""))
+
     def _finish(self, writer: _writer.Appender, view: View) -> None:
+        self._say_ozx(writer, view)
         writer.fill_gap(view.index)
         dead = self.dead_bytes()
         mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop

@@ -23,6 +23,7 @@ from zarrstore.errors import BackendError, ChangedError, StoreError, Unsupported
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, archives_by_token
+from zarrstore.storage._zip.ozx import is_named_ozx
 from zarrstore.storage._zip.source import FileSource, StoreSource, source_of
 from zarrstore.storage._zip.spool import Spool
 
@@ -94,6 +95,15 @@ class ZipStore(NowaitStore):
     fsync : str
         What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
         ``"full"`` for the file's name in its folder as well.
+    ozx : bool, optional
+        Whether the archive is to be one of OME's single files (RFC-9); by default if its name ends in
+        ``.ozx``. Members are stored without compression then.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or if the archive is one of OME's single files and ``compression``
+        or ``allowZip64=False`` contradicts that.
 
     Attributes
     ----------
@@ -136,6 +146,7 @@ class ZipStore(NowaitStore):
         mmap: bool = False,
         verify: bool = False,
         fsync: Literal["none", "data", "full"] = "none",
+        ozx: bool | None = None,
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f"a ZipStore's mode is one of {', '.join(_MODES)}, not {mode!r}")
@@ -161,6 +172,9 @@ class ZipStore(NowaitStore):
                 "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
                 f"not {type(path).__name__}"
             )
+        self._ozx = is_named_ozx(place) if ozx is None else ozx
+        if self._ozx and not self.read_only and (compression != zipfile.ZIP_STORED or not allowZip64):
+            raise ValueError("OME's single file (.ozx) has no compression of its own, and Zip64 in any case")
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -191,6 +205,7 @@ class ZipStore(NowaitStore):
             path if spool is None else spool.path,
             open_source=None if origin is None or spool is not None else partial(_open_source, origin),
             spool=spool,
+            ozx=self._ozx,
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
