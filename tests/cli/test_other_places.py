@@ -60,7 +60,7 @@ def test_looking(url):
     assert run("du", "-s", "-b", url).stdout.split() == [str(total), "4", "values", "total"]
     tree = run("tree", url).stdout.splitlines()
     assert "[group]" in tree[0]
-    assert "temp [array float32, 4 x 6]" in tree[1]
+    assert "temp [array float32, 4 x 6, 2" in tree[1]
     assert run("cat", url, "temp/c/0/1").stdout == "y" * 10
     assert run("cat", url, "temp/c/0/0", "--range", "-3:").stdout == "xxx"
     info = run("info", url).stdout

@@ -16,8 +16,9 @@ from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
 from zarrstore._cli import change as _change
 from zarrstore._cli import program as _program
 from zarrstore._cli import progress as _progress
-from zarrstore._cli.places import size_text
 from zarrstore._copy import CopyProgress
+from zarrstore._copy import bar as _bar
+from zarrstore._core.text import size_text
 from zarrstore.errors import StoreError
 
 VALUES = {
@@ -83,8 +84,8 @@ def test_tree(data):
     lines = run("tree", "data.zarr").stdout.splitlines()
     assert lines[0].startswith("file://")
     assert lines[0].endswith(f"[group] 6 values, {size_text(sum(map(len, VALUES.values())))}")
-    assert lines[1].startswith("├── old [array <i4, 7] 2 values")
-    assert lines[2].startswith("└── temp [array float32, 4 x 6] 3 values")
+    assert lines[1].startswith("├── old [array <i4, 7, 1 chunk] 2 values")
+    assert lines[2].startswith("└── temp [array float32, 4 x 6, 2 chunks] 3 values")
     assert len(lines) == 3
     assert "    └── c 2 values" in run("tree", "-a", "-d", "2", "data.zarr").stdout
     assert "c 2 values" not in run("tree", "-a", "--depth", "1", "data.zarr").stdout
@@ -193,7 +194,7 @@ def test_a_mistyped_source(data):
 
 
 def test_progress_in_lines(data, monkeypatch):
-    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
+    monkeypatch.setattr(_bar, "_PAUSES", {True: 0.0, False: 0.0})
     lines = run("copy", "data.zarr", "out.zarr").stderr.splitlines()
     size = size_text(sum(map(len, VALUES.values())))
     assert lines[-1].startswith(f"6 of 6 values, {size} of {size}, ")
@@ -202,7 +203,7 @@ def test_progress_in_lines(data, monkeypatch):
 
 
 def test_progress_before_anything_moved(capsys, monkeypatch):
-    monkeypatch.setattr(_progress, "_PAUSE", 0.0)
+    monkeypatch.setattr(_bar, "_PAUSES", {True: 0.0, False: 0.0})
     with _progress.progress_on(quiet=False) as show:
         show(CopyProgress(0, 10, 0, 100))
     assert "0 of 10 values" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from zarrstore.storage import (
     GpuMemoryStore,
     LocalStore,
     LoggingStore,
+    ManagedMemoryStore,
     MemoryStore,
     StorePath,
     WrapperStore,
@@ -38,6 +39,15 @@ class TestZip(StoreContract):
     def store(self, tmp_path):
         with ZipStore(tmp_path / "a.zip", mode="w", deletes=True) as store:
             yield store
+
+
+class TestManagedMemory(StoreContract):
+    faces = ("await",)
+    questions = FEWER
+
+    @pytest.fixture
+    def store(self):
+        return ManagedMemoryStore(path="a")
 
 
 class _Views(StoreContract):

@@ -1,5 +1,6 @@
 """Archives answer every question of the contract, however they were opened."""
 
+import io
 import zipfile
 
 import pytest
@@ -41,6 +42,27 @@ class TestReopened(_Archive):
             store.set_sync("before", b"1")
             store.delete_sync("before")
         return ZipStore(path, mode="a", deletes=True)
+
+
+class TestWithoutDeletes(StoreContract):
+    questions = tuple(question for question in QUESTIONS if "delete" not in question.needs.split())[::4]
+    questions += tuple(question for question in QUESTIONS if question.name == "deleting_refused")
+
+    @pytest.fixture
+    def store(self, path):
+        with ZipStore(path, mode="w") as store:
+            yield store
+
+
+class TestInAFile(_Archive):
+    """Written into an open file when it is closed. It can't be pickled, which one question wants."""
+
+    faces = ("await",)
+    questions = tuple(question for question in QUESTIONS if question.name != "identity")
+
+    @pytest.fixture
+    def opened(self):
+        return ZipStore(io.BytesIO(), mode="w", deletes=True)
 
 
 # Both faces are one body, so what differs below the verbs is asked once.

@@ -40,6 +40,7 @@ RIGHT = """
     zarr.create_group(FsspecStore.from_url("memory://x"))
     zarr.create_group(LocalStore("data.zarr").sub("a").with_read_only(False))
     zarr.storage.StorePath(WrapperStore(MemoryStore()))
+    zarr.open_group(StorePath(MemoryStore(), "a") / "b", mode="r")
     zarr.storage.LoggingStore(LoggingStore(MemoryStore()))
 
 

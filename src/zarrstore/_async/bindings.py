@@ -398,6 +398,10 @@ def bind_wrapper(wrapper: object, below: Verbs) -> Verbs:
         for name in OPTIONAL:
             if name not in defined and defined.isdisjoint(DEFAULT_USES.get(name, ())):
                 methods[name] = _from_below(name)
+        if hasattr(wrapper_class, "_read_ranges"):
+            methods["read_ranges"] = _over_below("_read_ranges")
+        elif defined.isdisjoint(("read", "read_many")):
+            methods["read_ranges"] = _from_below("read_ranges")
         made = type(f"{wrapper_class.__name__}Verbs", (WrapperVerbs,), {"__slots__": (), **methods})
         _wrapper_classes[wrapper_class] = made
     return made(wrapper, below)
@@ -433,20 +437,22 @@ def _from_below(name: str) -> Callable[..., object]:
 
 
 class ReadOnlyVerbs(WrapperVerbs):
-    """The verbs of a read-only store, as wrappers see them: those that change anything are refused."""
+    """The verbs of a store that refuses changes, as wrappers see them."""
 
     __slots__ = ()
 
 
 def _refused(name: str) -> Callable[..., object]:
-    async def verb(self: ReadOnlyVerbs, *args: object) -> None:
+    async def verb(self: ReadOnlyVerbs, *args: object) -> object:
         self.store()._check_writable()
+        # A wrapper may have got another store, which can be written.
+        return await getattr(self.below, name)(*args)
 
     return verb
 
 
-for _name in NAMES:
+for _name in (*OPTIONAL, "read_ranges", "write", "remove"):
     if _name in ("write", "remove", "patch", "copy", "remove_many", "remove_below"):
         setattr(ReadOnlyVerbs, _name, _refused(_name))
-    elif _name in OPTIONAL:
+    else:
         setattr(ReadOnlyVerbs, _name, _from_below(_name))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zarrstore._cli.places import entries, opened, shown, size_text, values_text
+from zarrstore._cli.places import entries, opened
 from zarrstore._cli.progress import progress_on
 from zarrstore._copy import copy_store_sync
+from zarrstore._core.text import shown, size_text, values_text
 from zarrstore.errors import KeyNotFoundError, RefusedError, UnsupportedOperationError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,13 +12,12 @@ from zarrstore._cli.places import (
     entries,
     opened,
     prefix_argument,
-    shown,
-    size_text,
     url_argument,
-    values_text,
 )
 from zarrstore._core.checksum import Checksum
 from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarrstore._core.text import shown, size_text, values_text
+from zarrstore._core.tree import NODES, Tree, words
 from zarrstore.errors import ChangedError, StoreError
 
 if TYPE_CHECKING:
@@ -76,75 +74,15 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
 def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> None:
     """Draw the groups and arrays at URL, with the number and size of what is in each."""
     with opened(url) as store:
-        root = _Node(shown(prefix) or shown(str(store)))
+        root = Tree(prefix or str(store))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
         for entry in entries(store, url, prefix, deep=True, sizes=True):
-            *parents, name = entry.key[skip:].split("/")
-            node = root
-            node.add(entry.size or 0)
-            for parent in parents:
-                node = node.children.setdefault(parent, _Node(shown(parent)))
-                node.add(entry.size or 0)
-            if name in ("zarr.json", ".zarray", ".zgroup"):
-                node.describe(store, entry.key)
-    _draw(root, "", "", all_directories, depth)
-
-
-class _Node:
-    """A directory in a tree."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kind = ""
-        self.count = self.size = 0
-        self.children: dict[str, _Node] = {}
-
-    def add(self, size: int) -> None:
-        self.count += 1
-        self.size += size
-
-    def describe(self, store: Store, key: str) -> None:
-        self.kind = _described(_document(store, key), key)
-
-    def __str__(self) -> str:
-        kind = f" [{self.kind}]" if self.kind else ""
-        return f"{self.name}{kind} {values_text(self.count)}, {size_text(self.size)}"
-
-
-def _draw(node: _Node, lead: str, below: str, all_directories: bool, depth: int | None) -> None:
-    click.echo(f"{lead}{node}")
-    if depth == 0 or (node.kind.startswith("array") and not all_directories):
-        return
-    children = [node.children[name] for name in sorted(node.children)]
-    deeper = None if depth is None else depth - 1
-    for child in children:
-        last = child is children[-1]
-        lines = ("└── ", "    ") if last else ("├── ", "│   ")
-        _draw(child, below + lines[0], below + lines[1], all_directories, deeper)
-
-
-def _document(store: Store, key: str) -> dict[str, object]:
-    """Read a metadata document; an empty dict if it is damaged, which isn't this program's concern."""
-    value = store.get_sync(key)
-    try:
-        found = json.loads(value.to_bytes()) if value is not None else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _described(document: dict[str, object], key: str) -> str:
-    """What a node is, in a few words taken from its metadata document."""
-    name = key.rpartition("/")[2]
-    kind = document.get("node_type") if name == "zarr.json" else {".zarray": "array"}.get(name, "group")
-    if kind != "array":
-        return shown(str(kind or "unknown"))
-    dtype = document.get("data_type", document.get("dtype", "?"))
-    if isinstance(dtype, dict):
-        dtype = dtype.get("name", "?")
-    shape = document.get("shape")
-    sizes = " x ".join(map(str, shape)) if isinstance(shape, list) else "?"
-    return shown(f"array {dtype}, {sizes or 'scalar'}")
+            node, name = root.add(entry, skip), entry.key.rpartition("/")[2]
+            if name in NODES:
+                value = store.get_sync(entry.key)
+                node.describe(name, None if value is None else value.to_bytes())
+    for line in root.lines(all_directories=all_directories, depth=depth):
+        click.echo(line)
 
 
 @click.command()
@@ -159,8 +97,9 @@ def info(url: str) -> None:
         kind = "nothing at the root that says so"
         for version, names in ((3, ("zarr.json",)), (2, (".zarray", ".zgroup"))):
             for name in names:
-                if store.exists_sync(name):
-                    kind = f"Zarr {version}, {_described(_document(store, name), name)}"
+                value = store.get_sync(name)
+                if value is not None:
+                    kind = f"Zarr {version}, {words(name, value.to_bytes())}"
         can = store.capabilities
         writable = store.supports_writes and not store.read_only
         promises = [

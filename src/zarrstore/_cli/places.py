@@ -82,27 +82,6 @@ def _what_is(store: Store, url: str, key: str) -> str | None:
     return f"A single value is there: zarrstore cat {without_secrets(url)} {key}"
 
 
-def shown(key: str) -> str:
-    """A key as a terminal can show it: in one line, and without control sequences."""
-    return key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
-
-
-def size_text(count: float) -> str:
-    """A number of bytes for people, in binary units."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        count /= 1024
-        if count < 1023.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} PiB"
-
-
-def values_text(count: int) -> str:
-    """A number of values in words."""
-    return "1 value" if count == 1 else f"{count:,} values"
-
-
 def echo_row(*cells: object) -> None:
     """Print cells of a table: numbers to the right, the last one as it is."""
     click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), str(cells[-1])]))

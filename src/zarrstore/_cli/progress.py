@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,15 +15,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from zarrstore._cli.places import size_text
+from zarrstore._copy.bar import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from zarrstore._copy import CopyProgress
-
-# Seconds between two lines where there is no terminal, as in a log of a batch job.
-_PAUSE = 5.0
 
 
 @contextmanager
@@ -37,7 +33,7 @@ def progress_on(*, quiet: bool) -> Iterator[Callable[[CopyProgress], None] | Non
         with _bar(console) as show:
             yield show
     else:
-        yield _Lines(console).show
+        yield Bar(console.file)
 
 
 @contextmanager
@@ -62,25 +58,3 @@ def _bar(console: Console) -> Iterator[Callable[[CopyProgress], None]]:
             )
 
         yield show
-
-
-class _Lines:
-    """A line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        self.file = console.file
-        self.began = self.shown = time.monotonic()
-
-    def show(self, state: CopyProgress) -> None:
-        now = time.monotonic()
-        if now - self.shown < _PAUSE:
-            return
-        self.shown = now
-        speed = state.bytes_done / (now - self.began)
-        left = f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left" if speed else "..."
-        print(
-            f"{state.keys_done:,} of {state.keys_total:,} values, {size_text(state.bytes_done)} of "
-            f"{size_text(state.bytes_total)}, {size_text(speed)}/s, {left}",
-            file=self.file,
-            flush=True,
-        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zarrstore._async import io_loop, threads
+from zarrstore._copy.bar import shower
 from zarrstore._copy.job import Copy
 from zarrstore._copy.report import CopyProgress, CopyReport
 from zarrstore._core.verbs import drive
@@ -30,7 +31,7 @@ async def copy_store(
     if_exists: IfExists = "raise",
     verify: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | None = None,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
     concurrency: int = 8,
 ) -> CopyReport:
     """Copy all keys below a directory of one store to a directory of another.
@@ -57,9 +58,10 @@ async def copy_store(
     dry_run : bool
         Whether to write nothing: only to look, and with ``verify`` to compare the values that would be
         skipped.
-    progress : callable, optional
+    progress : callable or bool, optional
         Called with a `CopyProgress` at the start and after each piece and value, never concurrently: on
-        the event loop, or in the thread that calls `copy_store_sync` if both stores block.
+        the event loop, or in the thread that calls `copy_store_sync` if both stores block. True draws a
+        bar on the standard error.
     concurrency : int
         How many values are copied at once, at most. Each takes up to 32 MiB of memory, unless the target
         needs values whole. If both stores block, fewer are copied at once as long as both are fast.
@@ -85,11 +87,13 @@ async def copy_store(
     ValueError
         If ``if_exists`` or ``concurrency`` is out of range.
     """
-    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
+    show, done = shower(progress)
+    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, show, concurrency)
     try:
         with copy.told():
             return await copy.run(sync=False)
     finally:
+        done()
         for store in copy.opened:
             if store._blocks:
                 await threads.to_thread(store.close)
@@ -106,16 +110,18 @@ def copy_store_sync(
     if_exists: IfExists = "raise",
     verify: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | None = None,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
     concurrency: int = 8,
 ) -> CopyReport:
     """Blocking form of `copy_store`."""
-    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, progress, concurrency)
+    show, done = shower(progress)
+    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, show, concurrency)
     try:
         with copy.told():
             if copy.blocks:
                 return drive(copy.run(sync=True))
             return io_loop.run_on_io(copy.run(sync=False))
     finally:
+        done()
         for store in copy.opened:
             store.close()

@@ -81,7 +81,7 @@ async def read_ranges(
     for first in range(0, len(plan), size):
         part = plan[first : first + size]
         try:
-            answers = await verbs.read_many([(key, request) for request, _ in part], allocate)
+            answers = await verbs.read_ranges(key, [request for request, _ in part], allocate)
             if before is not None and before.version and await verbs.stat(key) != before:
                 raise changes_always(None, key)
             batch = []
@@ -91,6 +91,8 @@ async def read_ranges(
                 base = getattr(merged, "start", 0)
                 for index, start, stop in members:
                     batch.append((index, cut_member(answer, start, stop, requests[index], base)))
+        except ExceptionGroup:
+            raise  # of a wrapped store's own method
         except Exception as error:
             if isinstance(error, ByteRequestError):
                 error.key = key

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Iterable,
+        Sequence,
     )
 
     import numpy.typing as npt
@@ -253,6 +254,12 @@ class Verbs(ABC):
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         """Answer many reads, in the order asked."""
         return await self.for_each(lambda request: self.read(request[0], request[1], allocate), requests)
+
+    def read_ranges(
+        self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
+    ) -> Awaitable[list[Data | None]]:
+        """Answer many reads of one value. No store defines this, but a class may override ``get_ranges``."""
+        return self.read_many([(key, request) for request in requests], allocate)
 
     async def read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate

@@ -1,15 +1,17 @@
-"""How zarr-python's stores and buffers look: the one module that knows, without importing zarr.
+"""How zarr-python's stores, paths and buffers look: the one module that knows, without importing zarr.
 
 zarr-python asks ``isinstance(x, Store)`` and ``isinstance(x, Buffer)``. Those questions look at
 ``x.__class__``; ours is a property that first registers our base class with zarr-python's, once its
 module is loaded, and then returns the true type. So nobody has to call anything, in whichever order the
-two are imported, and in worker processes too.
+two are imported, and in worker processes too. Its store paths are of a plain class, which registers
+nothing: there the property returns a class made of ours and theirs.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, cast
+from types import new_class
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import BufferLike
+
+T = TypeVar("T")
 
 _done: set[str] = set()
 
@@ -50,6 +54,18 @@ def register_buffer(base: type) -> None:
 def register_nd_buffer(base: type) -> None:
     """Make our n-dimensional buffers pass for zarr-python's, where its class allows it."""
     _register(base, "zarr.core.buffer.core", "NDBuffer")
+
+
+def path_class(kind: type[T]) -> type[T]:
+    """Return what a path of ours says its class is: once it is loaded, zarr-python's is among the bases."""
+    theirs = getattr(sys.modules.get("zarr.storage"), "StorePath", None)
+    if theirs is None or issubclass(kind, theirs):
+        return kind
+    made: type[T] | None = vars(kind).get("_seen_as")
+    if made is None:
+        made = new_class(kind.__name__, (kind, theirs))
+        kind._seen_as = made  # type: ignore[attr-defined]  # each class keeps its own
+    return made
 
 
 def is_zarr_store(value: object) -> TypeGuard[TheirStore]:

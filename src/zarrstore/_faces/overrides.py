@@ -16,11 +16,11 @@ from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, Verbs, gather_pi
 from zarrstore.buffer import cpu, default_buffer_prototype
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, BufferLike, Data, Prototype
-    from zarrstore._core.verbs import Conflict, Precondition
+    from zarrstore._core.verbs import Conflict, Precondition, Request
     from zarrstore.buffer import Buffer
 
 S = TypeVar("S")
@@ -41,6 +41,9 @@ VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
     "list_dir": ("scan",),
 }
 
+# What wrappers' calls lead through as well. A store's own methods don't: those may be made of each other.
+WHOLE_METHODS: frozenset[str] = frozenset(("clear", "is_empty", "get_partial_values", "get_ranges"))
+
 
 def own_face(method: T_Method) -> T_Method:
     """Mark a public method of ours, which goes by verbs itself: verbs need not be led through it."""
@@ -58,6 +61,14 @@ class _Overriding(Protocol):
     async def set_if_not_exists(self, key: str, value: BufferLike) -> None: ...
     async def delete(self, key: str) -> None: ...
     async def delete_dir(self, prefix: str) -> None: ...
+    async def clear(self) -> None: ...
+    async def is_empty(self, prefix: str) -> bool: ...
+    async def get_partial_values(
+        self, prototype: Prototype, key_ranges: Iterable[Request]
+    ) -> list[Buffer | None]: ...
+    def get_ranges(
+        self, key: str, byte_ranges: Sequence[ByteRequest | None], *, prototype: Prototype
+    ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]: ...
     async def exists(self, key: str) -> bool: ...
     async def getsize(self, key: str) -> int: ...
     def list(self) -> AsyncIterator[str]: ...
@@ -211,7 +222,47 @@ for _name in ("read_many", "read_versioned", "patch", "remove_many"):
 setattr(OverrideAware, "copy", _default_if_changed("copy", "read", "write"))  # noqa: B010 - as above
 
 
-async def _collect(listing: AsyncIterator[str]) -> list[str]:
+class WholeOverrides(OverrideAware):
+    """The same for wrappers around the store: through its batches, ``clear`` and ``is_empty`` as well."""
+
+    __slots__ = ()
+
+    async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
+        """Ask ``get_partial_values`` if it is overridden."""
+        if not self._has("get_partial_values"):
+            return await super().read_many(requests, allocate)
+        prototype = default_buffer_prototype()
+        values = await self._call(self.store().get_partial_values, prototype, list(requests))
+        return [None if value is None else value.as_numpy_array() for value in values]
+
+    async def read_ranges(
+        self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        """Ask ``get_ranges`` if it is overridden."""
+        if not self._has("get_ranges"):
+            return await super().read_ranges(key, requests, allocate)
+        batches = self.store().get_ranges(key, requests, prototype=default_buffer_prototype())
+        answers: list[Data | None] = [None] * len(requests)
+        for batch in io_loop.run_on_io(_collect(batches)) if self.sync else await _collect(batches):
+            for index, value in batch:
+                answers[index] = None if value is None else value.as_numpy_array()
+        return answers
+
+    async def is_empty(self, prefix: str) -> bool:
+        """Ask ``is_empty`` if it is overridden."""
+        if not self._has("is_empty"):
+            return await super().is_empty(prefix)
+        return await self._call(self.store().is_empty, prefix.removesuffix("/"))
+
+    async def remove_below(self, prefix: str) -> None:
+        """Ask ``clear`` if it is overridden."""
+        if prefix or not self._has("clear"):
+            await super().remove_below(prefix)
+        else:
+            await self._call(self.store().clear)
+
+
+async def _collect(listing: AsyncIterator[T]) -> list[T]:
     return [key async for key in listing]
 
 

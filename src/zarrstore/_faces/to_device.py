@@ -70,6 +70,12 @@ class ToDevice(WrapperVerbs):
         """Read, and copy to the device what isn't there yet."""
         return await self._copy_each(await self.below.read_many(requests, self.allocate))
 
+    async def read_ranges(
+        self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        """Read, and copy to the device what isn't there yet."""
+        return await self._copy_each(await self.below.read_ranges(key, requests, self.allocate))
+
     async def read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Data, str | None] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from functools import cached_property
+from html import escape
 from inspect import getattr_static
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -26,6 +27,7 @@ from zarrstore._core.requests import (
     cut,
     span,
 )
+from zarrstore._core.tree import read_tree
 from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces, Prototype, Value
 from zarrstore._core.verbs import (
     ABSENT,
@@ -43,10 +45,21 @@ from zarrstore._core.verbs import (
     refused_write,
 )
 from zarrstore._faces.authoring import check_names, check_store_class
-from zarrstore._faces.overrides import VERBS_OF_METHOD, OverrideAware, own_face
+from zarrstore._faces.overrides import VERBS_OF_METHOD, WHOLE_METHODS, OverrideAware, WholeOverrides, own_face
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
+from zarrstore.abc._protocols import (
+    ByteGetter,
+    ByteSetter,
+    SupportsDeleteSync,
+    SupportsGetSync,
+    SupportsSetSync,
+    SupportsSyncStore,
+    SyncByteGetter,
+    SyncByteSetter,
+    set_or_delete,
+)
 from zarrstore.errors import (
     BackendError,
     ByteRequestError,
@@ -65,10 +78,11 @@ if TYPE_CHECKING:
         Sequence,
     )
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from zarr.abc.store import Store as TheirStore
 
+    from zarrstore._core.tree import Tree
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
@@ -85,8 +99,10 @@ __all__ = [
     "CONFLICT",
     "Allocate",
     "AnyPieces",
+    "ByteGetter",
     "ByteRequest",
     "ByteRequestLike",
+    "ByteSetter",
     "Capabilities",
     "Condition",
     "Conflict",
@@ -99,16 +115,29 @@ __all__ = [
     "RangeByteRequest",
     "Store",
     "SuffixByteRequest",
+    "SupportsDeleteSync",
+    "SupportsGetSync",
+    "SupportsSetSync",
+    "SupportsSyncStore",
+    "SyncByteGetter",
+    "SyncByteSetter",
     "Value",
     "Verbs",
     "cut",
     "gather_pieces",
     "host_memory",
     "join_pieces",
+    "set_or_delete",
     "span",
 ]
 
 T = TypeVar("T")
+
+# How many values a notebook's picture of a store is made of, at most.
+_SHOWN = 10_000
+_NO_MAPPING = (
+    "a store is no mapping: use store.mapping(), whose keys and values are text and bytes, or get_sync(key)"
+)
 
 # A long list of reads is checked, and put into buffers, in parts of this length; in between others may run.
 _STRIDE = 512
@@ -145,6 +174,8 @@ class Store(_Base):
     _direct: ClassVar[bool] = False
     # What binds blocking verbs to an event loop.
     _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
+    # Whether `clear` empties a store that can't delete, as an archive is replaced by an empty one.
+    _clears_anyway: bool = False
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
 
@@ -284,8 +315,10 @@ class Store(_Base):
 
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
         """Return what a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
-        verbs = self._route(self._own_sync_verbs if sync else self._own_async_verbs, sync=sync)
-        return ReadOnlyVerbs(self, verbs) if self.read_only else verbs
+        own = self._own_sync_verbs if sync else self._own_async_verbs
+        whole = self._overridden & WHOLE_METHODS
+        verbs = WholeOverrides(self, own, sync=sync) if whole else self._route(own, sync=sync)
+        return ReadOnlyVerbs(self, verbs) if self._refuses_changes else verbs
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -354,6 +387,11 @@ class Store(_Base):
         other.__dict__.update(Store.__getstate__(self))
         return other
 
+    @property
+    def _refuses_changes(self) -> bool:
+        """Whether `_check_writable` raises."""
+        return self.read_only
+
     def _check_writable(self) -> None:
         if self.read_only:
             raise ReadOnlyError(
@@ -391,6 +429,35 @@ class Store(_Base):
         from zarrstore.storage._wrappers.mapping import StoreMapping
 
         return StoreMapping(self)
+
+    def tree(self, prefix: str = "") -> Tree:
+        """Return the groups and arrays below a directory, with the number and size of what is in each.
+
+        It is drawn where it is shown: ``print(store.tree())``. All keys below are listed, and all metadata
+        documents read.
+
+        Parameters
+        ----------
+        prefix : str
+            The directory; the root by default.
+        """
+        return self._hierarchy(prefix, None)
+
+    def _hierarchy(self, prefix: str, limit: int | None) -> Tree:
+        return self._run("", read_tree, self._listed(prefix), prefix.strip("/") or str(self), limit)
+
+    def _repr_html_(self) -> str:
+        # A notebook shows this, so it is short, and raises nothing.
+        try:
+            return self._hierarchy("", _SHOWN)._repr_html_()
+        except Exception as error:
+            return f"<pre>{escape(repr(self))}\n{escape(str(error))}</pre>"
+
+    def __contains__(self, key: object) -> NoReturn:
+        raise TypeError(_NO_MAPPING)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(_NO_MAPPING)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -668,10 +735,18 @@ class Store(_Base):
         ----------
         key : str
             Which value.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If there is one and the store can't delete (a `NotImplementedError`).
         """
         self._check_writable()
         check_key(key, self)
         self._is_open = True
+        if not self.supports_deletes:
+            await self._do_refuse_delete(self._own_async_verbs, key)
+            return
         await self._own_async_verbs.remove(key, ANY)
 
     async def delete_if_unchanged(self, key: str, version: str) -> bool:
@@ -693,10 +768,16 @@ class Store(_Base):
         ----------
         prefix : str
             The directory: ``"a/b"`` and ``"a/b/"`` are the same; ``""`` is the root, as in `clear`.
+
+        Raises
+        ------
+        UnsupportedOperationError
+            If there is something and the store can't delete (a `NotImplementedError`).
         """
-        await self._do_delete_dir(
-            self._own_async_verbs if "delete" not in self._overridden else self._async_verbs, prefix
-        )
+        if "delete" in self._overridden:
+            await self._do_delete_dir(self._async_verbs, prefix, one_by_one=True)
+        else:
+            await self._do_delete_dir(self._own_async_verbs, prefix)
 
     async def clear(self) -> None:
         """Remove all keys and values, and nothing that isn't below the root."""
@@ -859,11 +940,25 @@ class Store(_Base):
         except ByteRequestError as error:
             raise error.about(self, None) from None
 
-    async def _do_delete_dir(self, verbs: Verbs, prefix: str) -> None:
+    async def _do_delete_dir(self, verbs: Verbs, prefix: str, *, one_by_one: bool = False) -> None:
         self._check_writable()
         directory = check_prefix(prefix, self)
         self._is_open = True
-        await verbs.remove_below(directory)
+        if not (self.supports_deletes or (self._clears_anyway and not directory)):
+            if not await verbs.is_empty(directory):
+                raise self._refused_delete(directory)
+            return
+        await (Verbs.remove_below(verbs, directory) if one_by_one else verbs.remove_below(directory))
+
+    async def _do_refuse_delete(self, verbs: Verbs, key: str) -> None:
+        if await verbs.stat(key) is not None or (
+            self.capabilities.recursive_delete and not await verbs.is_empty(f"{key}/")
+        ):
+            raise self._refused_delete(key)
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        """Make the error for a removal from a store that can't delete."""
+        return UnsupportedOperationError("this store can't delete.", store=self, key=key or None)
 
     # -- names that zarr-python calls --------------------------------------------------------------
 

@@ -2,15 +2,21 @@
 
 from zarrstore.buffer import cpu, gpu
 from zarrstore.buffer._core import ArrayLike, Buffer, BufferPrototype, BytesLike
+from zarrstore.buffer._nd import NDArrayLike, NDArrayLikeOrScalar, NDBuffer
+from zarrstore.buffer.cpu import numpy_buffer_prototype
 
 __all__ = [
     "ArrayLike",
     "Buffer",
     "BufferPrototype",
     "BytesLike",
+    "NDArrayLike",
+    "NDArrayLikeOrScalar",
+    "NDBuffer",
     "cpu",
     "default_buffer_prototype",
     "gpu",
+    "numpy_buffer_prototype",
 ]
 
 

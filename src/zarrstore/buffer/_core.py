@@ -49,6 +49,10 @@ class ArrayLike(Protocol):
     def __getitem__(self, key: slice) -> Self: ...
     def __setitem__(self, key: slice, value: object) -> None: ...
 
+    def copy(self) -> Self:
+        """Return a copy."""
+        ...
+
 
 class Buffer(_Base):
     """A flat, contiguous block of bytes in the memory of the host or of a device.
@@ -150,6 +154,8 @@ class Buffer(_Base):
         return self.combine([other])
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, (bytes, bytearray, memoryview)):
+            return self.to_bytes() == other
         if not hasattr(other, "as_numpy_array"):
             return NotImplemented
         return np.array_equal(self.as_numpy_array(), other.as_numpy_array())

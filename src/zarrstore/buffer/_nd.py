@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -10,11 +10,80 @@ from zarrstore._core import zarr_compat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Self, SupportsIndex, TypeAlias
+    from typing import Self, SupportsIndex
 
     import numpy.typing as npt
 
     Index: TypeAlias = Any  # whatever NumPy indexes by
+
+
+@runtime_checkable
+class NDArrayLike(Protocol):
+    """An n-dimensional array, on the host or on a device."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its type of element."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Its number of dimensions."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its number of elements."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its length in each dimension."""
+        ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Index) -> Self: ...
+    def __setitem__(self, key: Index, value: object) -> None: ...
+    def __array__(self) -> npt.NDArray[Any]: ...
+
+    def reshape(
+        self,
+        shape: tuple[int, ...],
+        *,
+        order: Literal["A", "C", "F"] | None = "C",
+        copy: bool | None = None,
+    ) -> Self:
+        """Return a view of another shape."""
+
+    def view(self, dtype: npt.DTypeLike) -> Self:
+        """Return a view with another type of element."""
+
+    def astype(
+        self, dtype: npt.DTypeLike, order: Literal["K", "A", "C", "F"] = "K", *, copy: bool = True
+    ) -> Self:
+        """Return the elements in another type."""
+
+    def fill(self, value: object) -> None:
+        """Set every element."""
+
+    def copy(self) -> Self:
+        """Return a copy."""
+
+    def transpose(self, axes: SupportsIndex | Sequence[SupportsIndex] | None) -> Self:
+        """Return a view with the dimensions permuted."""
+
+    def ravel(self, order: Literal["K", "A", "C", "F"] = "C") -> Self:
+        """Return the elements in one dimension."""
+
+    def all(self) -> np.bool_ | bool:
+        """Whether all elements are true."""
+        ...
+
+
+# What indexing an array returns.
+NDArrayLikeOrScalar: TypeAlias = (
+    NDArrayLike | int | float | complex | str | bytes | bool | np.generic | np.datetime64 | np.timedelta64
+)
 
 
 class NDBuffer:
@@ -114,9 +183,9 @@ class NDBuffer:
         """Return a view of another shape."""
         return type(self)(self._data.reshape(newshape))
 
-    def squeeze(self, axes: tuple[int, ...]) -> Self:
+    def squeeze(self, axis: tuple[int, ...]) -> Self:
         """Return a view without the given dimensions."""
-        return type(self)(self._data.squeeze(axes))
+        return type(self)(self._data.squeeze(axis))
 
     def astype(self, dtype: npt.DTypeLike, order: Literal["K", "A", "C", "F"] = "K") -> Self:
         """Return a copy with another type of element."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.types import BufferLike
 
-__all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
+__all__ = ["Buffer", "NDBuffer", "buffer_prototype", "numpy_buffer_prototype"]
 
 
 class Buffer(_core.Buffer):
@@ -56,3 +56,8 @@ class Buffer(_core.Buffer):
 
 
 buffer_prototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)
+
+
+def numpy_buffer_prototype() -> _core.BufferPrototype:
+    """Return the prototype of buffers in the host's memory."""
+    return buffer_prototype

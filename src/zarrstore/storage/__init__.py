@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
+    from zarrstore._core.modes import AccessModeLiteral
     from zarrstore._core.retry import RetryPolicy
     from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
     from zarrstore.storage._fsspec.store import FsspecStore
     from zarrstore.storage._gpu import GpuMemoryStore
     from zarrstore.storage._local.store import LocalStore
+    from zarrstore.storage._managed import ManagedMemoryStore
     from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._obstore.store import ObjectStore
-    from zarrstore.storage._path import AccessModeLiteral, StorePath
+    from zarrstore.storage._path import StorePath
     from zarrstore.storage._places.like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._wrappers.logging import LoggingStore
     from zarrstore.storage._wrappers.mapping import StoreMapping
@@ -28,6 +30,7 @@ __all__ = [
     "GpuMemoryStore",
     "LocalStore",
     "LoggingStore",
+    "ManagedMemoryStore",
     "MemoryStore",
     "ObjectStore",
     "RetryPolicy",
@@ -50,16 +53,20 @@ _PLACES = {
     "GpuMemoryStore": "_gpu",
     "LocalStore": "_local.store",
     "LoggingStore": "_wrappers.logging",
+    "ManagedMemoryStore": "_managed",
     "MemoryStore": "_memory",
     "ObjectStore": "_obstore.store",
     "StoreMapping": "_wrappers.mapping",
     "SubStore": "_wrappers.views",
     "WrapperStore": "_wrappers.wrapper",
     **dict.fromkeys(("RetryPolicy", "RetryStore"), "_wrappers.retrying"),
-    **dict.fromkeys(("AccessModeLiteral", "StorePath"), "_path"),
+    "StorePath": "_path",
     **dict.fromkeys(("ZipStore", "ZipStoreAccessModeLiteral"), "_zip.store"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_places.like"),
 }
 __getattr__, __dir__ = attach(
-    __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
+    __name__,
+    {"AccessModeLiteral": "zarrstore._core.modes"}
+    | {name: f"{__name__}.{place}" for name, place in _PLACES.items()},
+    globals(),
 )

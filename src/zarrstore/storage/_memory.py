@@ -40,9 +40,14 @@ if TYPE_CHECKING:
 
 # The data of this process by token, so that a store that is pickled and comes back is itself again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
+# The data that have a name, which isn't unique among processes as tokens are.
+_named: WeakValueDictionary[str, _Data] = WeakValueDictionary()
+_naming = threading.Lock()
 
 
 def _after_fork() -> None:
+    global _naming
+    _naming = threading.Lock()
     for data in list(_alive.values()):
         data.after_fork()
 
@@ -268,6 +273,10 @@ class MemoryStore(NowaitStore):
         with data.lock:
             snapshot = {key: _array(value).tobytes() for key, value in list(data.values.items())}
         return _revive, (type(self), data.token, snapshot, state)
+
+    @property
+    def _refuses_changes(self) -> bool:
+        return self._read_only or self._data.detached
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -501,6 +510,26 @@ class MemoryStore(NowaitStore):
         self._is_open = True
         if self._budget.is_spent(size):
             await self._budget.refill()
+
+
+def named_memory(name: str) -> MemoryStore:
+    """Return a store on the memory of a name, which is made if there is none."""
+    with _naming:
+        store = find_memory(name)
+        if store is None:
+            store = MemoryStore()
+            _named[name] = store._data
+        return store
+
+
+def find_memory(name: str, kind: type[MemoryStore] = MemoryStore) -> MemoryStore | None:
+    """Return a store on the memory of a name, or of a token; None if there is none."""
+    data = _named.get(name) or _alive.get(name)
+    if data is None:
+        return None
+    store = kind()
+    store._data = data
+    return store
 
 
 def _bytes_of(piece: Data) -> bytes:

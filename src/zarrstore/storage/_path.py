@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+import json
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.modes import AccessModeLiteral, check_mode
+from zarrstore._core.zarr_compat import path_class
 from zarrstore.errors import KeyConflictError, ReadOnlyError, UnsupportedOperationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Self
+
+    # For type checkers a path of ours is one of zarr-python's, whose name is not imported at runtime.
+    from zarr.storage import StorePath as _Base
 
     from zarrstore._core.requests import ByteRequestLike
     from zarrstore._core.types import Prototype, Value
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer
+else:
+    _Base = object
 
-AccessModeLiteral = Literal["r", "r+", "a", "w", "w-"]
-_MODES = get_args(AccessModeLiteral)
+JSON: TypeAlias = "str | int | float | Mapping[str, JSON] | Sequence[JSON] | None"
 
 
-class StorePath:
-    """A path within a store.
+class StorePath(_Base):
+    """A path within a store; zarr-python takes one as its own.
 
     Parameters
     ----------
@@ -43,12 +51,30 @@ class StorePath:
         self.path = _normalise(path, store)
 
     @property
+    def __class__(self) -> type[Self]:
+        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        return path_class(type(self))
+
+    @__class__.setter
+    def __class__(self, value: type[Self]) -> None:
+        object.__dict__["__class__"].__set__(self, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What `object` has demands that __class__ be the type.
+        return object.__new__, (type(self),), self.__dict__
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return type(self).__qualname__, self.store.__dask_tokenize__(), self.path
+
+    @property
     def read_only(self) -> bool:
         """Whether the store is read-only."""
         return self.store.read_only
 
     @classmethod
-    async def open(cls, store: Store, path: str, mode: AccessModeLiteral | None = None) -> Self:
+    async def open(  # type: ignore[override]  # a store of ours, not one of zarr-python's
+        cls, store: Store, path: str, mode: AccessModeLiteral | None = None
+    ) -> Self:
         """Open a path in a mode.
 
         Parameters
@@ -70,8 +96,7 @@ class StorePath:
         ReadOnlyError
             If the mode writes and the store is read-only.
         """
-        if mode is not None and mode not in _MODES:
-            raise ValueError(f"mode is one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+        check_mode(mode)
         await store._ensure_open()
         self = cls(store, path)
         if mode is None:
@@ -117,6 +142,21 @@ class StorePath:
         """
         return await self.store.get(self.path, prototype=prototype, byte_range=byte_range)
 
+    async def get_json(self, *, byte_range: ByteRequestLike | None = None) -> JSON:
+        """Read the JSON document at this path; None if there is none.
+
+        Parameters
+        ----------
+        byte_range : ByteRequest, optional
+            Read only these bytes, which need not be a document.
+
+        Raises
+        ------
+        ValueError
+            If it is no JSON.
+        """
+        return _parsed(await self.get(byte_range=byte_range))
+
     async def set(self, value: Value, byte_range: ByteRequestLike | None = None) -> None:
         """Replace the value at this path.
 
@@ -142,15 +182,13 @@ class StorePath:
         await self.store.set(self.path, value)
 
     async def delete(self) -> None:
-        """Remove the value at this path.
+        """Remove the value at this path; no error if there is none.
 
         Raises
         ------
         UnsupportedOperationError
-            If the store can't delete (a `NotImplementedError`).
+            If there is one and the store can't delete (a `NotImplementedError`).
         """
-        if not self.store.supports_deletes:
-            raise UnsupportedOperationError("this store can't delete.", store=self.store, key=self.path)
         await self.store.delete(self.path)
 
     async def delete_dir(self) -> None:
@@ -176,10 +214,14 @@ class StorePath:
         return await self.store.is_empty(self.path)
 
     def get_sync(
-        self, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
+        self, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> Buffer | None:
         """Blocking form of `get`."""
         return self.store.get_sync(self.path, prototype=prototype, byte_range=byte_range)
+
+    def get_json_sync(self, *, byte_range: ByteRequestLike | None = None) -> JSON:
+        """Blocking form of `get_json`."""
+        return _parsed(self.get_sync(byte_range=byte_range))
 
     def set_sync(self, value: Value) -> None:
         """Blocking form of `set`."""
@@ -206,6 +248,10 @@ class StorePath:
 
     def __hash__(self) -> int:
         return hash((self.store, self.path))
+
+
+def _parsed(document: Buffer | None) -> JSON:
+    return None if document is None else cast("JSON", json.loads(document.to_bytes()))
 
 
 def _normalise(path: str, store: object) -> str:

@@ -239,6 +239,25 @@ async def versions(ask: Asker) -> None:
         assert await ask.call("set_if_unchanged", "k", b"5", stale) is None
 
 
+@question("write ours")
+async def deleting_refused(ask: Asker) -> None:
+    """A store that says that it can't delete keeps what is there, and may only be cleared as a whole."""
+    if ask.store.supports_deletes:
+        return
+    await ask.set("d/x", VALUE)
+    await raises(NotImplementedError, ask.call("delete", "d/x"))
+    await raises(NotImplementedError, ask.call("delete_dir", "d"))
+    await ask.call("delete", "missing")
+    await ask.call("delete_dir", "missing")
+    assert await ask.get("d/x") == VALUE
+    try:
+        await ask.call("clear")
+    except NotImplementedError:
+        assert await ask.get("d/x") == VALUE
+    else:
+        assert await ask.get("d/x") is None
+
+
 _MUTATIONS: dict[str, tuple[object, ...]] = {
     "set": ("k", b"x"),
     "set_if_not_exists": ("new", b"x"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from zarrstore._core.listing import closing_pages
 from zarrstore.errors import BackendError, TransientError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
     from zarrstore._core.verbs import Conflict, Entry, Precondition, Verbs
+
+# Seconds, or the mean and the standard deviation of what is drawn.
+Latency: TypeAlias = float | tuple[float, float]
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
 _WRITES = ("write", "patch", "copy", "remove", "remove_many", "remove_below")
@@ -86,19 +89,34 @@ class LatencyStore(_AroundVerbs[T_Store]):
     ----------
     store : Store
         The store to wrap.
-    get_latency, set_latency : float
-        Seconds that each read (or look-up, or listing) and each write waits first.
+    get_latency, set_latency : float or (float, float)
+        Seconds that each read (or look-up, or listing) and each write waits first. Of a pair, mean and
+        standard deviation, each call draws its own.
     """
 
-    def __init__(self, store: T_Store, *, get_latency: float = 0.0, set_latency: float = 0.0) -> None:
+    def __init__(self, store: T_Store, *, get_latency: Latency = 0.0, set_latency: Latency = 0.0) -> None:
         super().__init__(store)
-        self.get_latency = get_latency
-        self.set_latency = set_latency
+        self._get_latency = get_latency
+        self._set_latency = set_latency
+
+    @property
+    def get_latency(self) -> float:
+        """Seconds that a read waits now."""
+        return _drawn(self._get_latency)
+
+    @property
+    def set_latency(self) -> float:
+        """Seconds that a write waits now."""
+        return _drawn(self._set_latency)
 
     async def _before(self, below: Verbs, verb: str, key: str) -> None:
         seconds = self.get_latency if verb in _READS else self.set_latency
         if seconds > 0:
             await below.sleep(seconds)
+
+
+def _drawn(latency: Latency) -> float:
+    return max(0.0, random.gauss(*latency)) if isinstance(latency, tuple) else latency
 
 
 @dataclass(frozen=True)

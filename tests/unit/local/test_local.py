@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,24 @@ def test_the_root_is_the_folder(tmp_path):
     for given in (tmp_path / "root", str(tmp_path / "root"), f"{tmp_path}/./root/"):
         assert LocalStore(given).root == tmp_path / "root"
         assert isinstance(LocalStore(given).root, Path)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "a", "w", "w-", None])
+def test_a_mode_says_whether_the_folder_must_be_there_and_no_more(mode, tmp_path):
+    missing = tmp_path / "missing"
+    if mode in ("r", "r+"):
+        with pytest.raises(FileNotFoundError, match=f"mode '{re.escape(mode)}' opens one that is there"):
+            asyncio.run(LocalStore.open(missing, mode=mode))
+    else:
+        asyncio.run(LocalStore.open(missing, mode=mode))
+    assert not missing.exists()
+    LocalStore(tmp_path).set_sync("k", b"1")
+    store = asyncio.run(LocalStore.open(root=tmp_path, read_only=False, mode=mode, atomic=False))
+    assert (store.read_only, store._is_open, store.atomic) == (False, True, False)
+    assert store.get_sync("k").to_bytes() == b"1"
+    assert asyncio.run(LocalStore.open(tmp_path, mode=mode, read_only=True)).read_only
+    with pytest.raises(ValueError, match="mode is one of"):
+        asyncio.run(LocalStore.open(tmp_path, mode="rw"))
 
 
 def test_two_spellings_of_one_folder_are_one_store(tmp_path, monkeypatch):

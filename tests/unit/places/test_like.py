@@ -91,6 +91,12 @@ def test_store_paths_from_anything(tmp_path):
     path = asyncio.run(make_store_path(tmp_path, path="a/b", mode="r"))
     assert path.path == "a/b"
     assert path.read_only
+    LocalStore(tmp_path).set_sync("a/b/k", b"1")
+    for mode in ("r", "r+", "a", "w", None):  # none of them removes anything
+        path = asyncio.run(make_store_path(tmp_path, path="a/b", mode=mode))
+        assert (path / "k").get_sync().to_bytes() == b"1"
+    with pytest.raises(FileExistsError):
+        asyncio.run(make_store_path(tmp_path, path="a/b", mode="w-"))
     inner = asyncio.run(make_store_path(StorePath(MemoryStore(), "x"), path="y"))
     assert inner.path == "x/y"
 

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from zarrstore import RangeByteRequest
+from zarrstore.abc.store import ByteSetter, SupportsSyncStore, SyncByteSetter, set_or_delete
 from zarrstore.errors import InvalidKeyError, KeyConflictError, ReadOnlyError, UnsupportedOperationError
 from zarrstore.storage import LocalStore, MemoryStore, StorePath
 
@@ -70,8 +72,14 @@ def test_delete_where_the_store_cannot(store):
     class Keeping(MemoryStore):
         supports_deletes = False
 
-    with pytest.raises(UnsupportedOperationError, match="can't delete"):
-        run(StorePath(Keeping(), "z").delete())
+    path = StorePath(Keeping(), "z")
+    run(path.delete())  # there is nothing to be deleted
+    path.delete_sync()
+    path.set_sync(b"1")
+    for delete in (lambda: run(path.delete()), path.delete_sync):
+        with pytest.raises(UnsupportedOperationError, match="can't delete"):
+            delete()
+    assert path.get_sync().to_bytes() == b"1"
 
 
 @pytest.mark.parametrize("mode", ["a", "r+", None])
@@ -116,3 +124,26 @@ def test_modes_that_write_need_a_store_that_may(store, mode):
 def test_other_modes_are_refused(store):
     with pytest.raises(ValueError, match="mode is one of"):
         run(StorePath.open(store, "a", "x"))
+
+
+def test_json_documents(store):
+    path = StorePath(store, "a/zarr.json")
+    assert run(path.get_json()) is path.get_json_sync() is None
+    path.set_sync(b'{"node_type": "group", "attributes": {"a": [1, 2.5, null]}}')
+    found = {"node_type": "group", "attributes": {"a": [1, 2.5, None]}}
+    assert run(path.get_json()) == path.get_json_sync() == found
+    assert path.get_json_sync(byte_range=RangeByteRequest(14, 21)) == "group"
+    with pytest.raises(ValueError, match="Expecting value"):
+        run(StorePath(store, "z").get_json())
+
+
+def test_a_value_is_set_or_deleted(store):
+    path = StorePath(store, "z")
+    assert isinstance(path, ByteSetter)
+    assert isinstance(path, SyncByteSetter)
+    assert isinstance(store, SupportsSyncStore)
+    run(set_or_delete(path, b"1"))
+    assert path.get_sync().to_bytes() == b"1"
+    run(set_or_delete(path, None))
+    run(set_or_delete(path, None))
+    assert path.get_sync() is None

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
-from zarrstore._async.threads import Continuation
+from zarrstore._async.threads import Continuation, to_thread
+from zarrstore._core.modes import check_mode
 from zarrstore._core.requests import RangeByteRequest, by_key, span
 from zarrstore._core.urls import check_path
 from zarrstore._core.verbs import (
@@ -54,10 +55,22 @@ from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import Self
 
+    from zarrstore._core.modes import AccessModeLiteral
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
+
+
+class _Options(TypedDict, total=False):
+    """What `LocalStore` takes beside its root."""
+
+    fsync: Literal["none", "data", "full"]
+    mmap: bool
+    follow_symlinks: bool
+    atomic: bool
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -178,6 +191,46 @@ class LocalStore(NowaitStore):
         self._confined = None if follow_symlinks else Confined(self._root)
         self._ahead = 0
         self._forget_survey()
+
+    @classmethod
+    async def open(
+        cls,
+        root: Path | str,
+        *,
+        read_only: bool = False,
+        mode: AccessModeLiteral | None = None,
+        **options: Unpack[_Options],
+    ) -> Self:
+        """Make a store and open it.
+
+        Parameters
+        ----------
+        root : str or Path
+            The store's root folder.
+        read_only : bool
+            Whether to refuse every call that changes something.
+        mode : str, optional
+            ``"r"`` and ``"r+"`` require that the folder is there. No mode changes anything, and what the
+            store may do is said by ``read_only``.
+        **options
+            Further arguments of the constructor.
+
+        Raises
+        ------
+        ValueError
+            If there is no such mode.
+        FileNotFoundError
+            If the folder must be there and isn't.
+        """
+        check_mode(mode)
+        store = await super().open(root, **options, **({"read_only": True} if read_only else {}))
+        if mode in ("r", "r+") and not await to_thread(os.path.isdir, store._root):
+            raise KeyNotFoundError(
+                f"there is no folder, and mode {mode!r} opens one that is there.",
+                store=store,
+                hint="Use mode='a'.",
+            )
+        return store
 
     def _forget_survey(self) -> None:
         """Use threads only, until a call in one of them surveys the file system."""
@@ -991,8 +1044,6 @@ class LocalStore(NowaitStore):
         FileExistsError
             If there is something at the new root.
         """
-        from zarrstore._async.threads import to_thread
-
         self._check_writable()
         await to_thread(self._move, os.fspath(dest_root))
 

@@ -7,7 +7,8 @@ import os
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.abc.store import Store
 
+# The class of obstore's store.
+T_Upstream = TypeVar("T_Upstream", bound="ObstoreStore")
+
+# Stores in obstore's memory by their text form, which tells an address only.
+in_memory: WeakValueDictionary[str, Store] = WeakValueDictionary()
+
 _BATCH = 1000  # what S3 takes in a bulk delete
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
@@ -74,7 +81,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Runtime.before_fork, after_in_child=_Runtime.after_fork)
 
 
-class ObjectStore(ListingStore):
+class ObjectStore(ListingStore, Generic[T_Upstream]):
     """A store in one of obstore's stores.
 
     Parameters
@@ -118,7 +125,7 @@ class ObjectStore(ListingStore):
 
     def __init__(
         self,
-        store: ObstoreStore,
+        store: T_Upstream,
         *,
         read_only: bool = False,
         missing_on: Iterable[int] = (),
@@ -141,7 +148,7 @@ class ObjectStore(ListingStore):
         dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._no_client_retries)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
-        self.store: ObstoreStore = store
+        self.store: T_Upstream = store
         self.fallback = fallback
         names = {cls.__name__ for cls in type(store).__mro__}
         # Folders are folders: what our own store knows of them (empty ones, conflicts) holds.
@@ -149,6 +156,8 @@ class ObjectStore(ListingStore):
             self._local = LocalStore(getattr(store, "prefix", None) or "/")
         self._http = "HTTPStore" in names
         self._in_memory = "MemoryStore" in names
+        if self._in_memory:
+            in_memory[self._location] = self
         self._azure = "AzureStore" in names
         self._gcs = "GCSStore" in names
         self._leaves_token = self._has_marks = not names.isdisjoint(_BUCKETS)

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core import urls
+from zarrstore._core.modes import AccessModeLiteral, check_mode
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.types import UniversalPath
 from zarrstore._core.zarr_compat import is_zarr_path, is_zarr_store
@@ -25,8 +26,9 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
-from zarrstore.storage._path import AccessModeLiteral, StorePath
+from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
+from zarrstore.storage._places.text_forms import from_text_form
 from zarrstore.storage._wrappers.wrapper import as_store
 
 if TYPE_CHECKING:
@@ -136,8 +138,7 @@ def open_place(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
             hint="Drop them, or make the store yourself.",
         )
-    if mode is not None and mode not in get_args(AccessModeLiteral):
-        raise ValueError(f"mode is one of {', '.join(map(repr, get_args(AccessModeLiteral)))}, not {mode!r}")
+    check_mode(mode)
     options = None if storage_options is None else dict(storage_options)
     store = _dispatch(store_like, mode, options, backend)
     if mode == "r" and not store.read_only:
@@ -164,7 +165,7 @@ async def make_store_path(
     path : str, optional
         Path below it.
     mode : str, optional
-        As in `StorePath.open`; note that ``"w"`` removes all keys there.
+        As in `StorePath.open`, but that ``"w"`` removes nothing.
     storage_options : mapping, optional
         Options for the file system behind a URL.
     backend : {"obstore", "fsspec"}, optional
@@ -175,7 +176,7 @@ async def make_store_path(
     else:
         store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
     base = store_like.path if isinstance(store_like, StorePath) or is_zarr_path(store_like) else ""
-    return await StorePath.open(store, f"{base}/{path or ''}", mode)
+    return await StorePath.open(store, f"{base}/{path or ''}", "a" if mode == "w" else mode)
 
 
 def _dispatch(
@@ -241,6 +242,14 @@ def _from_text(
     if not text:
         raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
     _check_encodable(text)
+    store = from_text_form(
+        text,
+        lambda inner: _from_text(inner, mode, options, backend),
+        lambda url, found: _from_text(url, mode, found | (options or {}) or None, backend),
+        lambda path: _local_archive(path, mode),
+    )
+    if store is not None:
+        return store
     found = _archive_in(text)
     if found is not None:
         return _from_archive(*found, mode, options)
@@ -248,7 +257,14 @@ def _from_text(
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
         _check_unused(options, text)
-        return _from_path(urls.file_path(text) if scheme else text, mode)
+        return _from_path(_path_of(text) if scheme else text, mode)
+    if scheme == "memory" and not options and backend is None:
+        # Memory of this process that has this name or text form; else it is fsspec's.
+        from zarrstore.storage._managed import ManagedMemoryStore
+
+        managed = ManagedMemoryStore._find(text)
+        if managed is not None:
+            return managed
     if backend not in (None, "obstore", "fsspec"):
         raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
     if "::" not in text and is_named_so(text):
@@ -430,6 +446,18 @@ def _from_url(url: str, options: Options | None) -> FsspecStore:
             f"{without_secrets(url)!r} can't be opened: {without_secrets(str(error))}",
             hint="Check the URL and the storage_options.",
         ) from safe_cause(error)
+
+
+def _path_of(url: str) -> str:
+    """Path that a URL of a file names. A store's text form has it as it is, without ``%20`` and the like."""
+    literal = url.partition("://")[2]
+    try:
+        path = urls.file_path(url)
+    except StoreLikeError:
+        if os.path.isabs(literal) and os.path.exists(literal):
+            return literal
+        raise
+    return literal if os.path.exists(literal) and not os.path.lexists(path) else path
 
 
 def _schemes(url: str) -> list[str]:

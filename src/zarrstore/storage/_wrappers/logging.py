@@ -42,9 +42,11 @@ _METHODS |= {f"{name}_sync": argument for name, argument in _METHODS.items()}
 # A wrapper around a logging store calls its verbs; each counts as a method.
 _VERBS = {
     "copy": "copy",
+    "is_empty": "is_empty",
     "patch": "set_partial_values",
     "read": "get",
     "read_many": "get_partial_values",
+    "read_ranges": "get_ranges",
     "read_versioned": "get_versioned",
     "remove": "delete",
     "remove_below": "delete_dir",

@@ -13,7 +13,7 @@ from zarrstore.errors import TransientError
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data
@@ -74,8 +74,26 @@ class RetryStore(WrapperStore[T_Store]):
         self, below: Verbs, requests: Iterable[Request], allocate: Allocate
     ) -> list[Data | None]:
         asked = list(requests)
+        return await self._read_each(below, lambda: below.read_many(asked, allocate), asked, allocate)
+
+    async def _read_ranges(
+        self, below: Verbs, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        asked = [(key, request) for request in requests]
+        return await self._read_each(
+            below, lambda: below.read_ranges(key, requests, allocate), asked, allocate
+        )
+
+    async def _read_each(
+        self,
+        below: Verbs,
+        together: Callable[[], Awaitable[list[Data | None]]],
+        asked: list[Request],
+        allocate: Allocate,
+    ) -> list[Data | None]:
+        """Read together; if that fails, each by itself."""
         try:
-            return await below.read_many(asked, allocate)
+            return await together()
         except self.policy.errors:
             # Repeating the whole batch would probably fail again, so each read gets attempts of its own.
             await below.sleep(self.policy.wait(1))

@@ -10,7 +10,7 @@ from zarrstore._core.verbs import ANY
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from typing import Self
 
     from zarrstore._core.requests import ByteRequest
@@ -80,6 +80,11 @@ class SubStore(WrapperStore[T_Store]):
     ) -> list[Data | None]:
         prefix = self._prefix
         return await below.read_many([(prefix + key, request) for key, request in requests], allocate)
+
+    async def _read_ranges(
+        self, below: Verbs, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
+    ) -> list[Data | None]:
+        return await below.read_ranges(self._prefix + key, requests, allocate)
 
     async def _read_versioned(
         self, below: Verbs, key: str, request: ByteRequest | None, allocate: Allocate

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store as TheirStore
 
     from zarrstore._core.verbs import Capabilities, Verbs
+    from zarrstore.errors import UnsupportedOperationError
 
 # The class of the wrapped store: for type checkers, ours derive from zarr-python's.
 T_Store = TypeVar("T_Store", bound="TheirStore")
@@ -38,15 +39,28 @@ class WrapperStore(Store, Generic[T_Store]):
     Parameters
     ----------
     store : Store
-        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``.
+        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``, and another
+        one that is assigned to that is wrapped from then on.
     """
 
-    _store: T_Store
+    _is_open = False  # where a subclass's constructor sets nothing but `_store`
+    _below: Store
 
     def __init__(self, store: T_Store) -> None:
-        self._is_open = False
         self._store = store
-        self._below = as_store(store)
+
+    @property
+    def _store(self) -> T_Store:
+        return cast("T_Store", self.__dict__["_store"])
+
+    @_store.setter
+    def _store(self, store: T_Store) -> None:
+        below = as_store(store)
+        self.__dict__.update(_store=store, _below=below)
+        # Bound verbs are changed in place: wrappers around this one hold on to them.
+        for name, sync in (("_own_sync_verbs", True), ("_own_async_verbs", False)):
+            if name in self.__dict__:
+                self.__dict__[name].below = below._verbs_for_wrapper(sync=sync)
 
     @classmethod
     async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
@@ -133,7 +147,6 @@ class WrapperStore(Store, Generic[T_Store]):
         """Return a wrapper like this one around another store."""
         other = copy(self)
         other._store = store
-        other._below = as_store(store)
         return other
 
     @property
@@ -150,6 +163,14 @@ class WrapperStore(Store, Generic[T_Store]):
     def supports_deletes(self) -> bool:
         """Whether the wrapped store can remove values."""
         return self._below.supports_deletes
+
+    @property
+    def _clears_anyway(self) -> bool:  # type: ignore[override]
+        return self._below._clears_anyway and not self._below.supports_deletes
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        below = self._below
+        return super()._refused_delete(key) if below.supports_deletes else below._refused_delete(key)
 
     @property
     def supports_partial_writes(self) -> bool:  # type: ignore[override]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import shutil
 import stat
 import threading
 import uuid
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
-from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK
+from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import fsync
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
@@ -34,6 +35,7 @@ from zarrstore.errors import (
     StoreError,
     UnsupportedOperationError,
 )
+from zarrstore.storage._zip import ozx
 from zarrstore.storage._zip import writer as _writer
 from zarrstore.storage._zip.format import GUARD, STORED
 from zarrstore.storage._zip.index import Index
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
     from zarrstore.storage._zip.source import Source
+    from zarrstore.storage._zip.spool import Spool
 
 # Closing rewrites an archive if more than this share of it, and more than this many bytes, are dead.
 DEAD_SHARE = 0.5
@@ -82,6 +85,10 @@ class Archive:
         ``"none"``, ``"data"`` or ``"full"``.
     open_source : callable, optional
         Opens an archive that isn't a file at a path; it can only be read.
+    ozx : bool
+        Whether it is one of OME's single files: with a comment of its own, Zip64, and all documents in front.
+    spool : Spool, optional
+        Takes the archive elsewhere when it is closed; its path is the archive's.
     """
 
     def __init__(
@@ -94,6 +101,8 @@ class Archive:
         mmap: bool,
         fsync: str,
         open_source: Callable[[], Source] | None = None,
+        spool: Spool | None = None,
+        ozx: bool = False,
     ) -> None:
         self.path = path
         self.mode = mode
@@ -105,6 +114,9 @@ class Archive:
         self.token = uuid.uuid4().hex
         self.view: View | None = None
         self._open_source = open_source
+        self._spool = spool
+        self._ozx = ozx
+        self._is_due = False  # whether the spool has something to take elsewhere
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
         self._is_for_writing = False  # whether a store that may write has opened it
@@ -230,8 +242,11 @@ class Archive:
     def _adopt(self, descriptor: int) -> None:
         """Become the writer of a locked file."""
         with _closed_on_error(descriptor):
+            if self._spool is not None:
+                self._spool.check()
+                self._is_due = True
             if not os.fstat(descriptor).st_size:
-                _writer.write_start(descriptor)
+                self._start(descriptor)
             self._sync_folder()
             view = self.view
             known = None if view is None else getattr(view.source, "stamp", None)
@@ -239,8 +254,13 @@ class Archive:
             if view is None or not view.is_closed or known != stamp_of(descriptor):
                 view = self._view_of(os.open(self.path, READ))
             reap(_litter_of(self.path))
-            self._writer = _writer.Appender(descriptor, view, fsync=self.fsync, zip64=self.zip64)
+            self._writer = _writer.Appender(
+                descriptor, view, fsync=self.fsync, zip64=self.zip64, ozx=self._ozx
+            )
             self.view = view
+
+    def _start(self, descriptor: int) -> None:
+        _writer.write_start(descriptor, _writer.OZX_GAP if self._ozx else _writer.GAP)
 
     def _replace(self) -> None:
         """Replace the file by a new, empty archive, and become its writer."""
@@ -248,7 +268,7 @@ class Archive:
         if writer is not None:
             if writer.pid != os.getpid():
                 raise _locked("This process was forked from the one that writes it.")
-            self._rename_new(_writer.write_start)
+            self._rename_new(self._start)
             return
         while True:
             try:
@@ -258,7 +278,7 @@ class Archive:
                     return
                 continue  # another process was faster
             try:
-                self._rename_new(_writer.write_start)
+                self._rename_new(self._start)
             finally:
                 unlock_and_close(old)
             return
@@ -439,7 +459,8 @@ class Archive:
     def compact(self) -> int:
         """Rewrite the archive without its dead bytes; returns by how many it shrank."""
         with self._lock:
-            _, view = self._begin()
+            writer, view = self._begin()
+            self._say_ozx(writer, view)
             before = view.source.size()
             self._compact(view)
             return before - os.stat(self.path).st_size
@@ -466,9 +487,22 @@ class Archive:
                 None,
                 fsync=self.fsync != "none",
                 zip64=self.zip64,
+                always64=self._ozx,
             )
 
         self._rename_new(fill, keep=False)
+
+    def move(self, target: str) -> None:
+        """Close the archive, and move its file to another path."""
+        with self._lock:
+            self._begin()  # so that no other writer has it, and a file is there
+            self.close()
+            if os.path.lexists(target):
+                raise KeyConflictError(f"{target!r} exists already.", hint="Move to a new path.")
+            make_folder(os.path.dirname(target), self.fsync)
+            shutil.move(self.path, target)
+            self.path = target
+            self.in_memory = None
 
     # -- closing ----------------------------------------------------------------------------------
 
@@ -494,6 +528,9 @@ class Archive:
                         writer.cut_torn()  # what a killed writer left behind the end
             finally:
                 self._release()
+            if self._spool is not None and self._is_due:
+                self._spool.deliver()
+                self._is_due = False
 
     def _mend(self) -> None:
         """Become the writer of an archive that was never closed, if nobody else is, and we may."""
@@ -508,7 +545,15 @@ class Archive:
             if error.errno != errno.EROFS:
                 raise
 
+    def _say_ozx(self, writer: _writer.Appender, view: View) -> None:
+        """Give one of OME's single files its comment, unless it has one or holds no hierarchy."""
+        root = view.index.find(ozx.ROOT) if self._ozx and not writer.comment else None
+        if root is not None:
+            document = view.read(root, ozx.ROOT, None, host_memory, verify=False)
+            writer.comment = ozx.comment_for(bytes(document or b""))
+
     def _finish(self, writer: _writer.Appender, view: View) -> None:
+        self._say_ozx(writer, view)
         writer.fill_gap(view.index)
         dead = self.dead_bytes()
         mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop
@@ -525,6 +570,7 @@ class Archive:
 
     def after_fork(self) -> None:
         """In a forked child: renew the locks, and stop being a writer."""
+        self._is_due = False
         self._lock = PatientLock()
         if self.view is not None:
             self.view.index.lock = threading.RLock()

@@ -444,7 +444,9 @@ def needs_zip64(count: int, size: int, offset: int) -> bool:
     return count > ZIP64_COUNT or offset > ZIP64_LIMIT or size > ZIP64_LIMIT
 
 
-def pack_end(count: int, size: int, offset: int, prefix: int, comment: bytes) -> bytes:
+def pack_end(
+    count: int, size: int, offset: int, prefix: int, comment: bytes, *, always64: bool = False
+) -> bytes:
     """Return the end records.
 
     Parameters
@@ -457,12 +459,16 @@ def pack_end(count: int, size: int, offset: int, prefix: int, comment: bytes) ->
         Bytes in front of the archive, which offsets don't count.
     comment : bytes
         The archive's comment.
+    always64 : bool
+        Whether to write Zip64 records where they aren't needed, too.
     """
     records = b""
-    if needs_zip64(count, size, offset):
+    if always64 or needs_zip64(count, size, offset):
         records = END64.pack(
             END64_SIGNATURE, END64.size - 12, _ZIP64_VERSION, _ZIP64_VERSION, 0, 0, count, count, size, offset
         ) + LOCATOR.pack(LOCATOR_SIGNATURE, 0, offset + size, 1)
+        if always64:
+            count, size, offset = 0xFFFF, FULL32, FULL32
         count, size, offset = min(count, 0xFFFF), min(size, FULL32), min(offset, FULL32)
     return records + END.pack(END_SIGNATURE, 0, 0, count, count, size, offset, len(comment)) + comment
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from zarrstore._core.keys import is_key
 from zarrstore._os.files import name_new, unlock_and_close
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
+from zarrstore.storage._zip import ozx
 from zarrstore.storage._zip import writer as _writer
 from zarrstore.storage._zip.archive import new_file, open_locked
 from zarrstore.storage._zip.codecs import unpack
@@ -189,7 +190,10 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         whole = [item for item in found if _is_whole(source, item, report)]
         report.saved = len(whole)
         report.saved_bytes = sum(item.member.size for item in whole)
-        if output is None and view is not None and view.is_closed and not (report.lost or report.changed):
+        comment = b"" if view is None else view.comment
+        says_nothing = ozx.is_named_ozx(target) and not ozx.is_whole(comment)
+        changed = report.lost or report.changed or says_nothing
+        if output is None and view is not None and view.is_closed and not changed:
             return report
         if view is None and not whole and not _began_as_archive(source):
             raise CorruptError(
@@ -198,7 +202,9 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
                 hint="Repair archives only; ZipStore(path, mode='w') makes an empty one.",
             )
         keep = bool(report.lost) or view is None  # without a directory, losses are unknown
-        _write_new(source, whole, target, real, report, comment=_comment(view), keep=keep)
+        if says_nothing:
+            comment = _ozx_comment(source, whole)
+        _write_new(source, whole, target, real, report, comment=comment, keep=keep)
         return report
     except StoreError as error:
         error.about(f"zip://{real}")
@@ -213,8 +219,12 @@ def _began_as_archive(source: FileSource) -> bool:
     return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
 
 
-def _comment(view: View | None) -> bytes:
-    return b"" if view is None else view.comment
+def _ozx_comment(source: FileSource, whole: list[_Found]) -> bytes:
+    """Make anew the comment that one of OME's single files lost with its end."""
+    for item in whole:
+        if item.raw == ozx.ROOT.encode() and item.member.method == STORED:
+            return ozx.comment_for(bytes(source.read(item.member.start, item.member.packed)))
+    return b""
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
@@ -521,7 +531,17 @@ def _write_new(
     with new_file(target, os.stat(real).st_mode) as (descriptor, temporary):
         records = [(item.raw, item.member, item.details) for item in whole]
         position, blocks = _writer.copy_members(source, records, descriptor)
-        _writer.write_end(descriptor, position, blocks, len(blocks), 0, comment, None, fsync=True)
+        _writer.write_end(
+            descriptor,
+            position,
+            blocks,
+            len(blocks),
+            0,
+            comment,
+            None,
+            fsync=True,
+            always64=ozx.is_named_ozx(target),
+        )
         if target != real:
             try:
                 name_new(temporary, target)

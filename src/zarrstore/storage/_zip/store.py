@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
+from weakref import WeakValueDictionary
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import to_thread
@@ -25,7 +26,9 @@ from zarrstore.errors import BackendError, ChangedError, StoreError, Unsupported
 from zarrstore.storage._nowait import NowaitStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._zip.archive import Archive, archives_by_token
+from zarrstore.storage._zip.ozx import is_named_ozx
 from zarrstore.storage._zip.source import FileSource, StoreSource, source_of
+from zarrstore.storage._zip.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -45,6 +48,8 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
 _MAX_COMMENT = 0xFFFF
+# Stores in open files by their text form, which tells an address only.
+in_files: WeakValueDictionary[str, ZipStore] = WeakValueDictionary()
 # What to do where a file system can't do what a call needs.
 _CANNOT = (
     "Check the owner and mode of the file. If this file system can't rename or sync files, as mounts of "
@@ -66,8 +71,9 @@ class ZipStore(NowaitStore):
     ----------
     path : str, Path, binary file or StorePath
         Path of the archive, which is resolved once, here. Or an open binary file, or a value of another
-        store, which is read by ranges: its end first, for the index, then what is asked for. The last
-        two can only be read.
+        store, which is read by ranges: its end first, for the index, then what is asked for. A value of a
+        store can only be read. What is written into a file is kept in a temporary file and goes into it by
+        `close`; an object that only writes, as a socket's, will do for mode ``"w"``, once.
     mode : str
         ``"r"`` reads an existing file, ``"w"`` replaces any existing file by a new one, ``"a"`` adds to an
         existing file or makes one, ``"x"`` makes a new file and fails if there is one. ``"w"`` and ``"x"``
@@ -93,11 +99,18 @@ class ZipStore(NowaitStore):
     fsync : str
         What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
         ``"full"`` for the file's name in its folder as well.
+    ozx : bool, optional
+        Whether the archive is to be one of OME's single files (RFC-9); by default if its name ends in
+        ``.ozx``. Members are stored without compression then.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or if the archive is one of OME's single files and ``compression``
+        or ``allowZip64=False`` contradicts that.
 
     Attributes
     ----------
-    path : Path or None
-        Path of the archive; None if it isn't a file at a path.
     compression : int
         Compression method of new members.
     allowZip64 : bool
@@ -119,9 +132,9 @@ class ZipStore(NowaitStore):
     supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
+    _clears_anyway: bool = True
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
-    path: Path | None
     compression: int
     allowZip64: bool
 
@@ -137,6 +150,7 @@ class ZipStore(NowaitStore):
         mmap: bool = False,
         verify: bool = False,
         fsync: Literal["none", "data", "full"] = "none",
+        ozx: bool | None = None,
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f"a ZipStore's mode is one of {', '.join(_MODES)}, not {mode!r}")
@@ -144,15 +158,15 @@ class ZipStore(NowaitStore):
             raise ValueError(f"fsync is one of {', '.join(FSYNC_MODES)}, not {fsync!r}")
         super().__init__(read_only=mode == "r" if read_only is None else read_only)
         self._origin: StorePath | BinaryIO | None = None
-        self.path = None
+        place = ""
         if isinstance(path, (str, os.PathLike)):
             text = os.fspath(path)
             if not isinstance(text, str) or not text:
                 raise ValueError(f"a ZipStore's path is a file's path, not {text!r}")
             check_path(text, "file")
-            self.path = Path(os.path.realpath(text))
-        elif isinstance(path, StorePath) or (hasattr(path, "read") and hasattr(path, "seek")):
-            if not self.read_only:
+            place = os.path.realpath(text)
+        elif isinstance(path, StorePath) or _is_file(path, writes=not self.read_only):
+            if not self.read_only and (mode == "r" or isinstance(path, StorePath)):
                 raise UnsupportedOperationError(
                     f"an archive in {type(path).__name__} can only be read.", hint="Use mode='r'."
                 )
@@ -162,7 +176,9 @@ class ZipStore(NowaitStore):
                 "a ZipStore's path is a str, a Path, an open binary file or a StorePath, "
                 f"not {type(path).__name__}"
             )
-        self._check_system()
+        self._ozx = is_named_ozx(place) if ozx is None else ozx
+        if self._ozx and not self.read_only and (compression != zipfile.ZIP_STORED or not allowZip64):
+            raise ValueError("OME's single file (.ozx) has no compression of its own, and Zip64 in any case")
         self.compression = compression
         self.allowZip64 = allowZip64
         self.supports_deletes = deletes
@@ -170,7 +186,10 @@ class ZipStore(NowaitStore):
         self._mmap = mmap
         self._fsync = fsync
         # A read-only store replaces and creates no file.
-        self._archive = self._make_archive("a" if self.read_only and mode != "r" else mode)
+        self._archive = self._make_archive(place, "a" if self.read_only and mode != "r" else mode)
+        if self._origin is not None and not isinstance(self._origin, StorePath):
+            in_files[self._location] = self
+        self._check_system()
 
     def _check_system(self) -> None:
         """Raise if the store may write but the system has no ``pwrite``, before any file is touched."""
@@ -181,17 +200,27 @@ class ZipStore(NowaitStore):
                 hint="Use mode='r', or write to a LocalStore.",
             )
 
-    def _make_archive(self, mode: str) -> Archive:
+    def _make_archive(self, path: str, mode: str) -> Archive:
         origin = self._origin
+        spool = None
+        if origin is not None and not isinstance(origin, StorePath) and not self.read_only:
+            spool = Spool(origin, keep=mode == "a")
         return Archive(
-            "" if self.path is None else str(self.path),
-            open_source=None if origin is None else partial(_open_source, origin),
+            path if spool is None else spool.path,
+            open_source=None if origin is None or spool is not None else partial(_open_source, origin),
+            spool=spool,
+            ozx=self._ozx,
             mode=mode,
             compression=self.compression,
             zip64=self.allowZip64,
             mmap=self._mmap,
             fsync=self._fsync,
         )
+
+    @property
+    def path(self) -> Path | None:
+        """Path of the archive; None if it isn't a file at a path."""
+        return Path(self._archive.path) if self._origin is None else None
 
     @property
     def _location(self) -> str:
@@ -230,7 +259,7 @@ class ZipStore(NowaitStore):
     def _check_medium(self) -> None:
         """Find out whether the file system is in memory, so that a write needs no waiting."""
         if self._archive.in_memory is None:
-            self._archive.in_memory = is_memory(file_system(str(self.path)))
+            self._archive.in_memory = is_memory(file_system(self._archive.path))
 
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and close the file.
@@ -255,7 +284,7 @@ class ZipStore(NowaitStore):
         read_only : bool
             What the new store is to be.
         """
-        if self._origin is not None and not read_only:
+        if not (read_only or self._archive.path):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         other = super().with_read_only(read_only)
         other._check_system()
@@ -273,12 +302,13 @@ class ZipStore(NowaitStore):
             # Else each copy would replace the archive by its first use.
             with _ErrorContext(self, "open", None):
                 archive.prepare()
-        return {**state, "_token": archive.token, "_mode": "r" if archive.mode == "r" else "a"}
+        mode = "r" if archive.mode == "r" else "a"
+        return {**state, "_token": archive.token, "_path": archive.path, "_mode": mode}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        mode, token = str(state.pop("_mode")), str(state.pop("_token"))
+        path, mode, token = (str(state.pop(name)) for name in ("_path", "_mode", "_token"))
         self.__dict__.update(state)
-        self._archive = archives_by_token.get(token) or self._make_archive(mode)
+        self._archive = archives_by_token.get(token) or self._make_archive(path, mode)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -350,7 +380,8 @@ class ZipStore(NowaitStore):
     def _allow_nowait_in_memory(self, source: FileSource) -> bool:
         """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
         source.now_flags = 0
-        source.can_nowait = self.path is not None and is_memory(file_system(str(self.path)))
+        path = self._archive.path
+        source.can_nowait = bool(path) and is_memory(file_system(path))
         return source.can_nowait
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
@@ -486,12 +517,39 @@ class ZipStore(NowaitStore):
 
     def _check_deletes(self, key: str) -> None:
         if not self.supports_deletes:
+            raise self._refused_delete(key)
+
+    def _refused_delete(self, key: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(
+            "this store was made without deletes.",
+            store=self,
+            key=key,
+            hint="Use ZipStore(..., deletes=True), or overwrite the value.",
+        )
+
+    async def move(self, path: Path | str) -> None:
+        """Close the archive and move it to another path, where there must be no file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The new path.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something at the new path.
+        """
+        self._check_writable()
+        if self.path is None:
             raise UnsupportedOperationError(
-                "this store was made without deletes.",
-                store=self,
-                key=key,
-                hint="Use ZipStore(..., deletes=True), or overwrite the value.",
+                "an archive that isn't a file at a path can't be moved.", store=self
             )
+        await to_thread(self._move, os.fspath(path))
+
+    def _move(self, path: str) -> None:
+        with _ErrorContext(self, "move", None):
+            self._archive.move(os.path.realpath(path))
 
     # -- dead bytes -------------------------------------------------------------------------------
 
@@ -620,6 +678,12 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
         return [new(Entry, (path, None, None)) for path in paths]
     sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
     return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
+
+
+def _is_file(value: object, *, writes: bool) -> bool:
+    """Whether something is an open file, as far as that is needed."""
+    reads = hasattr(value, "read") and hasattr(value, "seek")
+    return reads or (writes and hasattr(value, "write"))
 
 
 def _open_source(origin: StorePath | BinaryIO) -> Source:

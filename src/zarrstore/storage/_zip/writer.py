@@ -69,6 +69,8 @@ _SMALL = 1 << 16
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 # Size of the gap in front of a new archive (see `Appender.fill_gap`); most metadata fit in.
 GAP = 1 << 11
+# The same in front of one of OME's single files, for all documents.
+OZX_GAP = 1 << 15
 # How far ahead a guard is written, so that small members share one.
 _AHEAD = 1 << 16
 _MAX_NAME = (1 << 16) - 1
@@ -91,14 +93,17 @@ class Appender:
         before the call returns.
     zip64 : bool
         Whether Zip64 may be used.
+    ozx : bool
+        Whether it is one of OME's single files, with all documents in front and Zip64 in any case.
     """
 
-    def __init__(self, descriptor: int, view: View, *, fsync: str, zip64: bool) -> None:
+    def __init__(self, descriptor: int, view: View, *, fsync: str, zip64: bool, ozx: bool = False) -> None:
         self.descriptor = descriptor
         self.pid = os.getpid()
         self._view = view
         self._fsync = fsync != "none"
         self._zip64 = zip64
+        self._ozx = ozx
         self.start = view.chain_start
         self.stop = view.chain_stop
         end = view.end
@@ -328,6 +333,7 @@ class Appender:
             self._guard,
             fsync=self._fsync,
             zip64=self._zip64,
+            always64=self._ozx,
         )
 
     def fill_gap(self, index: Index) -> None:
@@ -339,6 +345,9 @@ class Appender:
         live member gets a header that extends from the front to its data.
         """
         gap = self.start if self._view.end is None else 0
+        if gap and self._ozx and (keys := documents(index.rows)):
+            self._fill_with_documents(index, keys, gap)
+            return
         best: tuple[int, int, str, Member, int] | None = None
         for key, member in index.appended() if gap else ():
             padding = gap - local_size(key.encode(), zip64=False) - member.packed
@@ -355,6 +364,27 @@ class Appender:
         data = bytes(self._view.source.read(member.start, member.packed))
         write_all(self.descriptor, pack_local(name, copy, VALUE, zip64=False, padding=padding) + data, 0)
         index.put(key, copy)
+
+    def _fill_with_documents(self, index: Index, keys: list[str], gap: int) -> None:
+        """Copy all documents into the gap, in order. If they don't fit, the archive is rewritten instead."""
+        found = [(key, member) for key in keys if (member := index.find(key)) is not None]
+        padding = gap - sum(local_size(key.encode(), zip64=False) + member.packed for key, member in found)
+        if padding < 0 or 0 < padding < 4:
+            return
+        position = 0
+        parts: list[Data] = []
+        copies = []
+        for key, member in found:
+            name, last = key.encode(), key == keys[-1]
+            start = position + local_size(name, zip64=False) + (padding if last else 0)
+            copy = member._replace(offset=position, start=start)
+            header = pack_local(name, copy, VALUE, zip64=False, padding=padding if last else 0)
+            parts += header, self._view.source.read(member.start, member.packed)
+            copies.append((key, copy))
+            position = start + member.packed
+        write_all(self.descriptor, b"".join(parts), 0)
+        for key, copy in copies:
+            index.put(key, copy)
 
     def _lead(self, index: Index) -> None:
         first = min(index.appended(), key=lambda pair: pair[1].offset, default=None)
@@ -439,6 +469,7 @@ def write_end(
     *,
     fsync: bool,
     zip64: bool = True,
+    always64: bool = False,
 ) -> None:
     """Write a directory and its end records, so that a guard ends the file until they are whole.
 
@@ -462,12 +493,14 @@ def write_end(
         Whether to sync the file.
     zip64 : bool
         Whether Zip64 may be used.
+    always64 : bool
+        Whether to use it where it isn't needed, too.
     """
     size = sum(len(block) for block in blocks)
     if not zip64 and needs_zip64(count, size, position + _END_ROOM - prefix):
         raise _too_large(None)
     fixed = END.size
-    if needs_zip64(count, size, position + _END_ROOM - prefix):
+    if always64 or needs_zip64(count, size, position + _END_ROOM - prefix):
         fixed = END64.size + LOCATOR.size + END.size
     place = fit(position + size, fixed)
     directory = place - size
@@ -476,15 +509,17 @@ def write_end(
     _write_blocks(descriptor, blocks, directory)
     if fsync:
         sync_file(descriptor, "data")
-    write_all(descriptor, pack_end(count, size, directory - prefix, prefix, comment), place)
+    write_all(
+        descriptor, pack_end(count, size, directory - prefix, prefix, comment, always64=always64), place
+    )
     if fsync:
         sync_file(descriptor, "data")
 
 
-def write_start(descriptor: int) -> None:
+def write_start(descriptor: int, gap: int = GAP) -> None:
     """Turn an empty file into an archive without members or directory, with a gap in front."""
-    guard = Guard(GAP, None)
-    write_all(descriptor, pack_guard(guard, GAP), GAP)
+    guard = Guard(gap, None)
+    write_all(descriptor, pack_guard(guard, gap), gap)
     write_all(descriptor, pack_guard(guard, 0), 0)  # marks the file as ours
 
 
@@ -506,19 +541,18 @@ def live_members(view: View) -> Iterator[Record]:
 
 
 def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
-    """Copy members into a new file, compressed as they are.
+    """Copy members into a new file, compressed as they are, documents first.
 
     Returns
     -------
     position : int
         Where the last one ends.
     blocks : list of bytes
-        The new directory's records, documents first.
+        The new directory's records, in the same order.
     """
     position = 0
     blocks: list[bytes] = []
-    leading: list[tuple[tuple[int, str], bytes]] = []
-    for name, member, details in records:
+    for name, member, details in sorted(records, key=_place):
         long = max(member.size, member.packed) > ZIP64_LIMIT
         first = position + local_size(name, zip64=long)
         # Where the sizes follow the data, an encrypted member's password is checked against the time.
@@ -533,12 +567,14 @@ def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> 
             raise UnsupportedOperationError(
                 "the archive ends within a member.", key=name.decode(errors="replace")
             )
-        record = pack_central(name, copy, copy.offset, details)
-        if documents([text := name.decode("latin-1")]):
-            leading.append((_level(text), record))
-        else:
-            blocks.append(record)
-    return position, [record for _, record in sorted(leading)] + blocks
+        blocks.append(pack_central(name, copy, copy.offset, details))
+    return position, blocks
+
+
+def _place(record: Record) -> tuple[int, int, str]:
+    """Where a member comes in a new file: documents first, level by level, and the rest as it was."""
+    name = record[0].decode("latin-1")
+    return (0, *_level(name)) if name.rpartition("/")[2] == _DOCUMENT else (1, 0, "")
 
 
 def recorded(data: bytes, at: int) -> tuple[bytes, Details]:

@@ -1,0 +1,183 @@
+"""A hierarchy as a tree of groups and arrays, with the number and size of what is in each."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from math import ceil, prod
+from typing import TYPE_CHECKING
+
+from zarrstore._core.composites import scan_sized
+from zarrstore._core.text import shown, size_text, values_text
+from zarrstore._core.verbs import host_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarrstore._core.verbs import Entry, Verbs
+
+NODES = ("zarr.json", ".zarray", ".zgroup")
+_DOCUMENTS = frozenset((*NODES, ".zattrs", ".zmetadata"))
+
+
+class Tree:
+    """A directory of a store, and what is below it. Its text form is the drawn tree.
+
+    Attributes
+    ----------
+    name : str
+        Last segment of its path.
+    kind : str
+        ``"group"``, ``"array"``, or empty for a directory that is neither.
+    count : int
+        Number of values below.
+    size : int
+        Sum of their sizes in bytes.
+    chunks : int
+        Of an array, the number of chunks, or of shards, that are stored.
+    children : dict of str to Tree
+        The directories one level below.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kind = ""
+        self.count = self.size = self.chunks = 0
+        self.children: dict[str, Tree] = {}
+        self.is_partial = False
+        self._document: dict[str, object] = {}
+
+    def add(self, entry: Entry, skip: int) -> Tree:
+        """Count a value below; returns the directory that it is in."""
+        *parents, name = entry.key[skip:].split("/")
+        node = self
+        path = [node := node.children.setdefault(parent, Tree(parent)) for parent in parents]
+        for node in (self, *path):
+            node.count += 1
+            node.size += entry.size or 0
+            node.chunks += name not in _DOCUMENTS
+        return path[-1] if path else self
+
+    def describe(self, name: str, value: bytes | None) -> None:
+        """Take from a metadata document what this is; a damaged one tells nothing."""
+        self.kind, self._document = _read_document(name, value)
+
+    @property
+    def _words(self) -> str:
+        """What it is, in a few words."""
+        if self.kind != "array":
+            return self.kind
+        possible = _possible_chunks(self._document)
+        of = "" if possible is None else f" of {possible:,}"
+        unit = "chunk" if self.chunks == 1 and not of else "chunks"
+        return f"{_words_of_array(self._document)}, {self.chunks:,}{of} {unit}"
+
+    def line(self) -> str:
+        """Its line in the drawn tree."""
+        kind = f" [{shown(self._words)}]" if self.kind else ""
+        return f"{shown(self.name)}{kind} {values_text(self.count)}, {size_text(self.size)}"
+
+    def lines(
+        self, *, all_directories: bool = False, depth: int | None = None, lead: str = "", below: str = ""
+    ) -> Iterator[str]:
+        """Draw the tree.
+
+        Parameters
+        ----------
+        all_directories : bool
+            Whether to draw directories inside of arrays, too.
+        depth : int, optional
+            How many levels to draw.
+        lead, below : str
+            What comes in front of the first line, and of the others.
+        """
+        yield lead + self.line()
+        if depth == 0 or (self.kind == "array" and not all_directories):
+            return
+        children = [self.children[name] for name in sorted(self.children)]
+        for child in children:
+            branch, trunk = ("└── ", "    ") if child is children[-1] else ("├── ", "│   ")
+            yield from child.lines(
+                all_directories=all_directories,
+                depth=None if depth is None else depth - 1,
+                lead=below + branch,
+                below=below + trunk,
+            )
+
+    def __str__(self) -> str:
+        more = ["... and more, which was not looked at"] if self.is_partial else []
+        return "\n".join([*self.lines(), *more])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def words(name: str, value: bytes) -> str:
+    """Say what a metadata document, of this name, is about, in a few words."""
+    kind, document = _read_document(name, value)
+    return shown(_words_of_array(document) if kind == "array" else kind)
+
+
+def _read_document(name: str, value: bytes | None) -> tuple[str, dict[str, object]]:
+    """Read a metadata document: of what kind of node it is, and what it says."""
+    try:
+        found = json.loads(value or b"")
+    except ValueError:
+        found = None
+    document = found if isinstance(found, dict) else {}
+    of_two = {".zarray": "array", ".zgroup": "group"}.get(name)
+    return of_two or str(document.get("node_type") or "unknown"), document
+
+
+def _words_of_array(document: dict[str, object]) -> str:
+    dtype = document.get("data_type", document.get("dtype", "?"))
+    if isinstance(dtype, dict):
+        dtype = dtype.get("name", "?")
+    shape = document.get("shape")
+    sizes = " x ".join(map(str, shape)) if isinstance(shape, list) else "?"
+    return f"array {dtype}, {sizes or 'scalar'}"
+
+
+def _possible_chunks(document: dict[str, object]) -> int | None:
+    """How many chunks (or shards) an array has; None if its metadata don't say so plainly."""
+    grid = document.get("chunk_grid")
+    if isinstance(grid, dict) and isinstance(grid.get("configuration"), dict):
+        chunks = grid["configuration"].get("chunk_shape")
+    else:
+        chunks = document.get("chunks")
+    try:
+        return prod(ceil(s / c) for s, c in zip(document["shape"], chunks, strict=True))  # type: ignore[call-overload]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+async def read_tree(verbs: Verbs, prefix: str, name: str, limit: int | None = None) -> Tree:
+    """Read what is below a directory.
+
+    Parameters
+    ----------
+    verbs : Verbs
+        The store's.
+    prefix : str
+        The directory, as verbs take it.
+    name : str
+        The root's name.
+    limit : int, optional
+        How many values to look at, at most.
+    """
+    root = Tree(name)
+    documents = []
+    async for page in scan_sized(verbs, prefix):
+        for entry in page:
+            node = root.add(entry, len(prefix))
+            if entry.key.rpartition("/")[2] in NODES:
+                documents.append((node, entry.key))
+        if limit is not None and root.count >= limit:
+            root.is_partial = True
+            break
+    values = await verbs.read_many([(key, None) for _, key in documents], host_memory)
+    for (node, key), value in zip(documents, values, strict=True):
+        node.describe(key.rpartition("/")[2], None if value is None else bytes(value))
+    return root

@@ -1,0 +1,98 @@
+"""Memory with a name, by which other code of the same process finds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zarrstore._core.urls import with_lower_scheme
+from zarrstore._faces.overrides import own_face
+from zarrstore.errors import StoreLikeError
+from zarrstore.storage._memory import MemoryStore, find_memory, named_memory
+from zarrstore.storage._wrappers.views import SubStore
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from zarrstore._core.types import Value
+
+_SCHEME = "memory://"
+
+
+class ManagedMemoryStore(SubStore[MemoryStore]):
+    """A directory of memory that has a name.
+
+    Stores of one name in one process share their values, which are gone with the last of them.
+    ``make_store("memory://NAME/path")`` finds them, while there are any.
+
+    Parameters
+    ----------
+    name : str, optional
+        The name, without slashes; by default one that nobody else has.
+    path : str
+        The directory, to which keys are relative.
+    read_only : bool
+        Whether to refuse every call that changes something.
+
+    Raises
+    ------
+    ValueError
+        If the name is empty or has a slash.
+    """
+
+    def __init__(self, name: str | None = None, *, path: str = "", read_only: bool = False) -> None:
+        if name is not None and (not name or "/" in name):
+            raise ValueError(
+                f"a memory's name is text without slashes, not {name!r}; path= names a directory"
+            )
+        memory = MemoryStore() if name is None else named_memory(name)
+        super().__init__(memory.with_read_only(read_only), path.strip("/"))
+        self._name = memory._data.token if name is None else name
+
+    @property
+    def name(self) -> str:
+        """The name of the memory."""
+        return self._name
+
+    @classmethod
+    def from_url(cls, url: str, *, read_only: bool = False) -> Self:
+        """Find the memory that a URL names.
+
+        Parameters
+        ----------
+        url : str
+            ``memory://NAME`` or ``memory://NAME/path``.
+        read_only : bool
+            Whether to refuse every call that changes something.
+
+        Raises
+        ------
+        StoreLikeError
+            If there is no memory of this name in this process (a `ValueError`).
+        """
+        found = cls._find(url)
+        if found is None:
+            raise StoreLikeError(
+                f"{url!r} names no memory of this process.",
+                hint="Make it by ManagedMemoryStore(name), and hold on to that store.",
+            )
+        return found.with_read_only(read_only)
+
+    @classmethod
+    def _find(cls, url: str) -> Self | None:
+        url = with_lower_scheme(url)
+        name, _, path = url.removeprefix(_SCHEME).partition("/")
+        memory = find_memory(name) if url.startswith(_SCHEME) else None
+        if memory is None:
+            return None
+        found = cls.__new__(cls)
+        SubStore.__init__(found, memory, path.strip("/"))
+        found._name = name
+        return found
+
+    @own_face
+    async def set(self, key: str, value: Value, byte_range: tuple[int, int] | None = None) -> None:
+        """Replace a value, or part of it; see `MemoryStore.set`."""
+        await super().set(key, value, byte_range=byte_range)
+
+    def __str__(self) -> str:
+        return f"{_SCHEME}{self._name}/{self.path}".rstrip("/")
