@@ -147,6 +147,10 @@ class Store(_Base):
     _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
+    # Whether ``_scan`` lists all keys below a directory in the order of their bytes.
+    _lists_in_order: bool = False
+    # Whether ``_write`` sends a value's pieces on as they come, instead of holding all of it.
+    _takes_pieces: bool = False
 
     if TYPE_CHECKING:  # for type checkers properties, which a class may have as attributes or as properties
 

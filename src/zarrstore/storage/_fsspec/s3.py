@@ -108,7 +108,10 @@ async def page(
     if token is not None:
         wanted["ContinuationToken"] = token
     answer = await fs._call_s3("list_objects_v2", fs.req_kw, **wanted)
-    entries = [Entry(found["Key"], found["Size"]) for found in answer.get("Contents", ())]
+    entries = [
+        Entry(found["Key"], found["Size"], None, found["LastModified"].timestamp())
+        for found in answer.get("Contents", ())
+    ]
     entries += [Entry(found["Prefix"]) for found in answer.get("CommonPrefixes", ())]
     if not answer["IsTruncated"]:
         return entries, None

@@ -281,6 +281,10 @@ class FsspecStore(ListingStore):
         )
 
     @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return self._files.direct is not None and self._protocol not in _AZURE and bool(self._base)
+
+    @property
     def supports_writes(self) -> bool:
         """Whether the file system writes at all; a web server only serves."""
         return not self._http

@@ -184,6 +184,10 @@ class ObjectStore(ListingStore):
         return hashlib.sha256(repr(options).encode()).hexdigest()
 
     @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return self._is_lenient  # S3's and Google's listings, which are gone on with from a name
+
+    @property
     def capabilities(self) -> Capabilities:
         """What this store can promise, which depends on what obstore has behind it."""
         if self._local is not None:
