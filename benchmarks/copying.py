@@ -24,11 +24,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
-from obstore.store import S3Store
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 from object_servers import BUCKET, KEY, SECRET, S3Server, seaweed_s3
@@ -38,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 KIB, MIB = 1 << 10, 1 << 20
 DISTANCE = 0.03
 
-# What a child of ours runs: two places, which are paths or ("s3", prefix), and options of the copy.
+# What a child of ours runs: places are paths, URLs of S3, or how many keys a store of `many` has.
 OURS = """
 import json, os, sys, time
 import zarrstore
@@ -47,17 +45,18 @@ from zarrstore import copy_store_sync
 spec = json.loads(sys.argv[1])
 
 def opened(place, mode):
-    if isinstance(place, str):
-        return zarrstore.ZipStore(place, mode=mode) if place.endswith(".zip") else zarrstore.LocalStore(place)
-    if place[0] == "many":
+    if isinstance(place, int):
         sys.path.insert(0, spec["benchmarks"])
         from many import Many
-        return Many(place[1])
-    if place[0] == "fsspec":
+        return Many(place)
+    if not place.startswith("s3://"):
+        return zarrstore.ZipStore(place, mode=mode) if place.endswith(".zip") else zarrstore.LocalStore(place)
+    if spec["kind"] == "fsspec":
         from s3fs import S3FileSystem
-        return zarrstore.FsspecStore(S3FileSystem(asynchronous=True, **spec["fsspec"]), path=place[1])
+        fs = S3FileSystem(asynchronous=True, **spec["fsspec"])
+        return zarrstore.FsspecStore(fs, path=place.removeprefix("s3://"))
     from obstore.store import S3Store
-    bucket, _, prefix = place[1].partition("/")
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
     return zarrstore.ObjectStore(S3Store(bucket, prefix=prefix, **spec["obstore"]))
 
 source, target = opened(spec["source"], "r"), opened(spec["target"], "w")
@@ -105,7 +104,7 @@ def run(command, environment):
     path = shutil.which(str(command[0]))
     child = subprocess.run(
         [sys.executable, "-SE", "-c", LAUNCHER, path, *map(str, command[1:])],
-        env={**os.environ, **environment},
+        env={name: value for name, value in {**os.environ, **environment}.items() if name != "AWS_CA_BUNDLE"},
         capture_output=True,
         text=True,
     )
@@ -122,6 +121,7 @@ class Jobs:
         self.asked = asked
         self.folder = folder
         self.rows = []
+        self.made = []
 
     def tool(self, name):
         own = self.asked.tools and shutil.which(name, path=str(self.asked.tools))
@@ -129,11 +129,17 @@ class Jobs:
 
     def fresh(self):
         """A path that nothing is at."""
-        return str(Path(tempfile.mkdtemp(dir=self.folder)) / "copy")
+        self.made.append(tempfile.mkdtemp(dir=self.folder))
+        return f"{self.made[-1]}/copy"
 
-    def ours(self, source, target, keys, src=None, server=None, **options):
+    def sweep(self):
+        """Remove what was made at these paths."""
+        while self.made:
+            shutil.rmtree(self.made.pop())
+
+    def ours(self, source, target, keys, src=None, server=None, kind="obstore", **options):
         """A child of ours."""
-        spec = {"source": source, "target": target, "keys": keys, "options": options}
+        spec = {"source": source, "target": target, "keys": keys, "options": options, "kind": kind}
         spec["benchmarks"] = str(Path(__file__).parent)
         if server is not None:
             spec |= {"fsspec": server.fsspec_options(), "obstore": server.obstore_options()}
@@ -142,11 +148,11 @@ class Jobs:
         seconds, cpu = json.loads(out)
         return seconds, cpu, peak
 
-    def versions(self, source, target, keys, server=None, **options):
+    def versions(self, source, target, keys, server=None, kind="obstore", **options):
         """Contestants of ours: now, and before where that is asked for."""
 
         def contestant(src):
-            return lambda: self.ours(source, target(), keys, src, server, **options)
+            return lambda: self.ours(source, target(), keys, src, server, kind, **options)
 
         found = {"zarrstore": contestant(None)}
         if self.asked.before:
@@ -173,9 +179,13 @@ class Jobs:
 
         return {commands[-1][0] if len(commands) == 1 else " + ".join(c[0] for c in commands): contestant}
 
+    def wants(self, name):
+        """Whether a line is asked for."""
+        return self.asked.only in name
+
     def line(self, name, contestants):
         """Run the contestants of a line in turn, and print their medians."""
-        if self.asked.only not in name:
+        if not self.wants(name):
             return
         taken = {who: [] for who in contestants}
         for round_ in range(self.asked.rounds):
@@ -186,6 +196,7 @@ class Jobs:
                     taken[who].append(contestants[who]())
                 except RuntimeError as error:
                     print(f"  {who} failed: {error}", file=sys.stderr)
+                self.sweep()
         medians = {
             who: [statistics.median(c) for c in zip(*runs, strict=True)]
             for who, runs in taken.items()
@@ -204,7 +215,7 @@ class Jobs:
 def fill(folder, sizes):
     """Make files of random bytes, 100 a folder."""
     dice = np.random.default_rng(1)
-    pool = dice.integers(0, 256, 80 * MIB, dtype=np.uint8).tobytes()
+    pool = dice.integers(0, 256, max(sizes) + MIB, dtype=np.uint8).tobytes()
     for number, size in enumerate(sizes):
         path = folder / f"c/{number // 100}/{number % 100}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,152 +227,111 @@ def fill(folder, sizes):
 def folders(jobs, small, medium):
     """Folders and archives."""
     path, count = small
-    script = jobs.program
-    python = {"python": sys.executable}
+    python = sys.executable
     jobs.line(
         "small values, folder to folder",
         jobs.versions(path, jobs.fresh, count)
-        | script("cp", ["cp", "-r", path, "TARGET"])
-        | script("rsync", ["rsync", "-a", f"{path}/", "TARGET"])
-        | script("rclone", ["rclone", "copy", path, "TARGET"])
-        | {"fsspec": lambda: run([python["python"], "-c", FSSPEC, path, jobs.fresh()], {})[:3]},
+        | jobs.program("cp", ["cp", "-r", path, "TARGET"])
+        | jobs.program("rsync", ["rsync", "-a", f"{path}/", "TARGET"])
+        | jobs.program("rclone", ["rclone", "copy", path, "TARGET"])
+        | {"fsspec": lambda: run([python, "-c", FSSPEC, path, jobs.fresh()], {})[:3]},
     )
     jobs.line(
         "small values, folder to archive",
         jobs.versions(path, lambda: jobs.fresh() + ".zip", count)
-        | {"zipfile": lambda: run([python["python"], "-c", ZIPFILE, path, jobs.fresh() + ".zip"], {})[:3]},
+        | {"zipfile": lambda: run([python, "-c", ZIPFILE, path, jobs.fresh() + ".zip"], {})[:3]},
     )
     archive = str(jobs.folder / "small.zip")
-    with zipfile.ZipFile(archive, "w") as packed:
-        for file in Path(path).rglob("*"):
-            if file.is_file():
-                packed.write(file, file.relative_to(path))
+    if jobs.wants("small values, archive to folder"):
+        run([python, "-c", ZIPFILE, path, archive], {})
     jobs.line(
         "small values, archive to folder",
         jobs.versions(archive, jobs.fresh, count)
-        | {"zipfile": lambda: run([python["python"], "-c", ZIPFILE, archive, jobs.fresh()], {})[:3]},
+        | {"zipfile": lambda: run([python, "-c", ZIPFILE, archive, jobs.fresh()], {})[:3]},
     )
     path, count = medium
     jobs.line(
         "values of 1 MiB, folder to folder",
-        jobs.versions(path, jobs.fresh, count) | script("cp", ["cp", "-r", path, "TARGET"]),
+        jobs.versions(path, jobs.fresh, count) | jobs.program("cp", ["cp", "-r", path, "TARGET"]),
     )
     jobs.line(
         "values of 1 MiB, folder to folder, verified",
         jobs.versions(path, jobs.fresh, count, verify=True)
-        | script("cp", ["cp", "-r", path, "TARGET"], ["diff", "-r", path, "TARGET"]),
+        | jobs.program("cp", ["cp", "-r", path, "TARGET"], ["diff", "-r", path, "TARGET"]),
     )
+
+
+def programs(jobs, server, source, target):
+    """Contestants that are programs; a place in the bucket begins with ``s3://``."""
+    there = "/*" if source.startswith("s3://") else "/"
+    aws = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    options = {"TYPE": "s3", "PROVIDER": "SeaweedFS", "ENV_AUTH": "true", "ENDPOINT": server.endpoint}
+    environment = aws | {f"RCLONE_CONFIG_S_{name}": value for name, value in options.items()}
+    at = ["--endpoint-url", server.endpoint]
+
+    def s5cmd(end):
+        return [*at, "cp", f"{source}{there}", f"{end}/"]
+
+    def aws_cli(end):
+        return [*at, "s3", "cp", source, end, "--recursive", "--only-show-errors"]
+
+    def rclone(end):
+        ends = [place.replace("s3://", "s:") for place in (source, end)]
+        return ["copy", *ends, "--transfers", "64", "--checkers", "16"]
+
+    words = {"s5cmd": s5cmd, "aws": aws_cli, "rclone": rclone}
+    return {
+        name: lambda path=path, spell=spell: run([path, *spell(target())], environment)[:3]
+        for name, spell in words.items()
+        if (path := jobs.tool(name))
+    }
 
 
 def servers(jobs, server, large, some, few):
     """An S3 server."""
     numbers = iter(range(10**6))
 
-    def s3(kind="obstore"):
-        return lambda: [kind, f"{BUCKET}/n{next(numbers)}"]
+    def bucket():
+        return f"s3://{BUCKET}/n{next(numbers)}"
 
-    aws = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
-    rclone = {
-        "RCLONE_CONFIG_S_TYPE": "s3", "RCLONE_CONFIG_S_PROVIDER": "SeaweedFS", "RCLONE_CONFIG_S_ENV_AUTH":
-        "true",
-    }  # fmt: skip
-
-    def programs(server, source, target, there=False):
-        """s5cmd, aws and rclone; a place in the bucket begins with ``s3://``."""
-
-        def fresh(command):
-            def contestant():
-                end = target.replace("TARGET", f"n{next(numbers)}" if there else jobs.fresh())
-                words = [w.replace("SOURCE", source).replace("GOAL", end) for w in command]
-                env = aws | rclone | {"RCLONE_CONFIG_S_ENDPOINT": server.endpoint}
-                return run(words, env)[:3]
-
-            return contestant
-
-        found = {}
-        is_folder = not source.startswith("s3://")
-        if path := jobs.tool("s5cmd"):
-            what = "SOURCE/" if is_folder else "SOURCE/*"
-            found["s5cmd"] = fresh([path, "--endpoint-url", server.endpoint, "cp", what, "GOAL/"])
-        if path := jobs.tool("aws"):
-            more = ["--recursive", "--only-show-errors"]
-            found["aws"] = fresh(
-                [path, "--endpoint-url", server.endpoint, "s3", "cp", "SOURCE", "GOAL", *more]
-            )
-        if path := jobs.tool("rclone"):
-            ends = [w.replace("s3://", "s:") for w in (source, target)]
-            words = [path, "copy", ends[0], "GOAL", "--transfers", "64", "--checkers", "16"]
-            inner = fresh(words)
-            found["rclone"] = inner if "s3://" not in target else _with_scheme(fresh, path, ends)
-        return found
-
-    def _with_scheme(fresh, path, ends):
-        def contestant():
-            end = ends[1].replace("TARGET", f"n{next(numbers)}")
-            env = aws | rclone | {"RCLONE_CONFIG_S_ENDPOINT": server.endpoint}
-            return run([path, "copy", ends[0], end, "--transfers", "64", "--checkers", "16"], env)[:3]
-
-        return contestant
-
-    def upload(name, given, at=server):
-        path, count = given
+    def line(name, source, target, count, at=server):
         jobs.line(
             name,
-            jobs.versions(path, s3(), count, at)
-            | {"zarrstore, fsspec": jobs.versions(path, s3("fsspec"), count, at)["zarrstore"]}
-            | programs(at, path, f"s3://{BUCKET}/TARGET", there=True),
+            jobs.versions(source, target, count, at)
+            | {"zarrstore, s3fs": jobs.versions(source, target, count, at, kind="fsspec")["zarrstore"]}
+            | programs(jobs, at, source, target),
         )
 
-    def plant(given, where):
-        from zarrstore import LocalStore, ObjectStore, copy_store_sync
+    def planted(given, name):
+        """Where values are in the bucket."""
+        place = f"s3://{BUCKET}/{name}"
+        jobs.ours(given[0], place, given[1], server=server, if_exists="replace")
+        return place
 
-        store = ObjectStore(S3Store(BUCKET, prefix=where, **server.obstore_options()))
-        copy_store_sync(LocalStore(given[0]), store, if_exists="replace")
-        return given[1]
-
-    def download(name, given, where, at=server):
-        count = plant(given, where)
-        jobs.line(
-            name,
-            jobs.versions(["obstore", f"{BUCKET}/{where}"], jobs.fresh, count, at)
-            | programs(at, f"s3://{BUCKET}/{where}", "TARGET"),
-        )
-
-    def within(name, given, where):
-        count = plant(given, where)
-        jobs.line(
-            name,
-            jobs.versions(["obstore", f"{BUCKET}/{where}"], s3(), count, server)
-            | programs(server, f"s3://{BUCKET}/{where}", f"s3://{BUCKET}/TARGET", there=True),
-        )
-
-    upload("large values, folder to S3", large)
-    upload("small values, folder to S3", some)
-    download("small values, S3 to folder", some, "small")
-    within("large values, S3 to S3", large, "large")
-    within("small values, S3 to S3", some, "small")
+    line("large values, folder to S3", large[0], bucket, large[1])
+    line("small values, folder to S3", some[0], bucket, some[1])
+    if jobs.wants("small values, S3 to folder") or jobs.wants("small values, S3 to S3"):
+        place = planted(some, "some")
+        line("small values, S3 to folder", place, jobs.fresh, some[1])
+        line("small values, S3 to S3", place, bucket, some[1])
+    if jobs.wants("large values, S3 to S3"):
+        line("large values, S3 to S3", planted(large, "large"), bucket, large[1])
+    if not jobs.wants("far"):
+        return
+    place = planted(few, "few")
     with proxied(server.endpoint) as (proxy, url):
+        front = S3Server(url)
+        for source, target in ((few[0], bucket()), (place, jobs.fresh()), (place, bucket())):
+            count, _ = proxy.count(lambda: jobs.ours(source, target, few[1], server=front))  # noqa: B023
+            print(f"far: {count} requests for {few[1]} values, from {source[:5]} to {target[:5]}")
         proxy.plan = lambda method, target: DISTANCE
-        upload("few values, folder to S3, far", few, S3Server(url))
-        download("few values, S3 to folder, far", few, "few", S3Server(url))
-        proxy.plan = None
-        for name, ends in {
-            "up": (few[0], ["obstore", f"{BUCKET}/counted"]),
-            "down": (["obstore", f"{BUCKET}/few"], jobs.fresh()),
-            "within": (["obstore", f"{BUCKET}/few"], ["obstore", f"{BUCKET}/counted2"]),
-        }.items():
-            if jobs.asked.only in "requests":
-                plant(few, "few")
-                count, _ = proxy.count(lambda ends=ends: jobs.ours(*ends, few[1], server=S3Server(url)))
-                print(f"requests for {few[1]} values, {name}: {count}")
+        line("few values, folder to S3, far", few[0], bucket, few[1], front)
+        line("few values, S3 to folder, far", place, jobs.fresh, few[1], front)
 
 
 def many(jobs, count):
     """Memory for a great many keys."""
-    jobs.line(
-        f"{count:,} keys, listed out of order",
-        jobs.versions(["many", count], lambda: ["many", 0], count),
-    )
+    jobs.line(f"{count:,} keys, listed out of order", jobs.versions(count, lambda: 0, count))
 
 
 def main():
@@ -388,11 +358,13 @@ def main():
         medium = fill(jobs.folder / "medium", [MIB] * (2000 // less))
         folders(jobs, small, medium)
         many(jobs, 1_000_000 // less)
-        large = fill(jobs.folder / "large", [(64 // min(less, 4)) * MIB] * 8)
-        thousands = fill(jobs.folder / "thousands", some(2000))
-        few = fill(jobs.folder / "few", some(500))
-        with seaweed_s3() as server:
-            servers(jobs, server, large, thousands, few)
+        shutil.rmtree(medium[0])
+        if any(map(jobs.wants, ("S3", "far"))):
+            large = fill(jobs.folder / "large", [(64 // min(less, 4)) * MIB] * 8)
+            thousands = fill(jobs.folder / "thousands", some(2000))
+            few = fill(jobs.folder / "few", some(500))
+            with seaweed_s3() as server:
+                servers(jobs, server, large, thousands, few)
     if asked.json:
         asked.json.write_text(json.dumps(jobs.rows, indent=1))
 

@@ -33,10 +33,12 @@ T = TypeVar("T")
 
 # The calling thread handles up to so many values, of so many bytes together, at once.
 _MOST = 64
-_BATCH = 4 << 20
-# Every _LOOK seconds the threads are doubled if a value takes one of them longer than _SLOW seconds on
+_BATCH = 1 << 20
+# After every _LOOK seconds the threads are doubled if a value took one of them longer than _SLOW seconds on
 # average: then they wait for the medium.
 _FIRST = 4
+# From this size, in bytes, two threads are worth it on any medium: most of the time the system copies bytes.
+_BULKY = 1 << 18
 _LOOK = 0.1
 _SLOW = 0.002
 
@@ -98,7 +100,9 @@ class Threads:
         # Keys and bytes done, an error, or None at the end of a batch.
         self._events: SimpleQueue[tuple[int, int] | BaseException | None] = SimpleQueue()
         self._queued = 0
-        self._began, self._moved = time.perf_counter(), 0
+        self._last = 0.0
+        # Seconds of work, or of waiting for threads, since the last look, and the values that it took.
+        self._passed, self._moved = 0.0, 0
 
     async def put(self, todos: list[Todo]) -> None:
         """Handle work here, or have threads do so."""
@@ -113,14 +117,28 @@ class Threads:
         batch = next(batches(todos, self._size, self._large))
         began = time.perf_counter()
         await self._do(batch, self._tell)
-        took = (time.perf_counter() - began) / len(batch)
-        self._size = min(_MOST, 2 * self._size) if took < _SLOW else 1
-        if took >= _SLOW and self._concurrency > 1:
+        took = time.perf_counter() - began
+        self._size = min(_MOST, 2 * self._size) if took < _SLOW * len(batch) else 1
+        if self._is_slow(took, len(batch), 1) or (batch[0].entry.size or 0) >= _BULKY:
+            self._last = time.perf_counter()
+            self._size = 1
             self._start(2)
         return todos[len(batch) :]
 
+    def _is_slow(self, passed: float, moved: int, threads: int) -> bool:
+        """Whether values have taken threads long, as far as that can be said by now."""
+        self._passed += passed
+        self._moved += moved
+        if self._passed < _LOOK:
+            return False
+        mean = self._passed * threads / max(1, self._moved)
+        self._passed, self._moved = 0.0, 0
+        if self._threads:
+            self._size = max(1, min(_MOST // 4, int(_LOOK / 5 / mean)))
+        return mean > _SLOW
+
     def _share(self, todos: list[Todo]) -> None:
-        for batch in batches(todos, 1, self._large):
+        for batch in batches(todos, self._size, self._large):
             self._todo.put(batch)
             self._queued += 1
             while self._queued > 2 * len(self._threads):
@@ -135,15 +153,13 @@ class Threads:
             self._queued -= 1
             return
         self._tell(*event)
-        self._moved += event[0]
-        passed = time.perf_counter() - self._began
-        if passed > _LOOK:
-            if self._moved * _SLOW < passed * len(self._threads):
-                self._start(len(self._threads))
-            self._began, self._moved = time.perf_counter(), 0
+        now = time.perf_counter()
+        passed, self._last = now - self._last, now
+        if self._is_slow(passed, event[0], len(self._threads)):
+            self._start(len(self._threads))
 
     def _start(self, count: int) -> None:
-        for _ in range(min(count, self._concurrency - len(self._threads))):
+        for _ in range(min(count, self._concurrency - len(self._threads)) if self._concurrency > 1 else 0):
             thread = threading.Thread(target=self._work, name=f"zarrstore-copy-{len(self._threads)}")
             try:
                 thread.start()
