@@ -58,7 +58,7 @@ def _bar(console: Console) -> Iterator[Callable[[CopyProgress], None]]:
                 bar,
                 completed=state.bytes_done,
                 total=state.bytes_total or None,
-                keys=f"{state.keys_done:,}/{state.keys_total:,}",
+                keys=f"{state.keys_done:,}/{state.keys_total:,}{'' if state.listed else '+'}",
             )
 
         yield show
@@ -78,8 +78,9 @@ class _Lines:
         self.shown = now
         speed = state.bytes_done / (now - self.began)
         left = f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left" if speed else "..."
+        at_least = "" if state.listed else "at least "
         print(
-            f"{state.keys_done:,} of {state.keys_total:,} values, {size_text(state.bytes_done)} of "
+            f"{state.keys_done:,} of {at_least}{state.keys_total:,} values, {size_text(state.bytes_done)} of "
             f"{size_text(state.bytes_total)}, {size_text(speed)}/s, {left}",
             file=self.file,
             flush=True,

@@ -400,7 +400,7 @@ async def move_store(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
     try:
         job = Move(ends, options, is_named=is_named(source))
         with job.told():
@@ -435,7 +435,7 @@ def move_store_sync(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
     try:
         job = Move(ends, options, is_named=is_named(source))
         with job.told():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -78,21 +79,23 @@ async def paired(
             if not page:
                 continue
             names = _in_order([source.name(entry) for entry in page], passed, source)
-            passed, wanted = names[-1], set(names)
-            while not ended and reached < passed:
-                more = await anext(theirs, None)
-                if more is None:
-                    ended = True
-                elif more:
-                    found = _in_order([target.name(entry) for entry in more], reached, target)
-                    ahead.update(zip(found, more, strict=True))
-                    reached = found[-1]
-                # What only the target has goes at once: there may be much of it.
-                alone = [name for name in ahead if name < passed and name not in wanted]
-                yield [(None, ahead.pop(name)) for name in alone]
-            yield [(entry, ahead.pop(name, None)) for name, entry in zip(names, page, strict=True)]
-            alone = [name for name in ahead if name < passed]
-            yield [(None, ahead.pop(name)) for name in alone]
+            passed, place = names[-1], 0
+            while place < len(names):
+                if not ended and reached < passed:
+                    more = await anext(theirs, None)
+                    if more is None:
+                        ended = True
+                    elif more:
+                        found = _in_order([target.name(entry) for entry in more], reached, target)
+                        ahead.update(zip(found, more, strict=True))
+                        reached = found[-1]
+                # Up to here nothing can come any more: both listings are beyond it.
+                until = passed if ended else min(passed, reached)
+                stop = bisect_right(names, until, place)
+                here = dict(zip(names[place:stop], page[place:stop], strict=True))
+                both = sorted({*here, *(name for name in ahead if name <= until)})
+                yield [(here.get(name), ahead.pop(name, None)) for name in both]
+                place = stop
         yield [(None, entry) for entry in ahead.values()]
         async for more in theirs:
             yield [(None, entry) for entry in more]

@@ -303,7 +303,7 @@ class Copy:
     def _count_dry(self, todos: list[Todo]) -> None:
         self.copied += len(todos)
         self.copied_bytes += total_size(todo.entry for todo in todos)
-        self.replaced += sum(todo.act is Act.REPLACE for todo in todos)
+        self.replaced += sum(todo.act is not Act.NEW for todo in todos)
 
     def _count(self, keys: int, size: int) -> None:
         self.keys_done += keys

@@ -43,14 +43,23 @@ class Ends:
         Directories in them.
     writes : bool
         Whether the target is to be written to.
+    empties : bool
+        Whether the source is to be written to.
     """
 
     def __init__(
-        self, source: object, target: object, prefix: str, target_prefix: str, *, writes: bool
+        self,
+        source: object,
+        target: object,
+        prefix: str,
+        target_prefix: str,
+        *,
+        writes: bool,
+        empties: bool = False,
     ) -> None:
         self.opened: list[Store] = []
         try:
-            store, above = self._open(source, "r")
+            store, above = self._open(source, None if empties else "r")
             self.source = Directory(store, store._listed(joined(above, prefix, store)))
             store, above = self._open(target, "a" if writes else "r")
             self.target = Directory(store, check_prefix(joined(above, target_prefix, store), store))
@@ -59,7 +68,7 @@ class Ends:
             raise
         self.blocks = self.source.store._blocks and self.target.store._blocks
 
-    def _open(self, place: object, mode: Literal["r", "a"]) -> tuple[Store, str]:
+    def _open(self, place: object, mode: Literal["r", "a"] | None) -> tuple[Store, str]:
         """Return the store of a store-like object, and the path in it."""
         if isinstance(place, Store):
             return place, ""

@@ -93,7 +93,7 @@ class Plan:
         self._selected = selected
         self._spools = ExitStack()
         self._seen: list[Entry] = []
-        self._pages: Pages = _no_pages()
+        self._pages: Pages = self._listed(reader, ends.source)
         self._compares = True  # whether the target may have some of the keys
         # The names of a small source and their folders, where the target keeps folders.
         self._names: set[str] = set()
@@ -122,7 +122,6 @@ class Plan:
             If the target can't hold all of the keys.
         """
         await self._refuse_own_keys()
-        self._pages = self._listed(self._reader, self.source)
         keeps_folders = self.target.store.capabilities.folders
         window = WINDOW if keeps_folders and not self.source.store.capabilities.folders else PAGE_SIZE
         self.is_small = True
@@ -259,7 +258,7 @@ class Plan:
                 f"({', '.join(map(repr, named))}{more}); nothing was written.",
                 store=self.target.store,
                 key=named[0],
-                hint="Copy to an empty place, or say by if_exists what to do: 'update', 'skip' or 'replace'.",
+                hint="Copy to an empty place, or use if_exists='update', if_exists='skip' or if_exists='replace'.",
             )
 
     def _check_folders(self, names: list[str]) -> None:
@@ -330,9 +329,3 @@ def _add_folders(name: str, folders: set[str]) -> None:
 async def _entries(spool: Spool) -> AsyncIterator[list[Entry]]:
     for rows in spool.pages():
         yield [Entry._make(row) for row in rows]
-
-
-async def _no_pages() -> AsyncIterator[list[Entry]]:
-    pages: tuple[list[Entry], ...] = ()
-    for page in pages:
-        yield page

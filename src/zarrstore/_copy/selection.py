@@ -45,7 +45,7 @@ def _regex(glob: str) -> str:
         if part.startswith("**"):
             parts.append("(?:.*/)?" if part[-1] == "/" else ".*")
         elif part[0] == "[" and part[-1] == "]" and len(part) > 2:
-            inside = part[1:-1].replace("\\", r"\\")
+            inside = re.sub(r"([\\\[&~|^])", r"\\\1", part[1:-1])
             parts.append(f"[^/{inside[1:]}]" if inside[0] == "!" else f"(?!/)[{inside}]")
         else:
             parts.append(_WILD.get(part, re.escape(part)))
