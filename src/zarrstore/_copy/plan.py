@@ -258,7 +258,8 @@ class Plan:
                 f"({', '.join(map(repr, named))}{more}); nothing was written.",
                 store=self.target.store,
                 key=named[0],
-                hint="Copy to an empty place, or use if_exists='update', if_exists='skip' or if_exists='replace'.",
+                hint="Copy to an empty place, or decide by if_exists='update', if_exists='skip' "
+                "or if_exists='replace'.",
             )
 
     def _check_folders(self, names: list[str]) -> None:

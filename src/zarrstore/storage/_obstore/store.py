@@ -9,12 +9,13 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from zarrstore._async.bindings import is_stream
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
-from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
     BackendError,
     ForkError,
@@ -31,7 +32,7 @@ from zarrstore.storage._remote.place import of_obstore
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import BackoffConfig, RetryConfig, S3Store
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
 _BATCH = 1000  # what S3 takes in a bulk delete
+# A value that comes in pieces and has more bytes than a part is sent in parts, so many at once.
+_PART, _PARTS = 8 << 20, 3
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
@@ -72,6 +75,10 @@ class _Runtime:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Runtime.before_fork, after_in_child=_Runtime.after_fork)
+
+
+class _TakenError(Exception):
+    """Ends an upload: there is a value by now."""
 
 
 class _Found(NamedTuple):
@@ -182,6 +189,10 @@ class ObjectStore(ListingStore):
             return id(self.store)
         options = _in_order(getattr(self.store, "__getnewargs_ex__", tuple)())
         return hashlib.sha256(repr(options).encode()).hexdigest()
+
+    @property
+    def _takes_pieces(self) -> bool:  # type: ignore[override]
+        return self._leaves_token or self._local is not None
 
     @property
     def _lists_in_order(self) -> bool:  # type: ignore[override]
@@ -407,6 +418,10 @@ class ObjectStore(ListingStore):
 
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self._check(key)
+        if self._takes_pieces and is_stream(pieces) and isinstance(condition, Condition):
+            pieces = await _begun(aiter(pieces))
+            if is_stream(pieces):
+                return await self._upload(key, pieces, condition)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
             value: Data = pieces[0]
         else:  # a copy: obstore's memory store would keep the caller's memory
@@ -439,6 +454,53 @@ class ObjectStore(ListingStore):
             raise self._failed(error, "write", key) from safe_cause(error)
         self._proven = True
         return answer["e_tag"]
+
+    async def _upload(
+        self, key: str, pieces: AsyncIterable[Data], condition: Condition
+    ) -> str | Conflict | None:
+        """Send a value in parts as its pieces come.
+
+        obstore has no condition for that: whether there is a value is looked up first, and once more before
+        the server makes one of the parts.
+        """
+        if condition is ABSENT and await self._look_again(key) is not None:
+            return CONFLICT
+        failures: list[BaseException] = []
+
+        async def checked() -> AsyncIterator[Data]:
+            try:
+                async for piece in pieces:
+                    yield piece
+                if condition is ABSENT and await self._is_there(key):
+                    raise _TakenError
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        # The user's own store, or one like it: a part that was lost can only be sent again by its client.
+        put = partial(calls.put, self._lister, key, checked(), use_multipart=True)
+        try:
+            send = partial(put, chunk_size=_PART, max_concurrency=_PARTS)
+            answer = await self._dispatcher.send_stream(send)
+        except BaseException as error:
+            for failure in failures:
+                if isinstance(failure, _TakenError):
+                    return CONFLICT
+                raise failure from None
+            if not isinstance(error, Exception):
+                raise
+            raise self._failed(error, "write", key) from safe_cause(error)
+        self._proven = True
+        return answer["e_tag"]
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self._head(key)
+        except Exception as error:
+            if self._is_absent(error, key):
+                return False
+            raise self._failed(error, "write", key) from safe_cause(error)
+        return True
 
     async def _find_own(self, key: str, value: Data, token: str) -> str | Conflict | None:
         """Return the version of the value if it has our token, or else our bytes; if not, `CONFLICT`."""
@@ -497,6 +559,25 @@ class ObjectStore(ListingStore):
             if not isinstance(paths, str):
                 # Some stores stop at the first that is missing.
                 await gather([self._delete(path, path) for path in paths])
+
+
+async def _begun(pieces: AsyncIterator[Data]) -> AnyPieces:
+    """Return the pieces of a value, in a list if they fit into one part."""
+    first: list[Data] = []
+    size = 0
+    async for piece in pieces:
+        first.append(piece)
+        size += len(piece)
+        if size > _PART:
+            return _chained(first, pieces)
+    return first
+
+
+async def _chained(first: list[Data], rest: AsyncIterator[Data]) -> AsyncIterator[Data]:
+    while first:
+        yield first.pop(0)
+    async for piece in rest:
+        yield piece
 
 
 def _in_order(value: object) -> object:
