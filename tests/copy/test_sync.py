@@ -1,6 +1,7 @@
 """Bringing a store up to date, mirroring, selecting, moving and comparing."""
 
 import asyncio
+import itertools
 import os
 import time
 
@@ -483,7 +484,7 @@ def test_a_copy_moves_values_while_it_lists(face):
     assert not seen[0].listed
     assert seen[-1].listed
     assert seen[-1].keys_done == seen[-1].keys_total == 3000
-    assert all(a.keys_total <= b.keys_total for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.keys_total <= b.keys_total for a, b in itertools.pairwise(seen))
 
 
 def test_reads_and_writes_are_limited_apart(face):

@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
     from zarrstore._copy.pipeline import Tell, Workers
     from zarrstore._copy.spool import Row
-    from zarrstore._core.types import Data
+    from zarrstore._core.types import Data, ServerCopies
     from zarrstore._core.verbs import Condition, Write
 
 # How many values are copied at once by default: where each waits for a server, and elsewhere.
 _FAR, _NEAR = 64, 8
 # How many bytes of values are under way at once on an event loop.
 _MEMORY = 64 << 20
+# Up to this size, in bytes, servers copy values by themselves.
+_SERVER_MOST = 5 << 30
 
 
 @dataclass
@@ -101,6 +103,8 @@ class Copy:
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
         self.new: Condition = ABSENT if careful else ANY
         self.report = self.options.progress
+        # Where one server has both, and no value has to be read here.
+        self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
         # Where reading and writing are limited apart.
         self.reads: Room | None = None
         self.writes: Room | None = None
@@ -222,6 +226,8 @@ class Copy:
 
     def _weigh(self, batch: list[Todo]) -> int:
         """Tell how many bytes of memory a batch takes."""
+        if self.there is not None:
+            return 0
         size = total_size(todo.entry for todo in batch)
         return size if size <= value.PIECE or not self.target.store._takes_pieces else 4 * value.PIECE
 
@@ -328,11 +334,33 @@ class Copy:
         return self.target.prefix + self.source.name(entry)
 
     async def _move(self, batch: list[Todo], tell: Tell) -> None:
-        """Copy a batch: small values together, a large one piece by piece."""
+        """Copy a batch: small values together, a large one piece by piece, or by the server."""
+        if self.there is not None:
+            batch = await self._move_there(self.there, batch, tell)
+        if not batch:
+            return
         if (batch[0].entry.size or 0) > value.PIECE:
             await self._move_large(batch[0], tell)
         else:
             await self._move_small(batch, tell)
+
+    async def _move_there(self, there: ServerCopies, batch: list[Todo], tell: Tell) -> list[Todo]:
+        """Have a server copy what is to be written; returns the rest."""
+        acts = (Act.NEW, Act.REPLACE)
+        work = [todo for todo in batch if todo.act in acts and (todo.entry.size or 0) <= _SERVER_MOST]
+
+        async def copy(todo: Todo) -> None:
+            entry = todo.entry
+            try:
+                answer = await there.copy(entry.key, self._key(entry), self._condition(todo))
+            except KeyNotFoundError:
+                raise value.changed("the value was removed", self.source.store, entry.key) from None
+            if self._written(todo, answer):
+                self._note([entry])
+            tell(1, entry.size or 0)
+
+        await self.writer.for_each(copy, work)
+        return [todo for todo in batch if todo not in work]
 
     async def _move_small(self, batch: list[Todo], tell: Tell) -> None:
         async with self._room(self.reads, len(batch)):

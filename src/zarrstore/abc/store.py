@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store as TheirStore
 
+    from zarrstore._core.types import ServerCopies
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
@@ -395,6 +396,10 @@ class Store(_Base):
         from zarrstore.storage._wrappers.mapping import StoreMapping
 
         return StoreMapping(self)
+
+    def _copies_from(self, source: Store) -> ServerCopies | None:
+        """Return what copies values of another store to here without their passing through this process."""
+        return None
 
     # -- reading ----------------------------------------------------------------------------------
 

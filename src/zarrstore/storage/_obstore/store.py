@@ -26,6 +26,7 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._obstore.listing import ListingStore
+from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore as ObstoreStore
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.types import Allocate, AnyPieces, Data, ServerCopies
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.abc.store import Store
 
@@ -206,6 +207,10 @@ class ObjectStore(ListingStore):
         # On Google's servers a write demands a generation, which listings don't have, and no ETag.
         versions = not self._http and not self._gcs
         return Capabilities(atomic_create=not self._http, versions=versions, shared=not self._in_memory)
+
+    def _copies_from(self, source: Store) -> ServerCopies | None:
+        plain = isinstance(source, ObjectStore) and not self._overridden and not source._overridden
+        return server_copies(source, self) if plain else None  # type: ignore[arg-type]
 
     # -- calls ------------------------------------------------------------------------------------
 
