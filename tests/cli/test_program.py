@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
-from zarrstore._cli import transfer as _transfer
 from zarrstore._cli import program as _program
 from zarrstore._cli import progress as _progress
+from zarrstore._cli import transfer as _transfer
 from zarrstore._cli.places import size_text
 from zarrstore._copy import CopyProgress
 from zarrstore.errors import StoreError

@@ -14,7 +14,7 @@ from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
 
 MIB = 1 << 20
-LARGE = np.random.default_rng(3).integers(0, 256, 30 * MIB + 5, dtype=np.uint8).tobytes()
+LARGE = np.random.default_rng(3).integers(0, 256, 17 * MIB + 5, dtype=np.uint8).tobytes()
 # fake-gcs-server takes no writes of obstore's.
 KINDS = {"s3": S3Store, "azure": AzureStore}
 
@@ -49,7 +49,7 @@ def write(store, key, pieces, condition):
 
 
 @pytest.mark.parametrize("condition", [ANY, ABSENT])
-@pytest.mark.parametrize("size", [0, 5, 8 * MIB, 8 * MIB + 1, len(LARGE)])
+@pytest.mark.parametrize("size", [0, 8 * MIB, len(LARGE)])
 def test_a_value_in_pieces_arrives(place_of, condition, size):
     made, server = place_of
     store = made(server)
@@ -114,7 +114,7 @@ def test_a_source_that_changes_ends_the_upload(s3, tmp_path):
 
     def cut(progress):
         if progress.bytes_done > 8 * MIB:
-            os.truncate(tmp_path / "k", 20 * MIB)
+            os.truncate(tmp_path / "k", 10 * MIB)
 
     with pytest.raises(ChangedError) as caught:
         copy_store_sync(source, s3, progress=cut)

@@ -223,7 +223,9 @@ class Plan:
                     found = await self._writer.for_each(self._writer.stat, keys)
                     yield list(zip(page, found, strict=True))
             return
-        if self.is_small and not self._delete and len(self._tops) <= _FEW:
+        # A name at the top may be none that a store of documents and chunks alone can be asked for.
+        plain = not self.target.store.capabilities.transactional
+        if self.is_small and not self._delete and plain and len(self._tops) <= _FEW:
             theirs = _entries(await self._spooled(self._below(self._tops), self._writer))
         else:
             theirs = await self._sorted(self._listed(self._writer, self.target), self.target, self._writer)
