@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PACKAGE = "adlfs"
 NEEDS: tuple[str, ...] = ("service_client",)
 BATCH = 256  # what Azure takes in a bulk delete
+IN_PARTS = False
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGE = "gcsfs"
 NEEDS: tuple[str, ...] = ("_call", "_request")
 BATCH = 100  # what Google takes in a bulk delete
+IN_PARTS = False
 _LISTED = "items(name,size,updated),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)

@@ -30,7 +30,7 @@ from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, comes_from
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, PART, TOKEN, begun, comes_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
 _BATCH = 1000  # what S3 takes in a bulk delete
-# A value that comes in pieces and has more bytes than a part is sent in parts, so many at once.
-_PART, _PARTS = 8 << 20, 3
+_PARTS = 3  # how many parts of a value are sent at once
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
@@ -424,7 +423,7 @@ class ObjectStore(ListingStore):
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self._check(key)
         if self._takes_pieces and is_stream(pieces) and isinstance(condition, Condition):
-            pieces = await _begun(aiter(pieces))
+            pieces = await begun(aiter(pieces))
             if is_stream(pieces):
                 return await self._upload(key, pieces, condition)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
@@ -485,7 +484,7 @@ class ObjectStore(ListingStore):
         # The user's own store, or one like it: a part that was lost can only be sent again by its client.
         put = partial(calls.put, self._lister, key, checked(), use_multipart=True)
         try:
-            send = partial(put, chunk_size=_PART, max_concurrency=_PARTS)
+            send = partial(put, chunk_size=PART, max_concurrency=_PARTS)
             answer = await self._dispatcher.send_stream(send)
         except BaseException as error:
             for failure in failures:
@@ -564,25 +563,6 @@ class ObjectStore(ListingStore):
             if not isinstance(paths, str):
                 # Some stores stop at the first that is missing.
                 await gather([self._delete(path, path) for path in paths])
-
-
-async def _begun(pieces: AsyncIterator[Data]) -> AnyPieces:
-    """Return the pieces of a value, in a list if they fit into one part."""
-    first: list[Data] = []
-    size = 0
-    async for piece in pieces:
-        first.append(piece)
-        size += len(piece)
-        if size > _PART:
-            return _chained(first, pieces)
-    return first
-
-
-async def _chained(first: list[Data], rest: AsyncIterator[Data]) -> AsyncIterator[Data]:
-    while first:
-        yield first.pop(0)
-    async for piece in rest:
-        yield piece
 
 
 def _in_order(value: object) -> object:
