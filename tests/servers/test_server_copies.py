@@ -1,12 +1,22 @@
 """Copies within one bucket: the server makes them, and what could be overwritten isn't."""
 
 import asyncio
+import os
 
 import pytest
 from obstore.store import AzureStore, S3Store
 from proxy import proxied
 
-from zarrstore import MemoryStore, ObjectStore, RetryPolicy, copy_store, copy_store_sync, move_store_sync
+from zarrstore import (
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    RetryPolicy,
+    copy_store,
+    copy_store_sync,
+    move_store_sync,
+    sync_store_sync,
+)
 from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
 
@@ -129,3 +139,19 @@ def test_other_places_are_read(ends):
             return await super().get(*args, **kwargs)
 
     assert target._copies_from(Own(source.store)) is None
+
+
+def test_what_is_up_to_date_takes_listings_only(s3_server, s3_place, tmp_path):
+    source = LocalStore(tmp_path)
+    for number in range(1500):
+        source.set_sync(f"c/{number}", b"1")
+        os.utime(tmp_path / f"c/{number}", (1e9, 1e9))
+    with proxied(s3_server.endpoint) as (proxy, url):
+        options = type(s3_server)(url).obstore_options()
+        target = ObjectStore(S3Store(s3_place[0], prefix=s3_place[1], **options))
+        assert sync_store_sync(source, target).keys == 1500
+        before = len(proxy.requests)
+        assert sync_store_sync(source, target).keys == 0
+        new = proxy.requests[before:]
+        assert all(method == "GET" and "list-type=2" in target for method, target in new), new
+        assert len(new) <= 12
