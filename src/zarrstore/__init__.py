@@ -9,7 +9,20 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore import errors
-    from zarrstore._copy import CopyProgress, CopyReport, copy_store, copy_store_sync
+    from zarrstore._copy import (
+        CopyProgress,
+        CopyReport,
+        Difference,
+        DiffReport,
+        copy_store,
+        copy_store_sync,
+        diff_stores,
+        diff_stores_sync,
+        move_store,
+        move_store_sync,
+        sync_store,
+        sync_store_sync,
+    )
     from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -36,6 +49,8 @@ __all__ = [
     "BufferPrototype",
     "CopyProgress",
     "CopyReport",
+    "DiffReport",
+    "Difference",
     "FsspecStore",
     "GpuMemoryStore",
     "LocalStore",
@@ -55,10 +70,16 @@ __all__ = [
     "copy_store",
     "copy_store_sync",
     "default_buffer_prototype",
+    "diff_stores",
+    "diff_stores_sync",
     "errors",
     "make_store",
     "make_store_path",
     "make_store_sync",
+    "move_store",
+    "move_store_sync",
+    "sync_store",
+    "sync_store_sync",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -69,7 +90,23 @@ _PLACES = {
     "RangeByteRequest": "zarrstore._core.requests",
     "SuffixByteRequest": "zarrstore._core.requests",
     "Store": "zarrstore.abc.store",
-    **dict.fromkeys(("CopyProgress", "CopyReport", "copy_store", "copy_store_sync"), "zarrstore._copy"),
+    **dict.fromkeys(
+        (
+            "CopyProgress",
+            "CopyReport",
+            "DiffReport",
+            "Difference",
+            "copy_store",
+            "copy_store_sync",
+            "diff_stores",
+            "diff_stores_sync",
+            "move_store",
+            "move_store_sync",
+            "sync_store",
+            "sync_store_sync",
+        ),
+        "zarrstore._copy",
+    ),
     **dict.fromkeys(("Buffer", "BufferPrototype", "default_buffer_prototype"), "zarrstore.buffer"),
 }
 __getattr__, __dir__ = attach(__name__, {**dict.fromkeys(__all__, "zarrstore.storage"), **_PLACES}, globals())

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
-from zarrstore._cli import change as _change
 from zarrstore._cli import program as _program
 from zarrstore._cli import progress as _progress
+from zarrstore._cli import transfer as _transfer
 from zarrstore._copy import CopyProgress
 from zarrstore._copy import bar as _bar
 from zarrstore._core.text import size_text
@@ -331,7 +331,7 @@ def test_an_unexpected_error_names_its_kind(data, monkeypatch):
     def fail(*args, **kwargs):
         raise ExceptionGroup("several", [LookupError("what\nnow")])
 
-    monkeypatch.setattr(_change, "copy_store_sync", fail)
+    monkeypatch.setattr(_transfer, "copy_store_sync", fail)
     assert run("copy", "data.zarr", "out.zarr", code=1).stderr == "zarrstore: LookupError: what now\n"
 
 
@@ -343,7 +343,7 @@ def test_ctrl_c(data, monkeypatch):
             error.add_note("3 of 6 values are in the target, whole; if_exists='skip' copies the rest.")
             raise
 
-    monkeypatch.setattr(_change, "copy_store_sync", slow)
+    monkeypatch.setattr(_transfer, "copy_store_sync", slow)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:

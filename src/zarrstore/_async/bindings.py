@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request
+    from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, Write
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -99,6 +99,10 @@ class SyncVerbs(_Bound[BlockingStore]):
     async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         """Call the store's verb; async pieces are driven one by one."""
         return self.store()._write(key, _driven(pieces), condition)
+
+    async def write_many(self, writes: list[Write]) -> list[object]:
+        """Write one after the other, or as the store does many."""
+        return write_each(self.store(), writes)
 
     async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Call the store's verb."""
@@ -192,6 +196,10 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         except threads.NoThreadError:
             return await threads.to_thread(write, key, [piece async for piece in pieces], condition)
 
+    async def write_many(self, writes: list[Write]) -> list[object]:
+        """Write in one thread."""
+        return await threads.to_thread(write_each, self.store(), writes)
+
     async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
         """Remove in a thread."""
         return await threads.to_thread(self.store()._remove, key, condition)
@@ -238,6 +246,19 @@ def read_each(store: BlockingStore, requests: list[Request], allocate: Allocate)
     if defines(type(store), "read_many"):
         return list(store._read_many(requests, allocate))
     return [store._read(key, request, allocate) for key, request in requests]
+
+
+def write_each(store: BlockingStore, writes: list[Write]) -> list[object]:
+    """Write many, in the calling thread; the answers, up to the first error, which is the last."""
+    together: Callable[[list[Write]], list[object]] | None = getattr(store, "_write_many", None)
+    if together is not None:
+        return together(writes)
+    answers: list[object] = []
+    try:
+        answers.extend(store._write(*write) for write in writes)
+    except Exception as error:
+        answers.append(error)
+    return answers
 
 
 def _begin(verb: Callable[..., Iterable[T]], *args: object) -> Iterator[T]:

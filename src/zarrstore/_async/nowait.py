@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
     from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, WouldBlock
 
-    # A key, its value in pieces, and a condition.
-    Write = tuple[str, Pieces, Precondition]
-
 T = TypeVar("T")
 
 # How many small calls one task may make in place before it lets others run.

@@ -1,81 +1,12 @@
-"""Commands that write or remove: copy, rm, repair."""
+"""Commands that remove or mend: rm, repair."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from zarrstore._cli.places import entries, opened
-from zarrstore._cli.progress import progress_on
-from zarrstore._copy import copy_store_sync
 from zarrstore._core.text import shown, size_text, values_text
-from zarrstore.errors import KeyNotFoundError, RefusedError, UnsupportedOperationError
-
-if TYPE_CHECKING:
-    from zarrstore._copy.plan import IfExists
-
-
-@click.command()
-@click.argument("source")
-@click.argument("target")
-@click.option("--prefix", default="", help="Copy only what is below this directory of SOURCE.")
-@click.option("--target-prefix", default="", help="Copy to below this directory of TARGET.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["raise", "skip", "replace"]),
-    default="raise",
-    show_default=True,
-    help="What to do about keys that TARGET has: fail before anything is written, leave them, or write anew.",
-)
-@click.option("--verify", is_flag=True, help="Read every value back and compare it with the source.")
-@click.option("--dry-run", is_flag=True, help="Check and count, but write nothing.")
-@click.option(
-    "--concurrency", default=8, show_default=True, type=click.IntRange(min=1), help="Values at once."
-)
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def copy(
-    source: str,
-    target: str,
-    prefix: str,
-    target_prefix: str,
-    if_exists: IfExists,
-    verify: bool,
-    dry_run: bool,
-    concurrency: int,
-    quiet: bool,
-) -> int:
-    """Copy all that is at SOURCE to TARGET.
-
-    Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there
-    yet. A copy that was interrupted goes on with --if-exists skip. If values that were skipped have
-    another size in TARGET, they are named, and the exit code is 1.
-    """
-    with opened(target, "a") as goal:
-        if not goal.capabilities.shared:
-            raise RefusedError(
-                "this target is in the program's own memory: nothing would be left of the copy.", store=goal
-            )
-        with progress_on(quiet=quiet or dry_run) as progress:
-            report = copy_store_sync(
-                source,
-                goal,
-                prefix=prefix,
-                target_prefix=target_prefix,
-                if_exists=if_exists,
-                verify=verify,
-                dry_run=dry_run,
-                progress=progress,
-                concurrency=concurrency,
-            )
-    speed = f" in {report.seconds:.2f} s, {size_text(report.bytes / report.seconds)}/s"
-    click.echo(
-        f"{'would copy' if dry_run else 'copied'} {values_text(report.keys)} ({size_text(report.bytes)})"
-        f"{'' if dry_run else speed}; {report.skipped:,} skipped, {report.verified:,} verified"
-    )
-    for key in report.differing:
-        click.echo(f"skipped, though the target's value has another size: {shown(key)}", err=True)
-    return 1 if report.differing else 0
+from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
 
 
 @click.command()

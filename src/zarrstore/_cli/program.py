@@ -27,10 +27,15 @@ COMMANDS = {
     "du": "look:du",
     "info": "look:info",
     "cat": "look:cat",
-    "copy": "change:copy",
+    "copy": "transfer:copy",
+    "sync": "transfer:sync",
+    "move": "transfer:move",
+    "diff": "transfer:diff",
     "rm": "change:rm",
     "repair": "change:repair",
 }
+# Other names that people type.
+ALIASES = {"cp": "copy", "mv": "move"}
 
 
 class Program(click.Group):
@@ -42,9 +47,10 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[cmd_name].partition(":")
+        module, _, function = COMMANDS[name].partition(":")
         command: click.Command = getattr(import_module(f"zarrstore._cli.{module}"), function)
         if not any(parameter.name == "debug" for parameter in command.params):
             command.params.append(_debug())

@@ -54,7 +54,7 @@ def _bar(console: Console) -> Iterator[Callable[[CopyProgress], None]]:
                 bar,
                 completed=state.bytes_done,
                 total=state.bytes_total or None,
-                keys=f"{state.keys_done:,}/{state.keys_total:,}",
+                keys=f"{state.keys_done:,}/{state.keys_total:,}{'' if state.listed else '+'}",
             )
 
         yield show

@@ -1,25 +1,42 @@
-"""Copying: keys and values from one store to another, in bounded memory and in a safe order.
+"""Copying, mirroring, moving and comparing: keys and values of one store and another, in bounded memory.
 
-`report` has what callers see, `job` one copy from its plan (`plan`) to its end, `value` reads one value,
-`pipeline` runs the workers, which send their events to an `inbox`; `places` compares source and target.
+`report` has what callers see. A copy is a `job`: its `plan` says what is to be done, from listings that
+`compare` brings together and a `spool` keeps, and the `pipeline`'s workers do it, reading each `value`.
+`places` opens and compares source and target, `selection` has globs, `diff` and `move` are what else is made
+of these.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zarrstore._async import io_loop, threads
-from zarrstore._copy.bar import shower
-from zarrstore._copy.job import Copy
-from zarrstore._copy.report import CopyProgress, CopyReport
-from zarrstore._core.verbs import drive
+from zarrstore._async import io_loop
+from zarrstore._copy.diff import Diff
+from zarrstore._copy.job import Copy, Options, is_named
+from zarrstore._copy.move import Move
+from zarrstore._copy.places import Ends
+from zarrstore._copy.report import CopyProgress, CopyReport, Difference, DiffReport
+from zarrstore._copy.selection import selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from zarrstore._copy.plan import IfExists
 
-__all__ = ["CopyProgress", "CopyReport", "copy_store", "copy_store_sync"]
+__all__ = [
+    "CopyProgress",
+    "CopyReport",
+    "DiffReport",
+    "Difference",
+    "copy_store",
+    "copy_store_sync",
+    "diff_stores",
+    "diff_stores_sync",
+    "move_store",
+    "move_store_sync",
+    "sync_store",
+    "sync_store_sync",
+]
 
 
 async def copy_store(
@@ -29,42 +46,64 @@ async def copy_store(
     prefix: str = "",
     target_prefix: str = "",
     if_exists: IfExists = "raise",
+    checksum: bool = False,
     verify: bool = False,
+    delete: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
     dry_run: bool = False,
     progress: Callable[[CopyProgress], object] | bool | None = None,
-    concurrency: int = 8,
+    concurrency: int | tuple[int, int] | None = None,
 ) -> CopyReport:
     """Copy all keys below a directory of one store to a directory of another.
 
-    Metadata documents are written after all chunks, the root's last, so that a reader finds a hierarchy
-    only once it is complete. A value is written whole or not at all. ``if_exists="skip"`` continues an
+    Values move while the source is listed. Metadata documents are written after all chunks, the root's last,
+    so that a reader finds a hierarchy only once it is complete; into a store that is committed as a whole,
+    they are written first. A value is written whole or not at all. ``if_exists="resume"`` continues an
     interrupted copy.
 
     Parameters
     ----------
     source, target : StoreLike
-        What to copy, and where to. A store path names a directory of its store. Whatever isn't a store
-        is opened here, and closed at the end.
+        What to copy, and where to. A store path names a directory of its store. Whatever isn't a store is
+        opened here, and closed at the end.
     prefix, target_prefix : str
-        Directory to copy from, and directory to copy to; the roots by default. Keys keep their names
-        relative to it.
-    if_exists : {"raise", "skip", "replace"}
-        What to do with keys that the target has: fail before anything is written, keep them, or replace
-        them. Keys that only the target has are never touched.
+        Directory to copy from, and directory to copy to; the roots by default. Keys keep their names relative
+        to it.
+    if_exists : {"raise", "skip", "replace", "update", "resume"}
+        What to do with keys that the target has: fail before anything is written, keep them, or replace them;
+        ``"update"`` replaces those whose values differ: in size, or, where the target's isn't younger or
+        times aren't known, in their bytes; ``"resume"`` those whose values have another size. Keys that only
+        the target has aren't touched, unless ``delete`` says so.
+    checksum : bool
+        Whether ``"update"`` compares values by their bytes, or by checksums that listings tell, and doesn't
+        trust times.
     verify : bool
-        Whether to read every value back and compare it with the source's, including values that were
-        skipped. Large values of a source without versions are read twice, so that one which was replaced
-        meanwhile is noticed.
+        Whether to read every value back and compare it with the source's, including values that were skipped.
+        Large values of a source without versions are read twice, so that one which was replaced meanwhile is
+        noticed.
+    delete : bool
+        Whether to remove, at the end, keys below the target's directory that the source doesn't have.
+    include, exclude : iterable of str
+        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
+        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
+        matches a name at any depth; what is below a directory that matches, matches too.
+    exclude_litter : bool
+        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
     dry_run : bool
         Whether to write nothing: only to look, and with ``verify`` to compare the values that would be
         skipped.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start and after each piece and value, never concurrently: on
-        the event loop, or in the thread that calls `copy_store_sync` if both stores block. True draws a
-        bar on the standard error.
-    concurrency : int
-        How many values are copied at once, at most. Each takes up to 32 MiB of memory, unless the target
-        needs values whole. If both stores block, fewer are copied at once as long as both are fast.
+        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
+        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
+        stores block. True draws a bar on the standard error.
+    concurrency : int or (int, int), optional
+        How many values are copied at once, at most; two numbers say how many are read and how many are
+        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
+        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
+        one as long as that is fast.
 
     Returns
     -------
@@ -75,30 +114,36 @@ async def copy_store(
     ------
     KeyConflictError
         If the target has some of the keys and ``if_exists`` is ``"raise"``; or if a key would be below
-        another one in a target that keeps folders.
+        another one in a target that keeps folders: before anything is written if the source has at most
+        10,000 keys.
     ChangedError
         If a value of the source was replaced, truncated or removed during the copy.
     CorruptError
         If a value that is read back differs from the one written.
     KeyNotFoundError
-        If the source is a path or URL, and has no key.
+        If the source has no key, and is a path or URL, or ``delete`` is asked for.
     RefusedError
         If source and target overlap.
     ValueError
         If ``if_exists`` or ``concurrency`` is out of range.
     """
-    show, done = shower(progress)
-    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, show, concurrency)
+    options = Options(
+        if_exists=if_exists,
+        checksum=checksum,
+        verify=verify,
+        delete=delete,
+        dry_run=dry_run,
+        progress=progress,
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True)
     try:
-        with copy.told():
-            return await copy.run(sync=False)
+        job = Copy(ends, options, is_named=is_named(source))
+        with job.told():
+            return await job.run_on_loop()
     finally:
-        done()
-        for store in copy.opened:
-            if store._blocks:
-                await threads.to_thread(store.close)
-            else:
-                store.close()
+        await ends.aclose()
 
 
 def copy_store_sync(
@@ -108,20 +153,360 @@ def copy_store_sync(
     prefix: str = "",
     target_prefix: str = "",
     if_exists: IfExists = "raise",
+    checksum: bool = False,
     verify: bool = False,
+    delete: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
     dry_run: bool = False,
     progress: Callable[[CopyProgress], object] | bool | None = None,
-    concurrency: int = 8,
+    concurrency: int | tuple[int, int] | None = None,
 ) -> CopyReport:
     """Blocking form of `copy_store`."""
-    show, done = shower(progress)
-    copy = Copy(source, target, prefix, target_prefix, if_exists, verify, dry_run, show, concurrency)
+    options = Options(
+        if_exists=if_exists,
+        checksum=checksum,
+        verify=verify,
+        delete=delete,
+        dry_run=dry_run,
+        progress=progress,
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True)
     try:
-        with copy.told():
-            if copy.blocks:
-                return drive(copy.run(sync=True))
-            return io_loop.run_on_io(copy.run(sync=False))
+        job = Copy(ends, options, is_named=is_named(source))
+        with job.told():
+            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
     finally:
-        done()
-        for store in copy.opened:
-            store.close()
+        ends.close()
+
+
+async def sync_store(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    checksum: bool = False,
+    verify: bool = False,
+    delete: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+) -> CopyReport:
+    """Bring a directory of one store up to date with another's: `copy_store` with ``if_exists="update"``.
+
+    Only values that are new or differ are written, so that a second call sends nothing but listings, and one
+    after an interruption goes on.
+
+    Parameters
+    ----------
+    source, target : StoreLike
+        What to copy, and where to. A store path names a directory of its store. Whatever isn't a store is
+        opened here, and closed at the end.
+    prefix, target_prefix : str
+        Directory to copy from, and directory to copy to; the roots by default. Keys keep their names relative
+        to it.
+    checksum : bool
+        Whether it compares values by their bytes, or by checksums that listings tell, and doesn't trust
+        times.
+    verify : bool
+        Whether to read every value back and compare it with the source's, including those that are up to
+        date.
+    delete : bool
+        Whether to remove, at the end, keys below the target's directory that the source doesn't have.
+    include, exclude : iterable of str
+        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
+        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
+        matches a name at any depth; what is below a directory that matches, matches too.
+    exclude_litter : bool
+        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+    dry_run : bool
+        Whether to write and remove nothing.
+    progress : callable or bool, optional
+        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
+        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
+        stores block. True draws a bar on the standard error.
+    concurrency : int or (int, int), optional
+        How many values are copied at once, at most; two numbers say how many are read and how many are
+        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
+        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
+        one as long as that is fast.
+
+    Returns
+    -------
+    CopyReport
+        What was done.
+
+    Raises
+    ------
+    ChangedError
+        If a value of the source was replaced, truncated or removed during the copy.
+    CorruptError
+        If a value that is read back differs from the one written.
+    KeyNotFoundError
+        If the source has no key, and is a path or URL, or ``delete`` is asked for.
+    RefusedError
+        If source and target overlap.
+    ValueError
+        If ``concurrency`` is out of range.
+    """
+    options = Options(
+        checksum=checksum,
+        verify=verify,
+        delete=delete,
+        dry_run=dry_run,
+        progress=progress,
+        if_exists="update",
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True)
+    try:
+        job = Copy(ends, options, is_named=is_named(source))
+        with job.told():
+            return await job.run_on_loop()
+    finally:
+        await ends.aclose()
+
+
+def sync_store_sync(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    checksum: bool = False,
+    verify: bool = False,
+    delete: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+) -> CopyReport:
+    """Blocking form of `sync_store`."""
+    options = Options(
+        checksum=checksum,
+        verify=verify,
+        delete=delete,
+        dry_run=dry_run,
+        progress=progress,
+        if_exists="update",
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True)
+    try:
+        job = Copy(ends, options, is_named=is_named(source))
+        with job.told():
+            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
+    finally:
+        ends.close()
+
+
+async def move_store(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    if_exists: IfExists = "raise",
+    checksum: bool = False,
+    verify: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+) -> CopyReport:
+    """Move all keys below a directory of one store to a directory of another.
+
+    A copy comes first. Once it is complete, keys of the source are removed, documents first: those whose
+    values the target has, and that are still what was copied. What is interrupted meanwhile goes on with
+    ``if_exists="resume"``.
+
+    Parameters
+    ----------
+    source, target : StoreLike
+        What to move, and where to. A store path names a directory of its store. Whatever isn't a store is
+        opened here, and closed at the end.
+    prefix, target_prefix : str
+        Directory to move from, and directory to move to; the roots by default. Keys keep their names relative
+        to it.
+    if_exists : {"raise", "skip", "replace", "update", "resume"}
+        What to do with keys that the target has, as `copy_store` takes it. Keys that are skipped stay in the
+        source.
+    checksum : bool
+        Whether ``"update"`` compares values by their bytes, or by checksums that listings tell, and doesn't
+        trust times.
+    verify : bool
+        Whether to read every value back and compare it before anything is removed.
+    include, exclude : iterable of str
+        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
+        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
+        matches a name at any depth; what is below a directory that matches, matches too.
+    exclude_litter : bool
+        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+    dry_run : bool
+        Whether to write and remove nothing.
+    progress : callable or bool, optional
+        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
+        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
+        stores block. True draws a bar on the standard error.
+    concurrency : int or (int, int), optional
+        How many values are copied at once, at most; two numbers say how many are read and how many are
+        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
+        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
+        one as long as that is fast.
+
+    Returns
+    -------
+    CopyReport
+        What was done; ``deleted`` tells how many keys were removed from the source.
+
+    Raises
+    ------
+    KeyConflictError
+        If the target has some of the keys and ``if_exists`` is ``"raise"``.
+    UnsupportedOperationError
+        If the source can't remove values.
+    ChangedError
+        If a value of the source was replaced, truncated or removed during the copy.
+    CorruptError
+        If a value that is read back differs from the one written.
+    KeyNotFoundError
+        If the source has no key, and is a path or URL.
+    RefusedError
+        If source and target overlap.
+    ValueError
+        If ``if_exists`` or ``concurrency`` is out of range.
+    """
+    options = Options(
+        if_exists=if_exists,
+        checksum=checksum,
+        verify=verify,
+        dry_run=dry_run,
+        progress=progress,
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
+    try:
+        job = Move(ends, options, is_named=is_named(source))
+        with job.told():
+            return await job.run_on_loop()
+    finally:
+        await ends.aclose()
+
+
+def move_store_sync(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    if_exists: IfExists = "raise",
+    checksum: bool = False,
+    verify: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[CopyProgress], object] | bool | None = None,
+    concurrency: int | tuple[int, int] | None = None,
+) -> CopyReport:
+    """Blocking form of `move_store`."""
+    options = Options(
+        if_exists=if_exists,
+        checksum=checksum,
+        verify=verify,
+        dry_run=dry_run,
+        progress=progress,
+        concurrency=concurrency,
+        selected=selection(include, exclude, exclude_litter=exclude_litter),
+    )
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
+    try:
+        job = Move(ends, options, is_named=is_named(source))
+        with job.told():
+            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
+    finally:
+        ends.close()
+
+
+async def diff_stores(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    checksum: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    found: Callable[[Difference], object] | None = None,
+) -> DiffReport:
+    """Compare a directory of one store with that of another, key by key.
+
+    Parameters
+    ----------
+    source, target : StoreLike
+        What to compare. Whatever isn't a store is opened here, and closed at the end.
+    prefix, target_prefix : str
+        The directories; the roots by default.
+    checksum : bool
+        Whether to compare values of equal size by their bytes, or by checksums that listings tell, even where
+        the target's isn't older.
+    include, exclude : iterable of str
+        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
+        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
+        matches a name at any depth; what is below a directory that matches, matches too.
+    exclude_litter : bool
+        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+    found : callable, optional
+        Called with each `Difference` as it is found, in order, equal keys included.
+
+    Returns
+    -------
+    DiffReport
+        How they differ; true if they do.
+    """
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    ends = Ends(source, target, prefix, target_prefix, writes=False)
+    try:
+        return await Diff(ends, selected, found, checksum=checksum).run_on_loop()
+    finally:
+        await ends.aclose()
+
+
+def diff_stores_sync(
+    source: object,
+    target: object,
+    *,
+    prefix: str = "",
+    target_prefix: str = "",
+    checksum: bool = False,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    exclude_litter: bool = False,
+    found: Callable[[Difference], object] | None = None,
+) -> DiffReport:
+    """Blocking form of `diff_stores`."""
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    ends = Ends(source, target, prefix, target_prefix, writes=False)
+    try:
+        diff = Diff(ends, selected, found, checksum=checksum)
+        return diff.run_here() if ends.blocks else io_loop.run_on_io(diff.run_on_loop())
+    finally:
+        ends.close()

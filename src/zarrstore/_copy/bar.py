@@ -9,8 +9,6 @@ from typing import IO, TYPE_CHECKING
 from zarrstore._core.text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from zarrstore._copy.report import CopyProgress
 
 # Seconds between two pictures: where they replace each other, and in a log of a batch job.
@@ -62,17 +60,8 @@ def _bar(state: CopyProgress) -> str:
 def _line(state: CopyProgress, seconds: float) -> str:
     speed = state.bytes_done / seconds
     left = f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left" if speed else "..."
+    at_least = "" if state.listed else "at least "
     return (
-        f"{state.keys_done:,} of {state.keys_total:,} values, {size_text(state.bytes_done)} of "
+        f"{state.keys_done:,} of {at_least}{state.keys_total:,} values, {size_text(state.bytes_done)} of "
         f"{size_text(state.bytes_total)}, {size_text(speed)}/s, {left}"
     )
-
-
-def shower(
-    progress: Callable[[CopyProgress], object] | bool | None,
-) -> tuple[Callable[[CopyProgress], object] | None, Callable[[], None]]:
-    """Return what shows progress, and what is called at the end."""
-    if progress is True:
-        bar = Bar()
-        return bar, bar.close
-    return progress or None, lambda: None

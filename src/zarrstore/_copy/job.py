@@ -2,148 +2,155 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal, get_args
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, get_args
+from zlib import crc32
 
 from zarrstore._copy import value
-from zarrstore._copy.pipeline import run_workers
-from zarrstore._copy.places import Directory, joined, keep_comment, refuse_overlap
-from zarrstore._copy.plan import IfExists, Plan, make_plan, target_key, total_size
+from zarrstore._copy.bar import Bar
+from zarrstore._copy.compare import is_same
+from zarrstore._copy.pipeline import Room, Tasks, Threads, to_the_end
+from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
+from zarrstore._copy.plan import (
+    Act,
+    IfExists,
+    Plan,
+    Todo,
+    document_rank,
+    leaves_first,
+    root_first,
+    total_size,
+)
 from zarrstore._copy.report import CopyProgress, CopyReport
-from zarrstore._core.keys import check_prefix
+from zarrstore._copy.spool import Spool
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, refused_write
-from zarrstore._core.zarr_compat import is_zarr_path
-from zarrstore.abc.store import Store
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory, refused_write
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
-from zarrstore.storage._path import StorePath
-from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from zarrstore._copy.inbox import Send
-    from zarrstore._copy.value import Watch
-    from zarrstore._core.types import Data
+    from zarrstore._copy.pipeline import Tell, Workers
+    from zarrstore._copy.spool import Row
+    from zarrstore._core.types import Data, ServerCopies
+    from zarrstore._core.verbs import Condition, Write
 
-_digest = partial(blake2b, digest_size=20)
+# How many values are copied at once by default: where each waits for a server, and elsewhere.
+_FAR, _NEAR = 64, 8
+# How many bytes of values are under way at once on an event loop.
+_MEMORY = 64 << 20
+# Up to this size, in bytes, servers copy values by themselves.
+_SERVER_MOST = 5 << 30
+
+
+@dataclass
+class Options:
+    """What was asked for beside the places."""
+
+    if_exists: IfExists = "raise"
+    verify: bool = False
+    dry_run: bool = False
+    progress: Callable[[CopyProgress], object] | bool | None = None
+    concurrency: int | tuple[int, int] | None = None
+    checksum: bool = False
+    delete: bool = False
+    selected: Callable[[str], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.if_exists not in get_args(IfExists):
+            known = ", ".join(map(repr, get_args(IfExists)))
+            raise ValueError(f"if_exists is one of {known}, not {self.if_exists!r}")
+        given = self.concurrency if isinstance(self.concurrency, tuple) else (self.concurrency or 1,)
+        if self.concurrency == 0 or min(given) < 1:
+            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
+        self.bar = Bar() if self.progress is True else None
+        shows = self.progress if callable(self.progress) else None
+        self.report: Callable[[CopyProgress], object] | None = self.bar or shows
 
 
 @dataclass
 class Copy:
     """One copy: what was asked for, and how far it is."""
 
-    source_like: object
-    target_like: object
-    prefix: str
-    target_prefix: str
-    if_exists: IfExists
-    verify: bool
-    dry_run: bool
-    progress: Callable[[CopyProgress], object] | None
-    concurrency: int
+    ends: Ends
+    options: Options
+    # Whether the source was named by a path or URL, which may be mistyped.
+    is_named: bool
+
+    keys_total: int = 0
+    bytes_total: int = 0
+    keys_done: int = 0
+    bytes_done: int = 0
+    listed: bool = False
+    copied: int = 0
+    copied_bytes: int = 0
+    skipped: int = 0
+    verified: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        if self.if_exists not in get_args(IfExists):
-            raise ValueError(f"if_exists is 'raise', 'skip' or 'replace', not {self.if_exists!r}")
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
-        self.opened: list[Store] = []
-        try:
-            store, above = self._open(self.source_like, "r")
-            self.source = Directory(store, store._listed(joined(above, self.prefix, store)))
-            store, above = self._open(self.target_like, "a")
-            self.target = Directory(store, check_prefix(joined(above, self.target_prefix, store), store))
-            if not self.dry_run:
-                store._check_writable()
-            refuse_overlap(self.source, self.target)
-        except BaseException:
-            for store in self.opened:
-                store.close()
-            raise
-        self.blocks = self.source.store._blocks and self.target.store._blocks
-        # The workers' verbs.
-        self.reader = self.source.store._verbs_for_wrapper(sync=self.blocks)
-        self.writer = self.target.store._verbs_for_wrapper(sync=self.blocks)
+        self.source, self.target = self.ends.source, self.ends.target
+        if not self.options.dry_run:
+            self.target.store._check_writable()
+        refuse_overlap(self.source, self.target)
+        capabilities = self.target.store.capabilities
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
-        careful = self.if_exists != "replace" and self.target.store.capabilities.atomic_create
-        self.condition = ABSENT if careful else ANY
-        self.stopped = threading.Event()
-        self.lock = threading.Lock()
-        self.existing: set[str] = set()
-        self.keys_total = self.bytes_total = 0
-        self.keys_done = self.bytes_done = 0
-        self.copied = self.copied_bytes = self.skipped = self.verified = 0
+        careful = self.options.if_exists != "replace" and capabilities.atomic_create
+        self.new: Condition = ABSENT if careful else ANY
+        self.report = self.options.report
+        # Where one server has both, and no value has to be read here.
+        self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
+        # Where reading and writing are limited apart.
+        self.reads: Room | None = None
+        self.writes: Room | None = None
 
-    def _open(self, place: object, mode: Literal["r", "a"]) -> tuple[Store, str]:
-        """Return the store of a store-like object, and the path in it."""
-        if isinstance(place, Store):
-            return place, ""
-        path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
-        store = open_place(place, mode=None if path else mode)
-        if isinstance(place, (str, os.PathLike)):
-            self.opened.append(store)
-        return store, path
+    # -- running ----------------------------------------------------------------------------------
 
-    async def run(self, *, sync: bool) -> CopyReport:
-        """Plan and copy: driven in the calling thread (``sync``, if both stores block), or on a loop."""
-        began = time.perf_counter()
-        # The workers may be threads even where this runs on a loop, so it binds verbs of its own.
-        plan = await make_plan(
-            self.source.store._verbs_for_wrapper(sync=sync),
-            self.target.store._verbs_for_wrapper(sync=sync),
-            self.source,
-            self.target,
-            self.if_exists,
-            verify=self.verify,
-        )
-        self._refuse_nothing(plan)
-        self.existing = plan.existing
-        self.skipped = len(plan.existing)
-        phases = list(plan.phases)
-        if self.dry_run:  # then what is there already is all that can be verified
-            phases = [list(filter(self._is_existing, phase)) for phase in phases] if self.verify else []
-        else:
-            await self.writer.call(keep_comment, self.source, self.target)
-        await self._move_all(phases, sync=sync)
-        keys, size = (plan.keys, plan.bytes) if self.dry_run else (self.copied, self.copied_bytes)
-        seconds = time.perf_counter() - began
-        return CopyReport(keys, size, self.skipped, self.verified, seconds, plan.differing)
+    def run_here(self) -> CopyReport:
+        """Copy between stores that block, in the calling thread."""
+        return drive(self._run(sync=True))
 
-    def _refuse_nothing(self, plan: Plan) -> None:
-        """Refuse a source that was named, by a path or URL, if it has no key: it may be mistyped."""
-        if isinstance(self.source_like, (str, os.PathLike)) and not (plan.existing or any(plan.phases)):
-            raise KeyNotFoundError(
-                "no key is here, so there is nothing to copy.",
-                store=self.source.store,
-                key=self.source.prefix or None,
-                hint="Is the source spelt right?",
-            )
+    async def run_on_loop(self) -> CopyReport:
+        """Copy on the running loop; what blocks is done in a thread beside the pool."""
+        if not self.ends.blocks:
+            return await self._run(sync=False)
+        loop, failure = asyncio.get_running_loop(), list[BaseException]()
 
-    def _is_existing(self, entry: Entry) -> bool:
-        return target_key(entry, self.source, self.target) in self.existing
+        def report(state: CopyProgress) -> None:
+            if self.options.report is not None and not failure:
+                try:
+                    self.options.report(state)
+                except BaseException as error:
+                    failure.append(error)
+                    self.stopped.set()
 
-    async def _move_all(self, phases: list[list[Entry]], *, sync: bool) -> None:
-        self.keys_total = sum(map(len, phases))
-        self.bytes_total = sum(map(total_size, phases))
-        if not self.dry_run:
-            self._count(0, 0)
-        for phase, concurrency in zip(phases, (self.concurrency, self.concurrency, 1), strict=False):
-            await run_workers(
-                phase,
-                self._move,
-                self._count,
-                concurrency=concurrency,
-                in_threads=self.blocks,
-                sync=sync,
-                stopped=self.stopped,
-            )
+        self.report = lambda state: loop.call_soon_threadsafe(report, state)
+        try:
+            return await to_the_end(self.run_here, self.stopped)
+        finally:
+            if failure:
+                raise failure.pop()
+
+    @asynccontextmanager
+    async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
+        """Wait until there is room for so many reads, or writes."""
+        if room is None:
+            yield
+            return
+        size = await room.enter(size)
+        try:
+            yield
+        finally:
+            room.leave(size)
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -151,98 +158,389 @@ class Copy:
         try:
             yield
         except BaseException as error:
-            self.stopped.set()  # Ctrl-C may have come while workers were being started
+            self.stopped.set()
             if self.copied:
+                total = f"{self.keys_total}" if self.listed else f"at least {self.keys_total}"
                 error.add_note(
-                    f"{self.copied} of {self.keys_total} values are in the target, whole; "
-                    "if_exists='skip' copies the rest."
+                    f"{self.copied} of {total} values are in the target, whole; "
+                    "if_exists='resume' copies the rest."
                 )
             raise
+        finally:
+            if self.options.bar is not None:
+                self.options.bar.close()
+
+    async def _run(self, *, sync: bool) -> CopyReport:
+        """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
+        began = time.perf_counter()
+        options = self.options
+        self.reader = self.source.store._verbs_for_wrapper(sync=sync)
+        self.writer = self.target.store._verbs_for_wrapper(sync=sync)
+        plan = Plan(
+            self.ends,
+            self.reader,
+            self.writer,
+            options.if_exists,
+            checksum=options.checksum,
+            delete=options.delete,
+            selected=options.selected,
+        )
+        async with plan:
+            if not await plan.begin():
+                self._refuse_nothing()
+            if not options.dry_run:
+                await self.writer.call(keep_comment, self.source, self.target)
+            workers = self._workers(sync=sync)
+            try:
+                await self._move_all(plan, workers)
+            finally:
+                await workers.close()
+            differing = tuple(sorted(plan.differing))
+        seconds = time.perf_counter() - began
+        return CopyReport(
+            self.copied,
+            self.copied_bytes,
+            self.skipped,
+            self.verified,
+            seconds,
+            differing,
+            self.replaced,
+            self.deleted,
+        )
+
+    def _refuse_nothing(self) -> None:
+        """Refuse an empty source that was named by a path or URL, or that is to be mirrored."""
+        if self.is_named or self.options.delete:
+            raise KeyNotFoundError(
+                "no key is here, so there is nothing to copy"
+                f"{', and mirroring it would delete all of the target' if self.options.delete else ''}.",
+                store=self.source.store,
+                key=self.source.prefix or None,
+                hint="Is the source spelt right?",
+            )
+
+    def _workers(self, *, sync: bool) -> Workers:
+        far = self.reader.sends_requests or self.writer.sends_requests
+        given = self.options.concurrency or (_FAR if far else _NEAR)
+        if isinstance(given, tuple) and not sync:
+            self.reads, self.writes = map(Room, given)
+        concurrency = given if isinstance(given, int) else max(given) if sync else sum(given)
+        if sync:
+            return Threads(self._move, self._count, concurrency, value.PIECE, self.stopped)
+        return Tasks(
+            self._move, self._count, concurrency, value.PIECE, self.stopped, memory=_MEMORY, weigh=self._weigh
+        )
+
+    def _weigh(self, batch: list[Todo]) -> int:
+        """Tell how many bytes of memory a batch takes."""
+        if self.there is not None:
+            return 0
+        size = total_size(todo.entry for todo in batch)
+        return size if size <= value.PIECE or not self.target.store._takes_pieces else 4 * value.PIECE
+
+    # -- the order of things ----------------------------------------------------------------------
+
+    async def _move_all(self, plan: Plan, workers: Workers) -> None:
+        """Move chunks as they are listed and documents behind them, or before where a target needs that."""
+        early = self.target.store.capabilities.transactional
+        with (
+            closing(Spool(root_first if early else leaves_first)) as documents,
+            closing(Spool()) as chunks,
+            closing(Spool(leaves_first)) as doomed,
+        ):
+            async for todos in self._sorted_out(plan, doomed):
+                now = [todo for todo in todos if document_rank(todo.entry.key) is None]
+                later = [todo for todo in todos if document_rank(todo.entry.key) is not None]
+                documents.add(list(map(_row, later)))
+                if early:
+                    chunks.add(list(map(_row, now)))
+                else:
+                    await workers.put(now)
+            await workers.drain()
+            for group in self._groups(documents, early=early):
+                await workers.put(group)
+                await workers.drain()
+            for page in chunks.pages():
+                await workers.put(list(map(_todo, page)))
+            await workers.drain()
+            await self._delete_all(doomed)
+
+    def _groups(self, documents: Spool, *, early: bool) -> Iterator[list[Todo]]:
+        """Yield documents that may be written at once: of one depth, or all but the root's."""
+        root = self.source.prefix.count("/")
+        for page in documents.pages():
+            for depth, rows in groupby(
+                page, lambda row: row[0].count("/") if early else row[0].count("/") > root
+            ):
+                todos = list(map(_todo, rows))
+                yield from [[todo] for todo in todos] if depth == (root if early else False) else [todos]
+
+    async def _sorted_out(self, plan: Plan, doomed: Spool) -> AsyncIterator[list[Todo]]:
+        """Yield what needs work; count the rest, and keep what is to be deleted."""
+        started = False
+        async for todos in self._planned(plan):
+            doomed.add([todo.entry for todo in todos if todo.act is Act.DELETE])
+            kept = [todo.entry for todo in todos if todo.act is Act.KEEP]
+            self.skipped += len(kept)
+            if not self.options.verify and self.options.if_exists != "skip":
+                self._note(kept)
+            work = [todo for todo in todos if self._needs_work(todo)]
+            if self.options.dry_run:
+                self._count_dry([todo for todo in todos if todo.act in (Act.NEW, Act.REPLACE)])
+            self.keys_total += len(work)
+            self.bytes_total += total_size(todo.entry for todo in work)
+            if not started:
+                started = True
+                self._count(0, 0)
+            yield work
+        self.listed = True
+        if not started:
+            self._count(0, 0)
+
+    async def _planned(self, plan: Plan) -> AsyncIterator[list[Todo]]:
+        """Yield what is to be done: of a small source all at once, so that a refusal precedes any write."""
+        async with closing_pages(plan.todos()) as pages:
+            if not plan.is_small:
+                async for todos in pages:
+                    yield todos
+                return
+            whole = [todos async for todos in pages]
+        self.listed = True
+        yield list(chain.from_iterable(whole))
+
+    def _needs_work(self, todo: Todo) -> bool:
+        if todo.act is Act.KEEP:
+            return self.options.verify
+        return todo.act is Act.CHECK or (todo.act is not Act.DELETE and not self.options.dry_run)
+
+    def _count_dry(self, todos: list[Todo]) -> None:
+        self.copied += len(todos)
+        self.copied_bytes += total_size(todo.entry for todo in todos)
+        self.replaced += sum(todo.act is not Act.NEW for todo in todos)
 
     def _count(self, keys: int, size: int) -> None:
         self.keys_done += keys
         self.bytes_done += size
-        if self.progress is not None:
-            self.progress(CopyProgress(self.keys_done, self.keys_total, self.bytes_done, self.bytes_total))
+        if self.report is not None:
+            self.report(
+                CopyProgress(self.keys_done, self.keys_total, self.bytes_done, self.bytes_total, self.listed)
+            )
 
-    # -- one value --------------------------------------------------------------------------------
+    async def _delete_all(self, doomed: Spool) -> None:
+        """Remove what only the target has, documents first: no reader finds one whose chunks are gone."""
+        for wanted in (True, False):
+            for page in doomed.pages():
+                keys = [row[0] for row in page if (document_rank(row[0]) is not None) is wanted]
+                if keys and not self.options.dry_run:
+                    await self.writer.remove_many(keys)
+                self.deleted += len(keys)
 
-    async def _move(self, entry: Entry, send: Send) -> None:
-        """Copy one value, and verify it."""
-        key = target_key(entry, self.source, self.target)
-        digest = _digest()
+    # -- values -----------------------------------------------------------------------------------
 
-        def watch(piece: Data) -> None:
-            if self.verify:
-                digest.update(piece)
-            send((0, len(piece)))
+    def _key(self, entry: Entry) -> str:
+        return self.target.prefix + self.source.name(entry)
 
-        written = key not in self.existing and await self._write(entry, key, watch)
-        if self.verify:
-            if not written:
-                digest = _digest()  # a write that met a conflict may have read some of the value
-                again = watch if key in self.existing else digest.update
-                await value.read_through(self.reader, self.source.store, entry, again, self.stopped)
-            elif value.may_be_torn(self.source.store, entry):
-                await self._read_again(entry, digest.digest())
-            await self._compare(entry, key, digest.digest(), written)
-        with self.lock:
-            self.copied += written
-            self.copied_bytes += (entry.size or 0) if written else 0
-            self.verified += self.verify
-        send((1, 0))
-
-    async def _write(self, entry: Entry, key: str, watch: Watch) -> bool:
-        """Write one value unless another writer has made the key; whether it was written."""
-        store = self.source.store
-        if (entry.size or 0) <= value.PIECE:
-            whole = await value.read_whole(self.reader, store, entry, watch)
-            answer = await self.writer.write(key, [whole], self.condition)
+    async def _move(self, batch: list[Todo], tell: Tell) -> None:
+        """Copy a batch: small values together, a large one piece by piece, or by the server."""
+        if self.there is not None:
+            batch = await self._move_there(self.there, batch, tell)
+        if not batch:
+            return
+        if (batch[0].entry.size or 0) > value.PIECE:
+            await self._move_large(batch[0], tell)
         else:
-            async with closing_pages(
-                value.read_pieces(self.reader, store, entry, watch, self.stopped)
-            ) as pieces:
-                answer = await self.writer.write(key, pieces, self.condition)
-        if answer is not CONFLICT:
-            return True
-        if self.condition is ANY:
+            await self._move_small(batch, tell)
+
+    async def _move_there(self, there: ServerCopies, batch: list[Todo], tell: Tell) -> list[Todo]:
+        """Have a server copy what is to be written; returns the rest."""
+        acts = (Act.NEW, Act.REPLACE)
+        work = [todo for todo in batch if todo.act in acts and (todo.entry.size or 0) <= _SERVER_MOST]
+
+        async def copy(todo: Todo) -> None:
+            entry = todo.entry
+            try:
+                answer = await there.copy(entry.key, self._key(entry), self._condition(todo))
+            except KeyNotFoundError:
+                raise value.changed("the value was removed", self.source.store, entry.key) from None
+            if self._written(todo, answer):
+                self._note([entry])
+            tell(1, entry.size or 0)
+
+        await self.writer.for_each(copy, work)
+        return [todo for todo in batch if todo not in work]
+
+    async def _move_small(self, batch: list[Todo], tell: Tell) -> None:
+        async with self._room(self.reads, len(batch)):
+            values = await value.read_small(self.reader, self.source.store, [todo.entry for todo in batch])
+        moved = list(zip(batch, values, strict=True))
+        there = [pair for pair in moved if pair[0].act in (Act.KEEP, Act.CHECK)]
+        writes = [pair for pair in moved if pair[0].act in (Act.NEW, Act.REPLACE)]
+        whole: list[tuple[Todo, Data]] = []
+        for pair, same in zip(there, await self._are_equal(there), strict=True):
+            (whole if self._settle(pair[0], same) else writes).append(pair)
+        if self.options.dry_run:
+            self._count_dry([todo for todo, _ in writes])
+        elif writes:
+            whole += await self._write_small(writes)
+        if self.options.verify:
+            if not self.options.dry_run:
+                for (todo, _), same in zip(writes, await self._are_equal(writes), strict=True):
+                    if not same:
+                        raise self._unequal(todo.entry, written=True)
+            with self.lock:
+                self.verified += len(batch) - (len(writes) if self.options.dry_run else 0)
+        self._note([todo.entry for todo, _ in whole])
+        tell(len(batch), sum(map(len, values)))
+
+    def _settle(self, todo: Todo, same: bool) -> bool:
+        """Take note of a comparison with what the target has."""
+        if same and todo.act is Act.CHECK:
+            with self.lock:
+                self.skipped += 1
+        elif not same and todo.act is Act.KEEP:
+            raise self._unequal(todo.entry, written=False)
+        return same
+
+    async def _are_equal(self, pairs: list[tuple[Todo, Data]]) -> list[bool]:
+        """Read values of the target, and compare them with what was read of the source."""
+        if not pairs:
+            return []
+        requests = [(self._key(todo.entry), None) for todo, _ in pairs]
+        found = await self.writer.read_many(requests, host_memory)
+        return [
+            back is not None and is_same(ours, back) for (_, ours), back in zip(pairs, found, strict=True)
+        ]
+
+    async def _write_small(self, pairs: list[tuple[Todo, Data]]) -> list[tuple[Todo, Data]]:
+        """Write values; returns those that weren't there."""
+        writes: list[Write] = [
+            (self._key(todo.entry), (found,), self._condition(todo)) for todo, found in pairs
+        ]
+        async with self._room(self.writes, len(writes)):
+            answers = await self.writer.write_many(writes)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        written = []
+        for pair, answer in zip(pairs, answers, strict=False):  # fewer answers than writes after a failure
+            if not isinstance(answer, BaseException) and self._written(pair[0], answer):
+                written.append(pair)
+        for failure in failures:
+            raise failure
+        return written
+
+    def _condition(self, todo: Todo) -> Condition:
+        return self.new if todo.act is Act.NEW else ANY
+
+    def _written(self, todo: Todo, answer: object) -> bool:
+        """Count a value that was written, or that another writer made meanwhile; whether it was written."""
+        if answer is CONFLICT:
+            self._refuse_conflict(self._key(todo.entry), self._condition(todo))
+        with self.lock:
+            if answer is CONFLICT:
+                self.skipped += 1
+            else:
+                self.copied += 1
+                self.copied_bytes += todo.entry.size or 0
+                self.replaced += todo.act is not Act.NEW
+        return answer is not CONFLICT
+
+    def _refuse_conflict(self, key: str, condition: Condition) -> None:
+        if condition is ANY:
             raise refused_write(key, self.target.store)
-        if self.if_exists == "raise":
+        if self.options.if_exists == "raise":
             raise KeyConflictError(
                 "another writer made this key while the copy was under way.",
                 store=self.target.store,
                 key=key,
                 hint="See who writes there; if_exists='skip' or if_exists='replace' decides about it.",
             )
-        with self.lock:
-            self.skipped += 1
-        return False
 
-    async def _read_again(self, entry: Entry, digest: bytes) -> None:
+    def _note(self, entries: list[Entry]) -> None:
+        """Take note of entries that the target has now as the source has them."""
+
+    # -- large values -----------------------------------------------------------------------------
+
+    async def _move_large(self, todo: Todo, tell: Tell) -> None:
+        entry, store = todo.entry, self.source.store
+        if todo.act in (Act.KEEP, Act.CHECK):
+            same = self._settle(todo, await self._is_equal(entry, lambda piece: tell(0, len(piece))))
+            if same or self.options.dry_run:
+                if not same:
+                    self._count_dry([todo])
+                with self.lock:
+                    self.verified += self.options.verify and same
+                if same:
+                    self._note([entry])
+                tell(1, 0)
+                return
+        sums: list[int] = []
+
+        def watch(piece: Data) -> None:
+            if self.options.verify:
+                sums.append(crc32(piece))
+            if todo.act is not Act.CHECK:
+                tell(0, len(piece))
+
+        key = self._key(entry)
+        async with (
+            self._room(self.reads, 1),
+            self._room(self.writes, 1),
+            closing_pages(self._pieces(entry, watch)) as pieces,
+        ):
+            answer = await self.writer.write(key, pieces, self._condition(todo))
+        written = self._written(todo, answer)
+        if self.options.verify:
+            if value.may_be_torn(store, entry):
+                await self._read_again(entry, sums)
+            if not await self._has_sums(key, entry, sums):
+                raise self._unequal(entry, written=written)
+            with self.lock:
+                self.verified += 1
+        if written:
+            self._note([entry])
+        tell(1, 0)
+
+    async def _is_equal(self, entry: Entry, watch: value.Watch) -> bool:
+        """Read a value on both sides, and compare them."""
+        sums = [crc32(piece) async for piece in self._pieces(entry, watch)]
+        return await self._has_sums(self._key(entry), entry, sums)
+
+    async def _read_again(self, entry: Entry, sums: list[int]) -> None:
         """Read a value of the source once more: pieces of two values, one after the other, are no value."""
-        again = _digest()
-        await value.read_through(self.reader, self.source.store, entry, again.update, self.stopped)
-        if again.digest() != digest:
+        if sums != [crc32(piece) async for piece in self._pieces(entry)]:
             raise value.changed("the value was replaced", self.source.store, entry.key)
 
-    async def _compare(self, entry: Entry, key: str, digest: bytes, written: bool) -> None:
-        """Read a value back and compare it with the source's."""
-        back = _digest()
-        cause = None
+    def _pieces(self, entry: Entry, watch: value.Watch = len) -> AsyncIterator[Data]:
+        return value.read_pieces(self.reader, self.source.store, entry, watch, self.stopped)
+
+    async def _has_sums(self, key: str, entry: Entry, sums: list[int]) -> bool:
+        """Whether the pieces of a value of the target have these checksums."""
+        back = value.read_pieces(self.writer, self.target.store, Entry(key, entry.size), len, self.stopped)
         try:
-            store = self.target.store
-            await value.read_through(self.writer, store, Entry(key, entry.size), back.update, self.stopped)
-            if back.digest() == digest:
-                return
-        except ChangedError as error:
-            cause = error
-        raise CorruptError(
+            return sums == [crc32(piece) async for piece in back]
+        except ChangedError:
+            return False
+
+    def _unequal(self, entry: Entry, *, written: bool) -> CorruptError:
+        return CorruptError(
             "the value that is read back isn't the one that was written."
             if written
             else "the value was there before, and isn't the source's.",
             store=self.target.store,
-            key=key,
+            key=self._key(entry),
             hint="Another writer is at work there, or the medium is failing."
             if written
             else "if_exists='replace' writes it anew.",
-        ) from cause
+        )
+
+
+def _row(todo: Todo) -> Row:
+    return (*todo.entry, todo.act.name)
+
+
+def _todo(row: Row) -> Todo:
+    return Todo(Act[row[4]], Entry._make(row[:4]))
+
+
+def is_named(place: object) -> bool:
+    """Whether a place was named by a path or URL."""
+    return isinstance(place, (str, os.PathLike))

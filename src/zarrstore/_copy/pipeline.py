@@ -1,8 +1,9 @@
-"""The workers of a copy, and their supervisor.
+"""Who does the work of a copy: the calling thread and, for slow media, more of them; or tasks of a loop.
 
-If both stores block, the workers are threads of their own, which drive the verbs directly. They aren't the
-common pool's: those must not wait for each other. Otherwise they are tasks of an event loop. The supervisor
-is the caller's thread or task: it counts what is done, and stops all workers when one fails.
+`Threads` is for two stores that block. The calling thread handles batch after batch itself, which costs no
+wake-ups; once values take long, threads of its own join in. They aren't the common pool's: those must not
+wait for each other. `Tasks` is for an event loop. Either is told batches by `put`, and counts what is done in
+the caller's thread or task.
 """
 
 from __future__ import annotations
@@ -10,142 +11,315 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from zarrstore._copy.inbox import Inbox, LoopInbox
+from zarrstore._async import threads
+from zarrstore._copy.value import StoppedError
 from zarrstore._core.verbs import drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
 
-    from zarrstore._copy.inbox import Send
+    from zarrstore._copy.plan import Todo
 
-    Work: TypeAlias = Callable[[], Coroutine[object, object, None]]
+    # Called with how many keys and bytes are done.
+    Tell: TypeAlias = Callable[[int, int], None]
+    # Handles a batch.
+    Do: TypeAlias = Callable[[list[Todo], Tell], Coroutine[object, object, None]]
 
 T = TypeVar("T")
 
-# A copy starts with this many threads. Every _LOOK seconds they are doubled if a value takes one of them
-# longer than _SLOW seconds on average: then they wait for the medium.
-_THREADS = 2
+# The calling thread handles up to so many values, of so many bytes together, at once.
+_MOST = 64
+_BATCH = 1 << 20
+# After every _LOOK seconds the threads are doubled if a value took one of them longer than _SLOW seconds on
+# average: then they wait for the medium.
+_FIRST = 4
+# From this size, in bytes, two threads are worth it on any medium: most of the time the system copies bytes.
+_BULKY = 1 << 18
 _LOOK = 0.1
 _SLOW = 0.002
 
 
-async def run_workers(
-    items: Sequence[T],
-    do: Callable[[T, Send], Coroutine[object, object, None]],
-    count: Callable[[int, int], None],
-    *,
-    concurrency: int,
-    in_threads: bool,
-    sync: bool,
-    stopped: threading.Event,
-) -> None:
-    """Handle items concurrently, and return or raise once the last worker has ended.
+class Workers(Protocol):
+    """What handles batches."""
+
+    async def put(self, todos: list[Todo]) -> None:
+        """Hand over work; waits until there is room for it."""
+
+    async def drain(self) -> None:
+        """Wait until all is done."""
+
+    async def close(self) -> None:
+        """Stop, and wait for the end of what has begun."""
+
+
+def batches(todos: list[Todo], most: int, large: int) -> Iterator[list[Todo]]:
+    """Cut work into batches of so many values; larger ones are alone."""
+    batch: list[Todo] = []
+    size = 0
+    for todo in todos:
+        own = todo.entry.size or 0
+        if batch and (len(batch) >= most or size + own > _BATCH or max(own, size) > large):
+            yield batch
+            batch, size = [], 0
+        batch.append(todo)
+        size += own
+    if batch:
+        yield batch
+
+
+class Threads:
+    """The calling thread, and others where that is worth it.
 
     Parameters
     ----------
-    items : sequence
-        What to handle.
     do : callable
-        Handles one item; gets a function that sends keys and bytes done.
-    count : callable
-        Called by the supervisor with keys and bytes done.
+        Handles a batch: a coroutine that never suspends.
+    tell : callable
+        Called in the calling thread with keys and bytes done.
     concurrency : int
-        How many items are handled at once, at most.
-    in_threads : bool
-        Whether the workers are threads rather than tasks.
-    sync : bool
-        Whether the supervisor is a thread rather than a task.
+        How many threads there may be.
+    large : int
+        Size in bytes above which a value is a batch.
     stopped : threading.Event
-        Set here when a worker fails; no worker takes another item then.
+        Set here when something fails.
     """
-    inbox = Inbox() if sync else LoopInbox()
-    todo, lock = iter(items), threading.Lock()
 
-    async def work() -> None:
-        while not stopped.is_set():
-            with lock:
-                item = next(todo, None)
-            if item is None:
+    def __init__(self, do: Do, tell: Tell, concurrency: int, large: int, stopped: threading.Event) -> None:
+        self._do = do
+        self._tell = tell
+        self._concurrency = concurrency
+        self._large = large
+        self._stopped = stopped
+        self._size = _FIRST
+        self._threads: list[threading.Thread] = []
+        self._todo: SimpleQueue[list[Todo] | None] = SimpleQueue()
+        # Keys and bytes done, an error, or None at the end of a batch.
+        self._events: SimpleQueue[tuple[int, int] | BaseException | None] = SimpleQueue()
+        self._queued = 0
+        self._last = 0.0
+        # Seconds of work, or of waiting for threads, since the last look, and the values that it took.
+        self._passed, self._moved = 0.0, 0
+
+    async def put(self, todos: list[Todo]) -> None:
+        """Handle work here, or have threads do so."""
+        while todos and not self._threads:
+            if self._stopped.is_set():
+                raise StoppedError
+            todos = await self._handle(todos)
+        self._share(todos)
+
+    async def _handle(self, todos: list[Todo]) -> list[Todo]:
+        """Handle a batch here; returns what is left."""
+        batch = next(batches(todos, self._size, self._large))
+        began = time.perf_counter()
+        await self._do(batch, self._tell)
+        took = time.perf_counter() - began
+        self._size = min(_MOST, 2 * self._size) if took < _SLOW * len(batch) else 1
+        if self._is_slow(took, len(batch), 1) or (batch[0].entry.size or 0) >= _BULKY:
+            self._last = time.perf_counter()
+            self._size = 1
+            self._start(2)
+        return todos[len(batch) :]
+
+    def _is_slow(self, passed: float, moved: int, threads: int) -> bool:
+        """Whether values have taken threads long, as far as that can be said by now."""
+        self._passed += passed
+        self._moved += moved
+        if self._passed < _LOOK:
+            return False
+        mean = self._passed * threads / max(1, self._moved)
+        self._passed, self._moved = 0.0, 0
+        if self._threads:
+            self._size = max(1, min(_MOST // 4, int(_LOOK / 5 / mean)))
+        return mean > _SLOW
+
+    def _share(self, todos: list[Todo]) -> None:
+        for batch in batches(todos, self._size, self._large):
+            self._todo.put(batch)
+            self._queued += 1
+            while self._queued > 2 * len(self._threads):
+                self._receive()
+
+    def _receive(self) -> None:
+        """Count what a thread has done, and start more of them if they are slow."""
+        event = self._events.get()
+        if isinstance(event, BaseException):
+            raise event
+        if event is None:
+            self._queued -= 1
+            return
+        self._tell(*event)
+        now = time.perf_counter()
+        passed, self._last = now - self._last, now
+        if self._is_slow(passed, event[0], len(self._threads)):
+            self._start(len(self._threads))
+
+    def _start(self, count: int) -> None:
+        for _ in range(min(count, self._concurrency - len(self._threads)) if self._concurrency > 1 else 0):
+            thread = threading.Thread(target=self._work, name=f"zarrstore-copy-{len(self._threads)}")
+            try:
+                thread.start()
+            except RuntimeError:  # no threads on this platform, or none left
                 return
-            await do(item, inbox.put)
+            self._threads.append(thread)
 
-    most = min(concurrency, len(items))
-    # Tasks only wait. Threads compete with each other and with the loop for the interpreter's lock, so there
-    # are few unless the medium is slow.
-    running = workers = min(_THREADS, most) if in_threads else most
-    cancel = (
-        _start_threads(work, workers, inbox.put) if in_threads else _start_tasks(work, workers, inbox.put)
-    )
-    began, moved = time.perf_counter(), 0
-    failure: BaseException | None = None
-    while running:
+    def _work(self) -> None:
+        def tell(keys: int, size: int) -> None:
+            self._events.put((keys, size))
+
+        while (batch := self._todo.get()) is not None:
+            try:
+                if not self._stopped.is_set():
+                    drive(self._do(batch, tell))
+            except BaseException as error:
+                self._stopped.set()
+                self._events.put(error)
+            self._events.put(None)
+
+    async def drain(self) -> None:
+        """Wait until all is done."""
+        while self._queued:
+            self._receive()
+
+    async def close(self) -> None:
+        """End the threads; a second Ctrl-C doesn't wait for them."""
+        if self._queued:
+            self._stopped.set()
+        for _ in self._threads:
+            self._todo.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+class Room:
+    """Lets in so much at a time, first come, first served; on one event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._used = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def enter(self, size: int) -> int:
+        """Wait until there is room; returns what `leave` is to be called with."""
+        size = min(size, self._most)
+        if self._waiting or self._used + size > self._most:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.leave(size)
+                raise
+        else:
+            self._used += size
+        return size
+
+    def leave(self, size: int) -> None:
+        """Give room back."""
+        self._used -= size
+        while self._waiting and (
+            self._waiting[0][1].done() or self._used + self._waiting[0][0] <= self._most
+        ):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._used += size
+                turn.set_result(None)
+
+
+class Tasks:
+    """Tasks of the running loop.
+
+    Parameters
+    ----------
+    do, tell, large, stopped
+        As of `Threads`.
+    concurrency : int
+        How many values are under way at once.
+    memory : int
+        How many bytes of values are under way at once.
+    weigh : callable
+        Tells how much memory, in bytes, a batch takes.
+    """
+
+    def __init__(
+        self,
+        do: Do,
+        tell: Tell,
+        concurrency: int,
+        large: int,
+        stopped: threading.Event,
+        *,
+        memory: int,
+        weigh: Callable[[list[Todo]], int],
+    ) -> None:
+        self._do = do
+        self._tell = tell
+        self._large = large
+        self._stopped = stopped
+        self._weigh = weigh
+        self._size = max(1, concurrency // 16)
+        self._values, self._bytes = Room(concurrency), Room(memory)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+
+    async def put(self, todos: list[Todo]) -> None:
+        """Start a task for each batch once there is room for it."""
+        for batch in batches(todos, self._size, self._large):
+            values = await self._values.enter(len(batch))
+            size = await self._bytes.enter(self._weigh(batch))
+            self._raise()
+            task = asyncio.create_task(self._run(batch, values, size))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: list[Todo], values: int, size: int) -> None:
         try:
-            event = await inbox.get()
-            if event is None:
-                running -= 1
-            elif isinstance(event, BaseException):
-                raise event
-            elif failure is None:
-                count(*event)
-                moved += event[0]
-                passed = time.perf_counter() - began
-                if workers < most and passed > _LOOK:
-                    if moved * _SLOW < passed * workers:
-                        more = min(workers, most - workers)
-                        _start_threads(work, more, inbox.put)
-                        running += more
-                        workers += more
-                    began, moved = time.perf_counter(), 0
+            await self._do(batch, self._tell)
         except BaseException as error:
-            if failure is None:
-                failure = error
-                stopped.set()
-                cancel()
-            elif isinstance(error, KeyboardInterrupt):
-                raise  # the second Ctrl-C: don't wait for the workers
-    if failure is not None:
-        try:
-            raise failure
+            if self._error is None:
+                self._error = error
+                self._stopped.set()
+                for task in self._tasks - {asyncio.current_task()}:
+                    task.cancel()
         finally:
-            del failure  # its traceback refers to this frame, and so to all values in hand
+            self._values.leave(values)
+            self._bytes.leave(size)
 
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
 
-def _start_threads(work: Work, count: int, send: Send) -> Callable[[], None]:
-    """Start threads, each of which sends its error, if any, and then None; they can't be cancelled."""
+    async def drain(self) -> None:
+        """Wait until all is done, or something fails."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._raise()
 
-    def run() -> None:
-        try:
-            drive(work())
-        except BaseException as error:
-            send(error)
-        finally:
-            send(None)
-
-    for index in range(count):
-        try:
-            threading.Thread(target=run, name=f"zarrstore-copy-{index}").start()
-        except RuntimeError:  # no threads on this platform, or none left
-            run()
-    return lambda: None
-
-
-def _start_tasks(work: Work, count: int, send: Send) -> Callable[[], None]:
-    """Start tasks, each of which sends its error, if any, and then None; returns what cancels them."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None:
-            send(error)
-        send(None)
-
-    tasks = [asyncio.create_task(work()) for _ in range(count)]
-    for task in tasks:
-        task.add_done_callback(ended)
-
-    def cancel() -> None:
-        for task in tasks:
+    async def close(self) -> None:
+        """Cancel what is under way, and wait for its end."""
+        for task in self._tasks:
             task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._error = None  # whose traceback refers to all values in hand
 
-    return cancel
+
+async def to_the_end(call: Callable[[], T], stopped: threading.Event) -> T:
+    """Make a blocking call in a thread beside the pool; cancelled, have it stop, and wait for its end."""
+    try:
+        running = asyncio.ensure_future(threads.to_extra_thread(call))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopped.set()
+            while not running.done():
+                await asyncio.wait([running])
+            running.exception()
+            raise
+    except threads.NoThreadError:
+        return call()

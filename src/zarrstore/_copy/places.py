@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+import os
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
+from zarrstore._async import threads
 from zarrstore._core.keys import check_prefix
+from zarrstore._core.zarr_compat import is_zarr_path
+from zarrstore.abc.store import Store
 from zarrstore.errors import RefusedError
+from zarrstore.storage._path import StorePath
+from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
-    from zarrstore.abc.store import Store
+    from zarrstore._core.verbs import Entry
 
 
 class Directory(NamedTuple):
@@ -20,6 +26,70 @@ class Directory(NamedTuple):
     def place(self) -> str:
         """Return where it is, as `Store._place` does."""
         return self.store._place(self.prefix)
+
+    def name(self, entry: Entry) -> str:
+        """Return an entry's key, relative to the directory."""
+        return entry.key[len(self.prefix) :]
+
+
+class Ends:
+    """The two directories of a copy or a comparison, and the stores that were opened for it.
+
+    Parameters
+    ----------
+    source, target : StoreLike
+        What to read, and what to write or compare with.
+    prefix, target_prefix : str
+        Directories in them.
+    writes : bool
+        Whether the target is to be written to.
+    empties : bool
+        Whether the source is to be written to.
+    """
+
+    def __init__(
+        self,
+        source: object,
+        target: object,
+        prefix: str,
+        target_prefix: str,
+        *,
+        writes: bool,
+        empties: bool = False,
+    ) -> None:
+        self.opened: list[Store] = []
+        try:
+            store, above = self._open(source, None if empties else "r")
+            self.source = Directory(store, store._listed(joined(above, prefix, store)))
+            store, above = self._open(target, "a" if writes else "r")
+            self.target = Directory(store, check_prefix(joined(above, target_prefix, store), store))
+        except BaseException:
+            self.close()
+            raise
+        self.blocks = self.source.store._blocks and self.target.store._blocks
+
+    def _open(self, place: object, mode: Literal["r", "a"] | None) -> tuple[Store, str]:
+        """Return the store of a store-like object, and the path in it."""
+        if isinstance(place, Store):
+            return place, ""
+        path = place.path if isinstance(place, StorePath) or is_zarr_path(place) else ""
+        store = open_place(place, mode=None if path else mode)
+        if isinstance(place, (str, os.PathLike)):
+            self.opened.append(store)
+        return store, path
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        for store in self.opened:
+            store.close()
+
+    async def aclose(self) -> None:
+        """Close what was opened here, on an event loop."""
+        for store in self.opened:
+            if store._blocks:
+                await threads.to_thread(store.close)
+            else:
+                store.close()
 
 
 def joined(path: str, prefix: str, store: Store) -> str:

@@ -1,197 +1,334 @@
-"""What a copy has to do: which values, in which order, and what forbids it."""
+"""What a copy has to do: which values, what the target has of them, in which order, and what forbids it.
+
+Nothing is held of a long listing but its present pages. Where two are to be compared, both are gone through
+in order: as they come, where a store lists so, and else from a `Spool`.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from zarrstore._copy.compare import paired, told_equal
+from zarrstore._copy.spool import Spool
 from zarrstore._core.composites import scan_sized
-from zarrstore._core.listing import closing_pages
+from zarrstore._core.listing import PAGE_SIZE, closing_pages
+from zarrstore._core.verbs import Entry
 from zarrstore.errors import KeyConflictError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from zarrstore._copy.places import Directory
-    from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore._copy.compare import How, Pages, Pair
+    from zarrstore._copy.places import Directory, Ends
+    from zarrstore._copy.spool import Row
+    from zarrstore._core.verbs import Verbs
 
-IfExists = Literal["raise", "skip", "replace"]
+IfExists = Literal["raise", "skip", "replace", "update", "resume"]
 
 # How many conflicting keys an error names.
 _NAMED = 3
 # Up to this many names at the top of a source are looked up one by one in the target, which else is listed.
 _FEW = 16
+# A source of up to so many keys is seen whole before anything is written.
+WINDOW = 10_000
 # Metadata documents, in the order in which those of one node are written: the one that readers open first
 # comes last, so that they find the node complete.
 _DOCUMENTS = {".zattrs": 0, ".zmetadata": 1, ".zarray": 2, ".zgroup": 2, "zarr.json": 3}
 
 
-class Plan(NamedTuple):
-    """The values to handle, in the order of writing, and how many of them are new to the target.
+class Act(Enum):
+    """What is to be done about a key."""
 
-    Attributes
+    NEW = "write it; the target hasn't it"
+    REPLACE = "write it over what the target has"
+    CHECK = "write it unless the target's bytes are the same"
+    KEEP = "leave it as it is"
+    DELETE = "remove it"
+
+
+class Todo(NamedTuple):
+    """One key's share of a copy: an entry of the source, or for `Act.DELETE` of the target."""
+
+    act: Act
+    entry: Entry
+
+
+class Plan:
+    """Goes through source and target, and decides.
+
+    Parameters
     ----------
-    phases : (list, list, list) of Entry
-        Chunks, documents from the leaves up, and the root's documents.
-    existing : set of str
-        Keys of the target that aren't written.
-    differing : tuple of str
-        Those of them whose values have another size than the source's.
-    keys, bytes : int
-        Number of values to write, and their size.
+    ends : Ends
+        The two directories.
+    reader, writer : Verbs
+        Their stores' verbs, for whoever goes through them.
+    if_exists : str
+        As `copy_store` takes it.
+    checksum : bool
+        Whether times don't tell that values are equal.
+    delete : bool
+        Whether to look for keys that only the target has.
+    selected : callable, optional
+        Tells by a name whether its key takes part.
     """
 
-    phases: tuple[list[Entry], list[Entry], list[Entry]]
-    existing: set[str]
-    differing: tuple[str, ...]
-    keys: int
-    bytes: int
+    def __init__(
+        self,
+        ends: Ends,
+        reader: Verbs,
+        writer: Verbs,
+        if_exists: IfExists,
+        *,
+        checksum: bool = False,
+        delete: bool = False,
+        selected: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.source, self.target = ends.source, ends.target
+        self._reader, self._writer = reader, writer
+        self._if_exists = if_exists
+        self._how: How = "bytes" if checksum else "size" if if_exists == "resume" else "time"
+        self._delete = delete
+        self._selected = selected
+        self._spools = ExitStack()
+        self._seen: list[Entry] = []
+        self._pages: Pages = self._listed(reader, ends.source)
+        self._compares = True  # whether the target may have some of the keys
+        # The names of a small source and their folders, where the target keeps folders.
+        self._names: set[str] = set()
+        self._folders: set[str] = set()
+        # Whether all keys of the source are known by now.
+        self.is_small = False
+        # Keys that are skipped although the target's value has another size.
+        self.differing: list[str] = []
 
+    async def __aenter__(self) -> Plan:
+        return self
 
-async def make_plan(
-    reader: Verbs, writer: Verbs, source: Directory, target: Directory, if_exists: IfExists, *, verify: bool
-) -> Plan:
-    """List source and target, and decide what to do.
+    async def __aexit__(self, *error: object) -> None:
+        self._spools.close()
+        async with closing_pages(self._pages):
+            pass
 
-    Raises
-    ------
-    KeyConflictError
-        If the target has some of the keys and ``if_exists`` is ``"raise"``, or can't hold all of them.
-    RefusedError
-        If a value would be overwritten before it is read.
-    """
-    async with closing_pages(scan_sized(reader, source.prefix)) as pages:
-        entries = [entry async for page in pages for entry in page]
-    # What only computes could hold up a loop if there are many keys: `call` moves it to a thread there.
-    names, tops = await reader.call(_names, entries, source, target)
-    there: dict[str, int | None] = {}
-    if if_exists != "replace":
-        there = await _found(writer, target, names, tops, sizes=if_exists == "skip")
-    return await reader.call(_decided, entries, names, there, source, target, if_exists, verify)
+    async def begin(self) -> bool:
+        """Look at the source's first keys, and at whether the target has any; False if there is no key.
 
+        Raises
+        ------
+        RefusedError
+            If a value would be overwritten before it is read.
+        KeyConflictError
+            If the target can't hold all of the keys.
+        """
+        await self._refuse_own_keys()
+        keeps_folders = self.target.store.capabilities.folders
+        window = WINDOW if keeps_folders and not self.source.store.capabilities.folders else PAGE_SIZE
+        self.is_small = True
+        async for page in self._pages:
+            self._seen += page
+            if len(self._seen) > window:
+                self.is_small = False
+                break
+        self._tops = {self.source.name(entry).partition("/")[0] for entry in self._seen}
+        if self._if_exists == "replace" and not self._delete:
+            self._compares = False
+        elif self.target.store.supports_listing:
+            self._compares = not await self._writer.is_empty(self.target.prefix)
+        if keeps_folders and self.is_small:
+            self._names = {self.source.name(entry) for entry in self._seen}
+            for name in self._names:
+                _add_folders(name, self._folders)
+            self._refuse_nesting(self._folders & self._names)
+        return bool(self._seen)
 
-def target_key(entry: Entry, source: Directory, target: Directory) -> str:
-    """Key in the target of an entry of the source."""
-    return target.prefix + entry.key[len(source.prefix) :]
+    async def todos(self) -> AsyncIterator[list[Todo]]:
+        """Yield what is to be done, page by page.
 
+        Raises
+        ------
+        KeyConflictError
+            Before it yields anything, if the target has some of the keys and is to have none.
+        """
+        if not self._compares:
+            async for page in self._ours():
+                yield [Todo(Act.NEW, entry) for entry in page]
+        elif self._if_exists == "raise":
+            spool = await self._spooled(self._ours(), self._reader)
+            await self._refuse_existing(spool)
+            for rows in spool.pages():
+                yield [Todo(Act.NEW, Entry._make(row)) for row in rows]
+        else:
+            async for pairs in self.pairs():
+                yield [todo for pair in pairs if (todo := self._decide(*pair)) is not None]
 
-def _names(entries: list[Entry], source: Directory, target: Directory) -> tuple[set[str], set[str]]:
-    """Keys to write, and the first segments of their names."""
-    names = {target_key(entry, source, target) for entry in entries}
-    _refuse_own_keys(entries, names, source, target)
-    skip = len(target.prefix)
-    return names, {name[skip:].partition("/")[0] for name in names}
+    async def pairs(self) -> AsyncIterator[list[Pair]]:
+        """Yield what source and target have under each name, in order."""
+        ours = await self._sorted(self._ours(), self.source, self._reader)
+        async for pairs in self._paired(ours):
+            yield pairs
 
+    def _decide(self, ours: Entry | None, theirs: Entry | None) -> Todo | None:
+        if ours is None:
+            return Todo(Act.DELETE, theirs) if self._delete and theirs is not None else None
+        if theirs is None:
+            return Todo(Act.NEW, ours)
+        if self._if_exists == "replace":
+            return Todo(Act.REPLACE, ours)
+        if self._if_exists == "skip":
+            if theirs.size not in (None, ours.size):
+                self.differing.append(theirs.key)
+            return Todo(Act.KEEP, ours)
+        equal = told_equal(ours, theirs, self._how)
+        return Todo(Act.CHECK if equal is None else Act.KEEP if equal else Act.REPLACE, ours)
 
-async def _found(
-    writer: Verbs, target: Directory, names: set[str], tops: set[str], *, sizes: bool
-) -> dict[str, int | None]:
-    """Keys of the target that may conflict with new ones, and the sizes of their values if wanted."""
-    there: dict[str, int | None] = {}
+    # -- listings ---------------------------------------------------------------------------------
 
-    async def look_up(keys: Iterable[str]) -> None:
-        for key in keys:
-            if (entry := await writer.stat(key)) is not None:
-                there[key] = entry.size
-
-    if not target.store.supports_listing:
-        await look_up(names)
-        return there
-    places = [target.prefix]
-    if len(tops) <= _FEW:
-        places = [f"{target.prefix}{top}/" for top in tops]
-        await look_up(target.prefix + top for top in tops)
-    for place in places:
-        listing = scan_sized(writer, place) if sizes else writer.scan(place, True, False)
-        async with closing_pages(listing) as pages:
+    async def _listed(self, verbs: Verbs, where: Directory) -> AsyncIterator[list[Entry]]:
+        """Yield pages of the entries that take part, with sizes."""
+        async with closing_pages(scan_sized(verbs, where.prefix)) as pages:
             async for page in pages:
-                there.update((entry.key, entry.size) for entry in page)
-    return there
+                if self._selected is not None:
+                    page = [entry for entry in page if self._selected(where.name(entry))]
+                if page:
+                    yield page
+
+    async def _ours(self) -> AsyncIterator[list[Entry]]:
+        """Yield what was seen of the source, and the rest."""
+        seen, self._seen = self._seen, []
+        if seen:
+            yield seen
+        async for page in self._pages:
+            yield page
+
+    async def _spooled(self, pages: Pages, verbs: Verbs) -> Spool:
+        spool = self._spools.enter_context(closing(Spool()))
+        async with closing_pages(pages):
+            async for page in pages:
+                await verbs.call(spool.add, page)
+        return spool
+
+    async def _sorted(self, pages: Pages, where: Directory, verbs: Verbs) -> Pages:
+        """Return pages in order: as they come, where the store lists so."""
+        if where.store._lists_in_order:
+            return pages
+        return _entries(await self._spooled(pages, verbs))
+
+    async def _paired(self, ours: Pages) -> AsyncIterator[list[Pair]]:
+        """Yield what is in order of the source together with what the target has."""
+        if not self.target.store.supports_listing:
+            async with closing_pages(ours):
+                async for page in ours:
+                    keys = [self.target.prefix + self.source.name(entry) for entry in page]
+                    found = await self._writer.for_each(self._writer.stat, keys)
+                    yield list(zip(page, found, strict=True))
+            return
+        # A name at the top may be none that a store of documents and chunks alone can be asked for.
+        plain = not self.target.store.capabilities.transactional
+        if self.is_small and not self._delete and plain and len(self._tops) <= _FEW:
+            theirs = _entries(await self._spooled(self._below(self._tops), self._writer))
+        else:
+            theirs = await self._sorted(self._listed(self._writer, self.target), self.target, self._writer)
+        async for pairs in paired(self.source, ours, self.target, theirs):
+            self._check_folders([self.target.name(entry) for _, entry in pairs if entry is not None])
+            yield pairs
+
+    async def _below(self, tops: Iterable[str]) -> AsyncIterator[list[Entry]]:
+        """Yield what the target has under names at the top."""
+        for top in tops:
+            if (entry := await self._writer.stat(self.target.prefix + top)) is not None:
+                yield [entry]
+            async with closing_pages(scan_sized(self._writer, f"{self.target.prefix}{top}/")) as pages:
+                async for page in pages:
+                    yield page
+
+    # -- what is refused --------------------------------------------------------------------------
+
+    async def _refuse_existing(self, spool: Spool) -> None:
+        """Refuse to go on if the target has some of the keys."""
+        count = total = 0
+        named: list[str] = []
+        async for pairs in self._paired(_entries(spool)):
+            total += sum(ours is not None for ours, _ in pairs)
+            found = [theirs.key for ours, theirs in pairs if ours is not None and theirs is not None]
+            count += len(found)
+            named += found[: _NAMED - len(named)]
+        if count:
+            more = ", ..." if count > _NAMED else ""
+            raise KeyConflictError(
+                f"the target has {count} of the {total} keys already "
+                f"({', '.join(map(repr, named))}{more}); nothing was written.",
+                store=self.target.store,
+                key=named[0],
+                hint="Copy to an empty place, or decide by if_exists='update', if_exists='skip' "
+                "or if_exists='replace'.",
+            )
+
+    def _check_folders(self, names: list[str]) -> None:
+        """Refuse new keys, of a small source, below values of the target, or at its folders."""
+        if not self._names:
+            return
+        folders: set[str] = set()
+        for name in names:
+            _add_folders(name, folders)
+        self._refuse_nesting(self._folders.intersection(names) | (self._names & folders))
+
+    def _refuse_nesting(self, names: set[str]) -> None:
+        """Refuse values with keys below them where the target can't hold both."""
+        for name in sorted(names):
+            raise KeyConflictError(
+                "this key is a value with keys below it, which a store of folders can't hold; "
+                "nothing was written.",
+                store=self.target.store,
+                key=self.target.prefix + name,
+                hint="Use a target without folders (MemoryStore, ZipStore), or copy the two apart.",
+            )
+
+    async def _refuse_own_keys(self) -> None:
+        """Refuse to write, within one store, into the source."""
+        here, there = self.source.place(), self.target.place()
+        if not here.startswith(there):
+            return
+        inside = here[len(there) :]  # what leads from the target to the source
+        async with closing_pages(self._reader.scan(self.source.prefix + inside, True, False)) as pages:
+            async for page in pages:
+                for entry in page:
+                    raise RefusedError(
+                        "source and target overlap: the copy of this key would be written into the source, "
+                        "and could overwrite a value before it is read.",
+                        store=self.target.store,
+                        key=self.target.prefix + self.source.name(entry),
+                        hint="Copy to a place beside the source.",
+                    )
 
 
-def _decided(
-    entries: list[Entry],
-    names: set[str],
-    there: dict[str, int | None],
-    source: Directory,
-    target: Directory,
-    if_exists: IfExists,
-    verify: bool,
-) -> Plan:
-    if target.store.capabilities.folders:
-        _refuse_nesting(names | there.keys(), target)
-    existing = names & there.keys()
-    if existing and if_exists == "raise":
-        first = sorted(existing)[:_NAMED]
-        more = ", ..." if len(existing) > _NAMED else ""
-        raise KeyConflictError(
-            f"the target has {len(existing)} of the {len(names)} keys already "
-            f"({', '.join(map(repr, first))}{more}); nothing was written.",
-            store=target.store,
-            key=first[0],
-            hint="Copy to an empty place, or use if_exists='skip' or if_exists='replace'.",
-        )
-    new: list[Entry] = []
-    differing: list[str] = []
-    for entry in entries:
-        key = target_key(entry, source, target)
-        if key not in existing:
-            new.append(entry)
-        elif there[key] not in (None, entry.size):
-            differing.append(key)
-    phases = _in_order(entries if verify else new, len(source.prefix))
-    return Plan(phases, existing, tuple(sorted(differing)), len(new), total_size(new))
+def document_rank(name: str) -> int | None:
+    """Tell where a metadata document comes among those of its node; None for a chunk."""
+    return _DOCUMENTS.get(name.rpartition("/")[2])
+
+
+def leaves_first(row: Row) -> tuple[int, int, str]:
+    """Order documents so that a reader finds a hierarchy only once it is complete."""
+    return -row[0].count("/"), document_rank(row[0]) or 0, row[0]
+
+
+def root_first(row: Row) -> tuple[int, int, str]:
+    """Order documents so that each is written into a group that is there."""
+    return row[0].count("/"), -(document_rank(row[0]) or 0), row[0]
 
 
 def total_size(entries: Iterable[Entry]) -> int:
     """Sum of sizes in bytes."""
-    return sum(entry.size or 0 for entry in entries)
+    return sum([entry.size or 0 for entry in entries])
 
 
-def _refuse_nesting(keys: set[str], target: Directory) -> None:
-    """Refuse a key below another one where the target can't hold both."""
-    folders = set()
-    for name in keys:
-        end = name.rfind("/")
-        while end > 0 and name[:end] not in folders:
-            folders.add(name[:end])
-            end = name.rfind("/", 0, end)
-    for name in sorted(folders & keys):
-        raise KeyConflictError(
-            "this key is a value with keys below it, which a store of folders can't hold; "
-            "nothing was written.",
-            store=target.store,
-            key=name,
-            hint="Use a target without folders (MemoryStore, ZipStore), or copy the two apart.",
-        )
+def _add_folders(name: str, folders: set[str]) -> None:
+    end = name.rfind("/")
+    while end > 0 and name[:end] not in folders:
+        folders.add(name[:end])
+        end = name.rfind("/", 0, end)
 
 
-def _refuse_own_keys(entries: list[Entry], names: set[str], source: Directory, target: Directory) -> None:
-    """Refuse to overwrite, within one store, what is still to be read."""
-    here, there = source.place(), target.place()
-    if not here.startswith(there):
-        return
-    inside = target.prefix + here[len(there) :]
-    for entry in entries:
-        if inside + entry.key[len(source.prefix) :] in names:
-            raise RefusedError(
-                "source and target overlap: this key would be overwritten before it is read.",
-                store=target.store,
-                key=target_key(entry, source, target),
-                hint="Copy to a place beside the source.",
-            )
-
-
-def _in_order(entries: list[Entry], skip: int) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Chunks, documents from the leaves up, and the root's documents."""
-    chunks: list[Entry] = []
-    documents: list[tuple[int, int, Entry]] = []
-    for entry in entries:
-        name = entry.key[skip:]
-        rank = _DOCUMENTS.get(name.rpartition("/")[2])
-        if rank is None:
-            chunks.append(entry)
-        else:
-            documents.append((-name.count("/"), rank, entry))
-    documents.sort(key=lambda item: item[:2])
-    inner = [entry for depth, _, entry in documents if depth]
-    return chunks, inner, [entry for depth, _, entry in documents if not depth]
+async def _entries(spool: Spool) -> AsyncIterator[list[Entry]]:
+    for rows in spool.pages():
+        yield [Entry._make(row) for row in rows]

@@ -1,8 +1,9 @@
-"""What a copy reports: while it runs, and at its end."""
+"""What copies and comparisons report: while they run, and at their end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,15 @@ class CopyProgress:
         Number of values.
     bytes_done, bytes_total : int
         Their size in bytes; a large value counts piece by piece.
+    listed : bool
+        Whether the totals are final. A copy moves values while it lists, so until then they grow.
     """
 
     keys_done: int
     keys_total: int
     bytes_done: int
     bytes_total: int
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class CopyReport:
         Duration in seconds.
     differing : tuple of str
         Keys of skipped values that have another size in the target than in the source, in order.
+    replaced : int
+        How many of the values that were written took the place of another one that a comparison found
+        (``if_exists="update"`` or ``"resume"``).
+    deleted : int
+        Number of keys that were removed: from the target by a mirroring copy, from the source by a move.
     """
 
     keys: int
@@ -49,3 +58,47 @@ class CopyReport:
     verified: int
     seconds: float
     differing: tuple[str, ...] = ()
+    replaced: int = 0
+    deleted: int = 0
+
+
+Mark: TypeAlias = Literal["=", "+", "-", "*", "!"]
+
+
+class Difference(NamedTuple):
+    """One key of two directories that are compared.
+
+    Attributes
+    ----------
+    mark : {"=", "+", "-", "*", "!"}
+        ``=`` both have the same, ``+`` only the source has it, ``-`` only the target has it, ``*`` both have
+        it and the values differ, ``!`` a value can't be read.
+    key : str
+        The key, relative to the directories.
+    """
+
+    mark: Mark
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """How two directories differ.
+
+    Attributes
+    ----------
+    equal : int
+        Number of keys that both have with the same value.
+    differences : tuple of Difference
+        All other keys, in order.
+    seconds : float
+        Duration in seconds.
+    """
+
+    equal: int
+    differences: tuple[Difference, ...]
+    seconds: float
+
+    def __bool__(self) -> bool:
+        """Whether there is a difference."""
+        return bool(self.differences)

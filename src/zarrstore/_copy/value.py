@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from zarrstore._core.checksum import Checksum
 from zarrstore._core.listing import closing_pages
@@ -32,18 +33,25 @@ class StoppedError(Exception):
     """Ends a worker in the middle of a large value after another one has failed."""
 
 
-async def read_whole(verbs: Verbs, store: Store, entry: Entry, watch: Watch) -> Data:
-    """Read a value of at most `PIECE` bytes."""
+async def read_small(verbs: Verbs, store: Store, entries: list[Entry]) -> list[Data]:
+    """Read values of at most `PIECE` bytes, each by a single read."""
+    if any(entry.version is not None for entry in entries):
+        return await verbs.for_each(partial(_read_versioned, verbs, store), entries)
+    with _read_errors(store, entries[0].key if len(entries) == 1 else None):
+        values = await verbs.read_many([(entry.key, None) for entry in entries], host_memory)
+    for entry, value in zip(entries, values, strict=True):
+        if value is None or len(value) != entry.size:
+            _check_same(store, entry, None if value is None else Entry(entry.key, len(value)))
+    return cast("list[Data]", values)
+
+
+async def _read_versioned(verbs: Verbs, store: Store, entry: Entry) -> Data:
     with _read_errors(store, entry.key):
-        if entry.version is None:
-            value, version = await verbs.read(entry.key, None, host_memory), None
-        else:
-            value, version = await verbs.read_versioned(entry.key, None, host_memory) or (None, None)
-        if value is None:
-            raise changed("the value was removed", store, entry.key)
-        _check_same(store, entry, Entry(entry.key, len(value), version))
-    watch(value)
-    return value
+        found = await verbs.read_versioned(entry.key, None, host_memory)
+    if found is None:
+        raise changed("the value was removed", store, entry.key)
+    _check_same(store, entry, Entry(entry.key, len(found[0]), found[1]))
+    return found[0]
 
 
 async def read_pieces(
@@ -79,18 +87,21 @@ async def read_pieces(
             checksum.update(value)
             watch(value)
             yield value
+            del value  # while the next one is read
         _check_same(store, before or entry, await verbs.stat(key))
         checksum.check()
 
 
-async def read_through(verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event) -> None:
-    """Read a value, whole or in pieces, and keep nothing of it."""
+async def read_in_turn(
+    verbs: Verbs, store: Store, entry: Entry, stopped: Event
+) -> AsyncGenerator[Data, None]:
+    """Read a value, in pieces if it is large."""
     if (entry.size or 0) <= PIECE:
-        await read_whole(verbs, store, entry, watch)
+        yield (await read_small(verbs, store, [entry]))[0]
         return
-    async with closing_pages(read_pieces(verbs, store, entry, watch, stopped)) as pieces:
-        async for _ in pieces:
-            pass
+    async with closing_pages(read_pieces(verbs, store, entry, len, stopped)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 def may_be_torn(store: Store, entry: Entry) -> bool:
@@ -99,12 +110,12 @@ def may_be_torn(store: Store, entry: Entry) -> bool:
 
 
 @contextmanager
-def _read_errors(store: Store, key: str) -> Iterator[None]:
+def _read_errors(store: Store, key: str | None) -> Iterator[None]:
     """Turn errors into the source's own: inside a target's write they would pass for the target's."""
     try:
         yield
     except ByteRequestError as error:
-        raise changed("the value became shorter", store, key) from error
+        raise changed("the value became shorter", store, error.key or key or "") from error
     except StoreError as error:
         error.about(store, key)
         raise

@@ -18,12 +18,18 @@ def crc_version(crc: int, place: int) -> str:
     return f"{_MARK}{crc:08x}@{place:x}"
 
 
+def told_crc(version: str | None) -> int | None:
+    """Return the CRC-32 that a version tells, if it tells one."""
+    if version is None or not version.startswith(_MARK):
+        return None
+    return int(version[len(_MARK) :].partition("@")[0], 16)
+
+
 class Checksum:
     """Holds the pieces of a value against the CRC-32 in its version, if that tells one."""
 
     def __init__(self, version: str | None) -> None:
-        known = version is not None and version.startswith(_MARK)
-        self._wanted = int(version[len(_MARK) :].partition("@")[0], 16) if version and known else None
+        self._wanted = told_crc(version)
         self._crc = 0
 
     def update(self, piece: Data) -> None:

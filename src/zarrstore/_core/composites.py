@@ -37,10 +37,12 @@ async def scan_sized(verbs: Verbs, prefix: str, *, deep: bool = True) -> AsyncIt
     """List what is below a directory, and look up sizes that the listing lacks."""
     async with closing_pages(verbs.scan(prefix, deep, True)) as pages:
         async for page in pages:
-            sized = [
-                entry if entry.size is not None or entry.key[-1] == "/" else await verbs.stat(entry.key)
-                for entry in page
-            ]
+            unsized = [entry.key for entry in page if entry.size is None and entry.key[-1] != "/"]
+            if not unsized:
+                yield page
+                continue
+            found = dict(zip(unsized, await verbs.for_each(verbs.stat, unsized), strict=True))
+            sized = [found.get(entry.key, entry) for entry in page]
             yield [entry for entry in sized if entry is not None]  # without keys that were removed meanwhile
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     # Anything with the buffer protocol. Type checkers know `typing_extensions`, installed or not.
     from typing_extensions import Buffer as BytesLike
 
+    from zarrstore._core.verbs import Condition, Conflict
+
     # Bytes that a verb returns or is handed: flat, with a length in bytes. A device's arrays pass for
     # NumPy's, since cupy has no types of its own.
     Data: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
@@ -25,6 +27,19 @@ else:  # stand-ins, for annotations that are evaluated: this module doesn't impo
 # What a blocking ``_write`` is handed, and what one that awaits is: its pieces may be awaited one by one.
 Pieces: TypeAlias = Iterable[Data]
 AnyPieces: TypeAlias = Iterable[Data] | AsyncIterable[Data]
+
+
+class ServerCopies(Protocol):
+    """Copies that a server makes by itself, from one store to another."""
+
+    async def copy(self, key: str, target_key: str, condition: Condition, /) -> str | Conflict | None:
+        """Copy a value, as `zarrstore.abc.store.Store._write` writes one.
+
+        Raises
+        ------
+        KeyNotFoundError
+            If the source has no such value.
+        """
 
 
 class BufferLike(Protocol):

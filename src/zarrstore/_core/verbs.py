@@ -62,11 +62,14 @@ class Entry(NamedTuple):
     version : str or None
         Opaque version of the value, where the listing brings it. It may tell a checksum of the value
         (`zarrstore._core.checksum`).
+    modified : float or None
+        When it was written last, in seconds since 1970, where the listing brings it.
     """
 
     key: str
     size: int | None = None
     version: str | None = None
+    modified: float | None = None
 
 
 class Condition(Enum):
@@ -97,6 +100,8 @@ Conflict: TypeAlias = Literal[Signal.CONFLICT]
 Precondition: TypeAlias = Condition | str
 # What a read asks for: a key, and which of its bytes.
 Request: TypeAlias = "tuple[str, ByteRequest | None]"
+# A key, its value in pieces, and a condition.
+Write: TypeAlias = "tuple[str, Pieces, Precondition]"
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ class Capabilities:
         ``delete`` of a directory removes everything below it.
     shared : bool
         Other processes see what is written.
+    transactional : bool
+        Others see what is written at a commit, all at once; until then a chunk needs its array's document.
     """
 
     atomic_create: bool = False
@@ -123,6 +130,7 @@ class Capabilities:
     folders: bool = False
     recursive_delete: bool = False
     shared: bool = True
+    transactional: bool = False
 
 
 def drive(awaitable: Awaitable[T]) -> T:
@@ -306,6 +314,17 @@ class Verbs(ABC):
                 if page:
                     return False
         return True
+
+    async def write_many(self, writes: list[Write]) -> list[object]:
+        """Replace many values; an answer for each, errors among them, fewer if an error ended it."""
+
+        async def attempt(write: Write) -> object:
+            try:
+                return await self.write(*write)
+            except Exception as error:
+                return error
+
+        return await self.for_each(attempt, writes)
 
     async def patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         """Overwrite parts of a value."""

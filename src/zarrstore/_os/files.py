@@ -49,6 +49,9 @@ _SHARED = 8 << 20
 # Up to this size, in bytes, one call nearly always reads the whole.
 _ONE_CALL = 1 << 20
 
+# How many pieces one call writes.
+_AT_ONCE = 512
+
 # Seconds to wait between attempts to open a file when too many are open.
 _PATIENCE = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
@@ -321,6 +324,17 @@ def write_all(descriptor: int, data: Data, offset: int | None = None) -> None:
         view = view[count:]
         if offset is not None:
             offset += count
+
+
+def write_pieces(descriptor: int, pieces: list[Data], offset: int) -> None:
+    """Write pieces, one behind the other, from an offset on."""
+    for first in range(0, len(pieces), _AT_ONCE):
+        some = pieces[first : first + _AT_ONCE]
+        size = sum(map(len, some))
+        count = os.pwritev(descriptor, some, offset) if hasattr(os, "pwritev") else 0
+        if count < size:  # how a full disk shows itself, too
+            write_all(descriptor, memoryview(b"".join(some))[count:], offset + count)
+        offset += size
 
 
 def name_new(source: str, target: str) -> None:

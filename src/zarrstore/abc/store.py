@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store as TheirStore
 
     from zarrstore._core.tree import Tree
+    from zarrstore._core.types import ServerCopies
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
@@ -178,6 +179,10 @@ class Store(_Base):
     _clears_anyway: bool = False
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
+    # Whether ``_scan`` lists all keys below a directory in the order of their bytes.
+    _lists_in_order: bool = False
+    # Whether ``_write`` sends a value's pieces on as they come, instead of holding all of it.
+    _takes_pieces: bool = False
 
     if TYPE_CHECKING:  # for type checkers properties, which a class may have as attributes or as properties
 
@@ -458,6 +463,10 @@ class Store(_Base):
 
     def __getitem__(self, key: object) -> NoReturn:
         raise TypeError(_NO_MAPPING)
+
+    def _copies_from(self, source: Store) -> ServerCopies | None:
+        """Return what copies values of another store to here without their passing through this process."""
+        return None
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -421,7 +421,7 @@ class MemoryStore(NowaitStore):
                 # What was removed while we looked is left out.
                 yield [Entry(key, size) for key, size in entries if size is not None or key[-1] == "/"]
             else:
-                yield [tuple.__new__(Entry, (key, None, None)) for key in keys]
+                yield [tuple.__new__(Entry, (key, None, None, None)) for key in keys]
 
     def _size_of(self, key: str) -> int | None:
         buffer = self._data.values.get(key)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PACKAGE = "adlfs"
 NEEDS: tuple[str, ...] = ("service_client",)
 BATCH = 256  # what Azure takes in a bulk delete
+IN_PARTS = False
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
 
@@ -151,7 +152,9 @@ async def page(
 
 def _entry(blob: Untyped) -> Entry:
     length = getattr(blob, "size", None)  # which a prefix has not
-    return Entry(blob.name, None if length is None or _is_folder(blob.metadata) else length)
+    when = getattr(blob, "last_modified", None)
+    size = None if length is None or _is_folder(blob.metadata) else length
+    return Entry(blob.name, size, None, when and when.timestamp())
 
 
 async def delete(fs: FileSystem, path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 PACKAGE = "gcsfs"
 NEEDS: tuple[str, ...] = ("_call", "_request")
 BATCH = 100  # what Google takes in a bulk delete
-_LISTED = "items(name,size),prefixes,nextPageToken"
+IN_PARTS = False
+_LISTED = "items(name,size,updated),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
 _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[\d.]+ (\d{3})", re.I | re.S)
 
@@ -88,9 +90,17 @@ async def page(
     found = await fs._call("GET", "b/{}/o", bucket, json_out=True, pageToken=token, **asked)
     if not found.keys() <= {"items", "prefixes", "nextPageToken", "kind"}:
         raise unconfirmed("it is no listing")
-    entries = [Entry(item["name"], int(item["size"])) for item in found.get("items", ())]
+    entries = [
+        Entry(item["name"], int(item["size"]), None, _seconds(item.get("updated")))
+        for item in found.get("items", ())
+    ]
     entries += [Entry(name) for name in found.get("prefixes", ())]
     return entries, found.get("nextPageToken") or None
+
+
+def _seconds(when: str | None) -> float | None:
+    """Return a time of the server's in seconds since 1970."""
+    return None if when is None else datetime.fromisoformat(when).timestamp()
 
 
 async def remove(fs: FileSystem, paths: list[str], store: object) -> None:

@@ -147,7 +147,7 @@ class ListingStore(RemoteStore, abstract=True):
                 raise elsewhere(entry.key, self, prefix)
         self._proven = True
         skip = len(root)
-        return [Entry(entry.key[skip:], entry.size) for entry in found[0]], found[1]
+        return [entry._replace(key=entry.key[skip:]) for entry in found[0]], found[1]
 
     def _lists(self, name: str) -> bool:
         return is_key(name) and not (self._protocol in RENAMES and is_temporary(name))

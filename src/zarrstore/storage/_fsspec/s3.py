@@ -32,6 +32,7 @@ _CONFIRMED_BY = {
 PACKAGE = "s3fs"
 NEEDS: tuple[str, ...] = ("_call_s3", "split_path")
 BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
+IN_PARTS = True
 
 
 def retries(fs: FileSystem) -> bool:
@@ -91,6 +92,44 @@ async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
     await fs._pipe_file(path, value, mode="create", Metadata={TOKEN: token})
 
 
+async def begin_upload(fs: FileSystem, path: str, token: str) -> str:
+    """Begin to send a value in parts; returns the upload's name."""
+    bucket, key, _ = fs.split_path(path)
+    answer = await fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key, Metadata={TOKEN: token})
+    return str(answer["UploadId"])
+
+
+async def send_part(fs: FileSystem, path: str, upload: str, number: int, data: bytes) -> dict[str, object]:
+    """Send a part; returns what `end_upload` wants to know of it."""
+    bucket, key, _ = fs.split_path(path)
+    answer = await fs._call_s3(
+        "upload_part", Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=data
+    )
+    return {"PartNumber": number, "ETag": answer["ETag"]}
+
+
+async def end_upload(
+    fs: FileSystem, path: str, upload: str, parts: list[dict[str, object]], absent: bool
+) -> None:
+    """Put the parts together; if there is a value and ``absent`` is asked for, that is an error."""
+    bucket, key, _ = fs.split_path(path)
+    condition = {"IfNoneMatch": "*"} if absent else {}
+    await fs._call_s3(
+        "complete_multipart_upload",
+        Bucket=bucket,
+        Key=key,
+        UploadId=upload,
+        MultipartUpload={"Parts": parts},
+        **condition,
+    )
+
+
+async def drop_upload(fs: FileSystem, path: str, upload: str) -> None:
+    """Remove the parts of a value that won't be."""
+    bucket, key, _ = fs.split_path(path)
+    await fs._call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+
+
 async def was_written(fs: FileSystem, path: str, token: str) -> bool:
     """Whether a value carries this token."""
     bucket, key, _ = fs.split_path(path)
@@ -109,7 +148,10 @@ async def page(
     if token is not None:
         wanted["ContinuationToken"] = token
     answer = await fs._call_s3("list_objects_v2", fs.req_kw, **wanted)
-    entries = [Entry(found["Key"], found["Size"]) for found in answer.get("Contents", ())]
+    entries = [
+        Entry(found["Key"], found["Size"], None, found["LastModified"].timestamp())
+        for found in answer.get("Contents", ())
+    ]
     entries += [Entry(found["Prefix"]) for found in answer.get("CommonPrefixes", ())]
     if not answer["IsTruncated"]:
         return entries, None

@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zarrstore._async.bindings import is_stream
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
@@ -40,10 +41,11 @@ from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.parts import told_versions
 from zarrstore.storage._fsspec.protocol import find
+from zarrstore.storage._fsspec.uploads import Upload
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_fsspec
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found, begun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -282,6 +284,14 @@ class FsspecStore(ListingStore):
         )
 
     @property
+    def _takes_pieces(self) -> bool:  # type: ignore[override]
+        return self._local is not None or (self._files.direct is not None and self._files.direct.IN_PARTS)
+
+    @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return self._files.direct is not None and self._protocol not in _AZURE and bool(self._base)
+
+    @property
     def supports_writes(self) -> bool:
         """Whether the file system writes at all; a web server only serves."""
         return not self._http
@@ -478,6 +488,10 @@ class FsspecStore(ListingStore):
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        if self._takes_pieces and is_stream(pieces):
+            pieces = await begun(aiter(pieces))
+            if is_stream(pieces):
+                return await Upload(self, key, condition).run(pieces)
         value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
         if condition is ABSENT:
             return await self._on_client(self._create(key, value))

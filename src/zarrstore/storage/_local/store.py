@@ -155,6 +155,8 @@ class LocalStore(NowaitStore):
         atomic_create=True, folders=True, recursive_delete=True
     )
 
+    _takes_pieces = True
+
     root: Path
     _surveyed: bool
     _can_nowait: bool  # whether the page cache may be read on an event loop
@@ -376,8 +378,11 @@ class LocalStore(NowaitStore):
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
+        places = by_key(asked)
+        if len(places) == len(asked):
+            return [self._read(key, request, allocate) for key, request in asked]
         answers: list[Data | None] = [None] * len(asked)
-        for key, group in by_key(asked).items():
+        for key, group in places.items():
             parts = self._read_parts(key, [asked[index][1] for index in group], allocate)
             for index, value in zip(group, parts, strict=True):
                 answers[index] = value
@@ -594,7 +599,8 @@ class LocalStore(NowaitStore):
             if not stat.S_ISREG(found.st_mode):
                 return None
             # Not a version to write against, but it shows that a file was replaced between two calls.
-            return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}")
+            version = f"{found.st_ino:x}-{found.st_mtime_ns:x}"
+            return Entry(key, found.st_size, version, found.st_mtime)
         raise self._vanishes(key)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:

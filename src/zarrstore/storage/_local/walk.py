@@ -127,8 +127,11 @@ class FolderWalk:
                         try:
                             if item.is_file():
                                 if (name[0] != "." and name.isascii()) or self._lists(name, item.path):
-                                    size = item.stat().st_size if sizes else None
-                                    batch.append(_new(Entry, (inside + name, size, None)))
+                                    size = when = None
+                                    if sizes:
+                                        known = item.stat()
+                                        size, when = known.st_size, known.st_mtime
+                                    batch.append(_new(Entry, (inside + name, size, None, when)))
                                     if len(batch) >= limit:
                                         yield batch
                                         batch, limit = [], PAGE_SIZE

@@ -252,7 +252,7 @@ class ListingStore(RemoteStore, abstract=True):
         self._proven = True
         version = _quoted if self._has_marks else _as_it_is
         return [
-            Entry(path, meta["size"], version(meta["e_tag"]))
+            Entry(path, meta["size"], version(meta["e_tag"]), meta["last_modified"].timestamp())
             for meta in page
             if is_key(path := meta["path"]) and self._lies_below(path, prefix)
         ]

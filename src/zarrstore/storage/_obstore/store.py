@@ -10,12 +10,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from zarrstore._async.bindings import is_stream
 from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
-from zarrstore._core.verbs import ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
 from zarrstore.errors import (
     BackendError,
     ForkError,
@@ -26,20 +27,21 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._obstore.listing import ListingStore
+from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, Found, comes_from
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, PART, TOKEN, Found, begun, comes_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import BackoffConfig, RetryConfig, S3Store
     from obstore.store import ObjectStore as ObstoreStore
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, AnyPieces, Data
+    from zarrstore._core.types import Allocate, AnyPieces, Data, ServerCopies
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.abc.store import Store
 
@@ -50,6 +52,7 @@ T_Upstream = TypeVar("T_Upstream", bound="ObstoreStore")
 in_memory: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
 _BATCH = 1000  # what S3 takes in a bulk delete
+_PARTS = 2  # how many parts of a value are sent at once
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
@@ -79,6 +82,10 @@ class _Runtime:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Runtime.before_fork, after_in_child=_Runtime.after_fork)
+
+
+class _TakenError(Exception):
+    """Ends an upload: there is a value by now."""
 
 
 class ObjectStore(ListingStore, Generic[T_Upstream]):
@@ -186,6 +193,14 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return hashlib.sha256(repr(options).encode()).hexdigest()
 
     @property
+    def _takes_pieces(self) -> bool:  # type: ignore[override]
+        return self._leaves_token or self._local is not None
+
+    @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return self._is_lenient  # S3's and Google's listings, which are gone on with from a name
+
+    @property
     def capabilities(self) -> Capabilities:
         """What this store can promise, which depends on what obstore has behind it."""
         if self._local is not None:
@@ -193,6 +208,10 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         # On Google's servers a write demands a generation, which listings don't have, and no ETag.
         versions = not self._http and not self._gcs
         return Capabilities(atomic_create=not self._http, versions=versions, shared=not self._in_memory)
+
+    def _copies_from(self, source: Store) -> ServerCopies | None:
+        plain = isinstance(source, ObjectStore) and not self._overridden and not source._overridden
+        return server_copies(source, self) if plain else None  # type: ignore[arg-type]
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -408,6 +427,10 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
 
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self._check(key)
+        if self._takes_pieces and is_stream(pieces) and isinstance(condition, Condition):
+            pieces = await begun(aiter(pieces))
+            if is_stream(pieces):
+                return await self._upload(key, pieces, condition)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
             value: Data = pieces[0]
         else:  # a copy: obstore's memory store would keep the caller's memory
@@ -440,6 +463,54 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             raise self._failed(error, "write", key) from safe_cause(error)
         self._proven = True
         return answer["e_tag"]
+
+    async def _upload(
+        self, key: str, pieces: AsyncIterable[Data], condition: Condition
+    ) -> str | Conflict | None:
+        """Send a value in parts as its pieces come.
+
+        obstore has no condition for that: whether there is a value is looked up first, and once more before
+        the server makes one of the parts.
+        """
+        if condition is ABSENT and await self._look_again(key) is not None:
+            return CONFLICT
+        failures: list[BaseException] = []
+
+        async def checked() -> AsyncIterator[Data]:
+            try:
+                async for piece in pieces:
+                    yield piece
+                    del piece  # while the next one comes
+                if condition is ABSENT and await self._is_there(key):
+                    raise _TakenError
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        # The user's own store, or one like it: a part that was lost can only be sent again by its client.
+        put = partial(calls.put, self._lister, key, checked(), use_multipart=True)
+        try:
+            send = partial(put, chunk_size=PART, max_concurrency=_PARTS)
+            answer = await self._dispatcher.send_stream(send)
+        except BaseException as error:
+            for failure in failures:
+                if isinstance(failure, _TakenError):
+                    return CONFLICT
+                raise failure from None
+            if not isinstance(error, Exception):
+                raise
+            raise self._failed(error, "write", key) from safe_cause(error)
+        self._proven = True
+        return answer["e_tag"]
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self._head(key)
+        except Exception as error:
+            if self._is_absent(error, key):
+                return False
+            raise self._failed(error, "write", key) from safe_cause(error)
+        return True
 
     async def _find_own(self, key: str, value: Data, token: str) -> str | Conflict | None:
         """Return the version of the value if it has our token, or else our bytes; if not, `CONFLICT`."""

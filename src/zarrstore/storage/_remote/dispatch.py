@@ -242,6 +242,16 @@ class Dispatcher:
         finally:
             _LastWrite.mark = object()
 
+    async def send_stream(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a value that arrives in pieces, by many requests, and await the end.
+
+        It takes no permit: what its pieces are read by may wait for one.
+        """
+        try:
+            return await finished(send())
+        finally:
+            _LastWrite.mark = object()
+
     def _permit_nowait(self) -> _Permit | None:
         """Return a permit for one request; None if it has to wait for one."""
         limiter = self._for_loop().limiter

@@ -14,10 +14,10 @@ from zarrstore.abc.store import Store
 from zarrstore.errors import ByteRequestError, changes_always
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, Data
+    from zarrstore._core.types import Allocate, AnyPieces, Data
     from zarrstore._core.verbs import Conflict, Entry, Request, Verbs
     from zarrstore.storage._remote.dispatch import Dispatcher
 
@@ -43,6 +43,30 @@ class Found(NamedTuple):
 
     value: Data
     version: str | None
+
+
+# A value that comes in pieces and has more bytes than this is sent in parts of so many.
+PART = 8 << 20
+
+
+async def begun(pieces: AsyncIterator[Data]) -> AnyPieces:
+    """Return the pieces of a value, in a list if they fit into one part."""
+    first: list[Data] = []
+    size = 0
+    async for piece in pieces:
+        first.append(piece)
+        size += len(piece)
+        if size > PART:
+            return _chained(first, pieces)
+    return first
+
+
+async def _chained(first: list[Data], rest: AsyncIterator[Data]) -> AsyncIterator[Data]:
+    while first:
+        yield first.pop(0)
+    async for piece in rest:
+        yield piece
+        del piece  # while the next one comes
 
 
 def comes_from(value: object, package: str) -> bool:

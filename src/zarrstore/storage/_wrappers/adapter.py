@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._core.listing import PAGE_SIZE, closing_pages
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, gather_pieces
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
 from zarrstore._core.zarr_compat import zarr_buffer, zarr_prototype, zarr_request
 from zarrstore.abc.store import Store
 from zarrstore.errors import UnsupportedOperationError
@@ -72,6 +72,12 @@ class ZarrStoreAdapter(Store):
         """Close the adapted store."""
         self._store.close()
         self._is_open = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the adapted store promises, as far as that is known."""
+        package = type(self._store).__module__.partition(".")[0]
+        return Capabilities(transactional=package == "icechunk")
 
     @property
     def supports_writes(self) -> bool:

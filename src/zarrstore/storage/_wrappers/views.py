@@ -56,6 +56,14 @@ class SubStore(WrapperStore[T_Store]):
     def __str__(self) -> str:
         return f"{str(self._below).rstrip('/')}/{self.path}"
 
+    @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return self._below._lists_in_order
+
+    @property
+    def _takes_pieces(self) -> bool:  # type: ignore[override]
+        return self._below._takes_pieces
+
     def sub(self, path: str) -> Self:
         """Return what is below a directory of this one: a view of the underlying store, not of this view.
 

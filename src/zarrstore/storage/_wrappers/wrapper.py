@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from zarrstore._async.bindings import bind_wrapper
+from zarrstore._core.verbs import defines
 from zarrstore._faces.authoring import check_wrapper_class
 from zarrstore.abc.store import Store
 
@@ -153,6 +154,14 @@ class WrapperStore(Store, Generic[T_Store]):
     def capabilities(self) -> Capabilities:
         """What the wrapped store can promise."""
         return self._below.capabilities
+
+    @property
+    def _lists_in_order(self) -> bool:  # type: ignore[override]
+        return not defines(type(self), "scan") and self._below._lists_in_order
+
+    @property
+    def _takes_pieces(self) -> bool:  # type: ignore[override]
+        return not defines(type(self), "write") and self._below._takes_pieces
 
     @property
     def supports_writes(self) -> bool:

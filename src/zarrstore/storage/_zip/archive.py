@@ -45,9 +45,8 @@ from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zarrstore._async.nowait import Write
     from zarrstore._core.types import Pieces
-    from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
+    from zarrstore._core.verbs import Conflict, Precondition, WouldBlock, Write
     from zarrstore.storage._zip.source import Source
     from zarrstore.storage._zip.spool import Spool
 

@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Self, TypeAlias
 
-    from zarrstore._async.nowait import Write
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, Data, Pieces
-    from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock
+    from zarrstore._core.verbs import Conflict, Precondition, Request, WouldBlock, Write
     from zarrstore.storage._zip.format import Member
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
@@ -133,6 +132,8 @@ class ZipStore(NowaitStore):
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
     _clears_anyway: bool = True
+
+    _takes_pieces = True
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)
     compression: int
@@ -675,9 +676,11 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
     """Make entries of a listing; with sizes, without keys that were removed meanwhile."""
     new = tuple.__new__  # makes an Entry in half the time
     if not sizes:
-        return [new(Entry, (path, None, None)) for path in paths]
+        return [new(Entry, (path, None, None, None)) for path in paths]
     sized = [(path, None if path[-1] == "/" else index.size(path)) for path in paths]
-    return [new(Entry, (path, size, None)) for path, size in sized if size is not None or path[-1] == "/"]
+    return [
+        new(Entry, (path, size, None, None)) for path, size in sized if size is not None or path[-1] == "/"
+    ]
 
 
 def _is_file(value: object, *, writes: bool) -> bool:

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
-from zarrstore._os.files import write_all
+from zarrstore._os.files import write_all, write_pieces
 from zarrstore._os.fsync import sync_file
 from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import packer
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 # Values of at most so many bytes are written in batches.
 _SMALL = 1 << 16
+# Up to so many bytes on average, headers included, writing twice takes less time than many writes.
+_TINY = 1 << 12
 # Compression enlarges a value by less than a 64th of its size plus this many bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 # Size of the gap in front of a new archive (see `Appender.fill_gap`); most metadata fit in.
@@ -132,14 +134,14 @@ class Appender:
     def put_small(self, values: list[tuple[str, Pieces]], method: int) -> list[Member]:
         """Append small values; all are committed when this returns.
 
-        They are written with gaps for their headers, then again with the headers filled in. If the second
-        write is cut short, the members up to there are committed.
+        They are written with gaps for their headers, which are filled in then, one after the other: if that
+        is cut short, the members up to there are committed. Tiny values are written again with their
+        headers, which takes one write.
         """
         self._begin()
         position = self.stop
         bare: list[Data] = []
-        whole: list[Data] = []  # up to the last header
-        data: list[Data] = []
+        headers: list[tuple[int, bytes]] = []
         members = []
         for key, pieces in values:
             name = key.encode()
@@ -156,12 +158,19 @@ class Appender:
             stop = header_end + sum(map(len, packed))
             member = _member(position, header_end, stop, size, crc, method, name)
             bare += bytes(header_end - position), *packed
-            whole += *data, pack_local(name, member, VALUE, zip64=False)
+            headers.append((position, pack_local(name, member, VALUE, zip64=False)))
             members.append(member)
-            position, data = stop, packed
+            position = stop
         self._protect(position)
-        write_all(self.descriptor, b"".join(bare), self.stop)
-        self._commit(b"".join(whole), position)
+        if position - self.stop > _TINY * len(values):
+            write_pieces(self.descriptor, bare, self.stop)
+        else:
+            whole = bytearray().join(bare)
+            write_all(self.descriptor, whole, self.stop)
+            for place, header in headers:
+                whole[place - self.stop : place - self.stop + len(header)] = header
+            headers = [(self.stop, bytes(whole))]
+        self._commit(headers, position)
         return members
 
     def put_one(self, key: str, pieces: Sequence[Data]) -> Member:
@@ -178,7 +187,7 @@ class Appender:
         self._begin()
         self._protect(stop)
         write_all(self.descriptor, data, first)
-        self._commit(header, stop)
+        self._commit([(self.stop, header)], stop)
         return member
 
     def put(self, key: str, pieces: Pieces, method: int) -> Member:
@@ -216,7 +225,7 @@ class Appender:
             position = self._write(position, engine.flush())
         member = _member(self.stop, first, position, size, crc, method, name)
         self._protect(position)
-        self._commit(pack_local(name, member, VALUE, zip64=long), position)
+        self._commit([(self.stop, pack_local(name, member, VALUE, zip64=long))], position)
         return member
 
     def remove(self, key: str) -> None:
@@ -235,17 +244,18 @@ class Appender:
         first = self.stop + local_size(raw, zip64=False)
         member = Member(self.stop, 0, 0, 0, STORED, _flags(raw), first, -1, pack_time())
         self._protect(first)
-        self._commit(pack_local(raw, member, kind, zip64=False), first)
+        self._commit([(self.stop, pack_local(raw, member, kind, zip64=False))], first)
 
     def _begin(self) -> None:
         """Prepare to write behind the last member, until `_commit` has written the header."""
         self.cut_torn()
         self._is_torn = True
 
-    def _commit(self, header: bytes, stop: int) -> None:
+    def _commit(self, headers: list[tuple[int, bytes]], stop: int) -> None:
         if self._fsync:
             sync_file(self.descriptor, "data")
-        write_all(self.descriptor, header, self.stop)
+        for place, header in headers:
+            write_all(self.descriptor, header, place)
         # From here on readers may have seen it, so its place isn't used again, whatever the sync says.
         self.stop = stop
         self._is_torn = False

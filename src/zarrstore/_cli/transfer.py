@@ -1,0 +1,203 @@
+"""Commands that bring values from one store to another, or compare two: copy, sync, move, diff."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zarrstore._cli.places import opened
+from zarrstore._cli.progress import progress_on
+from zarrstore._copy import copy_store_sync, diff_stores_sync, move_store_sync
+from zarrstore._core.text import shown, size_text, values_text
+from zarrstore.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zarrstore._copy import CopyReport, Difference
+    from zarrstore.abc.store import Store
+
+
+def _concurrency(
+    ctx: click.Context, param: click.Parameter, text: str | None
+) -> int | tuple[int, int] | None:
+    """Parse a number, or two with a comma between them."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(map(int, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 2) or min(numbers) < 1:
+        raise click.BadParameter(f"{text!r} is neither a number of at least 1 nor two of them, as 64,8")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one decorator of many, in their order."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+_places = _together(
+    click.argument("source"),
+    click.argument("target"),
+    click.option("--prefix", default="", help="Only what is below this directory of SOURCE."),
+    click.option("--target-prefix", default="", help="To below this directory of TARGET."),
+)
+_selection = _together(
+    click.option("--include", multiple=True, metavar="GLOB", help="Only keys that match; may be repeated."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No keys that match; may be repeated."),
+    click.option("--exclude-litter", is_flag=True, help="No .DS_Store, ._*, .nfs*, Thumbs.db and the like."),
+)
+_if_exists = _together(
+    click.option(
+        "--if-exists",
+        type=click.Choice(["raise", "skip", "replace", "update", "resume"]),
+        default="raise",
+        show_default=True,
+        help="What to do about keys that TARGET has: fail before anything is written, leave them, write "
+        "anew, write anew what differs, or what has another size.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with what was interrupted: --if-exists resume."),
+)
+_checksum = click.option(
+    "--checksum", is_flag=True, help="Compare values of equal size by their bytes, whatever their times say."
+)
+_delete = _together(
+    click.option("--delete", is_flag=True, help="Remove what only TARGET has. Asks first."),
+    click.option("-y", "--yes", is_flag=True, help="Don't ask."),
+)
+_running = _together(
+    click.option("--verify", is_flag=True, help="Read every value back and compare it with the source."),
+    click.option("--dry-run", is_flag=True, help="Check and count, but change nothing."),
+    click.option(
+        "--concurrency",
+        callback=_concurrency,
+        metavar="N[,M]",
+        help="Values at once, or values read and values written at once; by default 64 over a network.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+)
+
+
+@click.command()
+@_places
+@_if_exists
+@_checksum
+@_delete
+@_selection
+@_running
+def copy(source: str, target: str, **options: Any) -> int:
+    """Copy all that is at SOURCE to TARGET.
+
+    Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there yet. A
+    copy that was interrupted goes on with --resume. If values that were skipped have another size in TARGET,
+    they are named, and the exit code is 1.
+    """
+    return _run(copy_store_sync, ("copy", "copied"), source, target, options)
+
+
+@click.command()
+@_places
+@_checksum
+@_delete
+@_selection
+@_running
+def sync(source: str, target: str, **options: Any) -> int:
+    """Bring TARGET up to date with SOURCE: write what is new or differs.
+
+    Values are taken for equal if their sizes are, and TARGET's isn't older. With --delete what SOURCE doesn't
+    have is removed from TARGET.
+    """
+    return _run(copy_store_sync, ("copy", "copied"), source, target, {**options, "if_exists": "update"})
+
+
+@click.command()
+@_places
+@_if_exists
+@_checksum
+@_selection
+@_running
+def move(source: str, target: str, **options: Any) -> int:
+    """Move all that is at SOURCE to TARGET.
+
+    SOURCE's values are removed once all are at TARGET. A move that was interrupted goes on with --resume.
+    """
+    return _run(move_store_sync, ("move", "moved"), source, target, options)
+
+
+def _run(
+    call: Callable[..., CopyReport],
+    verb: tuple[str, str],
+    source: str,
+    target: str,
+    options: dict[str, Any],
+) -> int:
+    """Call a function that copies, and tell what it did."""
+    quiet, asks = options.pop("quiet"), not options.pop("yes", False)
+    if options.pop("resume", False):
+        options["if_exists"] = "resume"
+    dry_run = options["dry_run"]
+    with opened(target, "a") as goal:
+        if not goal.capabilities.shared:
+            raise RefusedError(
+                "this target is in the program's own memory: nothing would be left of the copy.", store=goal
+            )
+        if options.get("delete") and asks and not dry_run:
+            _ask(source, goal, options)
+        with progress_on(quiet=quiet or dry_run) as progress:
+            report = call(source, goal, progress=progress, **options)
+    _tell(report, f"would {verb[0]}" if dry_run else verb[1], dry_run=dry_run)
+    for key in report.differing:
+        click.echo(f"skipped, though the target's value has another size: {shown(key)}", err=True)
+    return 1 if report.differing else 0
+
+
+def _ask(source: str, goal: Store, options: dict[str, Any]) -> None:
+    """Ask whether what only the target has may go, if anything does."""
+    wanted = {**options, "dry_run": True, "verify": False}
+    count = copy_store_sync(source, goal, **wanted).deleted
+    question = f"Remove {values_text(count)} that the source doesn't have from {shown(str(goal))}?"
+    if count and not click.confirm(question, err=True):
+        raise click.Abort
+
+
+def _tell(report: CopyReport, done: str, *, dry_run: bool) -> None:
+    speed = f" in {report.seconds:.2f} s, {size_text(report.bytes / report.seconds)}/s"
+    more = "".join(
+        f", {count:,} {what}"
+        for count, what in ((report.replaced, "replaced"), (report.deleted, "removed"))
+        if count
+    )
+    click.echo(
+        f"{done} {values_text(report.keys)} ({size_text(report.bytes)}){'' if dry_run else speed}; "
+        f"{report.skipped:,} skipped, {report.verified:,} verified{more}"
+    )
+
+
+@click.command()
+@_places
+@_checksum
+@_selection
+@click.option("-a", "--all", "show_all", is_flag=True, help="Show equal keys, too.")
+def diff(source: str, target: str, show_all: bool, **options: Any) -> int:
+    """Compare SOURCE and TARGET key by key.
+
+    What only SOURCE has is marked +, what only TARGET has -, what differs *, and what can't be read !. The
+    exit code is 1 then. Values are taken for equal if their sizes are, and TARGET's isn't older.
+    """
+
+    def show(difference: Difference) -> None:
+        if show_all or difference.mark != "=":
+            click.echo(f"{difference.mark} {shown(difference.key)}")
+
+    report = diff_stores_sync(source, target, found=show, **options)
+    click.echo(
+        f"{len(report.differences):,} differ, {values_text(report.equal)} equal"
+        if report
+        else f"no difference in {values_text(report.equal)}",
+        err=True,
+    )
+    return 1 if report else 0
