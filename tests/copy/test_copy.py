@@ -699,7 +699,7 @@ def test_memory_stays_flat_while_a_large_value_moves(tmp_path):
     finally:
         tracemalloc.stop()
     assert (tmp_path / "out" / "big").stat().st_size == size
-    assert peak < 3 * value.PIECE
+    assert peak < 3.5 * value.PIECE  # three pieces, and what is used again
 
 
 def test_capabilities_decide_how_a_key_is_made():
