@@ -48,6 +48,21 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
         super().__init__(memory.with_read_only(read_only), path.strip("/"))
         self._name = memory._data.token if name is None else name
 
+    @classmethod
+    async def open(  # type: ignore[override]  # the memory is not for the caller to choose
+        cls, name: str | None = None, *, path: str = "", read_only: bool = False
+    ) -> Self:
+        """Make a store and open it.
+
+        Parameters
+        ----------
+        name, path, read_only
+            As the constructor takes them.
+        """
+        store = cls(name, path=path, read_only=read_only)
+        await store._open()
+        return store
+
     @property
     def name(self) -> str:
         """The name of the memory."""

@@ -29,6 +29,12 @@ def test_stores_of_one_name_share_their_values():
     assert ManagedMemoryStore().name != ManagedMemoryStore().name
 
 
+def test_it_is_opened_as_it_is_made():
+    store = asyncio.run(ManagedMemoryStore.open("opened", path="a", read_only=True))
+    assert (store.name, store.path, store.read_only, store._is_open) == ("opened", "a", True, True)
+    assert asyncio.run(ManagedMemoryStore.open()).is_empty_sync()
+
+
 def test_the_values_go_with_the_last_store():
     store = ManagedMemoryStore("short lived")
     store.set_sync("k", b"1")
