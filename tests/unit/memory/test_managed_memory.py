@@ -22,7 +22,7 @@ def test_stores_of_one_name_share_their_values():
     assert (first.name, second.name, second.path) == ("shared", "shared", "a")
     assert (str(first), str(second)) == ("memory://shared", "memory://shared/a")
     assert repr(second) == "ManagedMemoryStore('memory://shared/a')"
-    assert second == ManagedMemoryStore("shared", path="/a/")
+    assert second == ManagedMemoryStore("shared", path="//a/")
     assert second != first
     assert second != second.with_read_only(True)
     assert str(second.sub("b")) == "memory://shared/a/b"
