@@ -11,9 +11,11 @@ from zarrstore.storage._memory import MemoryStore, find_memory, named_memory
 from zarrstore.storage._wrappers.views import SubStore
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
     from typing import Self
 
     from zarrstore._core.types import Value
+    from zarrstore.storage._memory import Kept
 
 _SCHEME = "memory://"
 
@@ -45,8 +47,27 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
                 f"a memory's name is text without slashes, not {name!r}; path= names a directory"
             )
         memory = MemoryStore() if name is None else named_memory(name)
-        super().__init__(memory.with_read_only(read_only), path.strip("/"))
+        super().__init__(memory.with_read_only(read_only), _joined(path))
         self._name = memory._data.token if name is None else name
+
+    @property
+    def _store_dict(self) -> MutableMapping[str, Kept]:
+        return self._store._store_dict
+
+    @classmethod
+    async def open(  # type: ignore[override]  # the memory is not for the caller to choose
+        cls, name: str | None = None, *, path: str = "", read_only: bool = False
+    ) -> Self:
+        """Make a store and open it.
+
+        Parameters
+        ----------
+        name, path, read_only
+            As the constructor takes them.
+        """
+        store = cls(name, path=path, read_only=read_only)
+        await store._open()
+        return store
 
     @property
     def name(self) -> str:
@@ -85,7 +106,7 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
         if memory is None:
             return None
         found = cls.__new__(cls)
-        SubStore.__init__(found, memory, path.strip("/"))
+        SubStore.__init__(found, memory, _joined(path))
         found._name = name
         return found
 
@@ -96,3 +117,8 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self._name}/{self.path}".rstrip("/")
+
+
+def _joined(path: str) -> str:
+    """Drop leading, trailing and doubled slashes, as a `StorePath` does."""
+    return "/".join(filter(None, path.split("/")))

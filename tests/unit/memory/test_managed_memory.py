@@ -22,11 +22,17 @@ def test_stores_of_one_name_share_their_values():
     assert (first.name, second.name, second.path) == ("shared", "shared", "a")
     assert (str(first), str(second)) == ("memory://shared", "memory://shared/a")
     assert repr(second) == "ManagedMemoryStore('memory://shared/a')"
-    assert second == ManagedMemoryStore("shared", path="/a/")
+    assert second == ManagedMemoryStore("shared", path="//a/")
     assert second != first
     assert second != second.with_read_only(True)
     assert str(second.sub("b")) == "memory://shared/a/b"
     assert ManagedMemoryStore().name != ManagedMemoryStore().name
+
+
+def test_it_is_opened_as_it_is_made():
+    store = asyncio.run(ManagedMemoryStore.open("opened", path="a", read_only=True))
+    assert (store.name, store.path, store.read_only, store._is_open) == ("opened", "a", True, True)
+    assert asyncio.run(ManagedMemoryStore.open()).is_empty_sync()
 
 
 def test_the_values_go_with_the_last_store():

@@ -82,6 +82,7 @@ def test_every_public_method_is_counted_once(records):
         await store.clear()
 
     asyncio.run(call_all())
+    store.tree()
     names = {name for name in store.counter if not name.endswith("_sync")}
     assert names == set(store.counter)
     assert set(store.counter.values()) == {1}

@@ -228,7 +228,7 @@ class LocalStore(NowaitStore):
         store = await super().open(root, **options, **({"read_only": True} if read_only else {}))
         if mode in ("r", "r+") and not await to_thread(os.path.isdir, store._root):
             raise KeyNotFoundError(
-                f"there is no folder, and mode {mode!r} opens one that is there.",
+                f"the folder does not exist, and mode {mode!r} opens one that is there.",
                 store=store,
                 hint="Use mode='a'.",
             )

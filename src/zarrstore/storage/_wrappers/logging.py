@@ -38,6 +38,7 @@ _METHODS: dict[str, str | None] = {
     "set_partial_values": "key_start_values",
 }
 _METHODS |= {f"{name}_sync": argument for name, argument in _METHODS.items()}
+_METHODS["tree"] = "prefix"  # which blocks
 
 # A wrapper around a logging store calls its verbs; each counts as a method.
 _VERBS = {

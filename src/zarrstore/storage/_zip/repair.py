@@ -190,9 +190,10 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         whole = [item for item in found if _is_whole(source, item, report)]
         report.saved = len(whole)
         report.saved_bytes = sum(item.member.size for item in whole)
-        comment = b"" if view is None else view.comment
-        says_nothing = ozx.is_named_ozx(target) and not ozx.is_whole(comment)
-        changed = report.lost or report.changed or says_nothing
+        old = b"" if view is None else view.comment
+        is_cut = ozx.is_named_ozx(target) and not ozx.is_whole(old)
+        comment = _ozx_comment(source, whole) if is_cut else old
+        changed = report.lost or report.changed or comment != old
         if output is None and view is not None and view.is_closed and not changed:
             return report
         if view is None and not whole and not _began_as_archive(source):
@@ -202,8 +203,6 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
                 hint="Repair archives only; ZipStore(path, mode='w') makes an empty one.",
             )
         keep = bool(report.lost) or view is None  # without a directory, losses are unknown
-        if says_nothing:
-            comment = _ozx_comment(source, whole)
         _write_new(source, whole, target, real, report, comment=comment, keep=keep)
         return report
     except StoreError as error:
