@@ -81,7 +81,7 @@ async def value_in_pieces(ask: Asker) -> None:
 
 
 @question("seed list ours")
-async def time_in_listings(ask: Asker) -> None:
+async def listing_times(ask: Asker) -> None:
     """Where a listing tells when a value was written, it does so in seconds since 1970."""
     await ask.set("a/k", VALUE)
     now = time.time()
