@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, get_args
 from zlib import crc32
 
@@ -282,7 +282,7 @@ class Copy:
                 self._count_dry([todo for todo in todos if todo.act in (Act.NEW, Act.REPLACE)])
             self.keys_total += len(work)
             self.bytes_total += total_size(todo.entry for todo in work)
-            if not started:
+            if work and not started:
                 started = True
                 self._count(0, 0)
             yield work
@@ -297,9 +297,12 @@ class Copy:
                 async for todos in pages:
                     yield todos
                 return
-            whole = [todos async for todos in pages]
+            whole: list[Todo] = []
+            async for todos in pages:
+                whole += [todo for todo in todos if todo.act is not Act.DELETE]
+                yield [todo for todo in todos if todo.act is Act.DELETE]  # there may be many
         self.listed = True
-        yield list(chain.from_iterable(whole))
+        yield whole
 
     def _needs_work(self, todo: Todo) -> bool:
         if todo.act is Act.KEEP:
