@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, get_args
 from zlib import crc32
 
+from zarrstore._async.threads import wait_on
 from zarrstore._copy import value
 from zarrstore._copy.compare import is_same
 from zarrstore._copy.pipeline import Room, Tasks, Threads, to_the_end
@@ -119,22 +120,9 @@ class Copy:
         """Copy on the running loop; what blocks is done in a thread beside the pool."""
         if not self.ends.blocks:
             return await self._run(sync=False)
-        loop, failure = asyncio.get_running_loop(), list[BaseException]()
-
-        def report(state: CopyProgress) -> None:
-            if self.options.progress is not None and not failure:
-                try:
-                    self.options.progress(state)
-                except BaseException as error:
-                    failure.append(error)
-                    self.stopped.set()
-
-        self.report = lambda state: loop.call_soon_threadsafe(report, state)
-        try:
-            return await to_the_end(self.run_here, self.stopped)
-        finally:
-            if failure:
-                raise failure.pop()
+        if (progress := self.options.progress) is not None:
+            self.report = _on_loop(progress, asyncio.get_running_loop())
+        return await to_the_end(self.run_here, self.stopped)
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
@@ -535,6 +523,17 @@ def _row(todo: Todo) -> Row:
 
 def _todo(row: Row) -> Todo:
     return Todo(Act[row[4]], Entry._make(row[:4]))
+
+
+def _on_loop(
+    progress: Callable[[CopyProgress], object], loop: asyncio.AbstractEventLoop
+) -> Callable[[CopyProgress], object]:
+    """Return what calls a function on a loop, from a thread, and waits for its end."""
+
+    async def call(state: CopyProgress) -> None:
+        progress(state)
+
+    return lambda state: wait_on(loop, call(state))
 
 
 def is_named(place: object) -> bool:
