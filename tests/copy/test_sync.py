@@ -558,3 +558,23 @@ def test_within_one_second_bytes_tell(face):
         source, target = Timed({"k": b"1"}, when), Timed({"k": there}, 100.0)
         assert sync(source, target).keys == writes
         assert len(source.reads) == reads
+
+
+@pytest.mark.parametrize("count", [5, 3000])
+def test_what_is_beside_the_copy_is_not_listed(count, face):
+    _, sync, _, _ = face
+    listed = []
+
+    class Noted(WrapperStore):
+        async def _scan(self, below, prefix, deep, sizes):
+            if deep and sizes:
+                listed.append(prefix)
+            async for page in below.scan(prefix, deep, sizes):
+                yield page
+
+    values = {f"a/c/{number}": b"1" for number in range(count)} | {"a-b/x": b"2", "a": b"3", "ab": b"4"}
+    target = filled(MemoryStore(), {"beside/1": b"", "a/c/1": b"old", "a-b/x": b"2"})
+    report = sync(filled(MemoryStore(), values), Noted(target))
+    assert (report.keys, report.replaced, report.skipped) == (count + 2, 1, 1)
+    assert set(listed) == {"a/", "a-b/", "ab/"}
+    assert content(target) == {**values, "beside/1": b""}
