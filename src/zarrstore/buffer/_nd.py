@@ -55,11 +55,11 @@ class NDArrayLike(Protocol):
     ) -> Self:
         """Return a view of another shape."""
 
-    def view(self, dtype: npt.DTypeLike) -> Self:
+    def view(self, dtype: np.dtype[Any]) -> Self:
         """Return a view with another type of element."""
 
     def astype(
-        self, dtype: npt.DTypeLike, order: Literal["K", "A", "C", "F"] = "K", *, copy: bool = True
+        self, dtype: np.dtype[Any], order: Literal["K", "A", "C", "F"] = "K", *, copy: bool = True
     ) -> Self:
         """Return the elements in another type."""
 
