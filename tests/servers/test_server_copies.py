@@ -23,7 +23,7 @@ from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
 
 KINDS = {"s3": S3Store, "azure": AzureStore}
-VALUES = {"zarr.json": b"{}", "c/0": b"1" * 1000, "c/1": b"", "c/2": b"x" * (9 << 20)}
+VALUES = {"zarr.json": b"{}", "c/0": b"1" * 1000, "c/1": b"", "c/2": b"x" * 300_000}
 
 
 @pytest.fixture(params=[*KINDS, "s3fs"])
