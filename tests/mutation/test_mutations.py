@@ -30,9 +30,14 @@ MUTATIONS = [
     ("storage/_memory.py", "self._clock += 1", "pass", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.put", "pass\n            data.put", "memory"),
     ("storage/_memory.py", "return CONFLICT\n            data.drop", "pass\n            data.drop", "memory"),
-    ("storage/_local/store.py", "if not 0 < size < _ENDLESS and not self", "if False and not self", "local"),
+    (
+        "storage/_local/reading.py",
+        "if not 0 < size < _ENDLESS and not self",
+        "if False and not self",
+        "local",
+    ),
     ("_os/files.py", "os.link(source, target)", "os.replace(source, target)", "local"),
-    ("storage/_local/store.py", "if self._is_absent(key):\n                        return -1", "", "local"),
+    ("storage/_local/reading.py", "if self._is_absent(key):\n                        return -1", "", "local"),
     ("storage/_local/store.py", "removal.remove_folder(path, atomic=self.atomic)", "pass", "local"),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from zarrstore import RangeByteRequest
 from zarrstore.storage import LocalStore
-from zarrstore.storage._local import store as module
+from zarrstore.storage._local import reading as module
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "RWF_NOWAIT"), reason="needs Linux's reads of the page cache alone"
@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch):
     store = LocalStore(tmp_path)
     for number in range(100):
         store.set_sync(f"c/{number}", b"%d" % number * 1000)
-    store.set_sync("large", bytes(module._LARGEST_AHEAD + 1))
+    store.set_sync("large", bytes(module.LARGEST_AHEAD + 1))
     monkeypatch.setattr("zarrstore._os.files.file_system", lambda path: "ext4")
     store._survey()
     return store
@@ -77,13 +77,13 @@ def test_no_more_are_on_their_way_than_fit_the_queue(store, monkeypatch):
 
     values = asyncio.run(read())
     assert [value.to_bytes() for value in values] == [b"%d" % number * 1000 for number in range(100)]
-    assert len(disk.told) <= module._MOST_AHEAD
+    assert len(disk.told) <= module.MOST_AHEAD
     assert store._ahead == 0
 
 
 def test_large_values_are_read_by_a_thread(store, monkeypatch):
     disk = Disk(monkeypatch, rounds=10**6)
-    assert len(asyncio.run(store.get("large"))) == module._LARGEST_AHEAD + 1
+    assert len(asyncio.run(store.get("large"))) == module.LARGEST_AHEAD + 1
     assert not disk.told
     assert not any(disk.readers)
 
