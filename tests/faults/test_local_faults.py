@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from injected import Failing, failing, litter
+from injected import Failing, Refusing, failing, litter
 
 from zarrstore._os import files as _files
 from zarrstore._os import temporary as _temporary
@@ -93,6 +93,8 @@ def test_a_read_that_fails_raises_and_is_never_missing(store, call, number):
     for use in uses:
         with pytest.MonkeyPatch.context() as patch:
             Failing(patch, call, OSError(number, os.strerror(number)))
+            if call == "scandir":
+                Refusing(patch, "first_names", number, where=_files)  # the same folder, opened otherwise
             with pytest.raises(BackendError):
                 use()
     assert bytes(store.get_sync("a/k")) == OLD
@@ -108,6 +110,7 @@ def test_a_failure_below_stops_a_listing(store):
     ):
         with pytest.MonkeyPatch.context() as patch:
             Failing(patch, "scandir", PermissionError(errno.EACCES, "Permission denied"), nth=1)
+            Refusing(patch, "first_names", errno.EACCES, where=_files)
             with pytest.raises(AccessDeniedError):
                 use()
 
