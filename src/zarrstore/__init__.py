@@ -9,6 +9,7 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore import errors
+    from zarrstore._check import CheckReport, Problem, check_store, check_store_sync
     from zarrstore._copy import (
         CopyProgress,
         CopyReport,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Buffer",
     "BufferPrototype",
+    "CheckReport",
     "CopyProgress",
     "CopyReport",
     "DiffReport",
@@ -58,6 +60,7 @@ __all__ = [
     "MemoryStore",
     "ObjectStore",
     "OffsetByteRequest",
+    "Problem",
     "RangeByteRequest",
     "RetryPolicy",
     "RetryStore",
@@ -67,6 +70,8 @@ __all__ = [
     "SuffixByteRequest",
     "WrapperStore",
     "ZipStore",
+    "check_store",
+    "check_store_sync",
     "copy_store",
     "copy_store_sync",
     "default_buffer_prototype",
@@ -90,6 +95,7 @@ _PLACES = {
     "RangeByteRequest": "zarrstore._core.requests",
     "SuffixByteRequest": "zarrstore._core.requests",
     "Store": "zarrstore.abc.store",
+    **dict.fromkeys(("CheckReport", "Problem", "check_store", "check_store_sync"), "zarrstore._check"),
     **dict.fromkeys(
         (
             "CopyProgress",

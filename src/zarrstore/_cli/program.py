@@ -27,6 +27,7 @@ COMMANDS = {
     "du": "look:du",
     "info": "look:info",
     "cat": "look:cat",
+    "check": "examine:check",
     "copy": "transfer:copy",
     "sync": "transfer:sync",
     "move": "transfer:move",
