@@ -9,7 +9,15 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore import errors
-    from zarrstore._check import CheckReport, Problem, check_store, check_store_sync
+    from zarrstore._check import (
+        CheckReport,
+        Problem,
+        StoreDigest,
+        check_store,
+        check_store_sync,
+        digest_store,
+        digest_store_sync,
+    )
     from zarrstore._copy import (
         CopyProgress,
         CopyReport,
@@ -65,6 +73,7 @@ __all__ = [
     "RetryPolicy",
     "RetryStore",
     "Store",
+    "StoreDigest",
     "StoreLike",
     "StorePath",
     "SuffixByteRequest",
@@ -77,6 +86,8 @@ __all__ = [
     "default_buffer_prototype",
     "diff_stores",
     "diff_stores_sync",
+    "digest_store",
+    "digest_store_sync",
     "errors",
     "make_store",
     "make_store_path",
@@ -95,7 +106,18 @@ _PLACES = {
     "RangeByteRequest": "zarrstore._core.requests",
     "SuffixByteRequest": "zarrstore._core.requests",
     "Store": "zarrstore.abc.store",
-    **dict.fromkeys(("CheckReport", "Problem", "check_store", "check_store_sync"), "zarrstore._check"),
+    **dict.fromkeys(
+        (
+            "CheckReport",
+            "Problem",
+            "StoreDigest",
+            "check_store",
+            "check_store_sync",
+            "digest_store",
+            "digest_store_sync",
+        ),
+        "zarrstore._check",
+    ),
     **dict.fromkeys(
         (
             "CopyProgress",

@@ -74,3 +74,15 @@ def test_check_as_json(data):
 
 def test_check_of_what_is_not_there(data):
     assert "no metadata document" in run("check", "nothing.zarr", code=1).stdout
+
+
+def test_digest(data):
+    digest = run("digest", "data.zarr", "--manifest", "sums").stdout.strip()
+    assert digest.endswith(f"-3--{sum(map(len, VALUES.values()))}")
+    assert json.loads(run("digest", "data.zarr", "--json", "--no-etags").stdout)["digest"] == digest
+    run("check", "data.zarr", "--against", "sums")
+    data.set_sync("a/c/0", b"cd")
+    assert run("check", "data.zarr", "--against", "sums", code=1).stdout.startswith(
+        "manifest      a/c/0: its MD5"
+    )
+    assert run("digest", "data.zarr", "a").stdout != run("digest", "data.zarr").stdout

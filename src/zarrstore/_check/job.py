@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from zarrstore._check.digest import Sums
 from zarrstore._check.report import CheckReport, Problem
 from zarrstore._check.surroundings import around, litter
 from zarrstore._check.values import examined, examined_in_parts, is_wrapped, shards_in
@@ -61,6 +62,7 @@ class Options(NamedTuple):
     complete: bool = False
     ignore: frozenset[str] = frozenset()
     found: Callable[[Problem], object] | None = None
+    against: dict[str, str] | None = None
 
 
 class Check:
@@ -75,6 +77,7 @@ class Check:
     """
 
     def __init__(self, place: Place, options: Options) -> None:
+        self.place = place
         self.store, self.prefix = place.store, place.prefix
         self.options = options
         self.problems: list[Problem] = []
@@ -111,6 +114,7 @@ class Check:
                         raise StoppedError
                     await verbs.for_each(partial(self._examine_one, verbs), chunks)
         self._tell_missing()
+        await self._hold_against(verbs)
         return CheckReport(
             tuple(self.problems),
             dict(self.unchecked),
@@ -306,6 +310,40 @@ class Check:
                 self._tell(
                     Problem("missing", key, f"{missing:,} of {count:,} chunks aren't stored", path, first)
                 )
+
+    # -- a manifest -------------------------------------------------------------------------------
+
+    async def _hold_against(self, verbs: Verbs) -> None:
+        """Compare with a manifest: names, and unless the check is quick, values."""
+        if self.options.against is None:
+            return
+        wanted = dict(self.options.against)
+        async with closing_pages(self._found_md5s(verbs)) as pages:
+            async for page in pages:
+                for key, found in page:
+                    told = wanted.pop(key, None)
+                    if told is None:
+                        self._tell(Problem("manifest", key, "the manifest doesn't have it"))
+                    elif found is not None and told != found:
+                        self._tell(
+                            Problem("manifest", key, f"its MD5 is {found}, and {told} in the manifest")
+                        )
+        for key in wanted:
+            self._tell(Problem("manifest", key, "the manifest has it, and it isn't stored"))
+
+    async def _found_md5s(self, verbs: Verbs) -> AsyncIterator[list[tuple[str, str | None]]]:
+        if self.options.quick:
+            async with closing_pages(verbs.keys(self.prefix)) as keys:
+                async for names in keys:
+                    yield [(key[len(self.prefix) :], None) for key in names]
+            return
+        failed: list[str] = []
+        sums = Sums(self.place, etags=True, entries=self._entries, failed=lambda key, _: failed.append(key))
+        async with closing_pages(sums.pages(verbs)) as pages:
+            async for page in pages:
+                yield [(found.key, found.md5) for found in page]
+        links = [key[len(self.prefix) :] for key in self.broken]
+        yield [(key, None) for key in (*failed, *links)]  # which are told already
 
     # -- values -----------------------------------------------------------------------------------
 

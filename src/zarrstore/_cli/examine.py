@@ -1,4 +1,4 @@
-"""Commands that examine a hierarchy: check."""
+"""Commands that examine a hierarchy: check, digest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from zarrstore._check import check_store_sync
+from zarrstore._check import check_store_sync, digest_store_sync
 from zarrstore._check.report import Kind
 from zarrstore._cli.places import opened, prefix_argument, shown, size_text, url_argument, values_text
 
 if TYPE_CHECKING:
     from zarrstore._check import CheckReport, Problem
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 @click.option(
     "--ignore", multiple=True, type=click.Choice(get_args(Kind)), help="Don't tell of these; may be repeated."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--against", metavar="FILE", help="Tell of what differs from a manifest of digest or md5sum, too."
+)
+@json_option
 def check(url: str, prefix: str, as_json: bool, **options: Any) -> int:
     """Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.
 
@@ -58,3 +64,22 @@ def _summarize(report: CheckReport) -> None:
         f"({size_text(report.bytes)} in all), of which {report.values_read:,} were read",
         err=True,
     )
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("--manifest", metavar="FILE", help="Write the MD5 of each key to FILE, as md5sum does.")
+@click.option(
+    "--etags/--no-etags", default=True, help="Take MD5s from ETags of a listing where they are some."
+)
+@json_option
+def digest(url: str, prefix: str, as_json: bool, **options: Any) -> None:
+    """Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.
+
+    It is the same for equal keys and values, wherever they are kept. check --against compares with the
+    manifest.
+    """
+    with opened(url) as store:
+        found = digest_store_sync(store, prefix=prefix, **options)
+    click.echo(json.dumps(asdict(found)) if as_json else str(found))

@@ -28,6 +28,7 @@ COMMANDS = {
     "info": "look:info",
     "cat": "look:cat",
     "check": "examine:check",
+    "digest": "examine:digest",
     "copy": "transfer:copy",
     "sync": "transfer:sync",
     "move": "transfer:move",
