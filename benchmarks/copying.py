@@ -87,7 +87,7 @@ else:
 """
 
 
-# Starts a program from a small process: the kernel counts what a process had before it became another program.
+# Starts a program from a small process: what a process had before it became another program counts, too.
 LAUNCHER = """
 import json, os, sys, time
 began = time.perf_counter()
@@ -122,6 +122,7 @@ class Jobs:
         self.folder = folder
         self.rows = []
         self.made = []
+        self.taken = {}
 
     def tool(self, name):
         own = self.asked.tools and shutil.which(name, path=str(self.asked.tools))
@@ -183,12 +184,12 @@ class Jobs:
         """Whether a line is asked for."""
         return self.asked.only in name
 
-    def line(self, name, contestants):
-        """Run the contestants of a line in turn, and print their medians."""
+    def line(self, name, contestants, rounds=None):
+        """Run the contestants of a line in turn; once all rounds are done, print their medians."""
         if not self.wants(name):
             return
-        taken = {who: [] for who in contestants}
-        for round_ in range(self.asked.rounds):
+        taken = self.taken.setdefault(name, {who: [] for who in contestants})
+        for round_ in range(rounds or self.asked.rounds):
             order = list(contestants)
             for who in order if round_ % 2 else reversed(order):
                 os.sync()
@@ -197,6 +198,8 @@ class Jobs:
                 except RuntimeError as error:
                     print(f"  {who} failed: {error}", file=sys.stderr)
                 self.sweep()
+        if len(taken["zarrstore"]) < self.asked.rounds:
+            return
         medians = {
             who: [statistics.median(c) for c in zip(*runs, strict=True)]
             for who, runs in taken.items()
@@ -207,7 +210,8 @@ class Jobs:
         for who, (seconds, cpu, peak) in medians.items():
             ratio = medians["zarrstore"][0] / seconds
             print(
-                f"  {who:12} {seconds:7.2f} s  CPU {cpu:6.2f} s  peak {peak:6.0f} MiB  ours takes {ratio:.2f} of it"
+                f"  {who:15} {seconds:7.2f} s  CPU {cpu:6.2f} s  peak {peak:6.0f} MiB  "
+                f"ours takes {ratio:.2f} of it"
             )
         sys.stdout.flush()
 
@@ -287,38 +291,62 @@ def programs(jobs, server, source, target):
     }
 
 
-def servers(jobs, server, large, some, few):
-    """An S3 server."""
-    numbers = iter(range(10**6))
+ON_A_SERVER = [
+    *(f"{size} values, {ends}" for size in ("large", "small") for ends in ("folder to S3", "S3 to S3")),
+    "small values, S3 to folder",
+    "few values, folder to S3, far",
+    "few values, S3 to folder, far",
+]
+NUMBERS = iter(range(10**6))
 
-    def bucket():
-        return f"s3://{BUCKET}/n{next(numbers)}"
+
+def bucket():
+    """A place in the bucket that nothing is at."""
+    return f"s3://{BUCKET}/n{next(NUMBERS)}"
+
+
+def server_line(jobs, name, source, target, count, server, rounds=None):
+    """A line of all who know S3."""
+    jobs.line(
+        name,
+        jobs.versions(source, target, count, server)
+        | {"zarrstore, s3fs": jobs.versions(source, target, count, server, kind="fsspec")["zarrstore"]}
+        | programs(jobs, server, source, target),
+        rounds,
+    )
+
+
+def planted(jobs, server, given, name):
+    """Where values are in the bucket."""
+    place = f"s3://{BUCKET}/{name}"
+    jobs.ours(given[0], place, given[1], server=server, if_exists="replace")
+    return place
+
+
+def large_values(jobs, large):
+    """Large values, in each round on a new server, which holds a few gigabytes only."""
+    for _ in range(jobs.asked.rounds):
+        for name in ("large values, folder to S3", "large values, S3 to S3"):
+            if jobs.wants(name):
+                with seaweed_s3() as server:
+                    source = planted(jobs, server, large, "large") if "S3 to" in name else large[0]
+                    server_line(jobs, name, source, bucket, large[1], server, rounds=1)
+
+
+def small_values(jobs, server, some, few):
+    """Small values, near and far."""
 
     def line(name, source, target, count, at=server):
-        jobs.line(
-            name,
-            jobs.versions(source, target, count, at)
-            | {"zarrstore, s3fs": jobs.versions(source, target, count, at, kind="fsspec")["zarrstore"]}
-            | programs(jobs, at, source, target),
-        )
+        server_line(jobs, name, source, target, count, at)
 
-    def planted(given, name):
-        """Where values are in the bucket."""
-        place = f"s3://{BUCKET}/{name}"
-        jobs.ours(given[0], place, given[1], server=server, if_exists="replace")
-        return place
-
-    line("large values, folder to S3", large[0], bucket, large[1])
     line("small values, folder to S3", some[0], bucket, some[1])
     if jobs.wants("small values, S3 to folder") or jobs.wants("small values, S3 to S3"):
-        place = planted(some, "some")
+        place = planted(jobs, server, some, "some")
         line("small values, S3 to folder", place, jobs.fresh, some[1])
         line("small values, S3 to S3", place, bucket, some[1])
-    if jobs.wants("large values, S3 to S3"):
-        line("large values, S3 to S3", planted(large, "large"), bucket, large[1])
-    if not jobs.wants("far"):
+    if not any(map(jobs.wants, ON_A_SERVER[-2:])):
         return
-    place = planted(few, "few")
+    place = planted(jobs, server, few, "few")
     with proxied(server.endpoint) as (proxy, url):
         front = S3Server(url)
         for source, target in ((few[0], bucket()), (place, jobs.fresh()), (place, bucket())):
@@ -359,12 +387,13 @@ def main():
         folders(jobs, small, medium)
         many(jobs, 1_000_000 // less)
         shutil.rmtree(medium[0])
-        if any(map(jobs.wants, ("S3", "far"))):
+        if any(map(jobs.wants, ON_A_SERVER)):
             large = fill(jobs.folder / "large", [(64 // min(less, 4)) * MIB] * 8)
             thousands = fill(jobs.folder / "thousands", some(2000))
             few = fill(jobs.folder / "few", some(500))
+            large_values(jobs, large)
             with seaweed_s3() as server:
-                servers(jobs, server, large, thousands, few)
+                small_values(jobs, server, thousands, few)
     if asked.json:
         asked.json.write_text(json.dumps(jobs.rows, indent=1))
 

@@ -535,3 +535,46 @@ def test_the_whole_of_it_by_urls(tmp_path):
     filled(LocalStore(tmp_path / "a"))
     assert sync_store_sync(str(tmp_path / "a"), f"{tmp_path}/a.zip").keys == len(VALUES)
     assert not diff_stores_sync(tmp_path / "a", f"{tmp_path}/a.zip")
+
+
+def test_within_one_second_bytes_tell(face):
+    _, sync, _, _ = face
+
+    class Timed(Awaiting):
+        def __init__(self, values, when):
+            super().__init__(values)
+            self.when = when
+
+        async def _scan(self, prefix, deep, sizes):
+            yield [Entry(key, len(self.values[key]), None, self.when) for key in self.values]
+
+    for when, there, reads, writes in [
+        (99.9, b"x", 0, 0),
+        (100.0, b"x", 0, 0),
+        (100.7, b"x", 1, 1),  # the target's time may have been 100.9
+        (100.7, b"1", 1, 0),
+        (101.2, b"1", 1, 1),
+    ]:
+        source, target = Timed({"k": b"1"}, when), Timed({"k": there}, 100.0)
+        assert sync(source, target).keys == writes
+        assert len(source.reads) == reads
+
+
+@pytest.mark.parametrize("count", [5, 3000])
+def test_what_is_beside_the_copy_is_not_listed(count, face):
+    _, sync, _, _ = face
+    listed = []
+
+    class Noted(WrapperStore):
+        async def _scan(self, below, prefix, deep, sizes):
+            if deep and sizes:
+                listed.append(prefix)
+            async for page in below.scan(prefix, deep, sizes):
+                yield page
+
+    values = {f"a/c/{number}": b"1" for number in range(count)} | {"a-b/x": b"2", "a": b"3", "ab": b"4"}
+    target = filled(MemoryStore(), {"beside/1": b"", "a/c/1": b"old", "a-b/x": b"2"})
+    report = sync(filled(MemoryStore(), values), Noted(target))
+    assert (report.keys, report.replaced, report.skipped) == (count + 2, 1, 1)
+    assert set(listed) == {"a/", "a-b/", "ab/"}
+    assert content(target) == {**values, "beside/1": b""}

@@ -95,7 +95,7 @@ def test_from_a_folder_into_an_archive_and_out_of_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_all_the_way_round(tmp_path, s3_server, azure_server, place):
-    source, count = planted(tmp_path / "data.zarr", 20_000, 40_000)
+    source, count = planted(tmp_path / "data.zarr", 6_000, 40_000)
     s3 = ["s3", {"bucket": place[0], "prefix": place[1], **s3_server.obstore_options()}]
     azure = ["azure", {"container_name": place[0], "prefix": place[1], **azure_server.obstore_options()}]
     archive, back = ["archive", str(tmp_path / "data.zip")], ["folder", str(tmp_path / "back.zarr")]

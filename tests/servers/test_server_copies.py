@@ -1,12 +1,24 @@
 """Copies within one bucket: the server makes them, and what could be overwritten isn't."""
 
 import asyncio
+import os
 
 import pytest
 from obstore.store import AzureStore, S3Store
 from proxy import proxied
+from s3fs import S3FileSystem
 
-from zarrstore import MemoryStore, ObjectStore, RetryPolicy, copy_store, copy_store_sync, move_store_sync
+from zarrstore import (
+    FsspecStore,
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    RetryPolicy,
+    copy_store,
+    copy_store_sync,
+    move_store_sync,
+    sync_store_sync,
+)
 from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
 
@@ -14,22 +26,25 @@ KINDS = {"s3": S3Store, "azure": AzureStore}
 VALUES = {"zarr.json": b"{}", "c/0": b"1" * 1000, "c/1": b"", "c/2": b"x" * (9 << 20)}
 
 
-@pytest.fixture(params=list(KINDS))
+@pytest.fixture(params=[*KINDS, "s3fs"])
 def ends(request, place):
     """Two prefixes of a bucket behind a proxy, the first with values, and the proxy."""
-    server = request.getfixturevalue(f"{request.param}_server")
+    kind = request.param
+    server = request.getfixturevalue("azure_server" if kind == "azure" else "s3_server")
     with proxied(server.endpoint) as (proxy, url):
-        options = type(server)(url).obstore_options()
-        made = [
-            ObjectStore(
-                KINDS[request.param](place[0], prefix=f"{place[1]}/{name}", **options),
-                retry=RetryPolicy(base=0.01),
-            )
-            for name in ("from", "to")
-        ]
+        front, retry = type(server)(url), RetryPolicy(base=0.01)
+
+        def made(name):
+            prefix = f"{place[1]}/{name}"
+            if kind == "s3fs":
+                fs = S3FileSystem(asynchronous=True, skip_instance_cache=True, **front.fsspec_options())
+                return FsspecStore(fs, path=f"{place[0]}/{prefix}", retry=retry)
+            return ObjectStore(KINDS[kind](place[0], prefix=prefix, **front.obstore_options()), retry=retry)
+
+        source, target = made("from"), made("to")
         for key, content in VALUES.items():
-            made[0].set_sync(key, content)
-        yield *made, proxy
+            source.set_sync(key, content)
+        yield source, target, proxy
 
 
 def content(store):
@@ -92,14 +107,15 @@ def test_a_lost_answer_is_no_conflict(ends):
 def test_a_source_that_is_gone_is_told(ends):
     source, target, _ = ends
 
-    class Late(ObjectStore):
+    class Late(type(source)):
         async def _scan(self, prefix, deep, sizes):
             async for page in super()._scan(prefix, deep, sizes):
                 yield page
             await self.delete("c/1")
 
+    late = Late(source.fs, path=source.path) if isinstance(source, FsspecStore) else Late(source.store)
     with pytest.raises(ChangedError, match="removed"):
-        copy_store_sync(Late(source.store), target)
+        copy_store_sync(late, target)
 
 
 def test_a_verified_copy_is_read(ends):
@@ -117,15 +133,38 @@ def test_a_move_within_a_bucket(ends):
 
 def test_other_places_are_read(ends):
     source, target, _ = ends
+    assert target._copies_from(source) is not None
     assert target._copies_from(MemoryStore()) is None
-    config = {**target.store.config}
-    secret = "secret_access_key" if "secret_access_key" in config else "account_key"
-    options = target.store.__getnewargs_ex__()[1]
-    other = type(target.store)(**{**options, "config": {**config, secret: "b3RoZXI="}})
-    assert ObjectStore(other)._copies_from(source) is None
 
-    class Own(ObjectStore):
+    class Own(type(source)):
         async def get(self, *args, **kwargs):
             return await super().get(*args, **kwargs)
 
-    assert target._copies_from(Own(source.store)) is None
+    if isinstance(target, FsspecStore):
+        options = {**target.fs.storage_options, "secret": "other"}
+        other = FsspecStore(S3FileSystem(**options), path=source.path)
+        own = Own(source.fs, path=source.path)
+    else:
+        config = {**target.store.config}
+        secret = "secret_access_key" if "secret_access_key" in config else "account_key"
+        options = target.store.__getnewargs_ex__()[1]
+        other = ObjectStore(type(target.store)(**{**options, "config": {**config, secret: "b3RoZXI="}}))
+        own = Own(source.store)
+    assert target._copies_from(other) is None
+    assert target._copies_from(own) is None
+
+
+def test_what_is_up_to_date_takes_listings_only(s3_server, s3_place, tmp_path):
+    source = LocalStore(tmp_path)
+    for number in range(1500):
+        source.set_sync(f"c/{number}", b"1")
+        os.utime(tmp_path / f"c/{number}", (1e9, 1e9))
+    with proxied(s3_server.endpoint) as (proxy, url):
+        options = type(s3_server)(url).obstore_options()
+        target = ObjectStore(S3Store(s3_place[0], prefix=s3_place[1], **options))
+        assert sync_store_sync(source, target).keys == 1500
+        before = len(proxy.requests)
+        assert sync_store_sync(source, target).keys == 0
+        new = proxy.requests[before:]
+        assert all(method == "GET" and "list-type=2" in target for method, target in new), new
+        assert len(new) <= 12

@@ -44,7 +44,11 @@ def told_equal(source: Entry, target: Entry, how: How) -> bool | None:
     if source.version == target.version and _ETAG.fullmatch(source.version or ""):
         return True
     if how == "time" and source.modified is not None and target.modified is not None:
-        return source.modified <= target.modified
+        if source.modified <= target.modified:
+            return True
+        # Servers tell whole seconds, so within one it can't be said which is older.
+        if not target.modified.is_integer() or source.modified >= target.modified + 1:
+            return False
     return None
 
 

@@ -8,10 +8,11 @@ import threading
 import time
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, get_args
 from zlib import crc32
 
+from zarrstore._async.threads import wait_on
 from zarrstore._copy import value
 from zarrstore._copy.compare import is_same
 from zarrstore._copy.pipeline import Room, Tasks, Threads, to_the_end
@@ -119,22 +120,9 @@ class Copy:
         """Copy on the running loop; what blocks is done in a thread beside the pool."""
         if not self.ends.blocks:
             return await self._run(sync=False)
-        loop, failure = asyncio.get_running_loop(), list[BaseException]()
-
-        def report(state: CopyProgress) -> None:
-            if self.options.progress is not None and not failure:
-                try:
-                    self.options.progress(state)
-                except BaseException as error:
-                    failure.append(error)
-                    self.stopped.set()
-
-        self.report = lambda state: loop.call_soon_threadsafe(report, state)
-        try:
-            return await to_the_end(self.run_here, self.stopped)
-        finally:
-            if failure:
-                raise failure.pop()
+        if (progress := self.options.progress) is not None:
+            self.report = _on_loop(progress, asyncio.get_running_loop())
+        return await to_the_end(self.run_here, self.stopped)
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
@@ -282,7 +270,7 @@ class Copy:
                 self._count_dry([todo for todo in todos if todo.act in (Act.NEW, Act.REPLACE)])
             self.keys_total += len(work)
             self.bytes_total += total_size(todo.entry for todo in work)
-            if not started:
+            if work and not started:
                 started = True
                 self._count(0, 0)
             yield work
@@ -297,9 +285,12 @@ class Copy:
                 async for todos in pages:
                     yield todos
                 return
-            whole = [todos async for todos in pages]
+            whole: list[Todo] = []
+            async for todos in pages:
+                whole += [todo for todo in todos if todo.act is not Act.DELETE]
+                yield [todo for todo in todos if todo.act is Act.DELETE]  # there may be many
         self.listed = True
-        yield list(chain.from_iterable(whole))
+        yield whole
 
     def _needs_work(self, todo: Todo) -> bool:
         if todo.act is Act.KEEP:
@@ -532,6 +523,17 @@ def _row(todo: Todo) -> Row:
 
 def _todo(row: Row) -> Todo:
     return Todo(Act[row[4]], Entry._make(row[:4]))
+
+
+def _on_loop(
+    progress: Callable[[CopyProgress], object], loop: asyncio.AbstractEventLoop
+) -> Callable[[CopyProgress], object]:
+    """Return what calls a function on a loop, from a thread, and waits for its end."""
+
+    async def call(state: CopyProgress) -> None:
+        progress(state)
+
+    return lambda state: wait_on(loop, call(state))
 
 
 def is_named(place: object) -> bool:

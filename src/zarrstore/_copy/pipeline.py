@@ -262,7 +262,7 @@ class Tasks:
         self._large = large
         self._stopped = stopped
         self._weigh = weigh
-        self._size = max(1, concurrency // 8)
+        self._size = max(1, concurrency // 16)
         self._values, self._bytes = Room(concurrency), Room(memory)
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None

@@ -97,6 +97,7 @@ class Plan:
         self._compares = True  # whether the target may have some of the keys
         # The names of a small source and their folders, where the target keeps folders.
         self._names: set[str] = set()
+        self._tops: set[str] = set()
         self._folders: set[str] = set()
         # Whether all keys of the source are known by now.
         self.is_small = False
@@ -130,11 +131,11 @@ class Plan:
             if len(self._seen) > window:
                 self.is_small = False
                 break
-        self._tops = {self.source.name(entry).partition("/")[0] for entry in self._seen}
         if self._if_exists == "replace" and not self._delete:
             self._compares = False
         elif self.target.store.supports_listing:
             self._compares = not await self._writer.is_empty(self.target.prefix)
+        await self._find_tops()
         if keeps_folders and self.is_small:
             self._names = {self.source.name(entry) for entry in self._seen}
             for name in self._names:
@@ -225,20 +226,32 @@ class Plan:
             return
         # A name at the top may be none that a store of documents and chunks alone can be asked for.
         plain = not self.target.store.capabilities.transactional
-        if self.is_small and not self._delete and plain and len(self._tops) <= _FEW:
-            theirs = _entries(await self._spooled(self._below(self._tops), self._writer))
-        else:
-            theirs = await self._sorted(self._listed(self._writer, self.target), self.target, self._writer)
+        few = plain and not self._delete and len(self._tops) <= _FEW
+        pages = self._below(self._tops) if few else self._listed(self._writer, self.target)
+        theirs = await self._sorted(pages, self.target, self._writer)
         async for pairs in paired(self.source, ours, self.target, theirs):
             self._check_folders([self.target.name(entry) for _, entry in pairs if entry is not None])
             yield pairs
 
+    async def _find_tops(self) -> None:
+        """Find the names at the top of the source, as long as they are few."""
+        self._tops = {self.source.name(entry).partition("/")[0] for entry in self._seen}
+        if self.is_small or not self._compares or self._delete or len(self._tops) > _FEW:
+            return
+        async with closing_pages(self._reader.names(self.source.prefix)) as pages:
+            async for names in pages:
+                self._tops.update(names)
+                if len(self._tops) > _FEW:
+                    return
+
     async def _below(self, tops: Iterable[str]) -> AsyncIterator[list[Entry]]:
-        """Yield what the target has under names at the top."""
-        for top in tops:
-            if (entry := await self._writer.stat(self.target.prefix + top)) is not None:
-                yield [entry]
-            async with closing_pages(scan_sized(self._writer, f"{self.target.prefix}{top}/")) as pages:
+        """Yield what the target has under names at the top, in order if it lists so."""
+        for name in sorted(place for top in tops for place in (top, f"{top}/")):
+            if name[-1] != "/":
+                if (entry := await self._writer.stat(self.target.prefix + name)) is not None:
+                    yield [entry]
+                continue
+            async with closing_pages(scan_sized(self._writer, self.target.prefix + name)) as pages:
                 async for page in pages:
                     yield page
 

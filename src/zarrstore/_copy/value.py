@@ -87,6 +87,7 @@ async def read_pieces(
             checksum.update(value)
             watch(value)
             yield value
+            del value  # while the next one is read
         _check_same(store, before or entry, await verbs.stat(key))
         checksum.check()
 

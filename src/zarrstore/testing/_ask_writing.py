@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import RangeByteRequest as Range
+from zarrstore._core.verbs import ANY
 from zarrstore.testing._question import VALUE, in_threads, question, raises
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from typing import TypeAlias
 
     from zarrstore.testing._asker import Asker
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 # Stores may handle large values differently.
 _LARGE = 300_000
+# Seconds by which a server's clock may differ.
+_DAY = 86_400
 
 
 @question("seed", [("empty", 0), ("one", 1), ("page", 4096), ("odd", 4097), ("large", 3_000_001)])
@@ -54,6 +59,35 @@ async def value_kinds(ask: Asker) -> None:
     assert await ask.get("k") == np.arange(6, dtype="<i2").tobytes()
     await ask.set("k", memoryview(VALUE)[2:5])
     assert await ask.get("k") == b"234"
+
+
+@question("write ours")
+async def value_in_pieces(ask: Asker) -> None:
+    """A value whose pieces come one by one, as copies send large ones, is stored whole or not at all."""
+
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for number in range(count):
+            await verbs.sleep(0)
+            yield bytes([number]) * 50_000
+        if count < 4:
+            raise LookupError("the source fails")
+
+    verbs = ask.store._verbs_for_wrapper(sync=False)
+    await ask.set("k", VALUE)
+    await raises(LookupError, verbs.write("k", pieces(3), ANY))
+    assert await ask.get("k") == VALUE or not ask.capabilities.atomic_create
+    await verbs.write("k", pieces(5), ANY)
+    assert await ask.get("k") == b"".join([bytes([number]) * 50_000 for number in range(5)])
+
+
+@question("seed list ours")
+async def listing_times(ask: Asker) -> None:
+    """Where a listing tells when a value was written, it does so in seconds since 1970."""
+    await ask.set("a/k", VALUE)
+    now = time.time()
+    async for page in ask.store._verbs_for_wrapper(sync=False).scan("a/", True, True):
+        for entry in page:
+            assert entry.modified is None or abs(now - entry.modified) < _DAY, entry
 
 
 @question("write", [(type(value).__name__, value) for value in (1, "text", None, [1, 2], {"a": 1}, 1.5)])

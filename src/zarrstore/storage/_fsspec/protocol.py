@@ -26,7 +26,7 @@ class Direct(Protocol):
     PACKAGE: str  # whose file systems it knows
     NEEDS: tuple[str, ...]  # private attributes of a file system that it uses
     BATCH: int  # how many values a bulk delete takes
-    IN_PARTS: bool  # whether `zarrstore.storage._fsspec.uploads` sends values in parts
+    IN_PARTS: bool  # whether `zarrstore.storage._fsspec.uploads` sends values in parts, and servers copy
 
     async def fetch(self, fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
         """Read a value, or part of it, as ``_cat_file`` does."""

@@ -129,6 +129,17 @@ async def drop_upload(fs: FileSystem, path: str, upload: str) -> None:
     await fs._call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
 
 
+async def copy(fs: FileSystem, source: str, path: str, absent: bool) -> None:
+    """Have the server copy a value; one at the path is an error if ``absent`` is asked for."""
+    bucket, key, _ = fs.split_path(path)
+    from_bucket, from_key, _ = fs.split_path(source)
+    where = {"Bucket": from_bucket, "Key": from_key}
+    condition = {"IfNoneMatch": "*"} if absent else {}
+    answer = await fs._call_s3("copy_object", Bucket=bucket, Key=key, CopySource=where, **condition)
+    if not answer.get("CopyObjectResult", {}).get("ETag"):
+        raise unconfirmed("it holds no ETag")
+
+
 async def was_written(fs: FileSystem, path: str, token: str) -> bool:
     """Whether a value carries this token."""
     bucket, key, _ = fs.split_path(path)

@@ -23,6 +23,7 @@ from zarrstore.errors import (
     ByteRequestError,
     InvalidKeyError,
     KeyConflictError,
+    KeyNotFoundError,
     RefusedError,
     TruncatedError,
     UnsupportedOperationError,
@@ -42,6 +43,7 @@ from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._fsspec.uploads import Upload
 from zarrstore.storage._local.store import LocalStore
+from zarrstore.storage._remote.copies import StoreCopies
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_fsspec
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, begun
@@ -50,8 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, AnyPieces, Data, Mapper, UniversalPath, Value
-    from zarrstore._core.verbs import Conflict, Precondition
+    from zarrstore._core.types import Allocate, AnyPieces, Data, Mapper, ServerCopies, UniversalPath, Value
+    from zarrstore._core.verbs import Condition, Conflict, Precondition
+    from zarrstore.abc.store import Store
     from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
 
 T = TypeVar("T")
@@ -327,6 +330,27 @@ class FsspecStore(ListingStore):
             If ``byte_range`` is given (a `NotImplementedError`).
         """
         await super().set(key, value, byte_range=byte_range)
+
+    def _copies_from(self, source: Store) -> ServerCopies | None:
+        if not isinstance(source, FsspecStore) or not self._takes_pieces or self._local is not None:
+            return None
+        if self._overridden or source._overridden or self._identity() != source._identity():
+            return None
+        return StoreCopies(source, self, partial(self._copy_once, source), client_retries=True)
+
+    async def _copy_once(
+        self, source: FsspecStore, key: str, target_key: str, condition: Condition
+    ) -> Conflict | None:
+        """Have the server copy a value of another store to here, once."""
+        try:
+            await self._send_write(s3.copy, source._path(key), self._path(target_key), condition is ABSENT)
+        except Exception as error:
+            if condition is ABSENT and errors.denies_condition(error):
+                return CONFLICT
+            if self._is_absent(error) and errors.names_key(error):
+                raise KeyNotFoundError("there is no value to copy.", store=source, key=key) from None
+            raise self._failed_at(error, "copy", target_key) from safe_cause(error)
+        return None
 
     # -- calls ------------------------------------------------------------------------------------
     # `_call` calls a file system's method by its name, `_send` a function of ours with the file system; with

@@ -80,6 +80,7 @@ class Upload:
                     parts.append(await under_way.popleft())
                 send = self._call(s3.send_part, self._path, name, number, data)
                 under_way.append(asyncio.ensure_future(send))
+                del data, send  # while the next part comes
             while under_way:
                 parts.append(await under_way.popleft())
         finally:
@@ -119,12 +120,16 @@ class Upload:
 async def _parts(pieces: AsyncIterable[Data]) -> AsyncIterator[bytes]:
     """Yield pieces as parts of at least `PART` bytes, but for the last."""
     waiting: list[Data] = []
-    size = 0
     async for piece in pieces:
         waiting.append(piece)
-        size += len(piece)
-        if size >= PART:
-            yield b"".join(waiting)
-            waiting, size = [], 0
+        del piece  # while the next one comes
+        if sum(map(len, waiting)) >= PART:
+            yield _joined(waiting)
     if waiting:
-        yield b"".join(waiting)
+        yield _joined(waiting)
+
+
+def _joined(pieces: list[Data]) -> bytes:
+    part = b"".join(pieces)
+    pieces.clear()
+    return part

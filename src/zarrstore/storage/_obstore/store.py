@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
 _BATCH = 1000  # what S3 takes in a bulk delete
-_PARTS = 3  # how many parts of a value are sent at once
+_PARTS = 2  # how many parts of a value are sent at once
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
 # Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
@@ -475,6 +475,7 @@ class ObjectStore(ListingStore):
             try:
                 async for piece in pieces:
                     yield piece
+                    del piece  # while the next one comes
                 if condition is ABSENT and await self._is_there(key):
                     raise _TakenError
             except BaseException as error:

@@ -53,6 +53,7 @@ async def _chained(first: list[Data], rest: AsyncIterator[Data]) -> AsyncIterato
         yield first.pop(0)
     async for piece in rest:
         yield piece
+        del piece  # while the next one comes
 
 
 def comes_from(value: object, package: str) -> bool:
