@@ -10,13 +10,18 @@ import click
 
 from zarrstore._check import check_store_sync, digest_store_sync
 from zarrstore._check.report import Kind
-from zarrstore._cli.places import opened, prefix_argument, shown, size_text, url_argument, values_text
+from zarrstore._cli.places import (
+    json_option,
+    opened,
+    prefix_argument,
+    shown,
+    size_text,
+    url_argument,
+    values_text,
+)
 
 if TYPE_CHECKING:
     from zarrstore._check import CheckReport, Problem
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()

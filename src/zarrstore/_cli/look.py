@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: ls, tree, du, info, cat."""
+"""Commands that look and change nothing: ls, tree, du, cat."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from zarrstore._cli.places import (
     echo_row,
     entries,
+    json_option,
     opened,
     prefix_argument,
     shown,
@@ -20,13 +21,16 @@ from zarrstore._cli.places import (
 )
 from zarrstore._core.checksum import Checksum
 from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarrstore._hierarchy.documents import OF_NODES, FormatError, parsed
 from zarrstore.errors import ChangedError, StoreError
 
 if TYPE_CHECKING:
-    from zarrstore.abc.store import Store
+    from collections.abc import Iterable
 
-# What `info` tells of a store that can be written.
-_CHANGES = ("deletes", "partial_writes")
+    from zarrstore._hierarchy.documents import Document
+    from zarrstore.abc.store import Store
+    from zarrstore.buffer import Buffer
+
 # How much of a large value `cat` holds at once, in bytes.
 _PIECE = 16 << 20
 
@@ -35,15 +39,20 @@ _PIECE = 16 << 20
 @url_argument
 @prefix_argument
 @click.option("-l", "long", is_flag=True, help="Show sizes in bytes.")
+@click.option("-h", "for_people", is_flag=True, help="With -l, show sizes in KiB, MiB and so on.")
 @click.option("-r", "deep", is_flag=True, help="List all keys below, as they are found.")
-def ls(url: str, prefix: str, long: bool, deep: bool) -> None:
+@json_option
+def ls(url: str, prefix: str, long: bool, for_people: bool, deep: bool, as_json: bool) -> None:
     """List keys and directories at URL, or below the directory PREFIX in it."""
+    text = size_text if for_people else str
     with opened(url) as store:
         found = entries(store, url, prefix, deep=deep, sizes=long)
         for entry in found if deep else sorted(found):
             name = shown(entry.key if deep else entry.key[len(prefix.strip("/")) :].lstrip("/"))
-            if long:
-                echo_row("-" if entry.size is None else entry.size, name)
+            if as_json:
+                click.echo(json.dumps({"key": entry.key, **({"size": entry.size} if long else {})}))
+            elif long:
+                echo_row("-" if entry.size is None else text(entry.size), name)
             else:
                 click.echo(name)
 
@@ -53,7 +62,8 @@ def ls(url: str, prefix: str, long: bool, deep: bool) -> None:
 @prefix_argument
 @click.option("-s", "total_only", is_flag=True, help="Show the total only.")
 @click.option("-b", "in_bytes", is_flag=True, help="Show sizes in bytes.")
-def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
+@json_option
+def du(url: str, prefix: str, total_only: bool, in_bytes: bool, as_json: bool) -> None:
     """Sum up sizes: of each directory one level below, and of all."""
     below: dict[str, list[int]] = {}
     total = [0, 0]
@@ -64,6 +74,11 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
             for sums in (total, below.setdefault(name + slash, [0, 0])) if slash else (total,):
                 sums[0] += 1
                 sums[1] += entry.size or 0
+    if as_json:
+        named = {name: {"values": count, "bytes": size} for name, (count, size) in below.items()}
+        told = {"values": total[0], "bytes": total[1]}
+        click.echo(json.dumps(told if total_only else {**told, "below": named}))
+        return
     for name, (count, size) in [*(() if total_only else sorted(below.items())), ("total", total)]:
         echo_row(str(size) if in_bytes else size_text(size), values_text(count), shown(name))
 
@@ -73,11 +88,13 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool) -> None:
 @prefix_argument
 @click.option("-a", "all_directories", is_flag=True, help="Show directories inside of arrays too.")
 @click.option("-d", "--depth", type=click.IntRange(min=1), help="How many levels to show.")
-def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> None:
+@json_option
+def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_json: bool) -> None:
     """Draw the groups and arrays at URL, with the number and size of what is in each."""
     with opened(url) as store:
         root = _Node(shown(prefix) or shown(str(store)))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
+        nodes: dict[str, _Node] = {}
         for entry in entries(store, url, prefix, deep=True, sizes=True):
             *parents, name = entry.key[skip:].split("/")
             node = root
@@ -85,9 +102,28 @@ def tree(url: str, prefix: str, all_directories: bool, depth: int | None) -> Non
             for parent in parents:
                 node = node.children.setdefault(parent, _Node(shown(parent)))
                 node.add(entry.size or 0)
-            if name in ("zarr.json", ".zarray", ".zgroup"):
-                node.describe(store, entry.key)
-    _draw(root, "", "", all_directories, depth)
+            if name in OF_NODES:
+                nodes[entry.key] = node
+        for key, document in documents(store, nodes).items():
+            nodes[key].kind = described(document, key)
+    if as_json:
+        click.echo(json.dumps(_as_json(root, all_directories, depth)))
+    else:
+        _draw(root, "", "", all_directories, depth)
+
+
+def documents(store: Store, keys: Iterable[str]) -> dict[str, Document]:
+    """Read metadata documents, all at once; an empty one if it is damaged, which `check` tells."""
+    asked = list(keys)
+    values = store.get_partial_values_sync(None, [(key, None) for key in asked])
+    return {key: _parsed(value) for key, value in zip(asked, values, strict=True)}
+
+
+def _parsed(value: Buffer | None) -> Document:
+    try:
+        return {} if value is None else parsed(value.to_bytes())
+    except FormatError:
+        return {}
 
 
 class _Node:
@@ -103,8 +139,11 @@ class _Node:
         self.count += 1
         self.size += size
 
-    def describe(self, store: Store, key: str) -> None:
-        self.kind = _described(_document(store, key), key)
+    def children_shown(self, all_directories: bool, depth: int | None) -> list[_Node]:
+        """Return what is to be shown below, in order."""
+        if depth == 0 or (self.kind.startswith("array") and not all_directories):
+            return []
+        return [self.children[name] for name in sorted(self.children)]
 
     def __str__(self) -> str:
         kind = f" [{self.kind}]" if self.kind else ""
@@ -113,9 +152,7 @@ class _Node:
 
 def _draw(node: _Node, lead: str, below: str, all_directories: bool, depth: int | None) -> None:
     click.echo(f"{lead}{node}")
-    if depth == 0 or (node.kind.startswith("array") and not all_directories):
-        return
-    children = [node.children[name] for name in sorted(node.children)]
+    children = node.children_shown(all_directories, depth)
     deeper = None if depth is None else depth - 1
     for child in children:
         last = child is children[-1]
@@ -123,17 +160,20 @@ def _draw(node: _Node, lead: str, below: str, all_directories: bool, depth: int 
         _draw(child, below + lines[0], below + lines[1], all_directories, deeper)
 
 
-def _document(store: Store, key: str) -> dict[str, object]:
-    """Read a metadata document; an empty dict if it is damaged, which isn't this program's concern."""
-    value = store.get_sync(key)
-    try:
-        found = json.loads(value.to_bytes()) if value is not None else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _as_json(node: _Node, all_directories: bool, depth: int | None) -> dict[str, object]:
+    deeper = None if depth is None else depth - 1
+    return {
+        "name": node.name,
+        "kind": node.kind or None,
+        "values": node.count,
+        "bytes": node.size,
+        "children": [
+            _as_json(child, all_directories, deeper) for child in node.children_shown(all_directories, depth)
+        ],
+    }
 
 
-def _described(document: dict[str, object], key: str) -> str:
+def described(document: Document, key: str) -> str:
     """What a node is, in a few words taken from its metadata document."""
     name = key.rpartition("/")[2]
     kind = document.get("node_type") if name == "zarr.json" else {".zarray": "array"}.get(name, "group")
@@ -145,54 +185,6 @@ def _described(document: dict[str, object], key: str) -> str:
     shape = document.get("shape")
     sizes = " x ".join(map(str, shape)) if isinstance(shape, list) else "?"
     return shown(f"array {dtype}, {sizes or 'scalar'}")
-
-
-@click.command()
-@url_argument
-def info(url: str) -> None:
-    """Tell what kind of store is at URL, what it can do, and how much it holds."""
-    with opened(url, None) as store:
-        count = size = 0
-        for entry in entries(store, url, "", deep=True, sizes=True):
-            count += 1
-            size += entry.size or 0
-        kind = "nothing at the root that says so"
-        for version, names in ((3, ("zarr.json",)), (2, (".zarray", ".zgroup"))):
-            for name in names:
-                if store.exists_sync(name):
-                    kind = f"Zarr {version}, {_described(_document(store, name), name)}"
-        can = store.capabilities
-        writable = store.supports_writes and not store.read_only
-        promises = [
-            name.replace("_", " ")
-            for name in can.__dataclass_fields__
-            if getattr(can, name) and (writable or name != "atomic_create")
-        ]
-        abilities = ["listing"] if store.supports_listing else []
-        if writable:
-            abilities += ["writes", *(name for name in _CHANGES if getattr(store, f"supports_{name}"))]
-        for label, text in (
-            ("store", f"{type(store).__name__} at {shown(str(store))}"),
-            ("holds", f"{values_text(count)}, {size_text(size)} ({size:,} bytes)"),
-            ("format", kind),
-            ("supports", ", ".join(name.replace("_", " ") for name in abilities) or "reading by key"),
-            ("promises", ", ".join(promises) or "nothing beyond the contract"),
-        ):
-            click.echo(f"{label:<9} {text}")
-        if _is_unclosed(store):
-            click.echo(
-                "warning   this archive was never closed: its writer was killed, or is still at work. Other "
-                "programs may not find all values. ZipStore(FILE, mode='a').close() makes it whole."
-            )
-
-
-def _is_unclosed(store: Store) -> bool:
-    """Whether a store is in a zip archive that was never closed."""
-    from zarrstore.storage import WrapperStore, ZipStore
-
-    while isinstance(store, WrapperStore):
-        store = store._below
-    return isinstance(store, ZipStore) and store.unclosed
 
 
 def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:

@@ -25,7 +25,7 @@ COMMANDS = {
     "ls": "look:ls",
     "tree": "look:tree",
     "du": "look:du",
-    "info": "look:info",
+    "info": "info:info",
     "cat": "look:cat",
     "check": "examine:check",
     "digest": "examine:digest",
