@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from zarrstore import __version__
+from zarrstore._cli.reach import add_reach
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import StoreError
 
@@ -55,6 +56,7 @@ class Program(click.Group):
         module, _, function = COMMANDS[name].partition(":")
         command: click.Command = getattr(import_module(f"zarrstore._cli.{module}"), function)
         if not any(parameter.name == "debug" for parameter in command.params):
+            add_reach(command)
             command.params.append(_debug())
         return command
 
