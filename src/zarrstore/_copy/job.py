@@ -262,7 +262,8 @@ class Copy:
         async for todos in self._planned(plan):
             doomed.add([todo.entry for todo in todos if todo.act is Act.DELETE])
             kept = [todo.entry for todo in todos if todo.act is Act.KEEP]
-            self.skipped += len(kept)
+            with self.lock:
+                self.skipped += len(kept)
             if not self.options.verify and self.options.if_exists != "skip":
                 self._note(kept)
             work = [todo for todo in todos if self._needs_work(todo)]
@@ -298,9 +299,10 @@ class Copy:
         return todo.act is Act.CHECK or (todo.act is not Act.DELETE and not self.options.dry_run)
 
     def _count_dry(self, todos: list[Todo]) -> None:
-        self.copied += len(todos)
-        self.copied_bytes += total_size(todo.entry for todo in todos)
-        self.replaced += sum(todo.act is not Act.NEW for todo in todos)
+        with self.lock:
+            self.copied += len(todos)
+            self.copied_bytes += total_size(todo.entry for todo in todos)
+            self.replaced += sum(todo.act is not Act.NEW for todo in todos)
 
     def _count(self, keys: int, size: int) -> None:
         self.keys_done += keys
@@ -365,12 +367,13 @@ class Copy:
         if self.options.dry_run:
             self._count_dry([todo for todo, _ in writes])
         elif writes:
-            whole += await self._write_small(writes)
+            written = await self._write_small(writes)
+            whole += written
         if self.options.verify:
             if not self.options.dry_run:
-                for (todo, _), same in zip(writes, await self._are_equal(writes), strict=True):
+                for pair, same in zip(writes, await self._are_equal(writes), strict=True):
                     if not same:
-                        raise self._unequal(todo.entry, written=True)
+                        raise self._unequal(pair[0].entry, written=any(pair is other for other in written))
             with self.lock:
                 self.verified += len(batch) - (len(writes) if self.options.dry_run else 0)
         self._note([todo.entry for todo, _ in whole])
@@ -473,9 +476,9 @@ class Copy:
             answer = await self.writer.write(key, pieces, self._condition(todo))
         written = self._written(todo, answer)
         if self.options.verify:
-            if value.may_be_torn(store, entry):
+            if written and value.may_be_torn(store, entry):
                 await self._read_again(entry, sums)
-            if not await self._has_sums(key, entry, sums):
+            if not await (self._has_sums(entry, sums) if written else self._is_equal(entry, len)):
                 raise self._unequal(entry, written=written)
             with self.lock:
                 self.verified += 1
@@ -485,8 +488,16 @@ class Copy:
 
     async def _is_equal(self, entry: Entry, watch: value.Watch) -> bool:
         """Read a value on both sides, and compare them."""
-        sums = [crc32(piece) async for piece in self._pieces(entry, watch)]
-        return await self._has_sums(self._key(entry), entry, sums)
+        back = self._back(entry)
+        async with closing_pages(self._pieces(entry, watch)) as ours, closing_pages(back):
+            async for piece in ours:
+                try:
+                    other = await anext(back, b"")
+                except ChangedError:
+                    return False
+                if not is_same(piece, other):
+                    return False
+        return True
 
     async def _read_again(self, entry: Entry, sums: list[int]) -> None:
         """Read a value of the source once more: pieces of two values, one after the other, are no value."""
@@ -496,11 +507,15 @@ class Copy:
     def _pieces(self, entry: Entry, watch: value.Watch = len) -> AsyncIterator[Data]:
         return value.read_pieces(self.reader, self.source.store, entry, watch, self.stopped)
 
-    async def _has_sums(self, key: str, entry: Entry, sums: list[int]) -> bool:
-        """Whether the pieces of a value of the target have these checksums."""
-        back = value.read_pieces(self.writer, self.target.store, Entry(key, entry.size), len, self.stopped)
+    def _back(self, entry: Entry) -> AsyncIterator[Data]:
+        """Yield the pieces of the target's value."""
+        there = Entry(self._key(entry), entry.size)
+        return value.read_pieces(self.writer, self.target.store, there, len, self.stopped)
+
+    async def _has_sums(self, entry: Entry, sums: list[int]) -> bool:
+        """Whether the pieces of the target's value have these checksums."""
         try:
-            return sums == [crc32(piece) async for piece in back]
+            return sums == [crc32(piece) async for piece in self._back(entry)]
         except ChangedError:
             return False
 

@@ -110,7 +110,8 @@ class StoreVerbs:
             Whether to yield all keys below; if not, what is one level below: keys, and directories that hold
             a key, by their full names with a slash at the end.
         sizes : bool
-            Whether sizes are wanted. They are welcome at any time, if they cost nothing.
+            Whether sizes are wanted. They are welcome at any time, if they cost nothing, and so are versions
+            and times of writing: by those `sync_store` tells what is up to date.
 
         Yields
         ------
