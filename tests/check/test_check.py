@@ -462,6 +462,56 @@ def test_both_formats_side_by_side_share_their_chunks():
     assert report.chunks == 1
 
 
+EXTENSIONS = {
+    "consolidated metadata that is null": {
+        "zarr.json": document(zarr_format=3, node_type="group", consolidated_metadata=None),
+        "a/zarr.json": HEALTHY["raw/zarr.json"],
+        "a/c/0/0": bytes(16),
+    },
+    "a field that need not be understood": {
+        "zarr.json": v3([4], [2], RAW, news={"must_understand": False}),
+        "c/0": bytes(8),
+    },
+    "an encoding of chunk keys that isn't known": {
+        "zarr.json": v3([4], [2], RAW, name="fanout"),
+        "x/0": bytes(8),
+    },
+    "a grid that isn't regular": {
+        "zarr.json": v3([4], [2], RAW).replace(b'"regular"', b'"rectilinear"'),
+        "c/0": bytes(4),
+        "c/9": bytes(12),
+    },
+    "a filter before the bytes": {
+        "zarr.json": v3([4], [2], [{"name": "numcodecs.astype"}, *RAW]),
+        "c/0": bytes(16),
+    },
+    "what netCDF's library keeps": {
+        ".zgroup": b'{"zarr_format": 2}',
+        ".nczgroup": b"{}",
+        "a/.zarray": v2([4], [2], dimension_separator=None),
+        "a/.nczarray": b"{}",
+        "a/0": bytes(8),
+    },
+    "names and attributes of OME": {
+        ".zgroup": b'{"zarr_format": 2}',
+        "OME/METADATA.ome.xml": b"<OME/>",
+        "0/.zarray": v2([4, 4], [2, 2], dimension_separator="/"),
+        "0/0/0": bytes(16),
+        "labels/.zgroup": b'{"zarr_format": 2}',
+        "labels/0/.zgroup": b'{"zarr_format": 2}',
+    },
+    "groups without documents": {"a/b/zarr.json": v3([2], [2], RAW), "a/b/c/0": bytes(8)},
+}
+
+
+@pytest.mark.parametrize("case", EXTENSIONS)
+def test_what_formats_allow_raises_no_alarm(case):
+    report = check_store_sync(MemoryStore(EXTENSIONS[case]))
+    assert report.problems == ()
+    assert report.arrays
+    check_store_sync(MemoryStore(EXTENSIONS[case]), complete=True)
+
+
 def test_crc32c_of_every_length():
     from zarrstore._hierarchy.crc32c import crc32c
 

@@ -196,7 +196,7 @@ class Check:
         except docs.FormatError as error:
             self._tell(Problem("consolidated", key, str(error)))
             return
-        if name == docs.V3 and "consolidated_metadata" not in document:
+        if name == docs.V3 and document.get("consolidated_metadata") is None:
             return
         for inner in held:
             if (one := parsed.get(inside + inner)) is None:
@@ -258,7 +258,7 @@ class Check:
 
     def _chunk(self, entry: Entry, key: str, path: str) -> Iterable[Chunk]:
         name = key[len(path) :].lstrip("/")
-        if name in docs.NAMES:
+        if name in docs.NAMES or name in docs.BESIDE:
             return ()
         judgements = [(array, *judged(array, name)) for array in self.arrays[path]]
         array, verdict, place = min(judgements, key=lambda found: _ORDER.index(found[1]))

@@ -124,7 +124,7 @@ def _of_node(found: dict[str, Document]) -> dict[str, Any]:
         "format": 3 if name == V3 else 2,
         "node": described(found[name], name),
         "attributes": attributes or {},
-        "consolidated": CONSOLIDATED in found or "consolidated_metadata" in found[name],
+        "consolidated": CONSOLIDATED in found or bool(found[name].get("consolidated_metadata")),
     }
 
 

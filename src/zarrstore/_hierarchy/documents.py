@@ -20,6 +20,8 @@ V3 = "zarr.json"
 V2 = (".zarray", ".zgroup", ".zattrs")
 CONSOLIDATED = ".zmetadata"
 NAMES = frozenset((V3, *V2, CONSOLIDATED))
+# What netCDF's library keeps beside documents of version 2.
+BESIDE = frozenset((".nczarray", ".nczattrs", ".nczgroup", ".nczvar"))
 # Those that make a directory a node.
 OF_NODES = frozenset((V3, ".zarray", ".zgroup"))
 
@@ -55,8 +57,8 @@ class Array:
         The type of its elements, as the document has it.
     item_size : int or None
         Bytes of an element; None if they vary, or if the type isn't known here.
-    encoding : {"default", "v2"}
-        How keys of chunks are spelt.
+    encoding : {"default", "v2", "other"}
+        How keys of chunks are spelt; ``"other"`` is an extension that isn't known here.
     separator : str
         What is between the numbers in the key of a chunk.
     filters, codecs : tuple of Codec
@@ -64,7 +66,7 @@ class Array:
     fill_value : object
         As the document has it.
     regular : bool
-        Whether the grid of chunks is known.
+        Whether the grid of chunks is known, and which key is whose.
     """
 
     format: Literal[2, 3]
@@ -72,7 +74,7 @@ class Array:
     chunks: tuple[int, ...]
     dtype: str
     item_size: int | None
-    encoding: Literal["default", "v2"]
+    encoding: Literal["default", "v2", "other"]
     separator: str
     filters: tuple[Codec, ...]
     codecs: tuple[Codec, ...]
@@ -137,7 +139,9 @@ def check_group(name: str, document: Document) -> None:
     """Raise a `FormatError` if the document of a group breaks the format."""
     if name == V3:
         _check_attributes(document)
-        _check_extra(document, {"zarr_format", "node_type", "attributes"})
+        # Null where zarr-python 3.0 didn't consolidate.
+        known = {"consolidated_metadata"} if document.get("consolidated_metadata") is None else set()
+        _check_extra(document, {"zarr_format", "node_type", "attributes", *known})
 
 
 def array_of(name: str, document: Document) -> Array:
@@ -232,7 +236,7 @@ def _array_v3(document: Document) -> Array:
         chunks = _sizes(grid.options.get("chunk_shape"), "chunk_shape", 1)
         _expect(len(chunks) == len(shape), "its chunk_shape has another number of dimensions than its shape")
     keys = _named(document["chunk_key_encoding"], "chunk_key_encoding")
-    _expect(keys.name in ("default", "v2"), f"its chunk_key_encoding {keys.name!r} isn't known")
+    encoding = _encoding(keys.name)
     separator = keys.options.get("separator", "/" if keys.name == "default" else ".")
     kind = _named(document["data_type"], "data_type")
     return Array(
@@ -241,13 +245,19 @@ def _array_v3(document: Document) -> Array:
         chunks,
         kind.name,
         _item_size_v3(kind),
-        "v2" if keys.name == "v2" else "default",
-        _separator(separator),
+        encoding,
+        "/" if encoding == "other" else _separator(separator),
         (),
         codecs_of(document["codecs"]),
         document["fill_value"],
-        regular=grid.name == "regular",
+        regular=grid.name == "regular" and encoding != "other",
     )
+
+
+def _encoding(name: str) -> Literal["default", "v2", "other"]:
+    if name == "default":
+        return "default"
+    return "v2" if name == "v2" else "other"
 
 
 def _separator(value: Json) -> str:
@@ -286,7 +296,7 @@ def _array_v2(document: Document) -> Array:
         _dtype_text(document["dtype"]),
         _item_size_v2(document["dtype"]),
         "v2",
-        _separator(document.get("dimension_separator", ".")),
+        _separator(document.get("dimension_separator") or "."),
         tuple(_numcodec(found, "filters") for found in filters or ()),
         () if compressor is None else (_numcodec(compressor, "compressor"),),
         document["fill_value"],

@@ -23,6 +23,8 @@ def judged(array: Array, name: str) -> tuple[Verdict, tuple[int, ...]]:
     (str, tuple of int)
         The verdict, and the chunk's place in the grid, if it has one.
     """
+    if array.encoding == "other":
+        return "chunk", ()
     place = _place(array, name)
     if place is None:
         return ("misspelt" if name and _ANY_SPELLING.fullmatch(name) else "other"), ()
