@@ -9,6 +9,15 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore import errors
+    from zarrstore._check import (
+        CheckReport,
+        Problem,
+        StoreDigest,
+        check_store,
+        check_store_sync,
+        digest_store,
+        digest_store_sync,
+    )
     from zarrstore._copy import (
         CopyProgress,
         CopyReport,
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
         LoggingStore,
         MemoryStore,
         ObjectStore,
+        PrefetchStore,
         RetryPolicy,
         RetryStore,
         StoreLike,
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Buffer",
     "BufferPrototype",
+    "CheckReport",
     "CopyProgress",
     "CopyReport",
     "DiffReport",
@@ -58,20 +69,27 @@ __all__ = [
     "MemoryStore",
     "ObjectStore",
     "OffsetByteRequest",
+    "PrefetchStore",
+    "Problem",
     "RangeByteRequest",
     "RetryPolicy",
     "RetryStore",
     "Store",
+    "StoreDigest",
     "StoreLike",
     "StorePath",
     "SuffixByteRequest",
     "WrapperStore",
     "ZipStore",
+    "check_store",
+    "check_store_sync",
     "copy_store",
     "copy_store_sync",
     "default_buffer_prototype",
     "diff_stores",
     "diff_stores_sync",
+    "digest_store",
+    "digest_store_sync",
     "errors",
     "make_store",
     "make_store_path",
@@ -90,6 +108,18 @@ _PLACES = {
     "RangeByteRequest": "zarrstore._core.requests",
     "SuffixByteRequest": "zarrstore._core.requests",
     "Store": "zarrstore.abc.store",
+    **dict.fromkeys(
+        (
+            "CheckReport",
+            "Problem",
+            "StoreDigest",
+            "check_store",
+            "check_store_sync",
+            "digest_store",
+            "digest_store_sync",
+        ),
+        "zarrstore._check",
+    ),
     **dict.fromkeys(
         (
             "CopyProgress",

@@ -6,7 +6,14 @@ import numpy_cupy
 import pytest
 from bucket_fs import BUCKETS, BucketFileSystem
 
-from zarrstore.storage import FsspecStore, GpuMemoryStore, LocalStore, LoggingStore, MemoryStore
+from zarrstore.storage import (
+    FsspecStore,
+    GpuMemoryStore,
+    LocalStore,
+    LoggingStore,
+    MemoryStore,
+    PrefetchStore,
+)
 from zarrstore.testing import StoreContract
 
 
@@ -14,6 +21,20 @@ class TestLogging(StoreContract):
     @pytest.fixture
     def store(self):
         return LoggingStore(MemoryStore(), log_handler=logging.NullHandler())
+
+
+class TestPrefetching(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return PrefetchStore(MemoryStore())
+
+
+class TestPrefetchingFsspec(StoreContract):
+    @pytest.fixture
+    def store(self):
+        BUCKETS["b"] = {}
+        yield PrefetchStore(FsspecStore(BucketFileSystem(asynchronous=True), path="b"))
+        BUCKETS.clear()
 
 
 class TestGpuMemory(StoreContract):

@@ -5,6 +5,7 @@ rich (which draws the progress bar, and knows when there is no terminal to draw 
 the extra ``cli``; the library itself imports neither.
 """
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -12,6 +13,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the program with the arguments of this process, and end it with the program's exit code."""
+    # The threads that NumPy starts to multiply matrices cost time, and have nothing to do here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import click  # noqa: F401
         import rich  # noqa: F401

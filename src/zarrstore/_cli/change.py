@@ -14,11 +14,12 @@ from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
 @click.argument("paths", metavar="[KEY]...", nargs=-1)
 @click.option("-r", "deep", is_flag=True, help="Remove directories, and all that is below them.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Name what would be removed, and remove nothing.")
+def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool, dry_run: bool) -> None:
     """Remove values from the store at URL; without a KEY and with -r, all of them."""
     if not paths and not deep:
         raise click.UsageError("name the keys to remove, or say -r to remove all that is at the URL")
-    with opened(url, "a") as store:
+    with opened(url, None if dry_run else "a") as store:
         if not store.supports_deletes:
             raise UnsupportedOperationError("this store can't remove values.", store=store)
         keys: list[str] = []
@@ -26,12 +27,16 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
         count = size = 0
         for path in paths or ("",):
             if path and store.exists_sync(path):
+                if dry_run:
+                    click.echo(shown(path))
                 keys.append(path)
                 count += 1
                 size += store.getsize_sync(path)
             elif deep:
                 directories.append(path)
                 for entry in entries(store, url, path, deep=True, sizes=True):
+                    if dry_run:
+                        click.echo(shown(entry.key))
                     count += 1
                     size += entry.size or 0
             else:
@@ -42,6 +47,9 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool) -> None:
                     key=path,
                     hint="-r removes all that is below it." if below else None,
                 )
+        if dry_run:
+            click.echo(f"would remove {values_text(count)} ({size_text(size)})", err=True)
+            return
         what = ", ".join(shown(path) for path in paths) or "everything"
         question = f"Remove {what} ({values_text(count)}, {size_text(size)}) from {shown(str(store))}?"
         if not yes and not click.confirm(question, err=True):

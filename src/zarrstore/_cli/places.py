@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 url_argument = click.argument("url")
 prefix_argument = click.argument("prefix", default="")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextmanager

@@ -6,10 +6,8 @@ Exit codes: 0 for success, 1 for a failure, 2 for wrong usage, 130 for an interr
 from __future__ import annotations
 
 import io
-import logging
 import re
 import sys
-import traceback
 from importlib import import_module
 from typing import Any
 
@@ -19,20 +17,34 @@ from zarrstore import __version__
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import StoreError
 
-# Each command and where it is defined, in the order in which the help shows them. A new command is
-# a function in a module of this package and a line here.
+# Each command, where it is defined, and how its help begins, in the order in which the help shows them. A new
+# command is a function in a module of this package and a line here: the help imports none of them.
 COMMANDS = {
-    "ls": "look:ls",
-    "tree": "look:tree",
-    "du": "look:du",
-    "info": "look:info",
-    "cat": "look:cat",
-    "copy": "transfer:copy",
-    "sync": "transfer:sync",
-    "move": "transfer:move",
-    "diff": "transfer:diff",
-    "rm": "change:rm",
-    "repair": "change:repair",
+    "ls": ("look:ls", "List keys and directories at URL, or below the directory PREFIX in it."),
+    "tree": ("look:tree", "Draw the groups and arrays at URL, with the number and size of what is in each."),
+    "du": ("look:du", "Sum up sizes: of each directory one level below, and of all."),
+    "info": (
+        "info:info",
+        "Tell what is at URL, or below the directory PREFIX in it: the store, and the array or group.",
+    ),
+    "cat": ("look:cat", "Write the value of KEY, as it is, to the standard output."),
+    "check": (
+        "examine:check",
+        "Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.",
+    ),
+    "digest": (
+        "examine:digest",
+        "Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.",
+    ),
+    "copy": ("transfer:copy", "Copy all that is at SOURCE to TARGET."),
+    "sync": ("transfer:sync", "Bring TARGET up to date with SOURCE: write what is new or differs."),
+    "move": ("transfer:move", "Move all that is at SOURCE to TARGET."),
+    "diff": ("transfer:diff", "Compare SOURCE and TARGET key by key."),
+    "rm": ("change:rm", "Remove values from the store at URL."),
+    "repair": (
+        "change:repair",
+        "Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.",
+    ),
 }
 # Other names that people type.
 ALIASES = {"cp": "copy", "mv": "move"}
@@ -50,11 +62,17 @@ class Program(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[name].partition(":")
+        module, _, function = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(import_module(f"zarrstore._cli.{module}"), function)
         if not any(parameter.name == "debug" for parameter in command.params):
+            import_module("zarrstore._cli.reach").add_reach(command)
             command.params.append(_debug())
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the table of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the program; in standalone mode, as from a shell, exit with its code."""
@@ -93,8 +111,12 @@ _state = {"debug": False}
 
 def _show_retries() -> None:
     """Say on a terminal what is tried again, which else looks like doing nothing."""
+    if not sys.stderr.isatty():
+        return
+    import logging
+
     log = logging.getLogger("zarrstore.retry")
-    if sys.stderr.isatty() and not log.handlers:
+    if not log.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("zarrstore: %(message)s"))
         log.addHandler(handler)
@@ -122,6 +144,8 @@ def _text(error: BaseException) -> str:
 def _complain(text: str, error: BaseException) -> None:
     """Print an error as one line on stderr, after its traceback if --debug was given."""
     if _state["debug"]:
+        import traceback
+
         click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())
     line = without_secrets(line)

@@ -27,7 +27,6 @@ from zarrstore._core.requests import (
     cut,
     span,
 )
-from zarrstore._core.tree import read_tree
 from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces, Prototype, Value
 from zarrstore._core.verbs import (
     ABSENT,
@@ -49,6 +48,7 @@ from zarrstore._faces.overrides import VERBS_OF_METHOD, WHOLE_METHODS, OverrideA
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import as_pieces, parse_parts, wrap, wrap_each
+from zarrstore._hierarchy.tree import read_tree
 from zarrstore.abc._protocols import (
     ByteGetter,
     ByteSetter,
@@ -82,8 +82,8 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store as TheirStore
 
-    from zarrstore._core.tree import Tree
     from zarrstore._core.types import ServerCopies
+    from zarrstore._hierarchy.tree import Tree
     from zarrstore.buffer import Buffer
 
     # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._places.like import StoreLike, make_store, make_store_path, make_store_sync
     from zarrstore.storage._wrappers.logging import LoggingStore
     from zarrstore.storage._wrappers.mapping import StoreMapping
+    from zarrstore.storage._wrappers.prefetching import PrefetchStore
     from zarrstore.storage._wrappers.retrying import RetryStore
     from zarrstore.storage._wrappers.views import SubStore
     from zarrstore.storage._wrappers.wrapper import WrapperStore
@@ -33,6 +34,7 @@ __all__ = [
     "ManagedMemoryStore",
     "MemoryStore",
     "ObjectStore",
+    "PrefetchStore",
     "RetryPolicy",
     "RetryStore",
     "StoreLike",
@@ -56,6 +58,7 @@ _PLACES = {
     "ManagedMemoryStore": "_managed",
     "MemoryStore": "_memory",
     "ObjectStore": "_obstore.store",
+    "PrefetchStore": "_wrappers.prefetching",
     "StoreMapping": "_wrappers.mapping",
     "SubStore": "_wrappers.views",
     "WrapperStore": "_wrappers.wrapper",

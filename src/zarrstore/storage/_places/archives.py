@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from zarrstore.errors import StoreError
@@ -48,9 +49,8 @@ def folder_hint(store: Store, place: str) -> str | None:
     place : str
         How the archive was named.
     """
-    from zarrstore.storage._zip.store import ZipStore
-
-    if not isinstance(store, ZipStore):
+    zips = sys.modules.get("zarrstore.storage._zip.store")  # without it, there is no such store
+    if zips is None or not isinstance(store, zips.ZipStore):
         return None
     try:
         folder = store._outer_folder()

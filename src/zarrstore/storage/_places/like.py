@@ -7,7 +7,7 @@ import warnings
 from collections.abc import MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
@@ -28,6 +28,7 @@ from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
+from zarrstore.storage._places.reach import Backend, reached
 from zarrstore.storage._places.text_forms import from_text_form
 from zarrstore.storage._wrappers.wrapper import as_store
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     Options: TypeAlias = dict[str, object]
 
 
-Backend: TypeAlias = Literal["obstore", "fsspec"]
 StoreLike: TypeAlias = (
     Store | StorePath | os.PathLike[str] | UniversalPath | str | MutableMapping[str, object] | None
 )
@@ -140,12 +140,21 @@ def open_place(
         )
     check_mode(mode)
     options = None if storage_options is None else dict(storage_options)
+    if isinstance(store_like, str) and (scheme := _reached_by(store_like)):
+        options, backend = reached(scheme, storage_options, backend)
     store = _dispatch(store_like, mode, options, backend)
     if mode == "r" and not store.read_only:
         return store.with_read_only(True)
     if mode not in (None, "r") and store.read_only:
         raise ReadOnlyError(f"mode {mode!r} writes, and the store is read-only.", store=store)
     return store
+
+
+def _reached_by(text: str) -> str | None:
+    """Return the scheme by which text is reached; None for paths, and for chains, which have options each."""
+    place = (_archive_in(text) or (text, ""))[0].partition("|")[0]
+    scheme = _scheme(urls.with_lower_scheme(place))
+    return None if scheme in ("", "file") or "::" in place else scheme
 
 
 async def make_store_path(
@@ -242,6 +251,8 @@ def _from_text(
     if not text:
         raise StoreLikeError("an empty text names no place.", hint="Use '.' for the current folder.")
     _check_encodable(text)
+    if backend not in (None, "obstore", "fsspec"):
+        raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
     store = from_text_form(
         text,
         lambda inner: _from_text(inner, mode, options, backend),
@@ -252,7 +263,7 @@ def _from_text(
         return store
     found = _archive_in(text)
     if found is not None:
-        return _from_archive(*found, mode, options)
+        return _from_archive(*found, mode, options, backend)
     text = urls.with_lower_scheme(text)
     scheme = _scheme(text)
     if scheme in ("", "file") and "::" not in text:
@@ -265,10 +276,8 @@ def _from_text(
         managed = ManagedMemoryStore._find(text)
         if managed is not None:
             return managed
-    if backend not in (None, "obstore", "fsspec"):
-        raise StoreLikeError(f"there is no backend {backend!r}.", hint="Choose 'obstore' or 'fsspec'.")
     if "::" not in text and is_named_so(text):
-        return _from_archive(text, "", mode, options)
+        return _from_archive(text, "", mode, options, backend)
     urls.bucket_place(text)  # which refuses what the backends would take for different places
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
@@ -309,7 +318,13 @@ def _archive_in(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, options: Options | None) -> Store:
+def _from_archive(
+    place: str,
+    inside: str,
+    mode: AccessModeLiteral | None,
+    options: Options | None,
+    backend: Backend | None,
+) -> Store:
     if not place or "|" in inside:
         raise StoreLikeError(
             f"{without_secrets(place or inside)!r} names no archive and directory.",
@@ -325,9 +340,9 @@ def _from_archive(place: str, inside: str, mode: AccessModeLiteral | None, optio
     else:
         _check_read(mode, place)
         if outer is not None:
-            within, key = _from_archive(outer[0], "", "r", options), outer[1]
+            within, key = _from_archive(outer[0], "", "r", options, backend), outer[1]
         else:
-            within, key = _parent_of(place, options)
+            within, key = _parent_by_obstore(place, options, backend) or _parent_of(place, options)
         store = _zip_store()(StorePath(within, key))
     inside = inside.strip("/")
     return store.sub(inside) if inside else store
@@ -360,6 +375,21 @@ def _check_read(mode: AccessModeLiteral | None, place: str) -> None:
             "a zip archive is written in a local file.",
             hint="Write a local file, and upload that; a directory of this name ends in a slash.",
         )
+
+
+def _parent_by_obstore(
+    url: str, options: Options | None, backend: Backend | None
+) -> tuple[Store, str] | None:
+    """Do as `_parent_of` does, by obstore, if that was chosen or serves the URL equally well; else None."""
+    if backend == "fsspec" or "::" in url:
+        return None
+    if backend is None and urls.bucket_place(url) is None:
+        return None
+    parent, _, name = url.rpartition("/")
+    if not name or parent.endswith("/"):
+        return None
+    store = _by_obstore(parent, options, backend)
+    return None if store is None else (store.with_read_only(True), name)
 
 
 def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
@@ -437,7 +467,7 @@ def _from_url(url: str, options: Options | None) -> FsspecStore:
     except StoreError:
         raise
     except ImportError as error:
-        hint = f"{error}."
+        hint = f"{error}.{_extra_for(schemes)}"
         if urls.bucket_place(url) is not None and _has_obstore():
             hint += " obstore is here, and wants credentials (or anon=True), and a region or an endpoint."
         raise MissingDependencyError(f"{'::'.join(schemes)} URLs need another package.", hint=hint) from error
@@ -458,6 +488,14 @@ def _path_of(url: str) -> str:
             return literal
         raise
     return literal if os.path.exists(literal) and not os.path.lexists(path) else path
+
+
+def _extra_for(schemes: list[str]) -> str:
+    """Name the extra that brings what opens URLs of some schemes."""
+    for extra, known in (("s3", urls.S3), ("gcs", urls.GCS), ("azure", urls.AZURE)):
+        if any(scheme in known for scheme in schemes):
+            return f" Install it: pip install 'zarrstore[{extra}]'."
+    return ""
 
 
 def _schemes(url: str) -> list[str]:

@@ -12,7 +12,7 @@ from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._core.verbs import host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from zarrstore._core.verbs import Entry, Verbs
 
@@ -60,7 +60,12 @@ class Tree:
 
     def describe(self, name: str, value: bytes | None) -> None:
         """Take from a metadata document what this is; a damaged one tells nothing."""
-        self.kind, self._document = _read_document(name, value)
+        try:
+            found = json.loads(value or b"")
+        except ValueError:
+            found = None
+        self._document = found if isinstance(found, dict) else {}
+        self.kind = _kind(name, self._document)
 
     @property
     def _words(self) -> str:
@@ -71,6 +76,26 @@ class Tree:
         of = "" if possible is None else f" of {possible:,}"
         unit = "chunk" if self.chunks == 1 and not of else "chunks"
         return f"{_words_of_array(self._document)}, {self.chunks:,}{of} {unit}"
+
+    def as_json(self, *, all_directories: bool = False, depth: int | None = None) -> dict[str, object]:
+        """Return it as JSON has it, with the same children as are drawn."""
+        deeper = None if depth is None else depth - 1
+        return {
+            "name": self.name,
+            "kind": (_words_of_array(self._document) if self.kind == "array" else self.kind) or None,
+            "values": self.count,
+            "bytes": self.size,
+            "children": [
+                child.as_json(all_directories=all_directories, depth=deeper)
+                for child in self._drawn(all_directories, depth)
+            ],
+        }
+
+    def _drawn(self, all_directories: bool, depth: int | None) -> list[Tree]:
+        """Return the children that are drawn, in order."""
+        if depth == 0 or (self.kind == "array" and not all_directories):
+            return []
+        return [self.children[name] for name in sorted(self.children)]
 
     def line(self) -> str:
         """Its line in the drawn tree."""
@@ -92,9 +117,7 @@ class Tree:
             What comes in front of the first line, and of the others.
         """
         yield lead + self.line()
-        if depth == 0 or (self.kind == "array" and not all_directories):
-            return
-        children = [self.children[name] for name in sorted(self.children)]
+        children = self._drawn(all_directories, depth)
         for child in children:
             branch, trunk = ("└── ", "    ") if child is children[-1] else ("├── ", "│   ")
             yield from child.lines(
@@ -114,24 +137,18 @@ class Tree:
         return f"<pre>{escape(str(self))}</pre>"
 
 
-def words(name: str, value: bytes) -> str:
+def described(name: str, document: Mapping[str, object]) -> str:
     """Say what a metadata document, of this name, is about, in a few words."""
-    kind, document = _read_document(name, value)
+    kind = _kind(name, document)
     return shown(_words_of_array(document) if kind == "array" else kind)
 
 
-def _read_document(name: str, value: bytes | None) -> tuple[str, dict[str, object]]:
-    """Read a metadata document: of what kind of node it is, and what it says."""
-    try:
-        found = json.loads(value or b"")
-    except ValueError:
-        found = None
-    document = found if isinstance(found, dict) else {}
+def _kind(name: str, document: Mapping[str, object]) -> str:
     of_two = {".zarray": "array", ".zgroup": "group"}.get(name)
-    return of_two or str(document.get("node_type") or "unknown"), document
+    return of_two or str(document.get("node_type") or "unknown")
 
 
-def _words_of_array(document: dict[str, object]) -> str:
+def _words_of_array(document: Mapping[str, object]) -> str:
     dtype = document.get("data_type", document.get("dtype", "?"))
     if isinstance(dtype, dict):
         dtype = dtype.get("name", "?")
@@ -140,7 +157,7 @@ def _words_of_array(document: dict[str, object]) -> str:
     return f"array {dtype}, {sizes or 'scalar'}"
 
 
-def _possible_chunks(document: dict[str, object]) -> int | None:
+def _possible_chunks(document: Mapping[str, object]) -> int | None:
     """How many chunks (or shards) an array has; None if its metadata don't say so plainly."""
     grid = document.get("chunk_grid")
     if isinstance(grid, dict) and isinstance(grid.get("configuration"), dict):

@@ -1,0 +1,80 @@
+"""What lies around a hierarchy and isn't part of it: litter, unfinished writes, links to nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from zarrstore._check.report import Problem
+from zarrstore._copy.selection import LITTER
+from zarrstore._os.temporary import is_temporary
+from zarrstore.storage import LocalStore, WrapperStore, ZipStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zarrstore.abc.store import Store
+
+# Of desktops and network file systems, and of editors.
+_LITTER = re.compile("|".join(map(translate, (*LITTER, "*~", ".*.sw[a-p]", "#*#", "*.orig", "*.bak"))))
+# Of writes by other libraries that didn't finish.
+_PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
+
+
+def litter(name: str) -> Problem | None:
+    """Tell whether a key is litter, or was left by a write that didn't finish."""
+    for part in name.split("/"):
+        if _LITTER.fullmatch(part):
+            return Problem("litter", name, "an operating system or an editor left it")
+        if is_temporary(part) or _PARTIAL.fullmatch(part):
+            return _unfinished(name)
+    return None
+
+
+def _unfinished(name: str) -> Problem:
+    return Problem("temporary", name, "a write that was killed left it, or one that is under way makes it")
+
+
+def around(store: Store, prefix: str) -> Iterator[Problem]:
+    """Look for what a store doesn't list or can't read: in the folder that it is, or at its archive's end."""
+    store, prefix = _innermost(store, prefix)
+    if isinstance(store, ZipStore) and store.unclosed:
+        yield Problem("archive", "", "this archive was never closed: 'zarrstore repair' makes it whole")
+    if isinstance(store, LocalStore):
+        yield from _in_folder(os.path.join(store.root, prefix), str(store.root), prefix)
+
+
+def _innermost(store: Store, prefix: str) -> tuple[Store, str]:
+    """Follow wrappers and views down to the store that has the data."""
+    while isinstance(store, WrapperStore):
+        prefix = f"{getattr(store, '_prefix', '')}{prefix}"
+        store = store._below
+    return store, prefix
+
+
+def _in_folder(folder: str, root: str, prefix: str) -> Iterator[Problem]:
+    """Look for temporary names and broken links; folders behind links are looked into once."""
+    skip = len(os.path.join(root, prefix).rstrip("/")) + 1
+    seen: set[tuple[int, int]] = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        for name in [name for name in folders if is_temporary(name)]:
+            folders.remove(name)
+            yield _unfinished(os.path.join(path, name)[skip:])
+        for name in files:
+            full = os.path.join(path, name)
+            if is_temporary(name):
+                yield _unfinished(full[skip:])
+            elif os.path.islink(full) and not os.path.exists(full):
+                yield Problem("link", full[skip:], f"a link to {os.readlink(full)!r}, where nothing is")
+        folders[:] = [name for name in folders if _is_new(os.path.join(path, name), seen)]
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    found = os.stat(folder)
+    place = found.st_dev, found.st_ino
+    if place in seen:
+        return False
+    seen.add(place)
+    return True

@@ -1,0 +1,83 @@
+"""Commands that examine a hierarchy: check, digest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from zarrstore._check import check_store_sync, digest_store_sync
+from zarrstore._check.report import Kind
+from zarrstore._cli.places import json_option, opened, prefix_argument, url_argument
+from zarrstore._core.text import shown, size_text, values_text
+
+if TYPE_CHECKING:
+    from zarrstore._check import CheckReport, Problem
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("--quick", is_flag=True, help="Look at documents, names and sizes, and read no chunks.")
+@click.option("--complete", is_flag=True, help="Chunks that aren't stored are problems, too.")
+@click.option(
+    "--ignore", multiple=True, type=click.Choice(get_args(Kind)), help="Don't tell of these; may be repeated."
+)
+@click.option(
+    "--against", metavar="FILE", help="Tell of what differs from a manifest of digest or md5sum, too."
+)
+@json_option
+def check(url: str, prefix: str, as_json: bool, **options: Any) -> int:
+    """Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.
+
+    Documents, names of chunks, sizes, values and shards are held against what Zarr's formats 2 and 3 say.
+    Each problem is a line: its kind, the key, the chunk, and what is wrong. The exit code is 1 if there is
+    one.
+    """
+    with opened(url) as store:
+        found = None if as_json else _show
+        report = check_store_sync(store, prefix=prefix, found=found, **options)
+    if as_json:
+        problems = [problem._asdict() for problem in report.problems]
+        click.echo(json.dumps({**asdict(report), "problems": problems}))
+    else:
+        _summarize(report)
+    return 1 if report else 0
+
+
+def _show(problem: Problem) -> None:
+    chunk = "" if problem.chunk is None else f" (chunk {', '.join(map(str, problem.chunk)) or 'of a scalar'})"
+    click.echo(f"{problem.kind:<12}  {shown(problem.key) or '(root)'}{chunk}: {shown(problem.text)}")
+
+
+def _summarize(report: CheckReport) -> None:
+    for codec, count in report.unchecked.items():
+        click.echo(f"not decoded: {values_text(count)} of the codec {shown(codec)}", err=True)
+    count = len(report.problems)
+    said = f"{count:,} problem{'s' * (count != 1)}" if count else "no problem"
+    click.echo(
+        f"{said} in {report.groups:,} groups and {report.arrays:,} arrays with {report.chunks:,} chunks "
+        f"({size_text(report.bytes)} in all), of which {report.values_read:,} were read",
+        err=True,
+    )
+
+
+@click.command()
+@url_argument
+@prefix_argument
+@click.option("--manifest", metavar="FILE", help="Write the MD5 of each key to FILE, as md5sum does.")
+@click.option(
+    "--etags/--no-etags", default=True, help="Take MD5s from ETags of a listing where they are some."
+)
+@json_option
+def digest(url: str, prefix: str, as_json: bool, **options: Any) -> None:
+    """Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.
+
+    It is the same for equal keys and values, wherever they are kept. check --against compares with the
+    manifest.
+    """
+    with opened(url) as store:
+        found = digest_store_sync(store, prefix=prefix, **options)
+    click.echo(json.dumps(asdict(found)) if as_json else str(found))

@@ -1,0 +1,143 @@
+"""Shards: the index of the chunks inside, and whether the ranges that it names can be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest
+from zarrstore._hierarchy.codecs import UndecodableError, UnknownCodecError, split, unpacked
+from zarrstore._hierarchy.documents import Codec, FormatError, codecs_of
+
+if TYPE_CHECKING:
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Data
+
+# What stands for the place and the size of a chunk that isn't stored.
+_ABSENT = np.uint64(2**64 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """How the shards of an array are made.
+
+    Attributes
+    ----------
+    grid : tuple of int
+        How many chunks are in a shard along each dimension.
+    chunk_shape : tuple of int
+        Extent of a chunk inside.
+    codecs : tuple of Codec
+        Of the chunks inside.
+    index_codecs : tuple of Codec
+        Of the index, without those that a fixed size rules out.
+    at_start : bool
+        Whether the index is in front.
+    """
+
+    grid: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    codecs: tuple[Codec, ...]
+    index_codecs: tuple[Codec, ...]
+    at_start: bool
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the index."""
+        return 16 * prod(self.grid) + 4 * sum(codec.name == "crc32c" for codec in self.index_codecs)
+
+    @property
+    def index_request(self) -> ByteRequest:
+        """Which bytes of a shard are its index."""
+        return RangeByteRequest(0, self.index_size) if self.at_start else SuffixByteRequest(self.index_size)
+
+
+def shards_of(shape: tuple[int, ...], codec: Codec) -> Shards:
+    """Read the options of the codec ``sharding_indexed``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Extent of a shard.
+    codec : Codec
+        The codec.
+
+    Raises
+    ------
+    FormatError
+        If the options break the format.
+    """
+    options = codec.options
+    inner = options.get("chunk_shape")
+    if not isinstance(inner, list) or len(inner) != len(shape):
+        raise FormatError("the chunk_shape of its shards doesn't fit")
+    sizes = tuple(size for size in inner if type(size) is int and size > 0)
+    if len(sizes) != len(shape) or any(outer % size for outer, size in zip(shape, sizes, strict=True)):
+        raise FormatError("its shards aren't multiples of the chunks inside")
+    location = options.get("index_location", "end")
+    if location not in ("start", "end"):
+        raise FormatError("the index_location of its shards is neither start nor end")
+    return Shards(
+        tuple(outer // size for outer, size in zip(shape, sizes, strict=True)),
+        sizes,
+        codecs_of(options.get("codecs"), "codecs of its shards"),
+        codecs_of(options.get("index_codecs"), "index_codecs of its shards"),
+        location == "start",
+    )
+
+
+def index_of(shards: Shards, data: Data) -> list[tuple[int, int] | None]:
+    """Return start and end of each chunk of a shard, in the grid's order; None for one that isn't stored.
+
+    Raises
+    ------
+    UndecodableError
+        If the index is cut off, or its checksum is another one.
+    UnknownCodecError
+        If its codecs aren't known here.
+    """
+    before, to_bytes, after = split(shards.index_codecs)
+    if before or to_bytes is None or to_bytes.name not in ("bytes", "endian"):
+        raise UnknownCodecError(shards.index_codecs[0].name)
+    for codec in after:
+        if codec.name != "crc32c":
+            raise UnknownCodecError(codec.name)
+    if len(data) != shards.index_size:
+        raise UndecodableError(f"its index is missing: there are only {len(data):,} bytes")
+    order = ">" if to_bytes.options.get("endian") == "big" else "<"
+    found = np.frombuffer(unpacked(after, data), f"{order}u8").reshape(-1, 2)
+    is_absent = found == _ABSENT
+    return [
+        None if absent[0] and absent[1] else (start, start + size)
+        for absent, (start, size) in zip(is_absent.tolist(), found.tolist(), strict=True)
+    ]
+
+
+def misplaced(shards: Shards, index: list[tuple[int, int] | None], size: int) -> list[tuple[int, str]]:
+    """Tell which chunks of a shard of some size can't be where the index says, by their numbers."""
+    first, last = (shards.index_size, size) if shards.at_start else (0, size - shards.index_size)
+    wrong = []
+    placed = []
+    for number, span in enumerate(index):
+        if span is None:
+            continue
+        if span[0] < first or span[1] > last:
+            wrong.append((number, f"its bytes {span[0]:,} to {span[1]:,} aren't in the shard's {size:,}"))
+        else:
+            placed.append((*span, number))
+    placed.sort()
+    reached, before = -1, (-1, -1)
+    for start, end, number in placed:
+        # One place for several chunks is no damage: a writer may keep equal ones once.
+        if start < reached and end > start and (start, end) != before:
+            wrong.append((number, f"its bytes {start:,} to {end:,} are partly another chunk's, too"))
+        reached, before = max(reached, end), (start, end)
+    return wrong
+
+
+def place_in(shards: Shards, number: int) -> tuple[int, ...]:
+    """Return the place of a chunk in its shard."""
+    return tuple(int(at) for at in np.unravel_index(number, shards.grid)) if shards.grid else ()

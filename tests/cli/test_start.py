@@ -1,0 +1,53 @@
+"""What the program imports before it does anything: its start is what people wait for at each call."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from zarrstore._cli.program import COMMANDS, program
+
+
+def imported(*args, cwd=None):
+    """Modules that are loaded once the program has done its work."""
+    code = (
+        "import sys, atexit\n"
+        "sys.argv = ['zarrstore', *sys.argv[1:]]\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "from zarrstore._cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.split())
+
+
+def top(modules):
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_help_imports_click_and_no_command():
+    text, modules = imported("--help")
+    assert "Tell what is wrong with the Zarr hierarchy" in text
+    assert not top(modules) & {"numpy", "asyncio", "fsspec", "obstore", "zarr", "numcodecs", "ssl"}
+    ours = {name for name in modules if name.startswith("zarrstore.")}
+    assert not {name for name in ours if "storage" in name or "_copy" in name or "_check" in name}
+    assert len(ours) <= 10
+
+
+def test_a_command_imports_what_it_needs(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "k").write_bytes(b"x")
+    text, modules = imported("ls", "data", cwd=tmp_path)
+    assert text == "k\n"
+    assert not top(modules) & {"fsspec", "obstore", "zarr", "numcodecs", "aiohttp"}
+    assert not {name for name in modules if name.startswith(("zarrstore._copy", "zarrstore._check"))}
+    assert not {name for name in modules if name.startswith(("zarrstore.storage._zip", "rich.progress"))}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_begins_as_each_command_s_own_help(name):
+    command = program.get_command(click.Context(program), name)
+    text = " ".join(command.help.split())
+    assert text.startswith(COMMANDS[name][1].removesuffix("."))
