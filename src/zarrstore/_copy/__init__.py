@@ -137,13 +137,7 @@ async def copy_store(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
-    try:
-        job = Copy(ends, options, is_named=is_named(source))
-        with job.told():
-            return await job.run_on_loop()
-    finally:
-        await ends.aclose()
+    return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
 def copy_store_sync(
@@ -174,13 +168,7 @@ def copy_store_sync(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
-    try:
-        job = Copy(ends, options, is_named=is_named(source))
-        with job.told():
-            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
-    finally:
-        ends.close()
+    return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
 async def sync_store(
@@ -267,13 +255,7 @@ async def sync_store(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
-    try:
-        job = Copy(ends, options, is_named=is_named(source))
-        with job.told():
-            return await job.run_on_loop()
-    finally:
-        await ends.aclose()
+    return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
 def sync_store_sync(
@@ -303,13 +285,7 @@ def sync_store_sync(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True)
-    try:
-        job = Copy(ends, options, is_named=is_named(source))
-        with job.told():
-            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
-    finally:
-        ends.close()
+    return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
 async def move_store(
@@ -400,13 +376,9 @@ async def move_store(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
-    try:
-        job = Move(ends, options, is_named=is_named(source))
-        with job.told():
-            return await job.run_on_loop()
-    finally:
-        await ends.aclose()
+    return await _run(
+        Move, source, Ends(source, target, prefix, target_prefix, writes=True, empties=True), options
+    )
 
 
 def move_store_sync(
@@ -435,9 +407,23 @@ def move_store_sync(
         concurrency=concurrency,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
-    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
+    return _run_sync(
+        Move, source, Ends(source, target, prefix, target_prefix, writes=True, empties=True), options
+    )
+
+
+async def _run(kind: type[Copy], source: object, ends: Ends, options: Options) -> CopyReport:
     try:
-        job = Move(ends, options, is_named=is_named(source))
+        job = kind(ends, options, is_named=is_named(source))
+        with job.told():
+            return await job.run_on_loop()
+    finally:
+        await ends.aclose()
+
+
+def _run_sync(kind: type[Copy], source: object, ends: Ends, options: Options) -> CopyReport:
+    try:
+        job = kind(ends, options, is_named=is_named(source))
         with job.told():
             return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
     finally:
