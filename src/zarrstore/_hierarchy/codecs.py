@@ -190,17 +190,17 @@ _OWN: dict[str, Decoder] = {
 
 def _check_v2(array: Array, value: bytes, size: int | None) -> None:
     """Decode a chunk of version 2: its filters may make anything of it, and are left to numcodecs."""
-    found: object = unpacked(array.codecs, value)
+    found = unpacked(array.codecs, value)
     if not array.filters:
         if size is not None:
             _expect_size(_length(found), size)
         return
     for codec in reversed(array.filters):
-        found = _undone(codec, found)  # type: ignore[arg-type]
+        found = _undone(codec, found)
 
 
-def _length(value: object) -> int:
-    return memoryview(value).nbytes  # type: ignore[arg-type]
+def _length(value: Data) -> int:
+    return memoryview(value).nbytes
 
 
 def _expect_size(found: int, size: int) -> None:

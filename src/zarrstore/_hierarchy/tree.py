@@ -164,9 +164,12 @@ def _possible_chunks(document: Mapping[str, object]) -> int | None:
         chunks = grid["configuration"].get("chunk_shape")
     else:
         chunks = document.get("chunks")
+    shape = document.get("shape")
+    if not isinstance(shape, list) or not isinstance(chunks, list):
+        return None
     try:
-        return prod(ceil(s / c) for s, c in zip(document["shape"], chunks, strict=True))  # type: ignore[call-overload]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return prod(ceil(size / chunk) for size, chunk in zip(shape, chunks, strict=True))
+    except (TypeError, ValueError, ZeroDivisionError):
         return None
 
 

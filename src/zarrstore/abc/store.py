@@ -175,14 +175,8 @@ class Store(_Base):
     _direct: ClassVar[bool] = False
     # What binds blocking verbs to an event loop.
     _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
-    # Whether `clear` empties a store that can't delete, as an archive is replaced by an empty one.
-    _clears_anyway: bool = False
     # Whether values are kept in a GPU's memory.
     _on_device: ClassVar[bool] = False
-    # Whether ``_scan`` lists all keys below a directory in the order of their bytes.
-    _lists_in_order: bool = False
-    # Whether ``_write`` sends a value's pieces on as they come, instead of holding all of it.
-    _takes_pieces: bool = False
 
     if TYPE_CHECKING:  # for type checkers properties, which a class may have as attributes or as properties
 
@@ -201,11 +195,24 @@ class Store(_Base):
         @property
         def supports_listing(self) -> bool:
             """Whether the store can be listed."""
+
+        @property
+        def _lists_in_order(self) -> bool:
+            """Whether ``_scan`` lists all keys below a directory in the order of their bytes."""
+
+        @property
+        def _takes_pieces(self) -> bool:
+            """Whether ``_write`` sends a value's pieces on as they come, instead of holding all of it."""
+
+        @property
+        def _clears_anyway(self) -> bool:
+            """Whether `clear` empties a store that can't delete, as an empty archive replaces an archive."""
     else:
         supports_writes = True
         supports_deletes = True
         supports_partial_writes = False
         supports_listing = True
+        _lists_in_order = _takes_pieces = _clears_anyway = False
 
     _read_only: bool
     _is_open: bool

@@ -287,11 +287,11 @@ class FsspecStore(ListingStore):
         )
 
     @property
-    def _takes_pieces(self) -> bool:  # type: ignore[override]
+    def _takes_pieces(self) -> bool:
         return self._local is not None or (self._files.direct is not None and self._files.direct.IN_PARTS)
 
     @property
-    def _lists_in_order(self) -> bool:  # type: ignore[override]
+    def _lists_in_order(self) -> bool:
         return self._files.direct is not None and self._protocol not in _AZURE and bool(self._base)
 
     @property

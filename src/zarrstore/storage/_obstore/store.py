@@ -193,11 +193,11 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return hashlib.sha256(repr(options).encode()).hexdigest()
 
     @property
-    def _takes_pieces(self) -> bool:  # type: ignore[override]
+    def _takes_pieces(self) -> bool:
         return self._leaves_token or self._local is not None
 
     @property
-    def _lists_in_order(self) -> bool:  # type: ignore[override]
+    def _lists_in_order(self) -> bool:
         return self._is_lenient  # S3's and Google's listings, which are gone on with from a name
 
     @property
@@ -210,8 +210,9 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return Capabilities(atomic_create=not self._http, versions=versions, shared=not self._in_memory)
 
     def _copies_from(self, source: Store) -> ServerCopies | None:
-        plain = isinstance(source, ObjectStore) and not self._overridden and not source._overridden
-        return server_copies(source, self) if plain else None  # type: ignore[arg-type]
+        if not isinstance(source, ObjectStore) or self._overridden or source._overridden:
+            return None
+        return server_copies(source, self)
 
     # -- calls ------------------------------------------------------------------------------------
 

@@ -57,11 +57,11 @@ class SubStore(WrapperStore[T_Store]):
         return f"{str(self._below).rstrip('/')}/{self.path}"
 
     @property
-    def _lists_in_order(self) -> bool:  # type: ignore[override]
+    def _lists_in_order(self) -> bool:
         return self._below._lists_in_order
 
     @property
-    def _takes_pieces(self) -> bool:  # type: ignore[override]
+    def _takes_pieces(self) -> bool:
         return self._below._takes_pieces
 
     def sub(self, path: str) -> Self:

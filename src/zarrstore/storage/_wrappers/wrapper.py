@@ -156,11 +156,11 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.capabilities
 
     @property
-    def _lists_in_order(self) -> bool:  # type: ignore[override]
+    def _lists_in_order(self) -> bool:
         return not defines(type(self), "scan") and self._below._lists_in_order
 
     @property
-    def _takes_pieces(self) -> bool:  # type: ignore[override]
+    def _takes_pieces(self) -> bool:
         return not defines(type(self), "write") and self._below._takes_pieces
 
     @property
@@ -174,7 +174,7 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.supports_deletes
 
     @property
-    def _clears_anyway(self) -> bool:  # type: ignore[override]
+    def _clears_anyway(self) -> bool:
         return self._below._clears_anyway and not self._below.supports_deletes
 
     def _refused_delete(self, key: str) -> UnsupportedOperationError:
