@@ -168,9 +168,10 @@ def _possible_chunks(document: Mapping[str, object]) -> int | None:
     if not isinstance(shape, list) or not isinstance(chunks, list):
         return None
     try:
-        return prod(ceil(size / chunk) for size, chunk in zip(shape, chunks, strict=True))
+        count: int = prod(ceil(size / chunk) for size, chunk in zip(shape, chunks, strict=True))
     except (TypeError, ValueError, ZeroDivisionError):
         return None
+    return count
 
 
 async def read_tree(verbs: Verbs, prefix: str, name: str, limit: int | None = None) -> Tree:

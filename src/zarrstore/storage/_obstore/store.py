@@ -212,7 +212,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
     def _copies_from(self, source: Store) -> ServerCopies | None:
         if not isinstance(source, ObjectStore) or self._overridden or source._overridden:
             return None
-        return server_copies(source, self)
+        return server_copies(source, cast("ObjectStore[ObstoreStore]", self))
 
     # -- calls ------------------------------------------------------------------------------------
 
