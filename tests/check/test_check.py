@@ -14,7 +14,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from hierarchies import FOLDERS, trees
+from hierarchies import ARCHIVES, AROUND, FOLDERS, trees
 
 from zarrstore import FsspecStore, LocalStore, MemoryStore, ZipStore, check_store, check_store_sync
 from zarrstore.errors import BackendError, TransientError
@@ -278,6 +278,14 @@ def test_folders_of_other_tools_have_no_problem_but_litter(vessel, tmp_path):
     FOLDERS[vessel](TREES["v3, nested, consolidated"](), tmp_path / "made")
     report = check_store_sync(tmp_path / "made")
     assert set(kinds(report)) == ({"litter"} if "litter" in vessel else set())
+
+
+@pytest.mark.parametrize("vessel", ARCHIVES)
+def test_archives_of_other_tools_have_no_problem_but_litter(vessel, tmp_path):
+    ARCHIVES[vessel](TREES["v3, nested, consolidated"](), tmp_path / "made.zip")
+    report = check_store_sync(tmp_path / "made.zip", prefix=AROUND if vessel == "folder around" else "")
+    assert set(kinds(report)) == ({"litter"} if vessel == "macOS" else set())
+    assert report.values_read == 34
 
 
 CODECS = {
