@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import random
 import struct
 import sys
 import warnings
@@ -14,7 +15,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from hierarchies import FOLDERS, trees
+from hierarchies import ARCHIVES, AROUND, FOLDERS, trees
 
 from zarrstore import FsspecStore, LocalStore, MemoryStore, ZipStore, check_store, check_store_sync
 from zarrstore.errors import BackendError, TransientError
@@ -280,6 +281,14 @@ def test_folders_of_other_tools_have_no_problem_but_litter(vessel, tmp_path):
     assert set(kinds(report)) == ({"litter"} if "litter" in vessel else set())
 
 
+@pytest.mark.parametrize("vessel", ARCHIVES)
+def test_archives_of_other_tools_have_no_problem_but_litter(vessel, tmp_path):
+    ARCHIVES[vessel](TREES["v3, nested, consolidated"](), tmp_path / "made.zip")
+    report = check_store_sync(tmp_path / "made.zip", prefix=AROUND if vessel == "folder around" else "")
+    assert set(kinds(report)) == ({"litter"} if vessel == "macOS" else set())
+    assert report.values_read == 34
+
+
 CODECS = {
     "zstd": zarr.codecs.ZstdCodec(),
     "blosc": zarr.codecs.BloscCodec(),
@@ -510,6 +519,46 @@ def test_what_formats_allow_raises_no_alarm(case):
     assert report.problems == ()
     assert report.arrays
     check_store_sync(MemoryStore(EXTENSIONS[case]), complete=True)
+
+
+SHARDING = {"chunk_shape": [1, 1], "codecs": RAW, "index_codecs": [GZIP]}
+ODD = [
+    None, True, 0, -1, 2**70, 1.5, "x", "", [], [1], [0, 0], ["a"], [[1]], {}, {"name": "bytes"}, {"id": 3},
+    {"name": "sharding_indexed", "configuration": SHARDING}, [2**40, 2**40], [4, 4, 4],
+    [
+        {"name": "transpose", "configuration": {"order": [5, 6]}},
+        {"name": "sharding_indexed", "configuration": SHARDING},
+    ],
+]  # fmt: skip
+
+
+def places_in(part, above=()):
+    if isinstance(part, (dict, list)):
+        for name, inner in part.items() if isinstance(part, dict) else enumerate(part):
+            yield (*above, name)
+            yield from places_in(inner, (*above, name))
+
+
+def test_no_document_or_value_makes_a_check_fail():
+    """Whatever stands where in a document, and whichever bytes of a value are others."""
+    healthy = {**HEALTHY, "c3/zarr.json": consolidated(), "c3/sub/zarr.json": GROUP}
+    names = [key for key in healthy if key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zattrs")]
+    cases = [
+        (key, place, odd) for key in names for place in places_in(json.loads(healthy[key])) for odd in ODD
+    ]
+    dice = random.Random(0)
+    shards = [case for case in cases if isinstance(case[2], list) and len(case[2]) == 2]
+    for key, place, odd in dice.sample(cases, 800) + dice.sample(shards, 100):
+        changed = part = json.loads(healthy[key])
+        for name in place[:-1]:
+            part = part[name]
+        part[place[-1]] = odd
+        check_store_sync(MemoryStore({**healthy, key: document(**changed)}), complete=True)
+    for key in set(healthy) - set(names):
+        for _ in range(40):
+            value = bytearray(healthy[key])
+            value[dice.randrange(len(value))] ^= 1 << dice.randrange(8)
+            check_store_sync(MemoryStore({**healthy, key: value[: dice.randrange(1, 2 * len(value))]}))
 
 
 def test_crc32c_of_every_length():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._hierarchy.codecs import UndecodableError, check_chunk, check_value, split, unpacked
+from zarrstore._hierarchy.documents import FormatError
 from zarrstore._hierarchy.shards import index_of, misplaced, place_in, shards_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ def _shards(codecs: tuple[Codec, ...], shape: Place) -> Shards | None:
         return None
     for turn in before:
         order = turn.options.get("order")
-        if turn.name == "transpose" and isinstance(order, list) and len(order) == len(shape):
-            shape = tuple(shape[at] for at in order if isinstance(at, int))
+        if turn.name == "transpose" and isinstance(order, list):
+            places = [at for at in order if type(at) is int]
+            if sorted(places) != list(range(len(shape))):
+                raise FormatError("the order of its transposition is no permutation of its dimensions")
+            shape = tuple(shape[at] for at in places)
     return shards_of(shape, codec)
 
 

@@ -119,3 +119,68 @@ def test_words_in_a_key_are_no_words_of_the_server(key):
     assert store.get_sync(key) is None
     assert store.get_sync(key, byte_range=RangeByteRequest(5, 9)) is None
     assert not store.exists_sync(key)
+
+
+def s3_of(secret="s", **more):
+    return S3Store("b", prefix="p", region="x", access_key_id="k", secret_access_key=secret, **more)
+
+
+def test_a_thousand_unpickled_stores_share_one_client():
+    data = pickle.dumps(ObjectStore(s3_of()))
+    stores = [pickle.loads(data) for _ in range(1000)]
+    assert len({id(store.store) for store in stores}) == 1
+    assert len({id(store._client) for store in stores}) == 1
+    assert len({id(store._lister) for store in stores}) == 1
+    assert stores[0] == ObjectStore(s3_of())
+    assert stores[0].store.config == s3_of().config
+
+
+def test_other_credentials_make_another_client():
+    first, second = (pickle.loads(pickle.dumps(ObjectStore(s3_of(secret)))) for secret in ("one", "two"))
+    assert first._client is not second._client
+    assert first._client.config["secret_access_key"] == "one"
+    assert second._client.config["secret_access_key"] == "two"
+
+
+def test_other_credentials_in_the_environment_make_another_client(monkeypatch):
+    found = []
+    for secret in ("one", "two"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        found.append(ObjectStore(S3Store("b", region="x"))._client)
+    assert found[0] is not found[1]
+
+
+class Provider:
+    """Credentials of its own, which no text tells."""
+
+    def __init__(self, secret):
+        self.secret = secret
+
+    def __repr__(self):
+        return "Provider()"
+
+    def __call__(self):
+        return {"access_key_id": "k", "secret_access_key": self.secret, "expires_at": None}
+
+
+def test_providers_of_credentials_are_never_shared():
+    stores = [ObjectStore(S3Store("b", region="x", credential_provider=Provider(name))) for name in "ab"]
+    assert stores[0]._client is not stores[1]._client
+    read = [pickle.loads(pickle.dumps(store)) for store in stores for _ in range(2)]
+    assert len({id(store.store) for store in read}) == 4
+    assert [store.store.credential_provider.secret for store in read] == ["a", "a", "b", "b"]
+
+
+def test_few_clients_are_kept():
+    from zarrstore.storage._obstore import recipes
+
+    for number in range(40):
+        _ = ObjectStore(s3_of(f"s{number}"))._client
+    assert len(recipes._made) <= recipes._MOST
+
+
+def test_copies_of_a_store_share_its_client():
+    store = ObjectStore(s3_of())
+    assert store.with_read_only(True)._client is store._client
+    assert store.with_read_only(True).store is store.store

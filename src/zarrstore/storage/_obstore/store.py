@@ -27,6 +27,7 @@ from zarrstore.errors import (
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._obstore.listing import ListingStore
+from zarrstore.storage._obstore.recipes import Recipe
 from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
@@ -247,11 +248,22 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         if retry is not None and retry.timeout is not None:
             own = {"timeout": timedelta(seconds=retry.timeout)}
             options["client_options"] = own | (options.get("client_options") or {})
-        return type(theirs)(*args, **options, retry_config=retry_config)
+        return Recipe(type(theirs), args, {**options, "retry_config": retry_config}).made()
 
     def __getstate__(self) -> dict[str, object]:
         made = ("_client", "_lister", "_other_store")
-        return {name: value for name, value in super().__getstate__().items() if name not in made}
+        state = {name: value for name, value in super().__getstate__().items() if name not in made}
+        if type(self.store).__name__ in _RETRYING:
+            state["store"] = Recipe(type(self.store), *cast("S3Store", self.store).__getnewargs_ex__())  # type: ignore[no-untyped-call]
+        return state
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        recipe = state["store"]
+        if isinstance(recipe, Recipe):
+            state = {**state, "store": recipe.made()}
+        self.__dict__.update(state)
+
+    __copy__ = ListingStore._share
 
     def _alive(self) -> ObstoreStore:
         """Return obstore's store, unless its calls would wait for threads that a fork left behind."""
