@@ -180,6 +180,25 @@ def test_few_clients_are_kept():
     assert len(recipes._made) <= recipes._MOST
 
 
+def test_a_forked_child_waits_for_no_thread_of_its_parent():
+    """The lock may be held when the process forks, and its holder isn't there any more."""
+    code = """
+import os, pickle, signal, sys
+from obstore.store import S3Store
+from zarrstore import ObjectStore
+from zarrstore.storage._obstore import recipes
+data = pickle.dumps(ObjectStore(S3Store("b", region="x", access_key_id="k", secret_access_key="s")))
+with recipes._lock:
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        pickle.loads(data)
+        os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
 def test_copies_of_a_store_share_its_client():
     store = ObjectStore(s3_of())
     assert store.with_read_only(True)._client is store._client

@@ -22,6 +22,17 @@ _made: dict[str, ObstoreStore] = {}
 _lock = threading.Lock()
 
 
+def _after_fork() -> None:
+    """In a forked child: free the lock, and let go of clients whose connections are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _made.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Recipe(NamedTuple):
     """What one of obstore's stores is made of."""
 

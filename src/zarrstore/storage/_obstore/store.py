@@ -254,7 +254,8 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         made = ("_client", "_lister", "_other_store")
         state = {name: value for name, value in super().__getstate__().items() if name not in made}
         if type(self.store).__name__ in _RETRYING:
-            state["store"] = Recipe(type(self.store), *cast("S3Store", self.store).__getnewargs_ex__())  # type: ignore[no-untyped-call]
+            theirs = cast("S3Store", self.store)  # or another of those
+            state["store"] = Recipe(type(theirs), *theirs.__getnewargs_ex__())  # type: ignore[no-untyped-call]
         return state
 
     def __setstate__(self, state: dict[str, object]) -> None:
