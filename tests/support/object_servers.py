@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import random
@@ -110,10 +111,17 @@ class GcsServer:
         }
 
 
+class PortTakenError(RuntimeError):
+    """Something took a port between the choice of it and a server's start."""
+
+
 def free_ports(count):
-    """Ports that nobody listens on, nor on those 10,000 above (SeaweedFS's gRPC twins)."""
+    """Ports that nobody listens on, nor on those 10,000 above (SeaweedFS's gRPC twins).
+
+    All are below 32,768, where Linux finds ports for connections.
+    """
     found = []
-    for port in random.sample(range(15_000, 27_900), 1000):
+    for port in random.sample(range(15_000, 22_700), 1000):
         with contextlib.suppress(OSError), socket.socket() as low, socket.socket() as high:
             low.bind(("127.0.0.1", port))
             high.bind(("127.0.0.1", port + 10_000))
@@ -145,12 +153,33 @@ def running(command, ready, folder, environment=None):
         limit = time.monotonic() + 60
         while not ready():
             if server.poll() is not None or time.monotonic() > limit:
-                raise RuntimeError(f"{command[0]} didn't start:\n{(Path(folder) / 'server.log').read_text()}")
+                said = (Path(folder) / "server.log").read_text()
+                taken = any(words in said for words in ("address already in use", "EADDRINUSE"))
+                raise (PortTakenError if taken else RuntimeError)(f"{command[0]} didn't start:\n{said}")
             time.sleep(0.05)
         yield
     finally:
         server.kill()  # SeaweedFS minds a polite request for half a minute
         server.wait()
+
+
+def on_other_ports(start):
+    """Start a server on other ports if one was taken meanwhile."""
+
+    @contextlib.contextmanager
+    @functools.wraps(start)
+    def started():
+        with contextlib.ExitStack() as stack:
+            for attempt in range(5):
+                try:
+                    server = stack.enter_context(start())
+                    break
+                except PortTakenError:
+                    if attempt == 4:
+                        raise
+            yield server
+
+    return started
 
 
 def _answers(url):
@@ -172,6 +201,7 @@ def program(name):
     return found
 
 
+@on_other_ports
 @contextlib.contextmanager
 def seaweed_s3():
     """SeaweedFS's S3 server with one bucket."""
@@ -201,6 +231,7 @@ def seaweed_s3():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@on_other_ports
 @contextlib.contextmanager
 def azurite():
     """Azurite, Microsoft's emulator of Azure's blobs, with one container."""
@@ -226,6 +257,7 @@ def azurite():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@on_other_ports
 @contextlib.contextmanager
 def fake_gcs():
     """fake-gcs-server, which speaks Google's JSON interface, with one bucket."""
