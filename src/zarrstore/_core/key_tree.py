@@ -115,6 +115,10 @@ def once_each(names: list[str]) -> Iterator[list[str]]:
 
     Pages are empty while it is found out which names are directories'.
     """
+    if len(names) <= PAGE_SIZE:
+        plain = "/" not in "".join(names)
+        yield names if plain else list(dict.fromkeys([name.removesuffix("/") for name in names]))
+        return
     count = 0
     for page in pages(names):
         count += "".join(page).count("/")  # one step for them all
