@@ -128,6 +128,7 @@ def _draw(path, question, rows):
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "zarrstore"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text: half the size
     import matplotlib.pyplot as plt
 
     labels = list(dict.fromkeys(row["row"] for row in rows))
