@@ -354,7 +354,7 @@ def test_without_numcodecs_its_chunks_are_told_unchecked(monkeypatch):
 
 
 def test_large_shards_are_read_chunk_by_chunk(monkeypatch):
-    monkeypatch.setattr("zarrstore._check.job._BYTES", 50)
+    monkeypatch.setattr("zarrstore._check.job.BYTES", 50)
     for case in (
         "a corrupt index",
         "an index beyond the shard",

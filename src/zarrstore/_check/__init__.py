@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from zarrstore._async import io_loop
 from zarrstore._check import manifest as manifests
 from zarrstore._check.digest import Digest, StoreDigest
 from zarrstore._check.job import Check, Options
@@ -96,8 +95,7 @@ def check_store_sync(
     """Blocking form of `check_store`."""
     options = Options(quick, complete, _kinds(ignore), found, _manifest(against))
     with Place(place, prefix) as opened:
-        check = Check(opened, options)
-        return check.run_here() if opened.store._blocks else io_loop.run_on_io(check.run_on_loop())
+        return Check(opened, options).run_blocking()
 
 
 async def digest_store(
@@ -150,8 +148,7 @@ def digest_store_sync(
 ) -> StoreDigest:
     """Blocking form of `digest_store`."""
     with Place(place, prefix) as opened, manifests.written(manifest) as write:
-        digest = Digest(opened, etags=etags, write=write)
-        return digest.run_here() if opened.store._blocks else io_loop.run_on_io(digest.run_on_loop())
+        return Digest(opened, etags=etags, write=write).run_blocking()
 
 
 def _manifest(path: str | os.PathLike[str] | None) -> dict[str, str] | None:

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from zarrstore._check.manifest import line_of
-from zarrstore._copy.pipeline import to_the_end
+from zarrstore._copy.running import Job
 from zarrstore._copy.value import StoppedError, read_in_turn
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import drive
 from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
@@ -30,9 +29,11 @@ if TYPE_CHECKING:
     from zarrstore._check.place import Place
     from zarrstore._core.verbs import Entry, Verbs
 
+T = TypeVar("T")
+
 # So many values are read at once, at most, and of so many bytes.
 _VALUES = 64
-_BYTES = 64 << 20
+BYTES = 64 << 20
 # An ETag that S3 makes of a value that was written in one piece, unless it encrypts with a key of its own.
 _MD5 = re.compile('"([0-9a-f]{32})"')
 
@@ -163,7 +164,7 @@ class Sums:
         async with closing_pages(self.entries(verbs)) as pages:
             async for page in pages:
                 await self._try_etags(verbs, page)
-                for batch in _batches(page, self._told):
+                for batch in batches(page, self._weigh):
                     sums = await verbs.for_each(partial(self._sum_or_fail, verbs), batch)
                     yield [found for found in sums if found is not None]
 
@@ -177,6 +178,9 @@ class Sums:
     def _told(self, entry: Entry) -> str | None:
         found = _MD5.fullmatch(entry.version or "") if self.etags else None
         return found and found[1]
+
+    def _weigh(self, entry: Entry) -> int | None:
+        return (entry.size or 0) if self._told(entry) is None else None
 
     async def _sum_or_fail(self, verbs: Verbs, entry: Entry) -> Sum | None:
         try:
@@ -201,22 +205,22 @@ class Sums:
         return Sum(key, entry.size or 0, found.hexdigest())
 
 
-def _batches(page: list[Entry], told: Callable[[Entry], str | None]) -> Iterator[list[Entry]]:
-    """Cut a page into what is read at once; what is told takes no reading."""
-    batch: list[Entry] = []
+def batches(items: Iterable[T], weigh: Callable[[T], int | None]) -> Iterator[list[T]]:
+    """Cut into what is read at once; ``weigh`` tells sizes in bytes, None for what takes no reading."""
+    batch: list[T] = []
     count = size = 0
-    for entry in page:
-        if told(entry) is None:
-            count, size = count + 1, size + (entry.size or 0)
-            if batch and (count > _VALUES or size > _BYTES):
+    for item in items:
+        if (own := weigh(item)) is not None:
+            count, size = count + 1, size + own
+            if batch and (count > _VALUES or size > BYTES):
                 yield batch
-                batch, count, size = [], 1, entry.size or 0
-        batch.append(entry)
+                batch, count, size = [], 1, own
+        batch.append(item)
     if batch:
         yield batch
 
 
-class Digest:
+class Digest(Job[StoreDigest]):
     """The digest of a directory, and its manifest.
 
     Parameters
@@ -231,20 +235,17 @@ class Digest:
 
     def __init__(self, place: Place, *, etags: bool, write: Callable[[Iterable[str]], object] | None) -> None:
         self.sums = Sums(place, etags=etags)
+        self.stopped = self.sums.stopped
         self.store = place.store
         self.write = write
 
-    def run_here(self) -> StoreDigest:
-        """Compute it for a store that blocks, in the calling thread."""
-        return drive(self._run(self.store._verbs_for_wrapper(sync=True)))
+    @property
+    def blocks(self) -> bool:
+        """Whether the store blocks."""
+        return self.store._blocks
 
-    async def run_on_loop(self) -> StoreDigest:
-        """Compute it on the running loop; for a store that blocks in a thread."""
-        if self.store._blocks:
-            return await to_the_end(self.run_here, self.sums.stopped)
-        return await self._run(self.store._verbs_for_wrapper(sync=False))
-
-    async def _run(self, verbs: Verbs) -> StoreDigest:
+    async def _run(self, *, sync: bool) -> StoreDigest:
+        verbs = self.store._verbs_for_wrapper(sync=sync)
         began = time.perf_counter()
         tree = Tree()
         held: list[Sum] = []

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zarrstore._check.digest import Sums
+from zarrstore._check.digest import BYTES, Sums, batches
 from zarrstore._check.report import CheckReport, Problem
 from zarrstore._check.surroundings import around, litter
 from zarrstore._check.values import examined, examined_in_parts, is_wrapped, shards_in
-from zarrstore._copy.pipeline import to_the_end
+from zarrstore._copy.running import Job
 from zarrstore._copy.value import StoppedError
 from zarrstore._core.checksum import Checksum
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import drive, host_memory
+from zarrstore._core.verbs import host_memory
 from zarrstore._hierarchy import documents as docs
 from zarrstore._hierarchy.codecs import UnknownCodecError, stored_size
 from zarrstore._hierarchy.names import judged, spelt
@@ -27,7 +27,7 @@ from zarrstore._hierarchy.sweep import swept
 from zarrstore.errors import StoreError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import numpy.typing as npt
 
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.documents import Array, Document
     from zarrstore._hierarchy.sweep import Found, Sweep
 
-# So many values are read at once, at most, and of so many bytes; larger shards are read chunk by chunk.
-_VALUES = 64
-_BYTES = 64 << 20
 # Chunks that aren't stored are told of arrays with at most so many.
 _MOST_CHUNKS = 1 << 28
 
@@ -65,7 +62,7 @@ class Options(NamedTuple):
     against: dict[str, str] | None = None
 
 
-class Check:
+class Check(Job[CheckReport]):
     """One check.
 
     Parameters
@@ -90,17 +87,13 @@ class Check:
         self.unknown: set[str] = set()  # directories of nodes whose document is damaged
         self.stopped = threading.Event()
 
-    def run_here(self) -> CheckReport:
-        """Check a store that blocks, in the calling thread."""
-        return drive(self._run(self.store._verbs_for_wrapper(sync=True)))
+    @property
+    def blocks(self) -> bool:
+        """Whether the store blocks."""
+        return self.store._blocks
 
-    async def run_on_loop(self) -> CheckReport:
-        """Check on the running loop; a store that blocks in a thread."""
-        if self.store._blocks:
-            return await to_the_end(self.run_here, self.stopped)
-        return await self._run(self.store._verbs_for_wrapper(sync=False))
-
-    async def _run(self, verbs: Verbs) -> CheckReport:
+    async def _run(self, *, sync: bool) -> CheckReport:
+        verbs = self.store._verbs_for_wrapper(sync=sync)
         began = time.perf_counter()
         for problem in await verbs.call(self._around):
             self._tell(problem)
@@ -109,7 +102,8 @@ class Check:
         await self._read_documents(verbs)
         async with closing_pages(self._entries(verbs)) as pages:
             async for page in pages:
-                for chunks in _batches(chunk for entry in page for chunk in self._sorted(entry)):
+                found = (chunk for entry in page for chunk in self._sorted(entry))
+                for chunks in batches(found, lambda chunk: chunk.entry.size or 0):
                     if self.stopped.is_set():
                         raise StoppedError
                     await verbs.for_each(partial(self._examine_one, verbs), chunks)
@@ -366,7 +360,7 @@ class Check:
     async def _findings(self, verbs: Verbs, chunk: Chunk) -> list[tuple[Kind, str, tuple[int, ...] | None]]:
         array, complete = chunk.array, self.options.complete
         size = chunk.entry.size or 0
-        if size > _BYTES and shards_in(array) is not None and not is_wrapped(array):
+        if size > BYTES and shards_in(array) is not None and not is_wrapped(array):
             return await examined_in_parts(array, self._reader(verbs, chunk), size, complete)
         data = await self._reader(verbs, chunk)(None)
         checksum = Checksum(chunk.entry.version)
@@ -380,20 +374,6 @@ class Check:
             return b"" if data is None else data
 
         return read
-
-
-def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    """Cut chunks into what is held at once."""
-    batch: list[Chunk] = []
-    size = 0
-    for chunk in chunks:
-        if batch and (len(batch) == _VALUES or size + (chunk.entry.size or 0) > _BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(chunk)
-        size += chunk.entry.size or 0
-    if batch:
-        yield batch
 
 
 _ORDER = ("chunk", "outside", "misspelt", "other")

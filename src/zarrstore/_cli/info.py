@@ -11,7 +11,7 @@ import click
 from zarrstore._check.values import shards_in
 from zarrstore._cli.places import entries, json_option, opened, prefix_argument, url_argument
 from zarrstore._core.text import shown, size_text, values_text
-from zarrstore._hierarchy.documents import CONSOLIDATED, V2, V3, FormatError, array_of, parsed
+from zarrstore._hierarchy.documents import CONSOLIDATED, V2, V3, FormatError, array_of, parsed_if_whole
 from zarrstore._hierarchy.names import judged
 from zarrstore._hierarchy.tree import described
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from zarrstore._hierarchy.documents import Array, Codec, Document
     from zarrstore.abc.store import Store
-    from zarrstore.buffer import Buffer
 
 # What is told of a store that can be written.
 _CHANGES = ("deletes", "partial_writes")
@@ -59,14 +58,8 @@ def info(url: str, prefix: str, as_json: bool) -> None:
 def _documents(store: Store, keys: list[str]) -> dict[str, Document]:
     """Read metadata documents, all at once; an empty one if it is damaged, which `check` tells."""
     values = store.get_partial_values_sync(None, [(key, None) for key in keys])
-    return {key: _parsed(value) for key, value in zip(keys, values, strict=True)}
-
-
-def _parsed(value: Buffer | None) -> Document:
-    try:
-        return {} if value is None else parsed(value.to_bytes())
-    except FormatError:
-        return {}
+    whole = [None if value is None else value.to_bytes() for value in values]
+    return dict(zip(keys, map(parsed_if_whole, whole), strict=True))
 
 
 class _Sums:

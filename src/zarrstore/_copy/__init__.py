@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zarrstore._async import io_loop
 from zarrstore._copy.diff import Diff
 from zarrstore._copy.job import Copy, Options, is_named
 from zarrstore._copy.move import Move
@@ -425,7 +424,7 @@ def _run_sync(kind: type[Copy], source: object, ends: Ends, options: Options) ->
     try:
         job = kind(ends, options, is_named=is_named(source))
         with job.told():
-            return job.run_here() if ends.blocks else io_loop.run_on_io(job.run_on_loop())
+            return job.run_blocking()
     finally:
         ends.close()
 
@@ -492,7 +491,6 @@ def diff_stores_sync(
     selected = selection(include, exclude, exclude_litter=exclude_litter)
     ends = Ends(source, target, prefix, target_prefix, writes=False)
     try:
-        diff = Diff(ends, selected, found, checksum=checksum)
-        return diff.run_here() if ends.blocks else io_loop.run_on_io(diff.run_on_loop())
+        return Diff(ends, selected, found, checksum=checksum).run_blocking()
     finally:
         ends.close()

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from zarrstore._copy import value
 from zarrstore._copy.compare import is_same, told_equal
-from zarrstore._copy.pipeline import to_the_end
 from zarrstore._copy.plan import Plan
 from zarrstore._copy.report import Difference, DiffReport
+from zarrstore._copy.running import Job
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import Entry, drive
 from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from zarrstore._copy.places import Ends
     from zarrstore._copy.report import Mark
     from zarrstore._core.types import Data
-    from zarrstore._core.verbs import Verbs
+    from zarrstore._core.verbs import Entry, Verbs
     from zarrstore.abc.store import Store
 
 # How many values are compared at once, where each waits for a server; a large one takes 16 MiB of memory.
 _AT_ONCE = 8
 
 
-class Diff:
+class Diff(Job[DiffReport]):
     """One comparison.
 
     Parameters
@@ -60,15 +59,10 @@ class Diff:
         self.differences: list[Difference] = []
         self.stopped = threading.Event()
 
-    def run_here(self) -> DiffReport:
-        """Compare stores that block, in the calling thread."""
-        return drive(self._run(sync=True))
-
-    async def run_on_loop(self) -> DiffReport:
-        """Compare on the running loop; stores that block in a thread of the pool."""
-        if not self.ends.blocks:
-            return await self._run(sync=False)
-        return await to_the_end(self.run_here, self.stopped)
+    @property
+    def blocks(self) -> bool:
+        """Whether both stores block."""
+        return self.ends.blocks
 
     async def _run(self, *, sync: bool) -> DiffReport:
         began = time.perf_counter()

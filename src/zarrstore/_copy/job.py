@@ -16,7 +16,7 @@ from zarrstore._async.threads import wait_on
 from zarrstore._copy import value
 from zarrstore._copy.bar import Bar
 from zarrstore._copy.compare import is_same
-from zarrstore._copy.pipeline import Room, Tasks, Threads, to_the_end
+from zarrstore._copy.pipeline import Room, Tasks, Threads
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
 from zarrstore._copy.plan import (
     Act,
@@ -29,9 +29,10 @@ from zarrstore._copy.plan import (
     total_size,
 )
 from zarrstore._copy.report import CopyProgress, CopyReport
+from zarrstore._copy.running import Job
 from zarrstore._copy.spool import Spool
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, drive, host_memory, refused_write
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, host_memory, refused_write
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Options:
 
 
 @dataclass
-class Copy:
+class Copy(Job[CopyReport]):
     """One copy: what was asked for, and how far it is."""
 
     ends: Ends
@@ -116,17 +117,16 @@ class Copy:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run_here(self) -> CopyReport:
-        """Copy between stores that block, in the calling thread."""
-        return drive(self._run(sync=True))
+    @property
+    def blocks(self) -> bool:
+        """Whether both stores block."""
+        return self.ends.blocks
 
     async def run_on_loop(self) -> CopyReport:
-        """Copy on the running loop; what blocks is done in a thread beside the pool."""
-        if not self.ends.blocks:
-            return await self._run(sync=False)
-        if (progress := self.options.report) is not None:
+        """Copy on the running loop, which also shows progress."""
+        if self.blocks and (progress := self.options.report) is not None:
             self.report = _on_loop(progress, asyncio.get_running_loop())
-        return await to_the_end(self.run_here, self.stopped)
+        return await super().run_on_loop()
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:

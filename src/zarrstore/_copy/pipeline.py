@@ -13,9 +13,8 @@ import threading
 import time
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from zarrstore._async import threads
 from zarrstore._copy.value import StoppedError
 from zarrstore._core.verbs import drive
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     Tell: TypeAlias = Callable[[int, int], None]
     # Handles a batch.
     Do: TypeAlias = Callable[[list[Todo], Tell], Coroutine[object, object, None]]
-
-T = TypeVar("T")
 
 # The calling thread handles up to so many values, of so many bytes together, at once.
 _MOST = 64
@@ -307,19 +304,3 @@ class Tasks:
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._error = None  # whose traceback refers to all values in hand
-
-
-async def to_the_end(call: Callable[[], T], stopped: threading.Event) -> T:
-    """Make a blocking call in a thread beside the pool; cancelled, have it stop, and wait for its end."""
-    try:
-        running = asyncio.ensure_future(threads.to_extra_thread(call))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            stopped.set()
-            while not running.done():
-                await asyncio.wait([running])
-            running.exception()
-            raise
-    except threads.NoThreadError:
-        return call()

@@ -118,6 +118,14 @@ def parsed(value: Data) -> Document:
     return found
 
 
+def parsed_if_whole(value: Data | None) -> Document:
+    """Parse a document; an empty one if there is none, or a damaged one, which a check tells."""
+    try:
+        return {} if value is None else parsed(value)
+    except FormatError:
+        return {}
+
+
 def kind_of(name: str, document: Document) -> Literal["array", "group"]:
     """Whether a node's document is of an array or of a group.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from math import ceil, prod
 from typing import TYPE_CHECKING
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._core.verbs import host_memory
+from zarrstore._hierarchy.documents import parsed_if_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore._hierarchy.documents import Document
 
 NODES = ("zarr.json", ".zarray", ".zgroup")
 _DOCUMENTS = frozenset((*NODES, ".zattrs", ".zmetadata"))
@@ -45,7 +46,7 @@ class Tree:
         self.count = self.size = self.chunks = 0
         self.children: dict[str, Tree] = {}
         self.is_partial = False
-        self._document: dict[str, object] = {}
+        self._document: Document = {}
 
     def add(self, entry: Entry, skip: int) -> Tree:
         """Count a value below; returns the directory that it is in."""
@@ -60,11 +61,7 @@ class Tree:
 
     def describe(self, name: str, value: bytes | None) -> None:
         """Take from a metadata document what this is; a damaged one tells nothing."""
-        try:
-            found = json.loads(value or b"")
-        except ValueError:
-            found = None
-        self._document = found if isinstance(found, dict) else {}
+        self._document = parsed_if_whole(value)
         self.kind = _kind(name, self._document)
 
     @property

@@ -1,0 +1,62 @@
+"""How long jobs run (a copy, a comparison, a check, a digest): in the calling thread, or on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from zarrstore._async import io_loop, threads
+from zarrstore._core.verbs import drive
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Job(ABC, Generic[T_co]):
+    """One job. Its body is one coroutine, which never suspends where all its stores block."""
+
+    stopped: threading.Event  # set when a job that runs in a thread is to end
+
+    @property
+    @abstractmethod
+    def blocks(self) -> bool:
+        """Whether all its stores block."""
+
+    @abstractmethod
+    async def _run(self, *, sync: bool) -> T_co:
+        """Do it, by verbs that block (``sync``) or are awaited."""
+
+    def run_here(self) -> T_co:
+        """Do it with stores that block, in the calling thread."""
+        return drive(self._run(sync=True))
+
+    async def run_on_loop(self) -> T_co:
+        """Do it on the running loop; stores that block are used in a thread beside the pool."""
+        if self.blocks:
+            return await to_the_end(self.run_here, self.stopped)
+        return await self._run(sync=False)
+
+    def run_blocking(self) -> T_co:
+        """Do it before this returns, whatever the stores."""
+        return self.run_here() if self.blocks else io_loop.run_on_io(self.run_on_loop())
+
+
+async def to_the_end(call: Callable[[], T], stopped: threading.Event) -> T:
+    """Make a blocking call in a thread beside the pool; cancelled, have it stop, and wait for its end."""
+    try:
+        running = asyncio.ensure_future(threads.to_extra_thread(call))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopped.set()
+            while not running.done():
+                await asyncio.wait([running])
+            running.exception()
+            raise
+    except threads.NoThreadError:
+        return call()
