@@ -3,7 +3,7 @@
 `report` has what callers see. A copy is a `job`: its `plan` says what is to be done, from listings that
 `compare` brings together and a `spool` keeps, and the `pipeline`'s workers do it, reading each `value`.
 `places` opens and compares source and target, `selection` has globs, `diff` and `move` are what else is made
-of these.
+of these. `running` starts them all, in the calling thread or on an event loop.
 """
 
 from __future__ import annotations
