@@ -123,6 +123,6 @@ def test_the_conformance_example_knows_every_question_and_its_table_is_there(tmp
     asked, wrong = conformance.examine(conformance.STORES["Memory"], tmp_path)
     assert asked.total() == len(conformance.QUESTIONS)
     assert wrong.total() == 0
-    table = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "how-to" / "test-a-store.md").read_text(encoding="utf-8")
     for subject in conformance.SUBJECTS:
         assert f"| {subject} |" in table

@@ -46,7 +46,7 @@ def test_stores_on_stores(tmp_path, threads, part, kind):
 @THREADS
 def test_the_examples_of_copying(threads, tmp_path):
     page = ROOT / "tests" / "docs" / "test_examples.py"
-    chosen = [f"{page}::test_python_blocks_run[{name}]" for name in ("README.md", "docs/copying.md")]
+    chosen = [f"{page}::test_python_blocks_run[{name}]" for name in ("README.md", "docs/how-to/copy.md")]
     # Within this test's folder: another pytest may be tidying up the common one.
     options = ("-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}")
     run(threads, "-m", "pytest", *options, *chosen, seconds=60)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zarr
 
-PAGE = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "migrate.md").read_text()
 HEADING = "## Names that are elsewhere"
 MODULES = {
     "zarr.storage": "zarrstore.storage",

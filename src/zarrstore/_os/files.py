@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from zarrstore._core.requests import RangeByteRequest
     from zarrstore._core.types import Allocate, Data
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # Opening a pipe would otherwise wait for its other end.
@@ -46,6 +46,9 @@ NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 # two copy 7, and more than two get in each other's way.
 _SHARED = 8 << 20
 
+# Whether a file that is open can be renamed, replaced and removed.
+MOVES_OPEN = sys.platform != "win32"
+
 # Up to this size, in bytes, one call nearly always reads the whole.
 _ONE_CALL = 1 << 20
 
@@ -58,6 +61,9 @@ _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 # Errors of calls that a file system can't make: a mount of a bucket, say.
 UNABLE = frozenset((errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV, errno.EINVAL))
+# Which byte of a file is locked on Windows: no archive reaches it.
+_LOCKED_BYTE = 1 << 43
+
 # Errors of `os.link` where a file can have no second name.
 _NO_LINKS = UNABLE - {errno.EINVAL} | {errno.EMLINK}
 
@@ -229,15 +235,24 @@ def close_quietly(descriptor: int) -> None:
 # -- reading --------------------------------------------------------------------------------------
 
 
-if hasattr(os, "pread"):
+if sys.platform != "win32":
     _pread = os.pread
-else:  # Windows: a read moves the file's position, which threads share
+
+    def _pwrite(descriptor: int, data: Data, start: int, /) -> int:
+        return os.pwrite(descriptor, data, start)  # looked up by each call, for tests that let it fail
+
+else:  # reads and writes move the file's position, which threads share
     _position_lock = threading.Lock()
 
     def _pread(descriptor: int, size: int, start: int, /) -> bytes:
         with _position_lock:
             os.lseek(descriptor, start, os.SEEK_SET)
             return os.read(descriptor, size)
+
+    def _pwrite(descriptor: int, data: Data, start: int, /) -> int:
+        with _position_lock:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            return os.write(descriptor, data)
 
 
 def read_bytes(descriptor: int, size: int, start: int) -> bytes:
@@ -318,7 +333,7 @@ def write_all(descriptor: int, data: Data, offset: int | None = None) -> None:
     if view.nbytes != len(view):
         view = view.cast("B")
     while len(view):
-        count = os.write(descriptor, view) if offset is None else os.pwrite(descriptor, view, offset)
+        count = os.write(descriptor, view) if offset is None else _pwrite(descriptor, view, offset)
         if count == len(view):
             return
         view = view[count:]
@@ -335,6 +350,22 @@ def write_pieces(descriptor: int, pieces: list[Data], offset: int) -> None:
         if count < size:  # how a full disk shows itself, too
             write_all(descriptor, memoryview(b"".join(some))[count:], offset + count)
         offset += size
+
+
+def replace(source: str, target: str) -> None:
+    """Rename a file over another one, in one step.
+
+    On Windows that fails while anybody has the other one open, so there it is tried for four seconds.
+    """
+    for seconds in () if MOVES_OPEN else _PATIENCE:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if os.path.isdir(target):
+                raise
+        time.sleep(seconds)
+    os.replace(source, target)
+    return None
 
 
 def name_new(source: str, target: str) -> None:
@@ -380,9 +411,10 @@ def renameat2(source: str, target: str) -> int:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock a file or folder by ``flock`` without waiting; False where the file system has no locks.
+    """Lock a file or folder without waiting; False where the file system has no locks.
 
-    The kernel releases the lock when its holder closes the file or dies.
+    The lock is ``flock``'s; on Windows it is on a byte far behind the end of the file. The kernel releases it
+    when its holder closes the file or dies.
 
     Raises
     ------
@@ -390,23 +422,44 @@ def lock(descriptor: int) -> bool:
         If another process or another descriptor holds it.
     """
     try:
-        if fcntl is not None:
+        if sys.platform == "win32":
+            _lock_byte(descriptor, msvcrt.LK_NBLCK)
+        else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
     except BlockingIOError:
         raise
     except OSError:
+        return False
+    return True
+
+
+if sys.platform == "win32":
+
+    def _lock_byte(descriptor: int, mode: int) -> None:
+        with _position_lock:
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            try:
+                msvcrt.locking(descriptor, mode, 1)
+            except PermissionError as error:
+                raise BlockingIOError(error.errno, error.strerror) from None
+            finally:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+
+
+def unlock(descriptor: int) -> None:
+    """Unlock a file, if it is locked."""
+    try:
+        if sys.platform == "win32":
+            _lock_byte(descriptor, msvcrt.LK_UNLCK)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError:
         pass
-    return False
 
 
 def unlock_and_close(descriptor: int) -> None:
     """Unlock and close a file; closing alone leaves the lock to a forked child that inherited it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
-            pass
+    unlock(descriptor)
     os.close(descriptor)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -182,7 +183,12 @@ def make_folder(folder: str, mode: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Sync a folder, so that the names in it survive a crash of the machine."""
+    """Sync a folder, so that the names in it survive a crash of the machine.
+
+    Windows has no such call.
+    """
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, FOLDER)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,7 @@ import stat
 import time
 from hashlib import blake2b
 
-from zarrstore._os.files import READ, lock
+from zarrstore._os.files import MOVES_OPEN, READ, lock
 
 PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
@@ -80,6 +80,9 @@ def reap(path: str) -> bool:
             return False
         if not lock(descriptor) and time.time() - found.st_mtime < _STALE:
             return False
+        if not MOVES_OPEN:
+            os.close(descriptor)
+            descriptor = -1
         if stat.S_ISDIR(found.st_mode):
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -87,5 +90,6 @@ def reap(path: str) -> bool:
     except OSError:
         return False
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
     return True

@@ -1,6 +1,6 @@
 """OME's single file: the rules of RFC-9, kept by writing, appending, compacting, copying and repairing.
 
-docs/zip.md has the table of rules, and names these tests.
+docs/stores/zip.md has the table of rules, and names these tests.
 """
 
 import io

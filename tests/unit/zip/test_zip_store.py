@@ -405,19 +405,6 @@ def test_a_key_that_goes_during_a_listing_leaves_the_others(path):
         assert {first, *listing} == {f"g/{number}" for number in range(3000)}
 
 
-def test_where_nothing_can_be_written_archives_can_be_read(path, monkeypatch):
-    with ZipStore(path, mode="w") as store:
-        store.set_sync("k", b"v")
-    monkeypatch.delattr(os, "pwrite")  # as on Windows
-    for mode in "wax":
-        with pytest.raises(UnsupportedOperationError, match="on this system"):
-            ZipStore(path, mode=mode)
-    with ZipStore(path) as store:
-        assert store.get_sync("k").to_bytes() == b"v"
-        with pytest.raises(UnsupportedOperationError, match="on this system"):
-            store.with_read_only(False)
-
-
 def test_folders_are_made(tmp_path):
     with ZipStore(tmp_path / "new" / "folder" / "a.zip", mode="w") as store:
         store.set_sync("k", b"v")

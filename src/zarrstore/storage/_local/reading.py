@@ -7,6 +7,7 @@ import errno
 import mmap as memory_maps
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from zarrstore._core.verbs import (
 )
 from zarrstore._os import files
 from zarrstore._os.temporary import PREFIX, is_temporary
+from zarrstore._os.windows_names import refusal
 from zarrstore.errors import (
     BackendError,
     ByteRequestError,
@@ -56,6 +58,7 @@ PATIENCE = 100
 MOST_AHEAD = 32
 LARGEST_AHEAD = 128 << 10
 _ROUNDS = 8
+_ON_WINDOWS = sys.platform == "win32"
 # No file is this large; the size that some file systems report for a folder is larger.
 _ENDLESS = 1 << 62
 
@@ -174,6 +177,10 @@ class ReadingFolder(NowaitStore, abstract=True):
                 store=self,
                 key=key,
                 hint="Choose another name.",
+            )
+        if _ON_WINDOWS and (reason := refusal(self._base + key, key)):
+            raise InvalidKeyError(
+                reason, store=self, key=key, hint="Choose another name, or keep the data in a ZipStore."
             )
         if not self._surveyed:
             self._survey()

@@ -137,6 +137,8 @@ class WritingFolder(ReadingFolder, abstract=True):
                 # A network file system may report a full disk only on close. Closing a duplicate makes it
                 # do so before the old value is replaced, and keeps our lock.
                 os.close(os.dup(descriptor))
+            if not files.MOVES_OPEN:
+                descriptor = _closed(descriptor)
             if condition is ABSENT:
                 if not self._publish_new(temporary, path, key):
                     return CONFLICT
@@ -291,12 +293,12 @@ class WritingFolder(ReadingFolder, abstract=True):
     def _publish(self, temporary: str, path: str, key: str) -> None:
         try:
             try:
-                os.replace(temporary, path)
+                files.replace(temporary, path)
             except (IsADirectoryError, PermissionError):
                 if not os.path.isdir(path):
                     raise
                 self._clear_way(path, key)
-                os.replace(temporary, path)
+                files.replace(temporary, path)
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
@@ -353,6 +355,11 @@ class WritingFolder(ReadingFolder, abstract=True):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
+
+
+def _closed(descriptor: int) -> int:
+    os.close(descriptor)
+    return -1
 
 
 def _quietly(tidy: Callable[[T], None], what: T) -> None:

@@ -21,7 +21,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
-from zarrstore._os import fsync
+from zarrstore._os import files, fsync
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
 from zarrstore._os.temporary import make_name, name_beside, reap
@@ -263,9 +263,8 @@ class Archive:
 
     def _replace(self) -> None:
         """Replace the file by a new, empty archive, and become its writer."""
-        writer = self._writer
-        if writer is not None:
-            if writer.pid != os.getpid():
+        if self._writer is not None:
+            if self._writer.pid != os.getpid():
                 raise _locked("This process was forked from the one that writes it.")
             self._rename_new(self._start)
             return
@@ -276,27 +275,45 @@ class Archive:
                 if self._create():
                     return
                 continue  # another process was faster
-            try:
-                self._rename_new(self._start)
-            finally:
-                unlock_and_close(old)
+            self._rename_new(self._start, old=old)
             return
 
-    def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True) -> None:
-        """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer."""
+    def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True, old: int = -1) -> None:
+        """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer.
+
+        The old file is closed, if it is ``old``.
+        """
         self._check_place()
-        mode = os.stat(self.path).st_mode
-        with new_file(self.path, mode) as (descriptor, temporary):
-            fill(descriptor)
-            if self.fsync != "none":
-                sync_file(descriptor, "full")
-            os.replace(temporary, self.path)
+        try:
+            mode = os.stat(self.path).st_mode
+            with new_file(self.path, mode) as (descriptor, temporary):
+                fill(descriptor)
+                if self.fsync != "none":
+                    sync_file(descriptor, "full")
+                if files.MOVES_OPEN:
+                    os.replace(temporary, self.path)
+        finally:
+            if old >= 0:
+                unlock_and_close(old)
+        if not files.MOVES_OPEN:
+            descriptor = self._replace_closed(descriptor, temporary)
         self._release()
         if keep:
             self._adopt(descriptor)
         else:
             unlock_and_close(descriptor)
             self._sync_folder()
+
+    def _replace_closed(self, descriptor: int, temporary: str) -> int:
+        """Close both files, rename the new one over the old one, and open it again."""
+        unlock_and_close(descriptor)
+        self._release()
+        try:
+            files.replace(temporary, self.path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+        return open_locked(self.path)
 
     def _check_place(self) -> None:
         """Raise if the file that we are writing is no longer the one at the path."""
@@ -458,16 +475,14 @@ class Archive:
     def compact(self) -> int:
         """Rewrite the archive without its dead bytes; returns by how many it shrank."""
         with self._lock:
-            writer, view = self._begin()
-            self._say_ozx(writer, view)
-            before = view.source.size()
-            self._compact(view)
+            self._say_ozx(*self._begin())
+            before = self.open().source.size()
+            self._compact()
             return before - os.stat(self.path).st_size
 
-    def _compact(self, view: View) -> None:
-        end = view.end
-        prefix = b"" if end is None or not end.prefix else view.source.read(0, end.prefix)
-        if len(prefix):
+    def _compact(self) -> None:
+        end = self.open().end
+        if end is not None and end.prefix and len(self.open().source.read(0, end.prefix)):
             # A self-extracting program may depend on the layout.
             raise UnsupportedOperationError(
                 "other bytes are in front of the archive, so it can't be rewritten.",
@@ -475,6 +490,7 @@ class Archive:
             )
 
         def fill(descriptor: int) -> None:
+            view = self.open()
             position, blocks = _writer.copy_members(view.source, _writer.live_members(view), descriptor)
             _writer.write_end(
                 descriptor,
@@ -556,9 +572,10 @@ class Archive:
         writer.fill_gap(view.index)
         dead = self.dead_bytes()
         mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop
-        if mostly_dead or not writer.leads(view.index):
+        # A file that can't be replaced while it is open is only compacted when that is asked for.
+        if files.MOVES_OPEN and (mostly_dead or not writer.leads(view.index)):
             try:
-                self._compact(view)
+                self._compact()
             except (StoreError, OSError):
                 if self._writer is not writer:
                     raise  # the file was replaced already, and the writer is closed

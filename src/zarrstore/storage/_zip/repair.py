@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zarrstore._core.keys import is_key
+from zarrstore._os import files
 from zarrstore._os.files import name_new, unlock_and_close
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import ozx
@@ -177,8 +178,8 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     except StoreError as error:
         error.about(f"zip://{real}")
         raise
+    source = FileSource(descriptor)
     try:
-        source = FileSource(os.dup(descriptor))
         if not source.size():
             raise CorruptError(
                 "this file is empty: it holds nothing that could be saved.",
@@ -209,7 +210,8 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         error.about(f"zip://{real}")
         raise
     finally:
-        unlock_and_close(descriptor)
+        files.unlock(source.descriptor)
+        source.close()
 
 
 def _began_as_archive(source: FileSource) -> bool:
@@ -549,9 +551,14 @@ def _write_new(
         else:
             if keep:
                 report.damaged = _keep(real)
-            os.replace(temporary, target)
+            if files.MOVES_OPEN:
+                os.replace(temporary, target)
         report.changed = True
     unlock_and_close(descriptor)
+    if target == real and not files.MOVES_OPEN:
+        files.unlock(source.descriptor)
+        source.close()
+        files.replace(temporary, target)
     if target != real:
         with suppress(FileNotFoundError):  # where there are no hard links it was renamed
             os.unlink(temporary)

@@ -91,7 +91,12 @@ class FileSource:
         self.stamp = stamp_of(descriptor)
 
     def __del__(self) -> None:
-        files.close_quietly(self.descriptor)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file early, where nobody else reads it."""
+        descriptor, self.descriptor = self.descriptor, -1
+        files.close_quietly(descriptor)
 
     def size(self) -> int:
         """Return the size of the file now."""

@@ -190,16 +190,6 @@ class ZipStore(NowaitStore):
         self._archive = self._make_archive(place, "a" if self.read_only and mode != "r" else mode)
         if self._origin is not None and not isinstance(self._origin, StorePath):
             in_files[self._location] = self
-        self._check_system()
-
-    def _check_system(self) -> None:
-        """Raise if the store may write but the system has no ``pwrite``, before any file is touched."""
-        if not self.read_only and not hasattr(os, "pwrite"):
-            raise UnsupportedOperationError(
-                "zip archives can't be written on this system, only read.",
-                store=self,
-                hint="Use mode='r', or write to a LocalStore.",
-            )
 
     def _make_archive(self, path: str, mode: str) -> Archive:
         origin = self._origin
@@ -287,9 +277,7 @@ class ZipStore(NowaitStore):
         """
         if not (read_only or self._archive.path):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
-        other = super().with_read_only(read_only)
-        other._check_system()
-        return other
+        return super().with_read_only(read_only)
 
     __copy__ = NowaitStore._share
 
