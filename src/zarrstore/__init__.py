@@ -100,7 +100,7 @@ __all__ = [
     "sync_store_sync",
 ]
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _PLACES = {
     "errors": "zarrstore.errors",

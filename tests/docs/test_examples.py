@@ -35,13 +35,14 @@ def pages_with(language):
 
 
 @pages_with("python")
-def test_python_blocks_run(page, tmp_path, monkeypatch):
+def test_python_blocks_run(page, tmp_path, monkeypatch, services):
     monkeypatch.chdir(tmp_path)
     if page.name == "gpu.md":
         numpy_cupy.install_under_zarr(monkeypatch)  # few machines have the real one
     module = ModuleType("example")  # a real one, so that its classes can be pickled
     monkeypatch.setitem(sys.modules, "example", module)
     namespace = module.__dict__
+    services("".join(code for _, code in blocks(page, "python")), namespace)
     for line, code in blocks(page, "python"):
         # Blank lines in front let a traceback name the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)

@@ -465,7 +465,7 @@ class ReadOnlyVerbs(WrapperVerbs):
 
 def _refused(name: str) -> Callable[..., object]:
     async def verb(self: ReadOnlyVerbs, *args: object) -> object:
-        self.store()._check_writable()
+        self.store()._check_writable(args[0] if args and isinstance(args[0], str) else None)
         # A wrapper may have got another store, which can be written.
         return await getattr(self.below, name)(*args)
 

@@ -81,7 +81,7 @@ class SyncFace(StoreVerbs):
         @cached_property
         def _own_async_verbs(self) -> Verbs: ...
         def _ready(self, key: str, value: Value) -> tuple[Data, ...]: ...
-        def _check_writable(self) -> None: ...
+        def _check_writable(self, key: str | None = None) -> None: ...
         def _listed(self, prefix: str) -> str: ...
         def _parse_requests(
             self, key_ranges: Iterable[tuple[str, ByteRequestLike | None]]
@@ -254,7 +254,7 @@ class SyncFace(StoreVerbs):
         """Blocking form of `delete`."""
         if "delete" in self._overridden:
             return run_on_io(self._overrides().delete(key))
-        self._check_writable()
+        self._check_writable(key)
         check_key(key, self)
         self._is_open = True
         if not self.supports_deletes:

@@ -404,11 +404,12 @@ class Store(_Base):
         """Whether `_check_writable` raises."""
         return self.read_only
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, key: str | None = None) -> None:
         if self.read_only:
             raise ReadOnlyError(
                 "store was opened in read-only mode and does not support writing.",
                 store=self,
+                key=key,
                 hint="Use with_read_only(False) if you may write.",
             )
 
@@ -757,7 +758,7 @@ class Store(_Base):
         UnsupportedOperationError
             If there is one and the store can't delete (a `NotImplementedError`).
         """
-        self._check_writable()
+        self._check_writable(key)
         check_key(key, self)
         self._is_open = True
         if not self.supports_deletes:
@@ -839,7 +840,7 @@ class Store(_Base):
 
     def _ready(self, key: str, value: Value) -> tuple[Data, ...]:
         """Check what is to be written, and where; returns its pieces."""
-        self._check_writable()
+        self._check_writable(key)
         check_key(key, self)
         pieces = as_pieces(value, self, on_device=self._on_device)
         self._is_open = True
@@ -914,7 +915,7 @@ class Store(_Base):
         return wrap(value, prototype), version or ""
 
     async def _do_set_if_unchanged(self, verbs: Verbs, key: str, value: Value, version: str) -> str | None:
-        self._check_writable()
+        self._check_writable(key)
         check_key(key, self)
         self._check_version(key, version)
         self._is_open = True
@@ -928,14 +929,15 @@ class Store(_Base):
         return answer
 
     async def _do_delete_if_unchanged(self, verbs: Verbs, key: str, version: str) -> bool:
-        self._check_writable()
+        self._check_writable(key)
         check_key(key, self)
         self._check_version(key, version)
         self._is_open = True
         return await verbs.remove(key, version) is not CONFLICT
 
     async def _do_set_partial_values(self, verbs: Verbs, parts: Iterable[tuple[str, int, Value]]) -> None:
-        self._check_writable()
+        parts = list(parts)
+        self._check_writable(parts[0][0] if parts else None)
         parsed = []
         for key, start, value in parts:
             check_key(key, self)
@@ -957,7 +959,7 @@ class Store(_Base):
             raise error.about(self, None) from None
 
     async def _do_delete_dir(self, verbs: Verbs, prefix: str, *, one_by_one: bool = False) -> None:
-        self._check_writable()
+        self._check_writable(prefix)
         directory = check_prefix(prefix, self)
         self._is_open = True
         if not (self.supports_deletes or (self._clears_anyway and not directory)):

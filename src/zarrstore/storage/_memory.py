@@ -278,13 +278,14 @@ class MemoryStore(NowaitStore):
     def _refuses_changes(self) -> bool:
         return self._read_only or self._data.detached
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, key: str | None = None) -> None:
         if self._read_only:
-            super()._check_writable()
+            super()._check_writable(key)
         if self._data.detached:
             raise DetachedError(
                 "this memory store is a copy of another process's: what is written here would be lost.",
                 store=self,
+                key=key,
                 hint="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
             )
 
@@ -494,7 +495,7 @@ class MemoryStore(NowaitStore):
         """
         data = self._data
         if self._read_only or data.detached:
-            self._check_writable()
+            self._check_writable(key)
         if byte_range is not None or not self._sets_plainly:
             await super().set(key, value, byte_range=byte_range)
             return

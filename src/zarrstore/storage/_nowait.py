@@ -159,7 +159,7 @@ class NowaitStore(Store, abstract=True):
             return
         # What `_ready` does, without its detour by two modules more.
         if self._read_only:
-            self._check_writable()
+            self._check_writable(key)
         check_key(key, self)
         pieces = as_pieces(value, self, on_device=self._on_device)
         self._is_open = True

@@ -307,14 +307,17 @@ _MUTATIONS: dict[str, tuple[object, ...]] = {
 
 @question("write ours", [(name, name) for name in _MUTATIONS])
 async def read_only_refuses(ask: Asker, argument: str) -> None:
-    """A read-only store refuses every change with the same message, and sees the data."""
+    """A read-only store refuses every change with the same message, which names the key, and sees the data."""
     await ask.set("k", VALUE)
     await ask.set("d/x", VALUE)
     reader = ask.with_store(ask.store.with_read_only(True))
     assert reader.store.read_only
     assert not ask.store.read_only
-    text = "store was opened in read-only mode and does not support writing"
-    await raises(ValueError, reader.call(argument, *_MUTATIONS[argument]), text)
+    text = "store was opened in read-only mode and does not support writing."
+    given = _MUTATIONS[argument]
+    if given and isinstance(given[0], str):
+        text += f" [key {given[0]!r}]"
+    await raises(ValueError, reader.call(argument, *given), text)
     assert await reader.get("k") == VALUE
     assert await reader.get("d/x") == VALUE
     assert await ask.get("new") is None
