@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a warning, has every public name, and its search finds answers."""
+"""The documentation as a site: it builds without a warning, has every public name, and can be searched."""
 
 import builtins
 import importlib

@@ -307,7 +307,7 @@ _MUTATIONS: dict[str, tuple[object, ...]] = {
 
 @question("write ours", [(name, name) for name in _MUTATIONS])
 async def read_only_refuses(ask: Asker, argument: str) -> None:
-    """A read-only store refuses every change with the same message, which names the key, and sees the data."""
+    """A read-only store refuses every change, in words that name the key, and sees the data."""
     await ask.set("k", VALUE)
     await ask.set("d/x", VALUE)
     reader = ask.with_store(ask.store.with_read_only(True))
