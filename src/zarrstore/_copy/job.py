@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -12,10 +11,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, get_args
 from zlib import crc32
 
-from zarrstore._async.threads import wait_on
 from zarrstore._copy import value
-from zarrstore._copy.bar import Bar
 from zarrstore._copy.compare import is_same
+from zarrstore._copy.meter import Meter
 from zarrstore._copy.pipeline import Room, Tasks, Threads
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
 from zarrstore._copy.plan import (
@@ -28,7 +26,7 @@ from zarrstore._copy.plan import (
     root_first,
     total_size,
 )
-from zarrstore._copy.report import CopyProgress, CopyReport
+from zarrstore._copy.report import CopyReport
 from zarrstore._copy.running import Job
 from zarrstore._copy.spool import Spool
 from zarrstore._core.listing import closing_pages
@@ -38,6 +36,7 @@ from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNo
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from zarrstore._copy.meter import Progress
     from zarrstore._copy.pipeline import Tell, Workers
     from zarrstore._copy.spool import Row
     from zarrstore._core.types import Data, ServerCopies
@@ -58,7 +57,7 @@ class Options:
     if_exists: IfExists = "raise"
     verify: bool = False
     dry_run: bool = False
-    progress: Callable[[CopyProgress], object] | bool | None = None
+    progress: Progress = None
     concurrency: int | tuple[int, int] | None = None
     checksum: bool = False
     delete: bool = False
@@ -71,9 +70,6 @@ class Options:
         given = self.concurrency if isinstance(self.concurrency, tuple) else (self.concurrency or 1,)
         if self.concurrency == 0 or min(given) < 1:
             raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
-        self.bar = Bar() if self.progress is True else None
-        shows = self.progress if callable(self.progress) else None
-        self.report: Callable[[CopyProgress], object] | None = self.bar or shows
 
 
 @dataclass
@@ -85,11 +81,6 @@ class Copy(Job[CopyReport]):
     # Whether the source was named by a path or URL, which may be mistyped.
     is_named: bool
 
-    keys_total: int = 0
-    bytes_total: int = 0
-    keys_done: int = 0
-    bytes_done: int = 0
-    listed: bool = False
     copied: int = 0
     copied_bytes: int = 0
     skipped: int = 0
@@ -108,7 +99,7 @@ class Copy(Job[CopyReport]):
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
         self.new: Condition = ABSENT if careful else ANY
-        self.report = self.options.report
+        self.meter: Meter = Meter(self.options.progress)
         # Where one server has both, and no value has to be read here.
         self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
         # Where reading and writing are limited apart.
@@ -121,12 +112,6 @@ class Copy(Job[CopyReport]):
     def blocks(self) -> bool:
         """Whether both stores block."""
         return self.ends.blocks
-
-    async def run_on_loop(self) -> CopyReport:
-        """Copy on the running loop, which also shows progress."""
-        if self.blocks and (progress := self.options.report) is not None:
-            self.report = _on_loop(progress, asyncio.get_running_loop())
-        return await super().run_on_loop()
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
@@ -148,15 +133,14 @@ class Copy(Job[CopyReport]):
         except BaseException as error:
             self.stopped.set()
             if self.copied:
-                total = f"{self.keys_total}" if self.listed else f"at least {self.keys_total}"
+                total = f"{'' if self.meter.listed else 'at least '}{self.meter.keys_total}"
                 error.add_note(
                     f"{self.copied} of {total} values are in the target, whole; "
                     "if_exists='resume' copies the rest."
                 )
             raise
         finally:
-            if self.options.bar is not None:
-                self.options.bar.close()
+            self.meter.close()
 
     async def _run(self, *, sync: bool) -> CopyReport:
         """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
@@ -214,9 +198,15 @@ class Copy(Job[CopyReport]):
             self.reads, self.writes = map(Room, given)
         concurrency = given if isinstance(given, int) else max(given) if sync else sum(given)
         if sync:
-            return Threads(self._move, self._count, concurrency, value.PIECE, self.stopped)
+            return Threads(self._move, self.meter.count, concurrency, value.PIECE, self.stopped)
         return Tasks(
-            self._move, self._count, concurrency, value.PIECE, self.stopped, memory=_MEMORY, weigh=self._weigh
+            self._move,
+            self.meter.count,
+            concurrency,
+            value.PIECE,
+            self.stopped,
+            memory=_MEMORY,
+            weigh=self._weigh,
         )
 
     def _weigh(self, batch: list[Todo]) -> int:
@@ -276,15 +266,14 @@ class Copy(Job[CopyReport]):
             work = [todo for todo in todos if self._needs_work(todo)]
             if self.options.dry_run:
                 self._count_dry([todo for todo in todos if todo.act in (Act.NEW, Act.REPLACE)])
-            self.keys_total += len(work)
-            self.bytes_total += total_size(todo.entry for todo in work)
+            self.meter.expect(len(work), total_size(todo.entry for todo in work))
             if work and not started:
                 started = True
-                self._count(0, 0)
+                self.meter.count(0, 0)
             yield work
-        self.listed = True
+        self.meter.listed = True
         if not started:
-            self._count(0, 0)
+            self.meter.count(0, 0)
 
     async def _planned(self, plan: Plan) -> AsyncIterator[list[Todo]]:
         """Yield what is to be done: of a small source all at once, so that a refusal precedes any write."""
@@ -297,7 +286,7 @@ class Copy(Job[CopyReport]):
             async for todos in pages:
                 whole += [todo for todo in todos if todo.act is not Act.DELETE]
                 yield [todo for todo in todos if todo.act is Act.DELETE]  # there may be many
-        self.listed = True
+        self.meter.listed = True
         yield whole
 
     def _needs_work(self, todo: Todo) -> bool:
@@ -310,14 +299,6 @@ class Copy(Job[CopyReport]):
             self.copied += len(todos)
             self.copied_bytes += total_size(todo.entry for todo in todos)
             self.replaced += sum(todo.act is not Act.NEW for todo in todos)
-
-    def _count(self, keys: int, size: int) -> None:
-        self.keys_done += keys
-        self.bytes_done += size
-        if self.report is not None:
-            self.report(
-                CopyProgress(self.keys_done, self.keys_total, self.bytes_done, self.bytes_total, self.listed)
-            )
 
     async def _delete_all(self, doomed: Spool) -> None:
         """Remove what only the target has, documents first: no reader finds one whose chunks are gone."""
@@ -545,17 +526,6 @@ def _row(todo: Todo) -> Row:
 
 def _todo(row: Row) -> Todo:
     return Todo(Act[row[4]], Entry._make(row[:4]))
-
-
-def _on_loop(
-    progress: Callable[[CopyProgress], object], loop: asyncio.AbstractEventLoop
-) -> Callable[[CopyProgress], object]:
-    """Return what calls a function on a loop, from a thread, and waits for its end."""
-
-    async def call(state: CopyProgress) -> None:
-        progress(state)
-
-    return lambda state: wait_on(loop, call(state))
 
 
 def is_named(place: object) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from zarrstore._copy.meter import Meter
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -21,6 +23,7 @@ class Job(ABC, Generic[T_co]):
     """One job. Its body is one coroutine, which never suspends where all its stores block."""
 
     stopped: threading.Event  # set when a job that runs in a thread is to end
+    meter: Meter | None = None
 
     @property
     @abstractmethod
@@ -38,6 +41,8 @@ class Job(ABC, Generic[T_co]):
     async def run_on_loop(self) -> T_co:
         """Do it on the running loop; stores that block are used in a thread beside the pool."""
         if self.blocks:
+            if self.meter is not None:
+                self.meter.show_on(asyncio.get_running_loop())
             return await to_the_end(self.run_here, self.stopped)
         return await self._run(sync=False)
 
