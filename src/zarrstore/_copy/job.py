@@ -6,19 +6,20 @@ import os
 import threading
 import time
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from zarrstore._copy import value
+from zarrstore._copy.cluster import Pieces, refuse_unreachable
 from zarrstore._copy.compare import is_same
 from zarrstore._copy.meter import Meter
 from zarrstore._copy.pipeline import Room, Tasks, Threads
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
 from zarrstore._copy.plan import (
     Act,
-    IfExists,
     Plan,
     Todo,
     document_rank,
@@ -34,10 +35,12 @@ from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, host_memory, ref
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from zarrstore._copy.meter import Progress
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.options import Options
     from zarrstore._copy.pipeline import Tell, Workers
+    from zarrstore._copy.places import Directory
     from zarrstore._copy.spool import Row
     from zarrstore._core.types import Data, ServerCopies
     from zarrstore._core.verbs import Condition, Write
@@ -48,28 +51,6 @@ _FAR, _NEAR = 64, 8
 _MEMORY = 64 << 20
 # Up to this size, in bytes, servers copy values by themselves.
 _SERVER_MOST = 5 << 30
-
-
-@dataclass
-class Options:
-    """What was asked for beside the places."""
-
-    if_exists: IfExists = "raise"
-    verify: bool = False
-    dry_run: bool = False
-    progress: Progress = None
-    concurrency: int | tuple[int, int] | None = None
-    checksum: bool = False
-    delete: bool = False
-    selected: Callable[[str], bool] | None = None
-
-    def __post_init__(self) -> None:
-        if self.if_exists not in get_args(IfExists):
-            known = ", ".join(map(repr, get_args(IfExists)))
-            raise ValueError(f"if_exists is one of {known}, not {self.if_exists!r}")
-        given = self.concurrency if isinstance(self.concurrency, tuple) else (self.concurrency or 1,)
-        if self.concurrency == 0 or min(given) < 1:
-            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
 
 
 @dataclass
@@ -95,6 +76,9 @@ class Copy(Job[CopyReport]):
         if not self.options.dry_run:
             self.target.store._check_writable()
         refuse_overlap(self.source, self.target)
+        if self.options.client is not None:
+            refuse_unreachable(self.source.store)
+            refuse_unreachable(self.target.store, writes=True)
         capabilities = self.target.store.capabilities
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
@@ -146,8 +130,7 @@ class Copy(Job[CopyReport]):
         """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
         began = time.perf_counter()
         options = self.options
-        self.reader = self.source.store._verbs_for_wrapper(sync=sync)
-        self.writer = self.target.store._verbs_for_wrapper(sync=sync)
+        self._bind(sync=sync)
         plan = Plan(
             self.ends,
             self.reader,
@@ -167,15 +150,20 @@ class Copy(Job[CopyReport]):
                 await self._move_all(plan, workers)
             finally:
                 await workers.close()
-            differing = tuple(sorted(plan.differing))
-        seconds = time.perf_counter() - began
+            return self._report(began, plan.differing)
+
+    def _bind(self, *, sync: bool) -> None:
+        self.reader = self.source.store._verbs_for_wrapper(sync=sync)
+        self.writer = self.target.store._verbs_for_wrapper(sync=sync)
+
+    def _report(self, began: float, differing: Iterable[str] = ()) -> CopyReport:
         return CopyReport(
             self.copied,
             self.copied_bytes,
             self.skipped,
             self.verified,
-            seconds,
-            differing,
+            time.perf_counter() - began,
+            tuple(sorted(differing)),
             self.replaced,
             self.deleted,
         )
@@ -192,6 +180,8 @@ class Copy(Job[CopyReport]):
             )
 
     def _workers(self, *, sync: bool) -> Workers:
+        if self.options.client is not None:
+            return self._cluster(self.options.client, sync=sync)
         far = self.reader.sends_requests or self.writer.sends_requests
         given = self.options.concurrency or (_FAR if far else _NEAR)
         if isinstance(given, tuple) and not sync:
@@ -208,6 +198,21 @@ class Copy(Job[CopyReport]):
             memory=_MEMORY,
             weigh=self._weigh,
         )
+
+    def _cluster(self, client: Client, *, sync: bool) -> Workers:
+        options = replace(self.options, progress=None, selected=None, client=None, is_repeated=True)
+        run = partial(_copied, self.source, self.target, options)
+        return Pieces(client, run, self._take, lambda todo: todo.entry.size or 0, self.stopped, sync=sync)
+
+    def _take(self, done: tuple[CopyReport, int, int]) -> None:
+        """Count what a worker of a cluster has done."""
+        report, keys, size = done
+        self.copied += report.keys
+        self.copied_bytes += report.bytes
+        self.skipped += report.skipped
+        self.verified += report.verified
+        self.replaced += report.replaced
+        self.meter.count(keys, size)
 
     def _weigh(self, batch: list[Todo]) -> int:
         """Tell how many bytes of memory a batch takes."""
@@ -336,7 +341,7 @@ class Copy(Job[CopyReport]):
                 answer = await there.copy(entry.key, self._key(entry), self._condition(todo))
             except KeyNotFoundError:
                 raise value.changed("the value was removed", self.source.store, entry.key) from None
-            if self._written(todo, answer):
+            if self._written(todo, await self._settled(todo, answer)):
                 self._note([entry])
             tell(1, entry.size or 0)
 
@@ -396,7 +401,9 @@ class Copy(Job[CopyReport]):
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         written = []
         for pair, answer in zip(pairs, answers, strict=False):  # fewer answers than writes after a failure
-            if not isinstance(answer, BaseException) and self._written(pair[0], answer):
+            if isinstance(answer, BaseException):
+                continue
+            if self._written(pair[0], await self._settled(pair[0], answer)):
                 written.append(pair)
         for failure in failures:
             raise failure
@@ -417,6 +424,11 @@ class Copy(Job[CopyReport]):
                 self.copied_bytes += todo.entry.size or 0
                 self.replaced += todo.act is not Act.NEW
         return answer is not CONFLICT
+
+    async def _settled(self, todo: Todo, answer: object) -> object:
+        """Take a value for written now if a run of the same that was cut off wrote it."""
+        is_ours = answer is CONFLICT and self.options.is_repeated and await self._is_equal(todo.entry, len)
+        return None if is_ours else answer
 
     def _refuse_conflict(self, key: str, condition: Condition) -> None:
         if condition is ANY:
@@ -462,7 +474,7 @@ class Copy(Job[CopyReport]):
             closing_pages(self._pieces(entry, watch)) as pieces,
         ):
             answer = await self.writer.write(key, pieces, self._condition(todo))
-        written = self._written(todo, answer)
+        written = self._written(todo, await self._settled(todo, answer))
         if self.options.verify:
             if written and value.may_be_torn(store, entry):
                 await self._read_again(entry, sums)
@@ -476,6 +488,9 @@ class Copy(Job[CopyReport]):
 
     async def _is_equal(self, entry: Entry, watch: value.Watch) -> bool:
         """Read a value on both sides, and compare them."""
+        if not entry.size:
+            there = await self.writer.stat(self._key(entry))
+            return there is not None and not there.size
         back = self._back(entry)
         async with closing_pages(self._pieces(entry, watch)) as ours, closing_pages(back):
             async for piece in ours:
@@ -518,6 +533,33 @@ class Copy(Job[CopyReport]):
             if written
             else "if_exists='replace' writes it anew.",
         )
+
+
+@dataclass
+class Piece(Copy):
+    """A piece of a copy that was planned elsewhere."""
+
+    todos: list[Todo] = field(default_factory=list)
+
+    async def _run(self, *, sync: bool) -> CopyReport:
+        began = time.perf_counter()
+        self._bind(sync=sync)
+        workers = self._workers(sync=sync)
+        try:
+            await workers.put(self.todos)
+            await workers.drain()
+        finally:
+            await workers.close()
+        return self._report(began)
+
+
+def _copied(
+    source: Directory, target: Directory, options: Options, todos: list[Todo]
+) -> tuple[CopyReport, int, int]:
+    """Copy a piece, in a worker of a cluster; returns what was done, of how many keys and bytes."""
+    ends = Ends(source.store, target.store, source.prefix, target.prefix, writes=True)
+    piece = Piece(ends, options, is_named=False, todos=todos)
+    return piece.run_blocking(), piece.meter.keys_done, piece.meter.bytes_done
 
 
 def _row(todo: Todo) -> Row:
