@@ -19,7 +19,7 @@ from zarrstore.errors import RefusedError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from zarrstore.abc.store import Store
 
@@ -65,7 +65,7 @@ class Client(Protocol):
 
 
 class Pieces(Generic[T, R]):
-    """Items, handed out to a cluster in pieces; as `Workers` are, for a copy.
+    """Items, handed out to a cluster in pieces; and their results gathered.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ class Pieces(Generic[T, R]):
         self._running: dict[int, Future] = {}
         self._done: SimpleQueue[int] = SimpleQueue()
 
-    async def put(self, items: Iterable[T]) -> None:
-        """Hand items over; waits while enough pieces are under way."""
-        for item in items:
+    async def put(self, todos: list[T]) -> None:
+        """Hand over work; waits while enough pieces are under way."""
+        for item in todos:
             size = self._size_of(item)
             if self._held and (len(self._held) >= _KEYS or self._size + size > _BYTES):
                 await self._send()

@@ -16,7 +16,7 @@ from zarrstore._copy import value
 from zarrstore._copy.cluster import Pieces, refuse_unreachable
 from zarrstore._copy.compare import is_same
 from zarrstore._copy.meter import Meter
-from zarrstore._copy.pipeline import Room, Tasks, Threads
+from zarrstore._copy.pipeline import Room, Tasks, Threads, closing_workers
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
 from zarrstore._copy.plan import (
     Act,
@@ -83,7 +83,7 @@ class Copy(Job[CopyReport]):
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
         self.new: Condition = ABSENT if careful else ANY
-        self.meter: Meter = Meter(self.options.progress)
+        self.meter = Meter(self.options.progress)
         # Where one server has both, and no value has to be read here.
         self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
         # Where reading and writing are limited apart.
@@ -123,8 +123,6 @@ class Copy(Job[CopyReport]):
                     "if_exists='resume' copies the rest."
                 )
             raise
-        finally:
-            self.meter.close()
 
     async def _run(self, *, sync: bool) -> CopyReport:
         """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
@@ -146,10 +144,8 @@ class Copy(Job[CopyReport]):
             if not options.dry_run:
                 await self.writer.call(keep_comment, self.source, self.target)
             workers = self._workers(sync=sync)
-            try:
+            async with closing_workers(workers):
                 await self._move_all(plan, workers)
-            finally:
-                await workers.close()
             return self._report(began, plan.differing)
 
     def _bind(self, *, sync: bool) -> None:
@@ -179,7 +175,7 @@ class Copy(Job[CopyReport]):
                 hint="Is the source spelt right?",
             )
 
-    def _workers(self, *, sync: bool) -> Workers:
+    def _workers(self, *, sync: bool) -> Workers[Todo]:
         if self.options.client is not None:
             return self._cluster(self.options.client, sync=sync)
         far = self.reader.sends_requests or self.writer.sends_requests
@@ -199,7 +195,7 @@ class Copy(Job[CopyReport]):
             weigh=self._weigh,
         )
 
-    def _cluster(self, client: Client, *, sync: bool) -> Workers:
+    def _cluster(self, client: Client, *, sync: bool) -> Workers[Todo]:
         options = replace(self.options, progress=None, selected=None, client=None, is_repeated=True)
         run = partial(_copied, self.source, self.target, options)
         return Pieces(client, run, self._take, lambda todo: todo.entry.size or 0, self.stopped, sync=sync)
@@ -223,7 +219,7 @@ class Copy(Job[CopyReport]):
 
     # -- the order of things ----------------------------------------------------------------------
 
-    async def _move_all(self, plan: Plan, workers: Workers) -> None:
+    async def _move_all(self, plan: Plan, workers: Workers[Todo]) -> None:
         """Move chunks as they are listed and documents behind them, or before where a target needs that."""
         early = self.target.store.capabilities.transactional
         with (
@@ -545,11 +541,9 @@ class Piece(Copy):
         began = time.perf_counter()
         self._bind(sync=sync)
         workers = self._workers(sync=sync)
-        try:
+        async with closing_workers(workers):
             await workers.put(self.todos)
             await workers.drain()
-        finally:
-            await workers.close()
         return self._report(began)
 
 
