@@ -7,6 +7,7 @@ given to another one, so whatever runs a piece must be safe to run twice.
 from __future__ import annotations
 
 import pickle
+from contextlib import contextmanager
 from functools import lru_cache
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
@@ -15,11 +16,11 @@ from uuid import uuid4
 from zarrstore._copy.places import innermost
 from zarrstore._copy.running import to_the_end
 from zarrstore._copy.value import StoppedError
-from zarrstore.errors import RefusedError
+from zarrstore.errors import BackendError, RefusedError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from zarrstore.abc.store import Store
 
@@ -139,11 +140,12 @@ class Pieces(Generic[T, R]):
     def _start(self) -> int:
         """Have a worker do what is held; returns how many pieces may be under way."""
         number = self._started
-        future = self._client.submit(_run, self._job, self._held, pure=False)
-        self._running[number] = future
-        self._started += 1
-        future.add_done_callback(lambda _: self._done.put(number))
-        return _AHEAD * max(1, sum(self._client.nthreads().values()))
+        with _cluster_errors():
+            future = self._client.submit(run_piece, self._job, self._held, pure=False)
+            self._running[number] = future
+            self._started += 1
+            future.add_done_callback(lambda _: self._done.put(number))
+            return _AHEAD * max(1, sum(self._client.nthreads().values()))
 
     def _receive(self) -> R:
         """Wait for the end of a piece; returns its result."""
@@ -152,13 +154,30 @@ class Pieces(Generic[T, R]):
                 number = self._done.get(timeout=_LOOK)
             except Empty:
                 continue
-            return cast("R", self._running.pop(number).result())
+            with _cluster_errors():
+                return cast("R", self._running.pop(number).result())
         raise StoppedError
 
     def _cancel(self) -> None:
-        for future in self._running.values():
-            future.cancel()
+        try:
+            for future in self._running.values():
+                future.cancel()
+        except Exception:
+            pass  # a cluster that is gone has let go of all
         self._running.clear()
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Tell the failure of a cluster from that of a piece, which is raised as it is."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "distributed":
+            raise
+        raise BackendError(
+            f"the cluster failed: {error}", hint="See what its scheduler and its workers have logged."
+        ) from error
 
 
 @lru_cache(maxsize=4)
@@ -168,7 +187,8 @@ def _loaded(job: bytes) -> Callable[[list[object]], object]:
     return run
 
 
-def _run(job: bytes, piece: list[object]) -> object:
+def run_piece(job: bytes, piece: list[object]) -> object:
+    """Do a piece, in a worker, whose dashboard shows this name."""
     return _loaded(job)(piece)
 
 
