@@ -61,8 +61,8 @@ class Client(Protocol):
     def submit(self, func: Callable[..., object], /, *args: object, pure: bool) -> Future:
         """Have a function called by a worker."""
 
-    def nthreads(self) -> Mapping[str, int]:
-        """Return how many threads each worker has."""
+    def nthreads(self) -> object:
+        """Return how many threads each worker has, by its address."""
 
 
 class Pieces(Generic[T, R]):
@@ -145,7 +145,8 @@ class Pieces(Generic[T, R]):
             self._running[number] = future
             self._started += 1
             future.add_done_callback(lambda _: self._done.put(number))
-            return _AHEAD * max(1, sum(self._client.nthreads().values()))
+            threads = cast("Mapping[str, int]", self._client.nthreads())
+            return _AHEAD * max(1, sum(threads.values()))
 
     def _receive(self) -> R:
         """Wait for the end of a piece; returns its result."""
