@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 from hierarchies import trees
@@ -176,3 +177,70 @@ def test_a_check_against_a_manifest(tmp_path):
     manifest.write_text("nonsense\n")
     with pytest.raises(CorruptError, match="line 1"):
         check_store_sync(copy, against=manifest)
+
+
+class Counted(WrapperStore):
+    """Counts how often each key is read."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.reads = Counter()
+
+    async def _read(self, below, key, request, allocate):
+        self.reads[key] += 1
+        return await below.read(key, request, allocate)
+
+
+def test_a_check_against_a_manifest_reads_each_chunk_once(tmp_path):
+    folder = folder_of(TREES["v3, nested"]().values, tmp_path / "made")
+    digest_store_sync(folder, manifest=tmp_path / "manifest")
+    chunks = {key for key in folder.list_sync() if "/c/" in key}
+    for look in (
+        lambda store: check_store_sync(store, against=tmp_path / "manifest"),
+        lambda store: asyncio.run(check_store(store, against=tmp_path / "manifest")),
+    ):
+        store = Counted(folder)
+        assert look(store).problems == ()
+        assert {key: store.reads[key] for key in chunks} == dict.fromkeys(chunks, 1)
+
+
+def test_large_values_are_held_against_a_manifest_in_pieces(tmp_path, monkeypatch):
+    store = folder_of({**TREES["v3, nested"]().values, "more": bytes(5000)}, tmp_path / "made")
+    digest_store_sync(store, manifest=tmp_path / "manifest")
+    monkeypatch.setattr("zarrstore._check.job.BYTES", 20)
+    assert check_store_sync(store, against=tmp_path / "manifest").problems == ()
+    store.set_sync("more", bytes(4999) + b"x")
+    (problem,) = check_store_sync(store, against=tmp_path / "manifest").problems
+    assert (problem.kind, problem.key) == ("manifest", "more")
+
+
+@pytest.mark.parametrize("call", [(check_store_sync, check_store), (digest_store_sync, digest_store)])
+def test_progress_is_told(call, tmp_path, capsys):
+    blocking, awaited = call
+    store = folder_of(TREES["v3, nested"]().values, tmp_path / "made")
+    keys = list(store.list_sync())
+    for run in (
+        lambda seen: blocking(store, progress=seen.append),
+        lambda seen: asyncio.run(awaited(store, progress=seen.append)),
+        lambda seen: blocking(FsspecStore.from_url(store.root.as_uri()), progress=seen.append),
+    ):
+        seen = []
+        run(seen)
+        last = seen[-1]
+        assert (last.keys_done, last.keys_total) == (len(keys), len(keys))
+        assert last.bytes_done == last.bytes_total == sum(map(store.getsize_sync, keys))
+        assert last.listed
+        assert [state.keys_done for state in seen] == sorted(state.keys_done for state in seen)
+    blocking(store, progress=True)
+    assert capsys.readouterr().err == ""  # it was done before there was anything to draw
+
+
+def test_what_progress_raises_ends_a_check(tmp_path):
+    store = folder_of(TREES["v3, nested"]().values, tmp_path / "made")
+
+    def stop(state):
+        raise ZeroDivisionError
+
+    for run in (check_store_sync, digest_store_sync):
+        with pytest.raises(ZeroDivisionError):
+            run(store, progress=stop)

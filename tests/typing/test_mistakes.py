@@ -15,7 +15,11 @@ RIGHT = """
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
-from zarrstore import Buffer, LocalStore, MemoryStore, RangeByteRequest, Store, WrapperStore, make_store
+from distributed import Client
+
+from zarrstore import (
+    Buffer, LocalStore, MemoryStore, RangeByteRequest, Store, WrapperStore, copy_store_sync, make_store,
+)
 from zarrstore.abc.store import (
     Allocate, AnyPieces, ByteRequest, Conflict, Data, Precondition, Entry, Pieces, Verbs,
     cut, gather_pieces, join_pieces,
@@ -77,6 +81,10 @@ async def main(store: Store) -> bytes:
     value: Buffer | None = await store.get("a", default_buffer_prototype(), RangeByteRequest(0, 1))
     assert value is not None
     return value.to_bytes()
+
+
+def on_a_cluster(client: Client) -> int:
+    return copy_store_sync("a.zarr", "b.zarr", client=client).keys
 
 
 asyncio.run(main(Shouting(MemoryStore())))

@@ -13,10 +13,14 @@ from zarrstore._check.digest import Digest, StoreDigest
 from zarrstore._check.job import Check, Options
 from zarrstore._check.place import Place
 from zarrstore._check.report import CheckReport, Kind, Problem
+from zarrstore._copy.cluster import refuse_own_loop
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
+
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.meter import Progress
 
 __all__ = [
     "CheckReport",
@@ -38,6 +42,8 @@ async def check_store(
     ignore: Iterable[Kind] = (),
     against: str | os.PathLike[str] | None = None,
     found: Callable[[Problem], object] | None = None,
+    progress: Progress = None,
+    client: Client | None = None,
 ) -> CheckReport:
     """Tell what is wrong with a hierarchy of Zarr 2 or 3.
 
@@ -62,6 +68,12 @@ async def check_store(
         too. ``quick`` compares names only.
     found : callable, optional
         Called with each `Problem` as soon as it is found.
+    progress : callable or bool, optional
+        Called with a `CopyProgress` after each batch of values, as `copy_store` calls it. True draws a bar on
+        the standard error.
+    client : distributed.Client, optional
+        Has a cluster of Dask's read the values, piece by piece: of up to 1,000 keys and 256 MiB. The store is
+        pickled, and opened by each worker.
 
     Returns
     -------
@@ -74,10 +86,12 @@ async def check_store(
         If the store can't be listed.
     CorruptError
         If ``against`` is no manifest.
+    RefusedError
+        If a cluster's workers can't open the store.
     TransientError
         If the store fails in a way that may pass.
     """
-    options = Options(quick, complete, _kinds(ignore), found, _manifest(against))
+    options = Options(quick, complete, _kinds(ignore), found, _manifest(against), progress, client)
     async with Place(place, prefix) as opened:
         return await Check(opened, options).run_on_loop()
 
@@ -91,9 +105,12 @@ def check_store_sync(
     ignore: Iterable[Kind] = (),
     against: str | os.PathLike[str] | None = None,
     found: Callable[[Problem], object] | None = None,
+    progress: Progress = None,
+    client: Client | None = None,
 ) -> CheckReport:
     """Blocking form of `check_store`."""
-    options = Options(quick, complete, _kinds(ignore), found, _manifest(against))
+    refuse_own_loop(client)
+    options = Options(quick, complete, _kinds(ignore), found, _manifest(against), progress, client)
     with Place(place, prefix) as opened:
         return Check(opened, options).run_blocking()
 
@@ -104,6 +121,8 @@ async def digest_store(
     prefix: str = "",
     etags: bool = True,
     manifest: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+    client: Client | None = None,
 ) -> StoreDigest:
     """Sum up all that is below a directory in one digest: the one that DANDI calls zarrsum.
 
@@ -121,6 +140,12 @@ async def digest_store(
         they aren't.
     manifest : path, optional
         A local file to write the MD5 of each key to, as the program ``md5sum`` does.
+    progress : callable or bool, optional
+        Called with a `CopyProgress` after each batch of values, as `copy_store` calls it. True draws a bar on
+        the standard error.
+    client : distributed.Client, optional
+        Has a cluster of Dask's read the values, piece by piece: of up to 1,000 keys and 256 MiB. The store is
+        pickled, and opened by each worker.
 
     Returns
     -------
@@ -133,10 +158,13 @@ async def digest_store(
         If the store can't be listed.
     ChangedError
         If a value is changed meanwhile.
+    RefusedError
+        If a cluster's workers can't open the store.
     """
     async with Place(place, prefix) as opened:
         with manifests.written(manifest) as write:
-            return await Digest(opened, etags=etags, write=write).run_on_loop()
+            digest = Digest(opened, etags=etags, write=write, progress=progress, client=client)
+            return await digest.run_on_loop()
 
 
 def digest_store_sync(
@@ -145,10 +173,13 @@ def digest_store_sync(
     prefix: str = "",
     etags: bool = True,
     manifest: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+    client: Client | None = None,
 ) -> StoreDigest:
     """Blocking form of `digest_store`."""
+    refuse_own_loop(client)
     with Place(place, prefix) as opened, manifests.written(manifest) as write:
-        return Digest(opened, etags=etags, write=write).run_blocking()
+        return Digest(opened, etags=etags, write=write, progress=progress, client=client).run_blocking()
 
 
 def _manifest(path: str | os.PathLike[str] | None) -> dict[str, str] | None:

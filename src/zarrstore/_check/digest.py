@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5
@@ -17,17 +18,27 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from zarrstore._check.manifest import line_of
+from zarrstore._check.place import Place
+from zarrstore._copy.cluster import Pieces, refuse_unreachable
+from zarrstore._copy.meter import Meter
+from zarrstore._copy.pipeline import Here, closing_workers
+from zarrstore._copy.plan import entry_size, total_size
 from zarrstore._copy.running import Job
+from zarrstore._copy.spool import Spool
 from zarrstore._copy.value import StoppedError, read_in_turn
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.listing import closing_pages
-from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from zarrstore._check.place import Place
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.meter import Progress
+    from zarrstore._copy.pipeline import Workers
+    from zarrstore._copy.spool import Row
+    from zarrstore._core.types import Data
     from zarrstore._core.verbs import Entry, Verbs
+    from zarrstore.abc.store import Store
 
 T = TypeVar("T")
 
@@ -86,7 +97,7 @@ class _Directory:
         for listed in (self.directories, self.files):
             listed.sort(key=lambda item: str(item["name"]))
         text = json.dumps({"directories": self.directories, "files": self.files}, separators=(",", ":"))
-        return f"{_hashed(text.encode())}-{self.count}--{self.size}"
+        return f"{hashed(text.encode())}-{self.count}--{self.size}"
 
     def take(self, other: _Directory) -> None:
         self.directories.append({"digest": other.digest(), "name": other.name, "size": other.size})
@@ -124,12 +135,13 @@ class Tree:
         return root.digest(), root.count, root.size
 
 
-def _hashed(data: bytes) -> str:
+def hashed(data: Data) -> str:
+    """Return an MD5."""
     return md5(data, usedforsecurity=False).hexdigest()
 
 
 class Sums:
-    """The MD5s of all values below a directory.
+    """The MD5s of values below a directory.
 
     Parameters
     ----------
@@ -138,62 +150,35 @@ class Sums:
     etags : bool
         Whether to take them from ETags that look like one; the smallest such value of the first page is read
         to see whether they are.
-    entries : callable, optional
-        Lists the directory.
-    failed : callable, optional
-        Takes keys that can't be read, and why, which are errors else.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        *,
-        etags: bool,
-        entries: Callable[[Verbs], AsyncIterator[list[Entry]]] | None = None,
-        failed: Callable[[str, Exception], object] | None = None,
-    ) -> None:
+    def __init__(self, place: Place, *, etags: bool) -> None:
         self.store, self.prefix = place.store, place.prefix
         self.etags: bool | None = None if etags else False
-        self.entries = entries or partial(scan_sized, prefix=self.prefix)
-        self.failed = failed
         self.values_read = 0
         self.stopped = threading.Event()
 
-    async def pages(self, verbs: Verbs) -> AsyncIterator[list[Sum]]:
-        """Yield sums as they are found, in the order of the listing."""
-        async with closing_pages(self.entries(verbs)) as pages:
-            async for page in pages:
-                await self._try_etags(verbs, page)
-                for batch in batches(page, self._weigh):
-                    sums = await verbs.for_each(partial(self._sum_or_fail, verbs), batch)
-                    yield [found for found in sums if found is not None]
-
-    async def _try_etags(self, verbs: Verbs, page: list[Entry]) -> None:
+    async def try_etags(self, verbs: Verbs, page: list[Entry]) -> None:
+        """See once whether ETags are MD5s."""
         told = [entry for entry in page if _MD5.fullmatch(entry.version or "")]
         if self.etags is None and told:
             self.etags = False
             smallest = min(told, key=lambda entry: entry.size or 0)
-            self.etags = f'"{(await self._sum(verbs, smallest)).md5}"' == smallest.version
+            self.etags = f'"{(await self.one(verbs, smallest)).md5}"' == smallest.version
 
-    def _told(self, entry: Entry) -> str | None:
+    def told(self, entry: Entry) -> str | None:
+        """Return the MD5 that a listing tells."""
         found = _MD5.fullmatch(entry.version or "") if self.etags else None
         return found and found[1]
 
-    def _weigh(self, entry: Entry) -> int | None:
-        return (entry.size or 0) if self._told(entry) is None else None
+    def weigh(self, entry: Entry) -> int | None:
+        """Tell how many bytes are to be read; None if nothing is."""
+        return (entry.size or 0) if self.told(entry) is None else None
 
-    async def _sum_or_fail(self, verbs: Verbs, entry: Entry) -> Sum | None:
-        try:
-            return await self._sum(verbs, entry)
-        except (StoreError, OSError) as error:
-            if self.failed is None:
-                raise
-            self.failed(entry.key[len(self.prefix) :], error)
-            return None
-
-    async def _sum(self, verbs: Verbs, entry: Entry) -> Sum:
+    async def one(self, verbs: Verbs, entry: Entry) -> Sum:
+        """Sum up a value."""
         key = entry.key[len(self.prefix) :]
-        if (told := self._told(entry)) is not None:
+        if (told := self.told(entry)) is not None:
             return Sum(key, entry.size or 0, told)
         self.values_read += 1
         found = md5(usedforsecurity=False)
@@ -203,6 +188,11 @@ class Sums:
                     raise StoppedError
                 await verbs.call(found.update, piece)
         return Sum(key, entry.size or 0, found.hexdigest())
+
+    async def many(self, verbs: Verbs, entries: list[Entry]) -> AsyncIterator[list[Sum]]:
+        """Sum up values, as many at once as memory allows."""
+        for batch in batches(entries, self.weigh):
+            yield await verbs.for_each(partial(self.one, verbs), batch)
 
 
 def batches(items: Iterable[T], weigh: Callable[[T], int | None]) -> Iterator[list[T]]:
@@ -229,15 +219,33 @@ class Digest(Job[StoreDigest]):
         The directory.
     etags : bool
         As `Sums` takes it.
-    write : callable or None
+    write : callable, optional
         Takes the manifest's lines.
+    progress : callable or bool, optional
+        As `Meter` takes it.
+    client : Client, optional
+        Has a cluster's workers read the values.
     """
 
-    def __init__(self, place: Place, *, etags: bool, write: Callable[[Iterable[str]], object] | None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        etags: bool,
+        write: Callable[[Iterable[str]], object] | None = None,
+        progress: Progress = None,
+        client: Client | None = None,
+    ) -> None:
+        self.place = place
         self.sums = Sums(place, etags=etags)
         self.stopped = self.sums.stopped
         self.store = place.store
         self.write = write
+        self.meter = Meter(progress)
+        self.client = client
+        if client is not None:
+            refuse_unreachable(self.store)
+        self.tree = Tree()
 
     @property
     def blocks(self) -> bool:
@@ -247,21 +255,78 @@ class Digest(Job[StoreDigest]):
     async def _run(self, *, sync: bool) -> StoreDigest:
         verbs = self.store._verbs_for_wrapper(sync=sync)
         began = time.perf_counter()
-        tree = Tree()
-        held: list[Sum] = []
-        async with closing_pages(self.sums.pages(verbs)) as pages:
-            async for page in pages:
-                if self.store._lists_in_order:
-                    self._take(tree, page)
-                else:
-                    held += page
-        held.sort(key=lambda found: found.key.split("/"))
-        self._take(tree, held)
-        digest, count, size = tree.digest()
+        with closing(Spool(_by_directory)) as spool:
+            in_order = self.store._lists_in_order and self.client is None
+            await self._sum_all(verbs, self._fold if in_order else spool.add, sync=sync)
+            await verbs.call(self._fold_all, spool)
+        digest, count, size = self.tree.digest()
         return StoreDigest(digest, count, size, self.sums.values_read, time.perf_counter() - began)
 
-    def _take(self, tree: Tree, sums: list[Sum]) -> None:
+    async def _sum_all(self, verbs: Verbs, keep: Callable[[list[Sum]], object], *, sync: bool) -> None:
+        """Sum up all values, here or in the workers of a cluster."""
+
+        def take(sums: list[Sum]) -> None:
+            keep(sums)
+            self.meter.count(len(sums), sum(found.size for found in sums))
+
+        async def sum_here(entries: list[Entry]) -> None:
+            async with closing_pages(self.sums.many(verbs, entries)) as found:
+                async for sums in found:
+                    take(sums)
+
+        workers: Workers[Entry] = Here(sum_here)
+        if self.client is not None:
+            run = partial(_summed, self.store, self.sums.prefix)
+            workers = Pieces(self.client, run, take, entry_size, self.stopped, sync=sync)
+        async with closing_pages(scan_sized(verbs, self.sums.prefix)) as pages, closing_workers(workers):
+            async for page in pages:
+                self.meter.expect(len(page), total_size(page))
+                await self.sums.try_etags(verbs, page)
+                if self.client is not None:
+                    await sum_here([entry for entry in page if self.sums.told(entry)])
+                    page = [entry for entry in page if not self.sums.told(entry)]
+                    self.sums.values_read += len(page)
+                await workers.put(page)
+            self.meter.listed = True
+            await workers.drain()
+        self.meter.count(0, 0)
+
+    def _fold_all(self, spool: Spool) -> None:
+        for rows in spool.pages():
+            self._fold(list(map(Sum._make, rows)))
+
+    def _fold(self, sums: list[Sum]) -> None:
         for found in sums:
-            tree.add(found)
+            self.tree.add(found)
         if self.write is not None:
             self.write(line_of(found.md5, found.key) for found in sums)
+
+
+class _Piece(Job[list[Sum]]):
+    """Some values of a digest that is made elsewhere."""
+
+    def __init__(self, place: Place, entries: list[Entry]) -> None:
+        self.place, self.entries = place, entries
+        self.meter = Meter()
+        self.sums = Sums(place, etags=False)
+        self.stopped = self.sums.stopped
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the store blocks."""
+        return self.place.store._blocks
+
+    async def _run(self, *, sync: bool) -> list[Sum]:
+        verbs = self.place.store._verbs_for_wrapper(sync=sync)
+        return [found async for sums in self.sums.many(verbs, self.entries) for found in sums]
+
+
+def _summed(store: Store, prefix: str, entries: list[Entry]) -> list[Sum]:
+    """Sum up values, in a worker of a cluster."""
+    return _Piece(Place(store, prefix), entries).run_blocking()
+
+
+def _by_directory(row: Row) -> list[str]:
+    """Bring what is in one directory together."""
+    parts: list[str] = row[0].split("/")
+    return parts

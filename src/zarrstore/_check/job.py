@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from functools import partial
@@ -10,10 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zarrstore._check.digest import BYTES, Sums, batches
+from zarrstore._check.digest import BYTES, Sums, batches, hashed
+from zarrstore._check.place import Place
 from zarrstore._check.report import CheckReport, Problem
 from zarrstore._check.surroundings import around, litter
 from zarrstore._check.values import examined, examined_in_parts, is_wrapped, shards_in
+from zarrstore._copy.cluster import Pieces, refuse_unreachable
+from zarrstore._copy.meter import Meter
+from zarrstore._copy.pipeline import Here, closing_workers
+from zarrstore._copy.plan import total_size
 from zarrstore._copy.running import Job
 from zarrstore._copy.value import StoppedError
 from zarrstore._core.checksum import Checksum
@@ -27,29 +31,33 @@ from zarrstore._hierarchy.sweep import swept
 from zarrstore.errors import StoreError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import numpy.typing as npt
 
-    from zarrstore._check.place import Place
     from zarrstore._check.report import Kind
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.meter import Progress
+    from zarrstore._copy.pipeline import Workers
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Data
     from zarrstore._core.verbs import Entry, Verbs
     from zarrstore._hierarchy.documents import Array, Document
     from zarrstore._hierarchy.sweep import Found, Sweep
+    from zarrstore.abc.store import Store
 
 # Chunks that aren't stored are told of arrays with at most so many.
 _MOST_CHUNKS = 1 << 28
 
 
-class Chunk(NamedTuple):
-    """A stored chunk or shard."""
+class Value(NamedTuple):
+    """A value that is to be read: a chunk or a shard; without an array, only its MD5 is asked for."""
 
     entry: Entry
-    path: str
-    array: Array
-    place: tuple[int, ...]
+    path: str = ""
+    array: Array | None = None
+    place: tuple[int, ...] = ()
+    is_hashed: bool = False
 
 
 class Options(NamedTuple):
@@ -60,6 +68,19 @@ class Options(NamedTuple):
     ignore: frozenset[str] = frozenset()
     found: Callable[[Problem], object] | None = None
     against: dict[str, str] | None = None
+    progress: Progress = None
+    client: Client | None = None
+
+
+class Examined(NamedTuple):
+    """What a look into some values found; the MD5 of each that was hashed, by its key."""
+
+    problems: list[Problem]
+    unchecked: Counter[str]
+    md5s: dict[str, str | None]
+    read: int
+    keys: int
+    bytes: int
 
 
 class Check(Job[CheckReport]):
@@ -85,7 +106,13 @@ class Check(Job[CheckReport]):
         self.chunks = self.bytes = self.values_read = 0
         self.broken: set[str] = set()
         self.unknown: set[str] = set()  # directories of nodes whose document is damaged
-        self.stopped = threading.Event()
+        self.unreadable: set[str] = set()
+        self.wanted = dict(options.against or {})
+        self.sums = Sums(place, etags=True)
+        self.stopped = self.sums.stopped
+        self.meter = Meter(options.progress)
+        if options.client is not None:
+            refuse_unreachable(self.store)
 
     @property
     def blocks(self) -> bool:
@@ -100,15 +127,23 @@ class Check(Job[CheckReport]):
             if problem.kind == "link":
                 self.broken.add(self.prefix + problem.key)
         await self._read_documents(verbs)
-        async with closing_pages(self._entries(verbs)) as pages:
+        workers = self._workers(verbs, sync=sync)
+        async with closing_pages(self._entries(verbs)) as pages, closing_workers(workers):
             async for page in pages:
-                found = (chunk for entry in page for chunk in self._sorted(entry))
-                for chunks in batches(found, lambda chunk: chunk.entry.size or 0):
-                    if self.stopped.is_set():
-                        raise StoppedError
-                    await verbs.for_each(partial(self._examine_one, verbs), chunks)
+                self.meter.expect(len(page), total_size(page))
+                if self.options.against is not None and not self.options.quick:
+                    await self.sums.try_etags(verbs, page)
+                values = [value for entry in page if (value := self._to_be_read(entry)) is not None]
+                self.meter.count(len(page) - len(values), total_size(page) - sum(map(_size, values)))
+                await workers.put(values)
+            self.meter.listed = True
+            await workers.drain()
+        self.meter.count(0, 0)
         self._tell_missing()
-        await self._hold_against(verbs)
+        self._tell_lost()
+        return self._report(began)
+
+    def _report(self, began: float) -> CheckReport:
         return CheckReport(
             tuple(self.problems),
             dict(self.unchecked),
@@ -120,10 +155,29 @@ class Check(Job[CheckReport]):
             time.perf_counter() - began,
         )
 
+    def _workers(self, verbs: Verbs, *, sync: bool) -> Workers[Value]:
+        options = self.options
+        if options.client is None:
+            return Here(partial(self._examine, verbs))
+        run = partial(_examined, self.store, self.prefix, options.quick, options.complete)
+        return Pieces(options.client, run, self._take, _size, self.stopped, sync=sync)
+
+    def _take(self, found: Examined) -> None:
+        """Tell what a worker of a cluster has found."""
+        for problem in found.problems:
+            self._tell(problem)
+        for key, md5 in found.md5s.items():
+            self._hold(key, md5)
+        self.unchecked += found.unchecked
+        self.values_read += found.read
+        self.meter.count(found.keys, found.bytes)
+
     def _around(self) -> list[Problem]:
         return list(around(self.store, self.prefix))
 
     def _tell(self, problem: Problem) -> None:
+        if problem.kind == "unreadable":
+            self.unreadable.add(problem.key)
         if problem.kind in self.options.ignore:
             return
         self.problems.append(problem)
@@ -134,7 +188,7 @@ class Check(Job[CheckReport]):
         """Tell of a value that can't be read, unless that may pass: then the check couldn't be made."""
         if isinstance(error, TransientError):
             raise error
-        if self.prefix + key not in self.broken:
+        if self.prefix + key not in self.broken and key not in self.unreadable:
             text = error.message if isinstance(error, StoreError) else str(error)
             self._tell(Problem("unreadable", key, text.rstrip(".")))
 
@@ -224,19 +278,30 @@ class Check(Job[CheckReport]):
             async for page in pages:
                 yield [entry for entry in await verbs.for_each(stat, page) if entry is not None]
 
-    def _sorted(self, entry: Entry) -> Iterable[Chunk]:
+    def _to_be_read(self, entry: Entry) -> Value | None:
+        """Tell what a key is, and return what has to be read of it."""
+        value = self._sorted(entry)
+        if self.options.against is None:
+            return value
+        told = None if self.options.quick else self.sums.told(entry)
+        if self.options.quick or told is not None:
+            self._hold(entry.key[len(self.prefix) :], told)
+            return value
+        return (value or Value(entry))._replace(is_hashed=True)
+
+    def _sorted(self, entry: Entry) -> Value | None:
         """Tell what a key is; a chunk whose value is to be read is returned."""
         self.bytes += entry.size or 0
         key = entry.key[len(self.prefix) :]
         if (found := litter(key)) is not None:
             self._tell(found)
-            return ()
+            return None
         path = self._array_above(key)
         if path is not None:
             return self._chunk(entry, key, path)
         if _is_numbered(key) and not self._is_below_unknown(key):
             self._tell(Problem("orphan", key, "it is named as a chunk, and no array's document is above it"))
-        return ()
+        return None
 
     def _is_below_unknown(self, key: str) -> bool:
         return any(not path or key.startswith(f"{path}/") for path in self.unknown)
@@ -250,23 +315,23 @@ class Check(Job[CheckReport]):
                 return path
         return None
 
-    def _chunk(self, entry: Entry, key: str, path: str) -> Iterable[Chunk]:
+    def _chunk(self, entry: Entry, key: str, path: str) -> Value | None:
         name = key[len(path) :].lstrip("/")
         if name in docs.NAMES or name in docs.BESIDE:
-            return ()
+            return None
         judgements = [(array, *judged(array, name)) for array in self.arrays[path]]
         array, verdict, place = min(judgements, key=lambda found: _ORDER.index(found[1]))
         problem = _of_verdict(array, verdict, place)
         if problem is not None:
             self._tell(Problem(problem[0], key, problem[1], path, place or None))
-            return ()
+            return None
         self.chunks += 1
         self._note(path, array, place)
         wrong = self._wrong_size(array, entry.size or 0)
         if wrong is not None:
             self._tell(Problem("size", key, wrong, path, place))
-            return ()
-        return () if self.options.quick else (Chunk(entry, path, array, place),)
+            return None
+        return None if self.options.quick else Value(entry, path, array, place)
 
     def _wrong_size(self, array: Array, size: int) -> str | None:
         wanted = stored_size(array)
@@ -307,73 +372,122 @@ class Check(Job[CheckReport]):
 
     # -- a manifest -------------------------------------------------------------------------------
 
-    async def _hold_against(self, verbs: Verbs) -> None:
-        """Compare with a manifest: names, and unless the check is quick, values."""
-        if self.options.against is None:
-            return
-        wanted = dict(self.options.against)
-        async with closing_pages(self._found_md5s(verbs)) as pages:
-            async for page in pages:
-                for key, found in page:
-                    told = wanted.pop(key, None)
-                    if told is None:
-                        self._tell(Problem("manifest", key, "the manifest doesn't have it"))
-                    elif found is not None and told != found:
-                        self._tell(
-                            Problem("manifest", key, f"its MD5 is {found}, and {told} in the manifest")
-                        )
-        for key in wanted:
-            self._tell(Problem("manifest", key, "the manifest has it, and it isn't stored"))
+    def _hold(self, key: str, md5: str | None) -> None:
+        """Compare with what a manifest says: that there is such a key, and its MD5 where that is known."""
+        told = self.wanted.pop(key, None)
+        if told is None:
+            self._tell(Problem("manifest", key, "the manifest doesn't have it"))
+        elif md5 is not None and told != md5:
+            self._tell(Problem("manifest", key, f"its MD5 is {md5}, and {told} in the manifest"))
 
-    async def _found_md5s(self, verbs: Verbs) -> AsyncIterator[list[tuple[str, str | None]]]:
-        if self.options.quick:
-            async with closing_pages(verbs.keys(self.prefix)) as keys:
-                async for names in keys:
-                    yield [(key[len(self.prefix) :], None) for key in names]
-            return
-        failed: list[str] = []
-        sums = Sums(self.place, etags=True, entries=self._entries, failed=lambda key, _: failed.append(key))
-        async with closing_pages(sums.pages(verbs)) as pages:
-            async for page in pages:
-                yield [(found.key, found.md5) for found in page]
-        links = [key[len(self.prefix) :] for key in self.broken]
-        yield [(key, None) for key in (*failed, *links)]  # which are told already
+    def _tell_lost(self) -> None:
+        """Tell what only a manifest has; what can't be read is told already."""
+        for key in self.wanted:
+            if key not in self.unreadable and self.prefix + key not in self.broken:
+                self._tell(Problem("manifest", key, "the manifest has it, and it isn't stored"))
 
     # -- values -----------------------------------------------------------------------------------
 
-    async def _examine_one(self, verbs: Verbs, chunk: Chunk) -> None:
-        key = chunk.entry.key[len(self.prefix) :]
-        self.values_read += 1
+    async def _examine(self, verbs: Verbs, values: list[Value]) -> None:
+        for batch in batches(values, _size):
+            if self.stopped.is_set():
+                raise StoppedError
+            await verbs.for_each(partial(self._examine_one, verbs), batch)
+            self.meter.count(len(batch), sum(map(_size, batch)))
+
+    async def _examine_one(self, verbs: Verbs, value: Value) -> None:
+        """Read a value once, for its MD5 and to look into it; too large a one twice, in parts."""
+        key = value.entry.key[len(self.prefix) :]
+        found = None
+        self.values_read += value.array is not None
         try:
-            found = await self._findings(verbs, chunk)
+            whole = None if self._goes_in_parts(value) else await self._whole(verbs, value.entry)
+            if value.is_hashed:
+                found = await self._md5(verbs, value.entry, whole)
+            if value.array is not None:
+                await self._look_into(verbs, value, value.array, whole)
+        except (StoreError, OSError) as error:
+            self._unreadable(key, error)
+        if value.is_hashed:
+            self._hold(key, found)
+
+    def _goes_in_parts(self, value: Value) -> bool:
+        """Whether a value is too large to be held, and can be looked into by parts."""
+        array = value.array
+        if _size(value) <= BYTES or (array is not None and self._is_misdescribed(array)):
+            return False
+        return array is None or (shards_in(array) is not None and not is_wrapped(array))
+
+    async def _whole(self, verbs: Verbs, entry: Entry) -> Data:
+        data = await self._reader(verbs, entry)(None)
+        checksum = Checksum(entry.version)
+        checksum.update(data)
+        checksum.check()
+        return data
+
+    async def _md5(self, verbs: Verbs, entry: Entry, whole: Data | None) -> str:
+        if whole is None:
+            return (await self.sums.one(verbs, entry)).md5
+        return await verbs.call(hashed, whole)
+
+    async def _look_into(self, verbs: Verbs, value: Value, array: Array, whole: Data | None) -> None:
+        complete = self.options.complete
+        try:
+            if whole is None:
+                read = self._reader(verbs, value.entry)
+                found = await examined_in_parts(array, read, _size(value), complete)
+            else:
+                found = await verbs.call(examined, array, whole, complete)
         except UnknownCodecError as unknown:
             self.unchecked[str(unknown)] += 1
             return
         except docs.FormatError:
             return  # of the description of its shards, which is told already
-        except (StoreError, OSError) as error:
-            self._unreadable(key, error)
-            return
+        key = value.entry.key[len(self.prefix) :]
         for kind, text, inner in found:
-            self._tell(Problem(kind, key, text, chunk.path, _within(chunk, inner)))
+            self._tell(Problem(kind, key, text, value.path, _within(array, value.place, inner)))
 
-    async def _findings(self, verbs: Verbs, chunk: Chunk) -> list[tuple[Kind, str, tuple[int, ...] | None]]:
-        array, complete = chunk.array, self.options.complete
-        size = chunk.entry.size or 0
-        if size > BYTES and shards_in(array) is not None and not is_wrapped(array):
-            return await examined_in_parts(array, self._reader(verbs, chunk), size, complete)
-        data = await self._reader(verbs, chunk)(None)
-        checksum = Checksum(chunk.entry.version)
-        checksum.update(data)
-        checksum.check()
-        return await verbs.call(examined, array, data, complete)
-
-    def _reader(self, verbs: Verbs, chunk: Chunk) -> Callable[[ByteRequest | None], Awaitable[Data]]:
+    def _reader(self, verbs: Verbs, entry: Entry) -> Callable[[ByteRequest | None], Awaitable[Data]]:
         async def read(request: ByteRequest | None) -> Data:
-            data = await verbs.read(chunk.entry.key, request, host_memory)
+            data = await verbs.read(entry.key, request, host_memory)
             return b"" if data is None else data
 
         return read
+
+
+class _Piece(Check):
+    """Some values of a check that is made elsewhere."""
+
+    def __init__(self, place: Place, options: Options, values: list[Value]) -> None:
+        super().__init__(place, options)
+        self.values = values
+        self.md5s: dict[str, str | None] = {}
+
+    def _hold(self, key: str, md5: str | None) -> None:
+        self.md5s[key] = md5
+
+    async def _run(self, *, sync: bool) -> CheckReport:
+        await self._examine(self.store._verbs_for_wrapper(sync=sync), self.values)
+        return self._report(0)
+
+
+def _examined(store: Store, prefix: str, quick: bool, complete: bool, values: list[Value]) -> Examined:
+    """Look into values, in a worker of a cluster."""
+    piece = _Piece(Place(store, prefix), Options(quick, complete), values)
+    report = piece.run_blocking()
+    meter = piece.meter
+    return Examined(
+        list(report.problems),
+        piece.unchecked,
+        piece.md5s,
+        report.values_read,
+        meter.keys_done,
+        meter.bytes_done,
+    )
+
+
+def _size(value: Value) -> int:
+    return value.entry.size or 0
 
 
 _ORDER = ("chunk", "outside", "misspelt", "other")
@@ -387,12 +501,12 @@ def _of_verdict(array: Array, verdict: str, place: tuple[int, ...]) -> tuple[Kin
     return None if verdict == "chunk" else ("stray", "it is no chunk of the array that it is in")
 
 
-def _within(chunk: Chunk, inner: tuple[int, ...] | None) -> tuple[int, ...]:
+def _within(array: Array, place: tuple[int, ...], inner: tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the place of a chunk in the whole array's grid of inner chunks, or that of a stored one."""
-    shards = shards_in(chunk.array) if inner is not None else None
+    shards = shards_in(array) if inner is not None else None
     if inner is None or shards is None:
-        return chunk.place
-    return tuple(place * count + at for place, count, at in zip(chunk.place, shards.grid, inner, strict=True))
+        return place
+    return tuple(at * count + within for at, count, within in zip(place, shards.grid, inner, strict=True))
 
 
 def _is_numbered(key: str) -> bool:

@@ -8,9 +8,10 @@ from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from zarrstore._check.report import Problem
+from zarrstore._copy.places import innermost
 from zarrstore._copy.selection import LITTER
 from zarrstore._os.temporary import is_temporary
-from zarrstore.storage import LocalStore, WrapperStore, ZipStore
+from zarrstore.storage import LocalStore, ZipStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,19 +40,11 @@ def _unfinished(name: str) -> Problem:
 
 def around(store: Store, prefix: str) -> Iterator[Problem]:
     """Look for what a store doesn't list or can't read: in the folder that it is, or at its archive's end."""
-    store, prefix = _innermost(store, prefix)
+    store, prefix = innermost(store, prefix)
     if isinstance(store, ZipStore) and store.unclosed:
         yield Problem("archive", "", "this archive was never closed: 'zarrstore repair' makes it whole")
     if isinstance(store, LocalStore):
         yield from _in_folder(os.path.join(store.root, prefix), str(store.root), prefix)
-
-
-def _innermost(store: Store, prefix: str) -> tuple[Store, str]:
-    """Follow wrappers and views down to the store that has the data."""
-    while isinstance(store, WrapperStore):
-        prefix = f"{getattr(store, '_prefix', '')}{prefix}"
-        store = store._below
-    return store, prefix
 
 
 def _in_folder(folder: str, root: str, prefix: str) -> Iterator[Problem]:

@@ -10,7 +10,16 @@ import click
 
 from zarrstore._check import check_store_sync, digest_store_sync
 from zarrstore._check.report import Kind
-from zarrstore._cli.places import json_option, opened, prefix_argument, url_argument
+from zarrstore._cli.places import (
+    cluster_at,
+    dask_option,
+    json_option,
+    opened,
+    prefix_argument,
+    quiet_option,
+    url_argument,
+)
+from zarrstore._cli.progress import progress_on
 from zarrstore._core.text import shown, size_text, values_text
 
 if TYPE_CHECKING:
@@ -28,17 +37,19 @@ if TYPE_CHECKING:
 @click.option(
     "--against", metavar="FILE", help="Tell of what differs from a manifest of digest or md5sum, too."
 )
+@dask_option
+@quiet_option
 @json_option
-def check(url: str, prefix: str, as_json: bool, **options: Any) -> int:
+def check(url: str, prefix: str, dask: str | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.
 
     Documents, names of chunks, sizes, values and shards are held against what Zarr's formats 2 and 3 say.
     Each problem is a line: its kind, the key, the chunk, and what is wrong. The exit code is 1 if there is
     one.
     """
-    with opened(url) as store:
-        found = None if as_json else _show
-        report = check_store_sync(store, prefix=prefix, found=found, **options)
+    with opened(url) as store, cluster_at(dask) as client, progress_on(quiet=quiet) as progress:
+        options |= {"found": None if as_json else _show, "progress": progress, "client": client}
+        report = check_store_sync(store, prefix=prefix, **options)
     if as_json:
         problems = [problem._asdict() for problem in report.problems]
         click.echo(json.dumps({**asdict(report), "problems": problems}))
@@ -71,13 +82,15 @@ def _summarize(report: CheckReport) -> None:
 @click.option(
     "--etags/--no-etags", default=True, help="Take MD5s from ETags of a listing where they are some."
 )
+@dask_option
+@quiet_option
 @json_option
-def digest(url: str, prefix: str, as_json: bool, **options: Any) -> None:
+def digest(url: str, prefix: str, dask: str | None, quiet: bool, as_json: bool, **options: Any) -> None:
     """Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.
 
     It is the same for equal keys and values, wherever they are kept. check --against compares with the
     manifest.
     """
-    with opened(url) as store:
-        found = digest_store_sync(store, prefix=prefix, **options)
+    with opened(url) as store, cluster_at(dask) as client, progress_on(quiet=quiet) as progress:
+        found = digest_store_sync(store, prefix=prefix, progress=progress, client=client, **options)
     click.echo(json.dumps(asdict(found)) if as_json else str(found))

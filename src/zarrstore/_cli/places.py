@@ -10,19 +10,41 @@ import click
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.secrets import without_secrets
-from zarrstore.errors import KeyNotFoundError
+from zarrstore.errors import KeyNotFoundError, MissingDependencyError
 from zarrstore.storage._places.archives import folder_hint
 from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from zarrstore._copy.cluster import Client
     from zarrstore._core.verbs import Entry, Verbs
     from zarrstore.abc.store import Store
 
 url_argument = click.argument("url")
 prefix_argument = click.argument("prefix", default="")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+dask_option = click.option(
+    "--dask", metavar="ADDRESS", help="Have the workers of a Dask cluster do it; its scheduler's address."
+)
+
+
+@contextmanager
+def cluster_at(address: str | None) -> Iterator[Client | None]:
+    """Connect to a cluster of Dask's for a block, if there is an address."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a Dask cluster needs the package distributed.", hint="Install it: pip install 'zarrstore[dask]'."
+        ) from error
+    with Client(address) as client:
+        yield client
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Progress of a copy on stderr: a bar on a terminal, lines of text elsewhere."""
+"""Progress on stderr: a bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_on(*, quiet: bool) -> Iterator[Callable[[CopyProgress], None] | None]:
-    """Yield what `zarrstore.copy_store` calls to show how far it has come."""
+    """Yield what shows how far a copy or a check has come."""
     console = Console(stderr=True)
     if quiet:
         yield None
@@ -45,8 +46,10 @@ def _bar(console: Console) -> Iterator[Callable[[CopyProgress], None]]:
         TextColumn("{task.fields[keys]} values"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("copy", total=None, keys="0")
+    # What goes to a file or a pipe must go there, and not above the bar.
+    shares = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=shares) as progress:
+        bar = progress.add_task("values", total=None, keys="0")
 
         def show(state: CopyProgress) -> None:
             # A hierarchy of empty values has no bytes to wait for.

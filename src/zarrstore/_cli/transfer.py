@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zarrstore._cli.places import opened
+from zarrstore._cli.places import cluster_at, dask_option, opened, quiet_option
 from zarrstore._cli.progress import progress_on
 from zarrstore._copy import copy_store_sync, diff_stores_sync, move_store_sync
 from zarrstore._core.text import shown, size_text, values_text
@@ -78,7 +78,7 @@ _running = _together(
         metavar="N[,M]",
         help="Values at once, or values read and values written at once; by default 64 over a network.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+    quiet_option,
 )
 
 
@@ -88,6 +88,7 @@ _running = _together(
 @_checksum
 @_delete
 @_selection
+@dask_option
 @_running
 def copy(source: str, target: str, **options: Any) -> int:
     """Copy all that is at SOURCE to TARGET.
@@ -104,6 +105,7 @@ def copy(source: str, target: str, **options: Any) -> int:
 @_checksum
 @_delete
 @_selection
+@dask_option
 @_running
 def sync(source: str, target: str, **options: Any) -> int:
     """Bring TARGET up to date with SOURCE: write what is new or differs.
@@ -139,7 +141,7 @@ def _run(
     quiet, asks = options.pop("quiet"), not options.pop("yes", False)
     if options.pop("resume", False):
         options["if_exists"] = "resume"
-    dry_run = options["dry_run"]
+    dry_run, address = options["dry_run"], options.pop("dask", None)
     with opened(target, "a") as goal:
         if not goal.capabilities.shared:
             raise RefusedError(
@@ -147,7 +149,9 @@ def _run(
             )
         if options.get("delete") and asks and not dry_run:
             _ask(source, goal, options)
-        with progress_on(quiet=quiet or dry_run) as progress:
+        with cluster_at(address) as client, progress_on(quiet=quiet or dry_run) as progress:
+            if client is not None:
+                options["client"] = client
             report = call(source, goal, progress=progress, **options)
     _tell(report, f"would {verb[0]}" if dry_run else verb[1], dry_run=dry_run)
     for key in report.differing:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zarrstore._copy.cluster import refuse_own_loop
 from zarrstore._copy.diff import Diff
-from zarrstore._copy.job import Copy, Options, is_named
+from zarrstore._copy.job import Copy, is_named
 from zarrstore._copy.move import Move
+from zarrstore._copy.options import Options
 from zarrstore._copy.places import Ends
 from zarrstore._copy.report import CopyProgress, CopyReport, Difference, DiffReport
 from zarrstore._copy.selection import selection
@@ -20,6 +22,8 @@ from zarrstore._copy.selection import selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.meter import Progress
     from zarrstore._copy.plan import IfExists
 
 __all__ = [
@@ -52,8 +56,9 @@ async def copy_store(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
+    client: Client | None = None,
 ) -> CopyReport:
     """Copy all keys below a directory of one store to a directory of another.
 
@@ -103,6 +108,10 @@ async def copy_store(
         written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
         MiB of values are under way at once on an event loop. If both stores block, values are copied one by
         one as long as that is fast.
+    client : distributed.Client, optional
+        Has a cluster of Dask's move the values, piece by piece: of up to 1,000 keys and 256 MiB. Stores are
+        pickled, and opened by each worker. Listings and decisions stay here. ``concurrency`` holds for each
+        piece.
 
     Returns
     -------
@@ -122,7 +131,7 @@ async def copy_store(
     KeyNotFoundError
         If the source has no key, and is a path or URL, or ``delete`` is asked for.
     RefusedError
-        If source and target overlap.
+        If source and target overlap, or a cluster's workers can't open one of them.
     ValueError
         If ``if_exists`` or ``concurrency`` is out of range.
     """
@@ -134,6 +143,7 @@ async def copy_store(
         dry_run=dry_run,
         progress=progress,
         concurrency=concurrency,
+        client=client,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
     return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
@@ -153,8 +163,9 @@ def copy_store_sync(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
+    client: Client | None = None,
 ) -> CopyReport:
     """Blocking form of `copy_store`."""
     options = Options(
@@ -165,6 +176,7 @@ def copy_store_sync(
         dry_run=dry_run,
         progress=progress,
         concurrency=concurrency,
+        client=client,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
     return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
@@ -183,8 +195,9 @@ async def sync_store(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
+    client: Client | None = None,
 ) -> CopyReport:
     """Bring a directory of one store up to date with another's: `copy_store` with ``if_exists="update"``.
 
@@ -225,6 +238,10 @@ async def sync_store(
         written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
         MiB of values are under way at once on an event loop. If both stores block, values are copied one by
         one as long as that is fast.
+    client : distributed.Client, optional
+        Has a cluster of Dask's move the values, piece by piece: of up to 1,000 keys and 256 MiB. Stores are
+        pickled, and opened by each worker. Listings and decisions stay here. ``concurrency`` holds for each
+        piece.
 
     Returns
     -------
@@ -240,7 +257,7 @@ async def sync_store(
     KeyNotFoundError
         If the source has no key, and is a path or URL, or ``delete`` is asked for.
     RefusedError
-        If source and target overlap.
+        If source and target overlap, or a cluster's workers can't open one of them.
     ValueError
         If ``concurrency`` is out of range.
     """
@@ -252,6 +269,7 @@ async def sync_store(
         progress=progress,
         if_exists="update",
         concurrency=concurrency,
+        client=client,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
     return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
@@ -270,8 +288,9 @@ def sync_store_sync(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
+    client: Client | None = None,
 ) -> CopyReport:
     """Blocking form of `sync_store`."""
     options = Options(
@@ -282,6 +301,7 @@ def sync_store_sync(
         progress=progress,
         if_exists="update",
         concurrency=concurrency,
+        client=client,
         selected=selection(include, exclude, exclude_litter=exclude_litter),
     )
     return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
@@ -300,7 +320,7 @@ async def move_store(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
 ) -> CopyReport:
     """Move all keys below a directory of one store to a directory of another.
@@ -393,7 +413,7 @@ def move_store_sync(
     exclude: Iterable[str] = (),
     exclude_litter: bool = False,
     dry_run: bool = False,
-    progress: Callable[[CopyProgress], object] | bool | None = None,
+    progress: Progress = None,
     concurrency: int | tuple[int, int] | None = None,
 ) -> CopyReport:
     """Blocking form of `move_store`."""
@@ -422,6 +442,7 @@ async def _run(kind: type[Copy], source: object, ends: Ends, options: Options) -
 
 def _run_sync(kind: type[Copy], source: object, ends: Ends, options: Options) -> CopyReport:
     try:
+        refuse_own_loop(options.client)
         job = kind(ends, options, is_named=is_named(source))
         with job.told():
             return job.run_blocking()

@@ -49,6 +49,7 @@ class Bar:
         """Remove the bar."""
         if self._width:
             print(f"\r{'':<{self._width}}\r", end="", file=self._file, flush=True)
+            self._width = 0
 
 
 def _bar(state: CopyProgress) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._copy import value
 from zarrstore._copy.compare import is_same, told_equal
+from zarrstore._copy.meter import Meter
 from zarrstore._copy.plan import Plan
 from zarrstore._copy.report import Difference, DiffReport
 from zarrstore._copy.running import Job
@@ -58,6 +59,7 @@ class Diff(Job[DiffReport]):
         self.equal = 0
         self.differences: list[Difference] = []
         self.stopped = threading.Event()
+        self.meter = Meter()
 
     @property
     def blocks(self) -> bool:

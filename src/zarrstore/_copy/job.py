@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-from zarrstore._async.threads import wait_on
 from zarrstore._copy import value
-from zarrstore._copy.bar import Bar
+from zarrstore._copy.cluster import Pieces, refuse_unreachable
 from zarrstore._copy.compare import is_same
-from zarrstore._copy.pipeline import Room, Tasks, Threads
+from zarrstore._copy.meter import Meter
+from zarrstore._copy.pipeline import Room, Tasks, Threads, closing_workers
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
 from zarrstore._copy.plan import (
     Act,
-    IfExists,
     Plan,
     Todo,
     document_rank,
@@ -28,7 +27,7 @@ from zarrstore._copy.plan import (
     root_first,
     total_size,
 )
-from zarrstore._copy.report import CopyProgress, CopyReport
+from zarrstore._copy.report import CopyReport
 from zarrstore._copy.running import Job
 from zarrstore._copy.spool import Spool
 from zarrstore._core.listing import closing_pages
@@ -36,9 +35,12 @@ from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, host_memory, ref
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.options import Options
     from zarrstore._copy.pipeline import Tell, Workers
+    from zarrstore._copy.places import Directory
     from zarrstore._copy.spool import Row
     from zarrstore._core.types import Data, ServerCopies
     from zarrstore._core.verbs import Condition, Write
@@ -52,31 +54,6 @@ _SERVER_MOST = 5 << 30
 
 
 @dataclass
-class Options:
-    """What was asked for beside the places."""
-
-    if_exists: IfExists = "raise"
-    verify: bool = False
-    dry_run: bool = False
-    progress: Callable[[CopyProgress], object] | bool | None = None
-    concurrency: int | tuple[int, int] | None = None
-    checksum: bool = False
-    delete: bool = False
-    selected: Callable[[str], bool] | None = None
-
-    def __post_init__(self) -> None:
-        if self.if_exists not in get_args(IfExists):
-            known = ", ".join(map(repr, get_args(IfExists)))
-            raise ValueError(f"if_exists is one of {known}, not {self.if_exists!r}")
-        given = self.concurrency if isinstance(self.concurrency, tuple) else (self.concurrency or 1,)
-        if self.concurrency == 0 or min(given) < 1:
-            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
-        self.bar = Bar() if self.progress is True else None
-        shows = self.progress if callable(self.progress) else None
-        self.report: Callable[[CopyProgress], object] | None = self.bar or shows
-
-
-@dataclass
 class Copy(Job[CopyReport]):
     """One copy: what was asked for, and how far it is."""
 
@@ -85,11 +62,6 @@ class Copy(Job[CopyReport]):
     # Whether the source was named by a path or URL, which may be mistyped.
     is_named: bool
 
-    keys_total: int = 0
-    bytes_total: int = 0
-    keys_done: int = 0
-    bytes_done: int = 0
-    listed: bool = False
     copied: int = 0
     copied_bytes: int = 0
     skipped: int = 0
@@ -104,11 +76,14 @@ class Copy(Job[CopyReport]):
         if not self.options.dry_run:
             self.target.store._check_writable()
         refuse_overlap(self.source, self.target)
+        if self.options.client is not None:
+            refuse_unreachable(self.source.store)
+            refuse_unreachable(self.target.store, writes=True)
         capabilities = self.target.store.capabilities
         # Where the store can, a key that another writer makes meanwhile isn't overwritten.
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
         self.new: Condition = ABSENT if careful else ANY
-        self.report = self.options.report
+        self.meter = Meter(self.options.progress)
         # Where one server has both, and no value has to be read here.
         self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
         # Where reading and writing are limited apart.
@@ -121,12 +96,6 @@ class Copy(Job[CopyReport]):
     def blocks(self) -> bool:
         """Whether both stores block."""
         return self.ends.blocks
-
-    async def run_on_loop(self) -> CopyReport:
-        """Copy on the running loop, which also shows progress."""
-        if self.blocks and (progress := self.options.report) is not None:
-            self.report = _on_loop(progress, asyncio.get_running_loop())
-        return await super().run_on_loop()
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
@@ -148,22 +117,18 @@ class Copy(Job[CopyReport]):
         except BaseException as error:
             self.stopped.set()
             if self.copied:
-                total = f"{self.keys_total}" if self.listed else f"at least {self.keys_total}"
+                total = f"{'' if self.meter.listed else 'at least '}{self.meter.keys_total}"
                 error.add_note(
                     f"{self.copied} of {total} values are in the target, whole; "
                     "if_exists='resume' copies the rest."
                 )
             raise
-        finally:
-            if self.options.bar is not None:
-                self.options.bar.close()
 
     async def _run(self, *, sync: bool) -> CopyReport:
         """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
         began = time.perf_counter()
         options = self.options
-        self.reader = self.source.store._verbs_for_wrapper(sync=sync)
-        self.writer = self.target.store._verbs_for_wrapper(sync=sync)
+        self._bind(sync=sync)
         plan = Plan(
             self.ends,
             self.reader,
@@ -179,19 +144,22 @@ class Copy(Job[CopyReport]):
             if not options.dry_run:
                 await self.writer.call(keep_comment, self.source, self.target)
             workers = self._workers(sync=sync)
-            try:
+            async with closing_workers(workers):
                 await self._move_all(plan, workers)
-            finally:
-                await workers.close()
-            differing = tuple(sorted(plan.differing))
-        seconds = time.perf_counter() - began
+            return self._report(began, plan.differing)
+
+    def _bind(self, *, sync: bool) -> None:
+        self.reader = self.source.store._verbs_for_wrapper(sync=sync)
+        self.writer = self.target.store._verbs_for_wrapper(sync=sync)
+
+    def _report(self, began: float, differing: Iterable[str] = ()) -> CopyReport:
         return CopyReport(
             self.copied,
             self.copied_bytes,
             self.skipped,
             self.verified,
-            seconds,
-            differing,
+            time.perf_counter() - began,
+            tuple(sorted(differing)),
             self.replaced,
             self.deleted,
         )
@@ -207,17 +175,40 @@ class Copy(Job[CopyReport]):
                 hint="Is the source spelt right?",
             )
 
-    def _workers(self, *, sync: bool) -> Workers:
+    def _workers(self, *, sync: bool) -> Workers[Todo]:
+        if self.options.client is not None:
+            return self._cluster(self.options.client, sync=sync)
         far = self.reader.sends_requests or self.writer.sends_requests
         given = self.options.concurrency or (_FAR if far else _NEAR)
         if isinstance(given, tuple) and not sync:
             self.reads, self.writes = map(Room, given)
         concurrency = given if isinstance(given, int) else max(given) if sync else sum(given)
         if sync:
-            return Threads(self._move, self._count, concurrency, value.PIECE, self.stopped)
+            return Threads(self._move, self.meter.count, concurrency, value.PIECE, self.stopped)
         return Tasks(
-            self._move, self._count, concurrency, value.PIECE, self.stopped, memory=_MEMORY, weigh=self._weigh
+            self._move,
+            self.meter.count,
+            concurrency,
+            value.PIECE,
+            self.stopped,
+            memory=_MEMORY,
+            weigh=self._weigh,
         )
+
+    def _cluster(self, client: Client, *, sync: bool) -> Workers[Todo]:
+        options = replace(self.options, progress=None, selected=None, client=None, is_repeated=True)
+        run = partial(_copied, self.source, self.target, options)
+        return Pieces(client, run, self._take, lambda todo: todo.entry.size or 0, self.stopped, sync=sync)
+
+    def _take(self, done: tuple[CopyReport, int, int]) -> None:
+        """Count what a worker of a cluster has done."""
+        report, keys, size = done
+        self.copied += report.keys
+        self.copied_bytes += report.bytes
+        self.skipped += report.skipped
+        self.verified += report.verified
+        self.replaced += report.replaced
+        self.meter.count(keys, size)
 
     def _weigh(self, batch: list[Todo]) -> int:
         """Tell how many bytes of memory a batch takes."""
@@ -228,7 +219,7 @@ class Copy(Job[CopyReport]):
 
     # -- the order of things ----------------------------------------------------------------------
 
-    async def _move_all(self, plan: Plan, workers: Workers) -> None:
+    async def _move_all(self, plan: Plan, workers: Workers[Todo]) -> None:
         """Move chunks as they are listed and documents behind them, or before where a target needs that."""
         early = self.target.store.capabilities.transactional
         with (
@@ -276,15 +267,14 @@ class Copy(Job[CopyReport]):
             work = [todo for todo in todos if self._needs_work(todo)]
             if self.options.dry_run:
                 self._count_dry([todo for todo in todos if todo.act in (Act.NEW, Act.REPLACE)])
-            self.keys_total += len(work)
-            self.bytes_total += total_size(todo.entry for todo in work)
+            self.meter.expect(len(work), total_size(todo.entry for todo in work))
             if work and not started:
                 started = True
-                self._count(0, 0)
+                self.meter.count(0, 0)
             yield work
-        self.listed = True
+        self.meter.listed = True
         if not started:
-            self._count(0, 0)
+            self.meter.count(0, 0)
 
     async def _planned(self, plan: Plan) -> AsyncIterator[list[Todo]]:
         """Yield what is to be done: of a small source all at once, so that a refusal precedes any write."""
@@ -297,7 +287,7 @@ class Copy(Job[CopyReport]):
             async for todos in pages:
                 whole += [todo for todo in todos if todo.act is not Act.DELETE]
                 yield [todo for todo in todos if todo.act is Act.DELETE]  # there may be many
-        self.listed = True
+        self.meter.listed = True
         yield whole
 
     def _needs_work(self, todo: Todo) -> bool:
@@ -310,14 +300,6 @@ class Copy(Job[CopyReport]):
             self.copied += len(todos)
             self.copied_bytes += total_size(todo.entry for todo in todos)
             self.replaced += sum(todo.act is not Act.NEW for todo in todos)
-
-    def _count(self, keys: int, size: int) -> None:
-        self.keys_done += keys
-        self.bytes_done += size
-        if self.report is not None:
-            self.report(
-                CopyProgress(self.keys_done, self.keys_total, self.bytes_done, self.bytes_total, self.listed)
-            )
 
     async def _delete_all(self, doomed: Spool) -> None:
         """Remove what only the target has, documents first: no reader finds one whose chunks are gone."""
@@ -355,7 +337,7 @@ class Copy(Job[CopyReport]):
                 answer = await there.copy(entry.key, self._key(entry), self._condition(todo))
             except KeyNotFoundError:
                 raise value.changed("the value was removed", self.source.store, entry.key) from None
-            if self._written(todo, answer):
+            if self._written(todo, await self._settled(todo, answer)):
                 self._note([entry])
             tell(1, entry.size or 0)
 
@@ -415,7 +397,9 @@ class Copy(Job[CopyReport]):
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         written = []
         for pair, answer in zip(pairs, answers, strict=False):  # fewer answers than writes after a failure
-            if not isinstance(answer, BaseException) and self._written(pair[0], answer):
+            if isinstance(answer, BaseException):
+                continue
+            if self._written(pair[0], await self._settled(pair[0], answer)):
                 written.append(pair)
         for failure in failures:
             raise failure
@@ -436,6 +420,11 @@ class Copy(Job[CopyReport]):
                 self.copied_bytes += todo.entry.size or 0
                 self.replaced += todo.act is not Act.NEW
         return answer is not CONFLICT
+
+    async def _settled(self, todo: Todo, answer: object) -> object:
+        """Take a value for written now if a run of the same that was cut off wrote it."""
+        is_ours = answer is CONFLICT and self.options.is_repeated and await self._is_equal(todo.entry, len)
+        return None if is_ours else answer
 
     def _refuse_conflict(self, key: str, condition: Condition) -> None:
         if condition is ANY:
@@ -481,7 +470,7 @@ class Copy(Job[CopyReport]):
             closing_pages(self._pieces(entry, watch)) as pieces,
         ):
             answer = await self.writer.write(key, pieces, self._condition(todo))
-        written = self._written(todo, answer)
+        written = self._written(todo, await self._settled(todo, answer))
         if self.options.verify:
             if written and value.may_be_torn(store, entry):
                 await self._read_again(entry, sums)
@@ -495,6 +484,9 @@ class Copy(Job[CopyReport]):
 
     async def _is_equal(self, entry: Entry, watch: value.Watch) -> bool:
         """Read a value on both sides, and compare them."""
+        if not entry.size:
+            there = await self.writer.stat(self._key(entry))
+            return there is not None and not there.size
         back = self._back(entry)
         async with closing_pages(self._pieces(entry, watch)) as ours, closing_pages(back):
             async for piece in ours:
@@ -539,23 +531,37 @@ class Copy(Job[CopyReport]):
         )
 
 
+@dataclass
+class Piece(Copy):
+    """A piece of a copy that was planned elsewhere."""
+
+    todos: list[Todo] = field(default_factory=list)
+
+    async def _run(self, *, sync: bool) -> CopyReport:
+        began = time.perf_counter()
+        self._bind(sync=sync)
+        workers = self._workers(sync=sync)
+        async with closing_workers(workers):
+            await workers.put(self.todos)
+            await workers.drain()
+        return self._report(began)
+
+
+def _copied(
+    source: Directory, target: Directory, options: Options, todos: list[Todo]
+) -> tuple[CopyReport, int, int]:
+    """Copy a piece, in a worker of a cluster; returns what was done, of how many keys and bytes."""
+    ends = Ends(source.store, target.store, source.prefix, target.prefix, writes=True)
+    piece = Piece(ends, options, is_named=False, todos=todos)
+    return piece.run_blocking(), piece.meter.keys_done, piece.meter.bytes_done
+
+
 def _row(todo: Todo) -> Row:
     return (*todo.entry, todo.act.name)
 
 
 def _todo(row: Row) -> Todo:
     return Todo(Act[row[4]], Entry._make(row[:4]))
-
-
-def _on_loop(
-    progress: Callable[[CopyProgress], object], loop: asyncio.AbstractEventLoop
-) -> Callable[[CopyProgress], object]:
-    """Return what calls a function on a loop, from a thread, and waits for its end."""
-
-    async def call(state: CopyProgress) -> None:
-        progress(state)
-
-    return lambda state: wait_on(loop, call(state))
 
 
 def is_named(place: object) -> bool:

@@ -12,14 +12,15 @@ import asyncio
 import threading
 import time
 from collections import deque
+from contextlib import asynccontextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from zarrstore._copy.value import StoppedError
 from zarrstore._core.verbs import drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from zarrstore._copy.plan import Todo
 
@@ -40,10 +41,13 @@ _LOOK = 0.1
 _SLOW = 0.002
 
 
-class Workers(Protocol):
+T = TypeVar("T")
+
+
+class Workers(Protocol[T]):
     """What handles batches."""
 
-    async def put(self, todos: list[Todo]) -> None:
+    async def put(self, todos: list[T]) -> None:
         """Hand over work; waits until there is room for it."""
 
     async def drain(self) -> None:
@@ -51,6 +55,28 @@ class Workers(Protocol):
 
     async def close(self) -> None:
         """Stop, and wait for the end of what has begun."""
+
+
+class Here(Generic[T]):
+    """No workers: what is handed over is done at once."""
+
+    def __init__(self, do: Callable[[list[T]], Coroutine[object, object, None]]) -> None:
+        self.put = do
+
+    async def drain(self) -> None:
+        """Wait for nothing."""
+
+    async def close(self) -> None:
+        """Stop nothing."""
+
+
+@asynccontextmanager
+async def closing_workers(workers: Workers[T]) -> AsyncIterator[None]:
+    """Close workers at the end of a block."""
+    try:
+        yield
+    finally:
+        await workers.close()
 
 
 def batches(todos: list[Todo], most: int, large: int) -> Iterator[list[Todo]]:

@@ -12,6 +12,7 @@ from zarrstore.abc.store import Store
 from zarrstore.errors import RefusedError
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.like import open_place
+from zarrstore.storage._wrappers.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry
@@ -90,6 +91,14 @@ class Ends:
                 await threads.to_thread(store.close)
             else:
                 store.close()
+
+
+def innermost(store: Store, prefix: str = "") -> tuple[Store, str]:
+    """Follow wrappers and views down to the store that has the data, and to a directory's place in it."""
+    while isinstance(store, WrapperStore):
+        prefix = f"{getattr(store, '_prefix', '')}{prefix}"
+        store = store._below
+    return store, prefix
 
 
 def joined(path: str, prefix: str, store: Store) -> str:

@@ -330,6 +330,11 @@ def root_first(row: Row) -> tuple[int, int, str]:
     return row[0].count("/"), -(document_rank(row[0]) or 0), row[0]
 
 
+def entry_size(entry: Entry) -> int:
+    """Return a size in bytes."""
+    return entry.size or 0
+
+
 def total_size(entries: Iterable[Entry]) -> int:
     """Sum of sizes in bytes."""
     return sum([entry.size or 0 for entry in entries])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import closing
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from zarrstore._async import io_loop, threads
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from zarrstore._copy.meter import Meter
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -21,6 +24,7 @@ class Job(ABC, Generic[T_co]):
     """One job. Its body is one coroutine, which never suspends where all its stores block."""
 
     stopped: threading.Event  # set when a job that runs in a thread is to end
+    meter: Meter
 
     @property
     @abstractmethod
@@ -37,13 +41,16 @@ class Job(ABC, Generic[T_co]):
 
     async def run_on_loop(self) -> T_co:
         """Do it on the running loop; stores that block are used in a thread beside the pool."""
-        if self.blocks:
-            return await to_the_end(self.run_here, self.stopped)
-        return await self._run(sync=False)
+        with closing(self.meter):
+            if self.blocks:
+                self.meter.show_on(asyncio.get_running_loop())
+                return await to_the_end(self.run_here, self.stopped)
+            return await self._run(sync=False)
 
     def run_blocking(self) -> T_co:
         """Do it before this returns, whatever the stores."""
-        return self.run_here() if self.blocks else io_loop.run_on_io(self.run_on_loop())
+        with closing(self.meter):
+            return self.run_here() if self.blocks else io_loop.run_on_io(self.run_on_loop())
 
 
 async def to_the_end(call: Callable[[], T], stopped: threading.Event) -> T:

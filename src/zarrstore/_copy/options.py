@@ -1,0 +1,39 @@
+"""What a copy is asked for beside its places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from zarrstore._copy.plan import IfExists
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zarrstore._copy.cluster import Client
+    from zarrstore._copy.meter import Progress
+
+
+@dataclass
+class Options:
+    """What was asked for, as `copy_store` takes it."""
+
+    if_exists: IfExists = "raise"
+    verify: bool = False
+    dry_run: bool = False
+    progress: Progress = None
+    concurrency: int | tuple[int, int] | None = None
+    checksum: bool = False
+    delete: bool = False
+    selected: Callable[[str], bool] | None = None
+    client: Client | None = None
+    # Whether a run of the same that was cut off may have written some of the values.
+    is_repeated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.if_exists not in get_args(IfExists):
+            known = ", ".join(map(repr, get_args(IfExists)))
+            raise ValueError(f"if_exists is one of {known}, not {self.if_exists!r}")
+        given = self.concurrency if isinstance(self.concurrency, tuple) else (self.concurrency or 1,)
+        if self.concurrency == 0 or min(given) < 1:
+            raise ValueError(f"concurrency is at least 1, not {self.concurrency!r}")
