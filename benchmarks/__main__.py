@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import page
+from benchmarks.calls import system_calls
 from benchmarks.measure import machine, measure
 from benchmarks.questions import everything
 
@@ -39,13 +40,15 @@ async def run(options):
             figures += found
             cells = [f"{figure['peer']} {figure['median']:.1f}" for figure in found]
             print(f"{row.question:48} {row.label:16} {', '.join(cells)} ({row.unit})", flush=True)
+    if options.only in ("", "calls"):
+        figures += await asyncio.to_thread(system_calls)
     return {"machine": machine(), "figures": figures}
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="all sizes and counts, and more rounds")
-    parser.add_argument("--only", default="", help="folder, tmpfs, memory, zip, s3 or arrays")
+    parser.add_argument("--only", default="", help="folder, tmpfs, memory, zip, s3, arrays or calls")
     parser.add_argument("--json", type=Path, help="keep the figures there")
     parser.add_argument("--page", type=Path, help="write the page there, and its charts beside it")
     parser.add_argument("--from", dest="source", type=Path, help="take the figures from there")

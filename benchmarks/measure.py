@@ -64,16 +64,18 @@ async def _once(row, name):
         await answer
     gc.collect()
     memory = _restart_peak()
+    sent = row.sent() if row.sent else 0
     cpu, start = time.process_time(), time.perf_counter()
     answer = row.calls[name]()
     if asyncio.iscoroutine(answer):
         answer = await answer
     taken, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return taken / row.per * 1e6, cpu / row.per * 1e6, _peak() - memory
+    requests = (row.sent() - sent) / row.per if row.sent else None
+    return taken / row.per * 1e6, cpu / row.per * 1e6, _peak() - memory, requests
 
 
 def _figures(row, name, taken, ours):
-    times, cpu, memory = zip(*taken, strict=True)
+    times, cpu, memory, requests = zip(*taken, strict=True)
     figures = {
         "question": row.question,
         "row": row.label,
@@ -86,8 +88,10 @@ def _figures(row, name, taken, ours):
         "memory": max(0, max(memory)),
         "rounds": len(times),
     }
+    if requests[0] is not None:
+        figures["requests"] = statistics.median(requests)
     if ours is not None and len(ours) == len(times):
-        ratio, low, high = compared(times, [own for own, _, _ in ours])
+        ratio, low, high = compared(times, [own[0] for own in ours])
         figures.update(ratio=ratio, low=low, high=high)
     return figures
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 # Told apart without colour: a marker and a line for each.
@@ -40,7 +42,7 @@ def write(path, figures, machine):
     questions = {}
     for figure in figures:
         questions.setdefault(figure["question"], []).append(figure)
-    lines = [*_head(machine), "", *_faster(figures)]
+    lines = [*_head(machine), "", *_faster(figures), "", *_growth(questions)]
     for number, (question, rows) in enumerate(questions.items()):
         name = f"{number:02}-{_plain(question)}.svg"
         _draw(charts / name, question, rows)
@@ -89,6 +91,45 @@ def _faster(figures):
     return lines
 
 
+_AMOUNT = re.compile(r"([\d,]*\d) (\w+)(.*)")
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
+
+
+def _amounts(rows):
+    """Return (amount, row) of the rows whose labels begin with one, as far as they are of one kind."""
+    found = [(match, row) for row in rows if (match := _AMOUNT.fullmatch(row))]
+    return [
+        (int(match[1].replace(",", "")) * _UNITS.get(match[2], 1), row)
+        for match, row in found
+        if match[3] == found[0][0][3]
+    ]
+
+
+def _growth(questions):
+    """List how time grows with what a question's rows count: 0 is not at all, 1 in proportion."""
+    lines = [
+        "## How time grows",
+        "",
+        "From a question's first row to its last one, time grows as this power of size, keys, threads or values",
+        "in flight. 0 means that it stays the same, 1 that twice as much takes twice as long.",
+        "",
+    ]
+    cells = []
+    for question, figures in questions.items():
+        times = {(figure["row"], figure["peer"]): figure["median"] for figure in figures}
+        amounts = _amounts(dict.fromkeys(row for row, _ in times))
+        if len(amounts) < 2:
+            continue
+        (least, first), (most, last) = amounts[0], amounts[-1]
+        growth = [
+            f"{peer} {math.log(times[last, peer] / times[first, peer]) / math.log(most / least):.2f}"
+            for peer in dict.fromkeys(peer for _, peer in times)
+            if (first, peer) in times and (last, peer) in times
+        ]
+        cells.append(f"| {question} | {first} to {last} | {', '.join(growth)} |")
+    return [*lines, "| question | from, to | power |", "|---|---|---|", *cells]
+
+
 def _table(rows):
     labels = list(dict.fromkeys(row["row"] for row in rows))
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -97,7 +138,9 @@ def _table(rows):
         f"{rows[0]['unit'][0].replace('u', 'µ')}{rows[0]['unit'][1:]}; processor time and memory are ours.",
         "",
     ]
-    lines += [f"| | {' | '.join(peers)} | CPU | memory |", "|---" * (len(peers) + 3) + "|"]
+    asked = any("requests" in row for row in rows)
+    lines += [f"| | {' | '.join(peers)} | CPU | memory |{' requests |' * asked}"]
+    lines += ["|---" * (len(peers) + 3 + asked) + "|"]
     for label in labels:
         cells = []
         for peer in peers:
@@ -109,6 +152,9 @@ def _table(rows):
             cells.append(f"{_number(row['median'])}{ratio}")
         ours = by_place.get((label, "zarrstore"))
         cells += [_number(ours["cpu"]), f"{ours['memory'] / 1e6:.1f} MB"] if ours else ["-", "-"]
+        if asked:
+            sent = (by_place[label, peer] for peer in peers if (label, peer) in by_place)
+            cells.append(", ".join(f"{row['peer']} {row['requests']:.2f}" for row in sent))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 

@@ -125,12 +125,13 @@ class Icechunk(ZarrLike):
     get_batch = size = is_empty = delete = None
 
     def __init__(self, storage):
-        self.repository = icechunk.Repository.create(storage)
+        self.repository = icechunk.Repository.open_or_create(storage)
         self.session = self.repository.writable_session("main")
         super().__init__("icechunk", self.session.store)
         zarr.create_array(
-            self.store, name="c", shape=(1 << 30,), chunks=(1,), dtype="u1", filters=None, compressors=None
-        )
+            self.store, name="c", shape=(1 << 30,), chunks=(1,), dtype="u1",
+            filters=None, compressors=None, overwrite=True,
+        )  # fmt: skip
 
     def _key(self, key):
         """Icechunk takes keys of chunks only."""

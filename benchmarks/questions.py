@@ -51,6 +51,8 @@ class Row:
         Operations in a call.
     before : callable, optional
         Called with the peer's name before each call; a coroutine is awaited.
+    sent : callable, optional
+        Returns how many requests a server has got so far.
     """
 
     question: str
@@ -58,6 +60,7 @@ class Row:
     calls: dict[str, Callable]
     per: int = 1
     before: Callable | None = None
+    sent: Callable | None = None
     unit: str = "us a value"
 
 
@@ -434,6 +437,7 @@ async def of_s3(long):
         far = them.on_s3(S3Server(url), BUCKET, KEY, SECRET)
         proxy.plan = lambda method, target: 0.02
         async for row in of_a_server("S3, 20 ms", far, long):
+            row.sent = lambda: len(proxy.requests)
             yield row
 
 
