@@ -1,4 +1,4 @@
-"""How many system calls an operation takes, by a child process that is traced: it makes some, then twice as many.
+"""System calls an operation, by a child process that is traced: it makes some, and then twice as many.
 
 python -m benchmarks.calls PEER WHAT COUNT FOLDER    is that child
 """

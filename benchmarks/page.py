@@ -110,8 +110,8 @@ def _growth(questions):
     lines = [
         "## How time grows",
         "",
-        "From a question's first row to its last one, time grows as this power of size, keys, threads or values",
-        "in flight. 0 means that it stays the same, 1 that twice as much takes twice as long.",
+        "From a question's first row to its last one, time grows as this power of size, keys, threads or",
+        "values in flight. 0 means that it stays the same, 1 that twice as much takes twice as long.",
         "",
     ]
     cells = []
