@@ -310,7 +310,10 @@ def test_archives(tmp_path, number, call, change, fsync):
             use()
         except BackendError as error:
             told = error
-    assert (told is None) == (fault.calls == 0)
+    if fsync == "none" and call == "fsync":
+        assert told is None  # what replaces an archive is synced where that is possible
+    else:
+        assert (told is None) == (fault.calls == 0)
     if told is not None:
         assert told.errno == number
         assert CURES[call] in told.hint

@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_synced(path, monkeypatch, call):
             opened.append(os.open(victim, os.O_RDWR | os.O_CREAT))
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(store._archive, "_sync_folder", fail)
+    monkeypatch.setattr(store._archive, "_sync_rename", fail)
     try:
         with pytest.raises(OSError, match=r"a\.zip") as caught:
             getattr(store, call)()

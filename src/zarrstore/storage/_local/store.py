@@ -18,6 +18,7 @@ from zarrstore._core.verbs import (
     Capabilities,
 )
 from zarrstore._os import fsync as syncing
+from zarrstore._os.moving import move
 from zarrstore.errors import (
     KeyConflictError,
     KeyNotFoundError,
@@ -27,7 +28,6 @@ from zarrstore.errors import (
 )
 from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.confined import Confined
-from zarrstore.storage._local.moving import move_folder
 from zarrstore.storage._local.reading import UNSURVEYED, anew
 from zarrstore.storage._local.writing import CANNOT_RENAME, WritingFolder
 
@@ -277,7 +277,7 @@ class LocalStore(WritingFolder):
         if os.path.lexists(target):
             raise KeyConflictError(f"{target!r} exists already.", store=self, hint="Move to a new path.")
         try:
-            move_folder(self._root, target, self.fsync)
+            move(self._root, target, self.fsync)
         except OSError as error:
             raise self._error(error, "move", "") from error
         self._root = target

@@ -141,7 +141,7 @@ class WritingFolder(ReadingFolder, abstract=True):
                 descriptor = _closed(descriptor)
             if condition is ABSENT:
                 if not self._publish_new(temporary, path, key):
-                    return CONFLICT
+                    return self._exists(key)
             else:
                 self._publish(temporary, path, key)
                 named = True
@@ -169,7 +169,7 @@ class WritingFolder(ReadingFolder, abstract=True):
         except (StoreError, FileNotFoundError):
             raise
         except FileExistsError:
-            return CONFLICT
+            return self._exists(key)
         except OSError as error:
             raise self._error(error, "write", key) from error
         try:
@@ -187,9 +187,13 @@ class WritingFolder(ReadingFolder, abstract=True):
             rest = "" if isinstance(told, NoSpaceError) or not told.hint else f" {told.hint}"
             told.hint = f"The old value is lost: atomic=False writes in place. Write it again.{rest}"
             raise told from error
-        if self.fsync == "full":
-            self._sync_name(key, syncing.FOLDERS.ticket())
+        self._sync_name_if_asked(key)
         return None
+
+    def _exists(self, key: str) -> Conflict:
+        """Answer a create of a key that another writer has made, who may not have synced its name yet."""
+        self._sync_name_if_asked(key)
+        return CONFLICT
 
     def _open_in_place(self, path: str, folder: str, key: str, condition: Precondition) -> int:
         """Open a file to write a value into it; a link, or a folder without keys, makes way."""
@@ -227,6 +231,10 @@ class WritingFolder(ReadingFolder, abstract=True):
         if error.errno in files.UNABLE:
             told.hint = cure if told.hint is None else f"{told.hint} {cure}"
         return told
+
+    def _sync_name_if_asked(self, key: str) -> None:
+        if self.fsync == "full":
+            self._sync_name(key, syncing.FOLDERS.ticket())
 
     def _sync_name(self, key: str, ticket: int) -> None:
         """Sync the folder of a new name, and those above it that are new themselves."""
@@ -351,6 +359,7 @@ class WritingFolder(ReadingFolder, abstract=True):
                 self._sync_value(descriptor, key)
             finally:
                 os.close(descriptor)  # where a network file system tells that it couldn't write
+            self._sync_name_if_asked(key)  # the value may be another writer's, who hasn't synced it
         except StoreError:
             raise
         except OSError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import shutil
 import stat
 import threading
 import uuid
@@ -22,8 +21,9 @@ from weakref import WeakSet, WeakValueDictionary
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import files, fsync
-from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
+from zarrstore._os.files import MAKE, READ, UNABLE, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
+from zarrstore._os.moving import move
 from zarrstore._os.temporary import make_name, name_beside, reap
 from zarrstore.errors import (
     ChangedError,
@@ -244,13 +244,14 @@ class Archive:
             if self._spool is not None:
                 self._spool.check()
                 self._is_due = True
-            if not os.fstat(descriptor).st_size:
-                self._start(descriptor)
             self._sync_folder()
             view = self.view
             known = None if view is None else getattr(view.source, "stamp", None)
             # An archive that wasn't closed may have grown without a change of size, below its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
+                view = self._view_of(os.open(self.path, READ))
+            if not view.size:
+                self._start(descriptor)
                 view = self._view_of(os.open(self.path, READ))
             reap(_litter_of(self.path))
             self._writer = _writer.Appender(
@@ -281,6 +282,7 @@ class Archive:
     def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True, old: int = -1) -> None:
         """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer.
 
+        Else it is to replace values that may long have been on the medium, so it is synced in any case.
         The old file is closed, if it is ``old``.
         """
         self._check_place()
@@ -288,8 +290,8 @@ class Archive:
             mode = os.stat(self.path).st_mode
             with new_file(self.path, mode) as (descriptor, temporary):
                 fill(descriptor)
-                if self.fsync != "none":
-                    sync_file(descriptor, "full")
+                if self.fsync != "none" or not keep:
+                    _sync_new(descriptor, self.fsync)
                 if files.MOVES_OPEN:
                     os.replace(temporary, self.path)
         finally:
@@ -302,7 +304,8 @@ class Archive:
             self._adopt(descriptor)
         else:
             unlock_and_close(descriptor)
-            self._sync_folder()
+        if self.fsync == "data" or not keep:
+            self._sync_rename()
 
     def _replace_closed(self, descriptor: int, temporary: str) -> int:
         """Close both files, rename the new one over the old one, and open it again."""
@@ -327,6 +330,15 @@ class Archive:
         if self.fsync == "full":
             folder = os.path.dirname(self.path)
             fsync.FOLDERS.sync_name(folder, folder, fsync.FOLDERS.ticket())
+
+    def _sync_rename(self) -> None:
+        """Sync the name of a file that took the place of an archive; with "data" where that is possible."""
+        if self.fsync != "none":
+            try:
+                fsync.FOLDERS.sync(os.path.dirname(self.path))
+            except OSError as error:
+                if self.fsync == "full" or error.errno not in UNABLE:
+                    raise
 
     def _release(self) -> None:
         """Drop view and writer, and release the file's lock."""
@@ -500,7 +512,7 @@ class Archive:
                 0,
                 self.comment,
                 None,
-                fsync=self.fsync != "none",
+                fsync=False,
                 zip64=self.zip64,
                 always64=self._ozx,
             )
@@ -514,8 +526,7 @@ class Archive:
             self.close()
             if os.path.lexists(target):
                 raise KeyConflictError(f"{target!r} exists already.", hint="Move to a new path.")
-            make_folder(os.path.dirname(target), self.fsync)
-            shutil.move(self.path, target)
+            move(self.path, target, self.fsync)
             self.path = target
             self.in_memory = None
 
@@ -682,6 +693,15 @@ class _Nothing:
         return b""
 
 
+def _sync_new(descriptor: int, mode: str) -> None:
+    """Sync a file that is to replace another; if nobody asked for syncs, where that is possible."""
+    try:
+        sync_file(descriptor, "full")
+    except OSError as error:
+        if mode != "none" or error.errno not in UNABLE:
+            raise
+
+
 def lock_file(descriptor: int) -> None:
     """Lock a file against other writers, where the file system has locks."""
     try:
@@ -723,11 +743,12 @@ def _check_regular(descriptor: int) -> None:
 
 
 def _is_unclosed(path: str) -> bool:
-    """Whether a file ends as an archive does that was never closed, or is empty."""
+    """Whether a file ends as an archive does that was never closed, or in zeros, or is empty."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - GUARD.size))
-        return not size or guard_at_end(file.read(), size) is not None
+        last = file.read()
+        return not last.strip(b"\0") or guard_at_end(last, size) is not None
 
 
 def _missing() -> KeyNotFoundError:

@@ -47,12 +47,13 @@ ZIP64_COUNT = (1 << 16) - 1
 FULL32 = 0xFFFFFFFF
 
 # The private extra field that ends each local header of ours: id, size, kind, three reserved bytes, and
-# a checksum of the header up to here and its position in the file.
+# a checksum of the header up to here and its position in the file. A `FOLLOWER` is a value whose header was
+# synced together with that of the value in front of it.
 MARK = struct.Struct("<2sHB3xL")
 _MARK_ID = b"zs"
 _MARKED = struct.Struct("<BQ")  # covered by the checksum beside the header: kind and position
 _MARK_SIZE = MARK.size - 4
-VALUE, REMOVAL, REMOVAL_BELOW = 0, 1, 2
+VALUE, REMOVAL, REMOVAL_BELOW, FOLLOWER = 0, 1, 2, 3
 
 # Padding field of Android's tools; other readers skip it.
 _PADDING = 0xD935
@@ -61,7 +62,10 @@ _PADDING = 0xD935
 # to the end record (0: there is none), and a checksum of these and the guard's position.
 GUARD = struct.Struct("<4sQLL")
 _GUARD_SIGNATURE = b"PKzg"
-_SECTOR = 512
+SECTOR = 512
+
+# What begins where an archive's members end.
+_ENDING = (CENTRAL_SIGNATURE, END_SIGNATURE, END64_SIGNATURE)
 
 
 class Member(NamedTuple):
@@ -117,8 +121,20 @@ class Guard(NamedTuple):
 
 def fit(position: int, size: int) -> int:
     """Return the next position at which ``size`` bytes don't cross a sector boundary."""
-    room = _SECTOR - position % _SECTOR
+    room = SECTOR - position % SECTOR
     return position if room >= size else position + room
+
+
+def fit_end(position: int, size: int, comment: int) -> int:
+    """Return the next position for end records of a size, and a comment behind them.
+
+    Neither the records nor the last bytes of the file, where a guard is until they are written, cross a
+    sector boundary.
+    """
+    place = fit(position, size)
+    while fit(last := place + size + comment - GUARD.size, GUARD.size) != last:
+        place = fit(place + 1, size)
+    return place
 
 
 def pack_guard(guard: Guard, position: int) -> bytes:
@@ -137,15 +153,21 @@ def parse_guard(data: bytes, position: int) -> Guard | None:
     return Guard(start, start - back if back else None)
 
 
-def may_be_unwritten(data: bytes) -> bool:
+def may_be_unwritten(data: bytes, position: int) -> bool:
     """Whether bytes behind the last member may be what a writer that died left there.
 
-    That is zeros, a guard, the start of a directory, or a header without its last byte. Anything else was
-    once a whole header.
+    That is zeros, a guard, the start of a directory or an end record, or a header without its last byte or,
+    after a loss of power, one of its sectors. Anything else was once a whole header.
+
+    Parameters
+    ----------
+    data : bytes
+        Bytes behind the last member.
+    position : int
+        Where in the file they are.
     """
     head = data[: LOCAL.size + len(CENTRAL_SIGNATURE)]
-    rest = head.lstrip(b"\0")
-    if not rest or rest.startswith(_GUARD_SIGNATURE) or CENTRAL_SIGNATURE in head:
+    if any(signature in head for signature in _ENDING) or _lacks_sector(data[: LOCAL.size], position):
         return True
     if not LOCAL_SIGNATURE.startswith(head[:4].rstrip(b"\0")):
         return False
@@ -153,7 +175,15 @@ def may_be_unwritten(data: bytes) -> bool:
     mark = data.find(MARK.pack(_MARK_ID, _MARK_SIZE, 0, 0)[:4], LOCAL.size, stop + MARK.size)
     if mark >= 0 and mark + MARK.size != stop:
         return False  # its sizes were changed since it was written
-    return stop <= len(data) and not data[stop - 1]
+    return stop <= len(data) and (not data[stop - 1] or _lacks_sector(data[:stop], position))
+
+
+def _lacks_sector(header: bytes, position: int) -> bool:
+    """Whether a sector of a header holds what was there before it was written: zeros, or a guard."""
+    first = SECTOR - position % SECTOR
+    sectors = [header[:first], *(header[at : at + SECTOR] for at in range(first, len(header), SECTOR))]
+    rests = [sector.lstrip(b"\0") for sector in sectors]
+    return any(not rest or rest.startswith(_GUARD_SIGNATURE[: len(rest)]) for rest in rests)
 
 
 def _guard_crc(start: int, back: int, position: int) -> int:
@@ -188,7 +218,7 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     member : Member
         The member behind the header.
     kind : int
-        ``VALUE``, ``REMOVAL`` or ``REMOVAL_BELOW``.
+        ``VALUE``, ``FOLLOWER``, ``REMOVAL`` or ``REMOVAL_BELOW``.
     zip64 : bool
         Whether to write 64-bit sizes.
     padding : int
@@ -303,12 +333,15 @@ class Local(NamedTuple):
         The kind in our mark; None for a foreign header, or a damaged one of ours.
     is_marked : bool
         Whether it ends with a mark, even a damaged one.
+    follows : bool
+        Whether it was synced together with the one in front of it.
     """
 
     name: bytes
     member: Member
     kind: int | None
     is_marked: bool
+    follows: bool = False
 
 
 def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
@@ -355,7 +388,8 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
             size = next(numbers) if wanted[0] else size
             packed = next(numbers) if wanted[1] else packed
     member = Member(offset, packed, size, crc, method, flags, offset + stop - at, -1, when)
-    return Local(bytes(data[name_at:extra_at]), member, kind, is_marked)
+    follows = kind == FOLLOWER
+    return Local(bytes(data[name_at:extra_at]), member, VALUE if follows else kind, is_marked, follows)
 
 
 def descriptor_size(data: bytes | memoryview, packed: int, size: int, crc: int) -> int | None:

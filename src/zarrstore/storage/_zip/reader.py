@@ -392,7 +392,7 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
     for _ in range(_TRIES):
         size = source.size()
         if not size:
-            return View(source, Index(), None, 0, 0, 0)
+            return _nothing(source)
         base = max(0, size - max(tail_size, _TAIL))
         tail = bytes(source.read(base, size - base))
         last = tail[-GUARD.size :]
@@ -403,8 +403,49 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
         except CorruptError:
             # A writer may have changed it between our reads.
             if source.size() == size and source.read(size - len(last), len(last)) == last:
-                raise
+                view = None if last.strip(b"\0") else _open_before_zeros(source, size)
+                if view is None:
+                    raise
+                return view
     raise TransientError("the archive changes faster than it can be read.")
+
+
+def _open_before_zeros(source: Source, size: int) -> View | None:
+    """Open an archive that a writer was about to extend when the power failed: zeros are behind its end.
+
+    Returns
+    -------
+    View or None
+        None if it doesn't end in front of them.
+    """
+    if not isinstance(source, FileSource):
+        return None
+    stop = _last_byte(source, size)
+    base = max(0, stop - _TAIL)
+    for place in range(stop, min(size, stop + END.size) + 1):  # its own last bytes may be zeros
+        tail = bytes(source.read(base, place - base))
+        if guard := parse_guard(tail[-GUARD.size :], place - GUARD.size):
+            return _open_unclosed(source, guard, size) if guard.start < place else _nothing(source)
+        if any(_ends(tail, base, place)):
+            view = _open_closed(source, tail, base, place)
+            view.size = size
+            return view
+    return None if stop else _nothing(source)
+
+
+def _last_byte(source: Source, size: int) -> int:
+    """Return where the zeros at a file's end begin."""
+    while size:
+        start = max(0, size - BLOCK)
+        rest = bytes(source.read(start, size - start)).rstrip(b"\0")
+        if rest:
+            return start + len(rest)
+        size = start
+    return 0
+
+
+def _nothing(source: Source) -> View:
+    return View(source, Index(), None, 0, 0, 0)
 
 
 def guard_at_end(last: bytes, size: int) -> Guard | None:
@@ -526,16 +567,19 @@ def _is_damaged(source: Source, position: int, size: int) -> bool:
     local, data = read_local(source, position, _GLANCE)
     if local is not None and local.kind is not None:
         return source.size() == size  # else it was appended meanwhile
-    if not may_be_unwritten(data):
+    if not may_be_unwritten(data, position):
         return True
-    return next(find_marked(source, position, size), None) is not None
+    return next(find_marked(source, position, size, followers=False), None) is not None
 
 
-def find_marked(source: Source, start: int, stop: int) -> Iterator[int]:
-    """Yield positions of headers whose mark is valid for their position."""
+def find_marked(source: Source, start: int, stop: int, *, followers: bool = True) -> Iterator[int]:
+    """Yield positions of headers whose mark is valid for their position.
+
+    Without followers, what was lost in front of them may never have been acknowledged.
+    """
     for place in find_all(source, LOCAL_SIGNATURE, start, stop):
         local = read_local(source, place, _GLANCE)[0]
-        if local is not None and local.kind is not None:
+        if local is not None and local.kind is not None and (followers or not local.follows):
             yield place
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from zarrstore._core.keys import is_key
 from zarrstore._os import files
-from zarrstore._os.files import name_new, unlock_and_close
+from zarrstore._os.files import UNABLE, name_new, unlock_and_close
+from zarrstore._os.fsync import sync_folder
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import ozx
 from zarrstore.storage._zip import writer as _writer
@@ -232,6 +233,8 @@ def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_
     """Find the members: by the last directory, and by a search behind it."""
     try:
         view = open_view(source)
+        if not view.size:
+            raise CorruptError("nothing was ever written.")
     except CorruptError:
         return None, list(_search(source, 0, {}, report).values())
     members = _recorded(view, report)
@@ -551,6 +554,7 @@ def _write_new(
         else:
             if keep:
                 report.damaged = _keep(real)
+                _sync_folder_of(real)  # so that not only the new archive's name survives a loss of power
             if files.MOVES_OPEN:
                 os.replace(temporary, target)
         report.changed = True
@@ -562,6 +566,15 @@ def _write_new(
     if target != real:
         with suppress(FileNotFoundError):  # where there are no hard links it was renamed
             os.unlink(temporary)
+
+
+def _sync_folder_of(path: str) -> None:
+    """Sync the names in a file's folder, where the file system can."""
+    try:
+        sync_folder(os.path.dirname(path))
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
 
 
 def _taken(target: str) -> KeyConflictError:

@@ -18,6 +18,7 @@ from zarrstore.storage._zip.format import (
     ENCRYPTED,
     END,
     END64,
+    FOLLOWER,
     GUARD,
     LOCAL,
     LOCATOR,
@@ -26,6 +27,7 @@ from zarrstore.storage._zip.format import (
     NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
+    SECTOR,
     SIZES_BEHIND,
     STORED,
     UTF8,
@@ -36,6 +38,7 @@ from zarrstore.storage._zip.format import (
     Guard,
     Member,
     fit,
+    fit_end,
     local_size,
     needs_zip64,
     pack_central,
@@ -50,7 +53,7 @@ from zarrstore.storage._zip.format import (
 from zarrstore.storage._zip.source import BLOCK, read_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeGuard
 
     import numpy.typing as npt
@@ -73,12 +76,12 @@ _GROWTH, _GROWTH_BYTES = 64, 1 << 16
 GAP = 1 << 11
 # The same in front of one of OME's single files, for all documents.
 OZX_GAP = 1 << 15
-# How far ahead a guard is written, so that small members share one.
-_AHEAD = 1 << 16
+# How far ahead a guard is written, so that small members share one; farther if each is synced.
+_AHEAD, _SYNCED_AHEAD = 1 << 16, 1 << 20
 _MAX_NAME = (1 << 16) - 1
 _DOCUMENT = "zarr.json"
 # Upper bound of the end records' size and the bytes skipped in front, without a comment.
-_END_ROOM = 2 * (END64.size + LOCATOR.size + END.size)
+_END_ROOM = 2 * (END64.size + LOCATOR.size + END.size) + GUARD.size
 
 
 class Appender:
@@ -158,7 +161,8 @@ class Appender:
             stop = header_end + sum(map(len, packed))
             member = _member(position, header_end, stop, size, crc, method, name)
             bare += bytes(header_end - position), *packed
-            headers.append((position, pack_local(name, member, VALUE, zip64=False)))
+            kind = FOLLOWER if headers and self._fsync else VALUE
+            headers.append((position, pack_local(name, member, kind, zip64=False)))
             members.append(member)
             position = stop
         self._protect(position)
@@ -244,15 +248,15 @@ class Appender:
         first = self.stop + local_size(raw, zip64=False)
         member = Member(self.stop, 0, 0, 0, STORED, _flags(raw), first, -1, pack_time())
         self._protect(first)
-        self._commit([(self.stop, pack_local(raw, member, kind, zip64=False))], first)
+        self._commit([(self.stop, pack_local(raw, member, kind, zip64=False))], first, has_data=False)
 
     def _begin(self) -> None:
         """Prepare to write behind the last member, until `_commit` has written the header."""
         self.cut_torn()
         self._is_torn = True
 
-    def _commit(self, headers: list[tuple[int, bytes]], stop: int) -> None:
-        if self._fsync:
+    def _commit(self, headers: list[tuple[int, bytes]], stop: int, *, has_data: bool = True) -> None:
+        if self._fsync and has_data:
             sync_file(self.descriptor, "data")
         for place, header in headers:
             write_all(self.descriptor, header, place)
@@ -283,18 +287,19 @@ class Appender:
         """Make sure that a guard ends the file, at or behind a position."""
         # The first comparison is cheap, and enough for most small members.
         if position + 2 * GUARD.size > self._file_size < fit(position, GUARD.size) + GUARD.size:
-            place = fit(position + _AHEAD, GUARD.size)
-            write_all(self.descriptor, pack_guard(self._guard, place), place)
+            place = fit(position + (_SYNCED_AHEAD if self._fsync else _AHEAD), GUARD.size)
+            self._write_guard(place)
             self._file_size = place + GUARD.size
+
+    def _write_guard(self, place: int) -> None:
+        """Write a guard where the file is to end; it is synced before anything makes the file end there."""
+        write_all(self.descriptor, pack_guard(self._guard, place), place)
+        if self._fsync:
+            sync_file(self.descriptor, "data")
 
     def cut_torn(self) -> None:
         """Cut off what a failed write left."""
         if self._is_torn:
-            self.cut()
-
-    def _cut_spare(self) -> None:
-        """Cut off whatever is behind the last member and its guard."""
-        if self._is_torn or self._file_size > fit(self.stop, GUARD.size) + GUARD.size:
             self.cut()
 
     def cut(self) -> None:
@@ -303,7 +308,7 @@ class Appender:
             self._file_size = self.start
         else:
             place = fit(self.stop, GUARD.size)
-            write_all(self.descriptor, pack_guard(self._guard, place), place)
+            self._write_guard(place)
             self._file_size = place + GUARD.size
         os.ftruncate(self.descriptor, self._file_size)
         self._is_torn = False
@@ -329,7 +334,7 @@ class Appender:
 
     def finish(self, index: Index) -> None:
         """Write the directory and the end records behind the members."""
-        self._cut_spare()
+        self.cut_torn()
         end = self._view.end
         prefix = 0 if end is None else end.prefix
         blocks, count = self._directory(index, prefix)
@@ -340,11 +345,17 @@ class Appender:
             count,
             prefix,
             self.comment,
-            self._guard,
+            self._guard_end,
             fsync=self._fsync,
             zip64=self._zip64,
             always64=self._ozx,
         )
+
+    def _guard_end(self, stop: int) -> None:
+        """Write a guard in front of the archive's future end; one at or behind it ends the file already."""
+        self._protect(stop)
+        place = stop - GUARD.size
+        write_all(self.descriptor, pack_guard(self._guard, place), place)
 
     def fill_gap(self, index: Index) -> None:
         """Fill the gap in front of a new archive with a live member, so that 7-Zip trusts the directory.
@@ -475,13 +486,15 @@ def write_end(
     count: int,
     prefix: int,
     comment: bytes,
-    guard: Guard | None,
+    guard_end: Callable[[int], None] | None,
     *,
     fsync: bool,
     zip64: bool = True,
     always64: bool = False,
 ) -> None:
     """Write a directory and its end records, so that a guard ends the file until they are whole.
+
+    Once the directory is synced, the file is cut, and the end records take the guard's place.
 
     Parameters
     ----------
@@ -497,8 +510,8 @@ def write_end(
         Bytes in front of the archive, which its offsets don't count.
     comment : bytes
         The archive's comment.
-    guard : Guard or None
-        The guard that ends the file meanwhile; None for a file that no reader can find yet.
+    guard_end : callable or None
+        Writes a guard where the archive will end; None for a file that no reader can find yet.
     fsync : bool
         Whether to sync the file.
     zip64 : bool
@@ -512,22 +525,29 @@ def write_end(
     fixed = END.size
     if always64 or needs_zip64(count, size, position + _END_ROOM - prefix):
         fixed = END64.size + LOCATOR.size + END.size
-    place = fit(position + size, fixed)
+    place = fit_end(position + size, fixed, len(comment))
     directory = place - size
-    if guard is not None:
-        write_all(descriptor, pack_guard(guard, place), place)
+    end = pack_end(count, size, directory - prefix, prefix, comment, always64=always64)
+    stop = place + len(end)
+    if guard_end is not None:
+        guard_end(stop)
     _write_blocks(descriptor, blocks, directory)
     if fsync:
         sync_file(descriptor, "data")
-    write_all(
-        descriptor, pack_end(count, size, directory - prefix, prefix, comment, always64=always64), place
-    )
+    if guard_end is not None:
+        os.ftruncate(descriptor, stop)
+    last_sector = max(place, (stop - 1) // SECTOR * SECTOR)
+    if fsync and last_sector > place:  # a long comment: the sector with the guard is the last to change
+        write_all(descriptor, end[: last_sector - place], place)
+        sync_file(descriptor, "data")
+    write_all(descriptor, end, place)
     if fsync:
         sync_file(descriptor, "data")
 
 
 def write_start(descriptor: int, gap: int = GAP) -> None:
-    """Turn an empty file into an archive without members or directory, with a gap in front."""
+    """Turn a file that holds nothing into an archive without members or directory, with a gap in front."""
+    os.ftruncate(descriptor, 0)
     guard = Guard(gap, None)
     write_all(descriptor, pack_guard(guard, gap), gap)
     write_all(descriptor, pack_guard(guard, 0), 0)  # marks the file as ours

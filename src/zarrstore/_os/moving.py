@@ -1,0 +1,87 @@
+"""Moving a file, or a folder with all that is in it, so that a loss of power loses nothing meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+from zarrstore._os.files import READ, UNABLE
+from zarrstore._os.fsync import FOLDERS, make_folder, sync_file, sync_folder
+
+
+def move(source: str, target: str, mode: str) -> None:
+    """Move a file or folder to a path where there is nothing; it is copied where it can't be renamed.
+
+    Parameters
+    ----------
+    source, target : str
+        Absolute paths.
+    mode : {"none", "data", "full"}
+        What to sync. Unless it is "none", new folders that the target is in are on the medium before it is
+        moved there, and a copy before the original is removed. With "full", both names are when this returns.
+    """
+    above = os.path.dirname(target)
+    if not os.path.isdir(above):
+        make_folder(above, "none" if mode == "none" else "full")
+        _sync(os.path.dirname(above), mode)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in UNABLE - {errno.EINVAL}:  # which says that the target is within the source
+            raise
+        _copy(source, target, mode)
+        _sync(above, mode)
+        _remove(source)
+    FOLDERS.forget(source)
+    if mode == "full":
+        FOLDERS.sync(above)
+        FOLDERS.sync_removal(os.path.dirname(source), FOLDERS.ticket())
+
+
+def _sync(folder: str, mode: str) -> None:
+    """Sync a folder, and the names of those above it that are new; with "data" where that is possible."""
+    if mode == "none":
+        return
+    try:
+        FOLDERS.sync_name(folder, folder, FOLDERS.ticket())
+    except OSError as error:
+        if mode == "full" or error.errno not in UNABLE:
+            raise
+
+
+def _copy(source: str, target: str, mode: str) -> None:
+    if os.path.isdir(source):
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+    if mode != "none":
+        _sync_all(target, mode)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _sync_all(path: str, mode: str) -> None:
+    """Sync a file, or the files in a folder, and with "full" it and the folders in it."""
+    if not os.path.isdir(path):
+        _sync_path(path, mode)
+    for place, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(place, name)
+            if not os.path.islink(file):
+                _sync_path(file, mode)
+        if mode == "full":
+            sync_folder(place)
+
+
+def _sync_path(path: str, mode: str) -> None:
+    descriptor = os.open(path, READ)
+    try:
+        sync_file(descriptor, mode)
+    finally:
+        os.close(descriptor)
