@@ -1,0 +1,144 @@
+"""Answers with a value, whole or in part: sent in pieces that are all of one version."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from zarrstore._core.checksum import Checksum
+from zarrstore._core.requests import RangeByteRequest
+from zarrstore._core.verbs import host_memory
+from zarrstore._hierarchy.documents import NAMES
+from zarrstore.errors import ByteRequestError, ChangedError, changes_always
+from zarrstore.serve._ranges import Part, part_for
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from zarrstore._core.types import Data
+    from zarrstore._core.verbs import Entry
+    from zarrstore.serve._served import Served
+
+# How much of a value is held at once, in bytes.
+PIECE = 4 << 20
+# How often an answer is begun anew because the value was replaced.
+_TRIES = 10
+# A value may be replaced, so whoever keeps an answer is to ask whether it still holds; and what is stored is
+# never to be run as a page of this server.
+_FIXED = {"accept-ranges": "bytes", "cache-control": "no-cache", "x-content-type-options": "nosniff"}
+
+
+async def value_response(served: Served, key: str, request: Request) -> Response | None:
+    """Answer with a value; None if there is none.
+
+    Raises
+    ------
+    TransientError
+        If it was replaced each time that it was read.
+    """
+    for _ in range(_TRIES):
+        entry = await served.verbs.stat(key)
+        if entry is None:
+            return None
+        etag, size = served.etag(entry), entry.size or 0
+        part = part_for(request.headers, size, etag)
+        headers = _headers(entry, etag, part)
+        if request.method == "HEAD" or part.start == part.stop:
+            return Response(status_code=part.status, headers=headers)
+        first = await read_piece(served, entry, part.start, part.stop)
+        if first is not None:
+            return _Pieces(served, entry, part, first, headers)
+    raise changes_always(served.store, key)
+
+
+def _headers(entry: Entry, etag: str | None, part: Part) -> dict[str, str]:
+    headers = dict(_FIXED)
+    if etag is not None:
+        headers["etag"] = etag
+    if entry.modified is not None:
+        headers["last-modified"] = formatdate(entry.modified, usegmt=True)
+    if part.status in (200, 206):
+        is_document = entry.key.rpartition("/")[2] in NAMES
+        headers["content-type"] = "application/json" if is_document else "application/octet-stream"
+        headers["content-length"] = str(part.stop - part.start)
+    if part.status == 206:
+        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{entry.size}"
+    elif part.status == 416:
+        headers["content-range"] = f"bytes */{entry.size}"
+    return headers
+
+
+async def read_piece(served: Served, entry: Entry, start: int, stop: int) -> Data | None:
+    """Read the first bytes of a range, at most `PIECE`; None if the value isn't that entry's any more."""
+    end = min(stop, start + PIECE)
+    request = None if end - start == entry.size else RangeByteRequest(start, end)
+    verbs, key = served.verbs, entry.key
+    try:
+        if entry.version is not None and served.store.capabilities.versions:
+            value, version = await verbs.read_versioned(key, request, host_memory) or (None, None)
+            is_same = version == entry.version
+        else:
+            value = await verbs.read(key, request, host_memory)
+            is_same = entry.version is None or await verbs.stat(key) == entry
+    except ByteRequestError:  # it is shorter now
+        return None
+    return value if is_same and value is not None and len(value) == end - start else None
+
+
+class _Pieces(Response):
+    """An answer whose first piece was read, while the others are when their turn comes.
+
+    If the value is replaced meanwhile, or can't be read, an error ends the connection before the answer is
+    whole, which a client notices by the length it was told.
+    """
+
+    def __init__(
+        self, served: Served, entry: Entry, part: Part, first: Data, headers: dict[str, str]
+    ) -> None:
+        super().__init__(memoryview(first), part.status, headers)
+        self.served, self.entry, self.part = served, entry, part
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        await send(head)
+        at, stop = self.part.start, self.part.stop
+        piece, self.body = self.body, b""  # let go once it is sent
+        if len(piece) == stop - at:
+            await send({"type": "http.response.body", "body": piece})
+            return
+        is_whole = stop - at == self.entry.size
+        checksum = Checksum(self.entry.version if is_whole else None)
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            while not gone.done():
+                checksum.update(piece)
+                at += len(piece)
+                if at == stop:
+                    checksum.check()
+                await send({"type": "http.response.body", "body": piece, "more_body": at < stop})
+                if at == stop:
+                    return
+                del piece
+                piece = await self._next(at)
+        finally:
+            gone.cancel()
+
+    async def _next(self, at: int) -> memoryview:
+        piece = await read_piece(self.served, self.entry, at, self.part.stop)
+        if piece is None:
+            raise ChangedError(
+                "the value was replaced while it was sent, so the answer was broken off.",
+                store=self.served.store,
+                key=self.entry.key,
+            )
+        return memoryview(piece)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
