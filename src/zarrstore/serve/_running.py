@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 # For how long answers that are under way are waited for at the end, in seconds.
-_PATIENCE = 2
+_PATIENCE = 1
 
 
 @dataclass(frozen=True)
