@@ -9,7 +9,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 npm install --silent --no-save "zarrita@$zarrita" "numcodecs@$numcodecs" "esbuild@$esbuild"
-echo 'export { FetchStore, open, get, slice, root } from "zarrita";' >zarrita.js
+echo 'export { FetchStore, open, get, slice } from "zarrita";' >zarrita.js
 npx esbuild zarrita.js --bundle --format=esm --minify --splitting --legal-comments=none \
     --chunk-names='zarrita-[name]' --outdir=out --log-level=warning
 rm -f "$page"/zarrita*.js

@@ -1,4 +1,4 @@
-"""What a served store answers: values, ranges, conditions, absences and failures, and what all answers have."""
+"""What a served store answers: values, ranges, conditions, absences, failures; and what all answers have."""
 
 import http.client
 import logging

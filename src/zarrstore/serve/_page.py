@@ -28,7 +28,7 @@ _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript"}
 # A page runs what is in this package alone, and asks nobody but this server. Codecs that were compiled to
 # WebAssembly make their functions by `eval`.
 _POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
 _SAFE = {

@@ -41,18 +41,17 @@ export const node = (path) => json(path, "node");
 /** How many chunks of an array are stored, in how many bytes. */
 export const stored = (path) => json(path, "stored");
 
-async function bytes(key, options) {
-  const answer = await ask(urlOf(key.slice(1)), options);
-  return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
-}
-
-/** What zarrita.js reads from: keys begin with a slash there. */
-export const store = {
-  get: bytes,
-  getRange(key, range, options = {}) {
+/** What zarrita.js reads a directory from, any name in its path included: its keys begin with a slash. */
+export function storeAt(path) {
+  async function get(key, options) {
+    const answer = await ask(urlOf(path ? path + key : key.slice(1)), options);
+    return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
+  }
+  function getRange(key, range, options = {}) {
     const asked = "suffixLength" in range
       ? `-${range.suffixLength}`
       : `${range.offset}-${range.offset + range.length - 1}`;
-    return bytes(key, { ...options, headers: { ...options.headers, Range: `bytes=${asked}` } });
-  },
-};
+    return get(key, { ...options, headers: { ...options.headers, Range: `bytes=${asked}` } });
+  }
+  return { get, getRange };
+}

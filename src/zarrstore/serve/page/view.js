@@ -1,6 +1,6 @@
 // An array drawn: its last two dimensions as a picture, a slider for each of the others.
-import { open, get, slice, root } from "./?asset=zarrita.js";
-import { store } from "./?asset=server.js";
+import { open, get, slice } from "./?asset=zarrita.js";
+import { storeAt } from "./?asset=server.js";
 import { element, message } from "./?asset=element.js";
 import { curve, numbers, percentile, picture, ramp, SCALES } from "./?asset=draw.js";
 
@@ -32,11 +32,13 @@ const product = (shape) => (shape ? shape.reduce((all, size) => all * size, 1) :
 
 function arrayView(path, names) {
   const place = element("div", {}, element("p", { class: "faint" }, "Reading…"));
-  open(root(store).resolve(`/${path}`), { kind: "array" })
+  open(storeAt(path), { kind: "array" })
     .then((array) => place.replaceChildren(...new View(array, names).parts))
-    .catch((error) => place.replaceChildren(message(error)));
+    .catch((error) => place.replaceChildren(refusal(error)));
   return element("div", {}, element("h2", {}, "Values"), place);
 }
+
+const refusal = (error) => message(new Error("It can't be shown here.", { cause: error.cause ?? error }));
 
 class View {
   constructor(array, names) {
@@ -110,7 +112,7 @@ class View {
       if (reading.signal.aborted) return;
       this.take(found);
     } catch (error) {
-      if (!reading.signal.aborted) this.place.replaceChildren(message(error));
+      if (!reading.signal.aborted) this.place.replaceChildren(refusal(error));
     }
   }
 
