@@ -283,7 +283,7 @@ def test_an_etag_is_that_of_the_bytes_beside_it(times, status):
 @pytest.mark.parametrize("kind", ["memory", "folder"])
 def test_a_value_that_is_replaced_while_it_is_sent_is_broken_off(tmp_path, kind):
     store = MemoryStore() if kind == "memory" else LocalStore(tmp_path)
-    size = 16 * PIECE  # far more than sockets hold
+    size = 64 * PIECE  # far more than sockets hold
     store.set_sync("k", b"a" * size)
     with serving(store) as web:
         connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)

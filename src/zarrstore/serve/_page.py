@@ -16,6 +16,7 @@ from zarrstore._core.composites import scan_sized
 from zarrstore._core.text import shown, size_text
 from zarrstore._core.verbs import host_memory
 from zarrstore._hierarchy.documents import V2, V3, parsed_if_whole
+from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,10 @@ def asset_response(name: str) -> Response | None:
 
 async def page_response(served: Served, directory: str) -> Response | None:
     """Answer with the page of a directory; None if nothing is in it."""
-    entries = await served.level(directory)
+    try:
+        entries = await served.level(directory)
+    except StoreError:  # a broken link among them, say
+        entries = await served.level(directory, sizes=False)
     if directory and not entries:
         return None
     return page_of([(entry.key[len(directory) :], entry.size) for entry in entries])
@@ -82,7 +86,7 @@ async def node_response(served: Served, directory: str) -> Response:
     """Answer with what a group or an array is, and what is one level below it."""
     own = (await _documents(served, [directory]))[directory]
     array = array_in(own)
-    names = [] if array else [entry.key for entry in await served.level(directory) if entry.key[-1] == "/"]
+    names = [] if array else await _directories(served, directory)
     below = await _documents(served, names[:_SHOWN])
     told = {
         **_facts(own),
@@ -90,6 +94,11 @@ async def node_response(served: Served, directory: str) -> Response:
         "more": max(0, len(names) - _SHOWN),
     }
     return _json(told)
+
+
+async def _directories(served: Served, directory: str) -> list[str]:
+    entries = await served.level(directory, sizes=False)
+    return [entry.key for entry in entries if entry.key[-1] == "/"]
 
 
 async def _documents(served: Served, directories: Iterable[str]) -> dict[str, dict[str, Document]]:

@@ -57,9 +57,9 @@ class Served:
         while len(self.walks) > _KEPT:
             del self.walks[next(iter(self.walks))]
 
-    async def level(self, directory: str) -> list[Entry]:
-        """List one level below a directory, in the order of keys."""
-        below = self.store._listed(directory)
-        pages = scan_sized(self.verbs, below, deep=False)
+    async def level(self, directory: str, *, sizes: bool = True) -> list[Entry]:
+        """List one level below a directory, in the order of keys; with sizes or without."""
+        below, verbs = self.store._listed(directory), self.verbs
+        pages = scan_sized(verbs, below, deep=False) if sizes else verbs.scan(below, False, False)
         found = {entry.key: entry async for page in pages for entry in page}
         return [found[key] for key in sorted(found)]

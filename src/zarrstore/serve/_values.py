@@ -6,6 +6,7 @@ import asyncio
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+import numpy as np
 from starlette.responses import Response
 
 from zarrstore._core.checksum import Checksum
@@ -16,6 +17,7 @@ from zarrstore.errors import ByteRequestError, ChangedError, changes_always
 from zarrstore.serve._ranges import Part, part_for
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry
     from zarrstore.serve._served import Served
 
-# How much of a value is held at once, in bytes.
-PIECE = 4 << 20
+# How much of a value is held at once, in bytes: more where each piece is a request to a server. And how much is
+# handed to a connection at once, which holds it for as long as its client doesn't read.
+PIECE = 1 << 20
+_REMOTE_PIECE = 4 << 20
+_SENT = 1 << 18
 # How often an answer is begun anew because the value was replaced.
 _TRIES = 10
 # A value may be replaced, so whoever keeps an answer is to ask whether it still holds; and what is stored is
@@ -73,20 +78,26 @@ def _headers(entry: Entry, etag: str | None, part: Part) -> dict[str, str]:
 
 
 async def read_piece(served: Served, entry: Entry, start: int, stop: int) -> Data | None:
-    """Read the first bytes of a range, at most `PIECE`; None if the value isn't that entry's any more."""
-    end = min(stop, start + PIECE)
-    request = None if end - start == entry.size else RangeByteRequest(start, end)
+    """Read the first piece of a range; None if the value isn't that entry's any more."""
+    end = min(stop, start + (_REMOTE_PIECE if served.verbs.sends_requests else PIECE))
+    is_whole = end - start == entry.size
+    request, allocate = (None, host_memory) if is_whole else (RangeByteRequest(start, end), _fresh_memory)
     verbs, key = served.verbs, entry.key
     try:
         if entry.version is not None and served.store.capabilities.versions:
-            value, version = await verbs.read_versioned(key, request, host_memory) or (None, None)
+            value, version = await verbs.read_versioned(key, request, allocate) or (None, None)
             is_same = version == entry.version
         else:
-            value = await verbs.read(key, request, host_memory)
+            value = await verbs.read(key, request, allocate)
             is_same = entry.version is None or await verbs.stat(key) == entry
     except ByteRequestError:  # it is shorter now
         return None
     return value if is_same and value is not None and len(value) == end - start else None
+
+
+def _fresh_memory(size: int) -> npt.NDArray[np.uint8]:
+    """Allocate memory for a piece: what is kept to be used again would grow with each client that waits."""
+    return np.empty(size, np.uint8)
 
 
 class _Pieces(Response):
@@ -116,13 +127,15 @@ class _Pieces(Response):
         try:
             while not gone.done():
                 checksum.update(piece)
-                at += len(piece)
-                if at == stop:
+                if at + len(piece) == stop:
                     checksum.check()
-                await send({"type": "http.response.body", "body": piece, "more_body": at < stop})
+                for start in range(0, len(piece), _SENT):
+                    body = piece[start : start + _SENT]
+                    at += len(body)
+                    await send({"type": "http.response.body", "body": body, "more_body": at < stop})
                 if at == stop:
                     return
-                del piece
+                del piece, body
                 piece = await self._next(at)
         finally:
             gone.cancel()

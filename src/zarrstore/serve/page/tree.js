@@ -33,15 +33,16 @@ export class Tree {
   async branch(path, name, facts, open) {
     const below = element("ul");
     const details = element("details", {}, element("summary", {}, ...this.link(path, name, facts)), below);
+    let filled; // once only: what was opened in it stays as it is
     const fill = async () => {
-      if (!details.open || below.childElementCount) return;
       below.replaceChildren(...(await this.children(path)));
       this.mark(this.current);
     };
-    details.addEventListener("toggle", fill);
+    details.addEventListener("toggle", () => (filled ??= fill()));
     if (open) {
+      filled = fill();
       details.open = true;
-      await fill();
+      await filled;
     }
     return element("li", {}, details);
   }
