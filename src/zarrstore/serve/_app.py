@@ -93,14 +93,10 @@ def app(store: Store, *, origin: str = "*", token: str | None = None) -> ASGIApp
         except Exception as error:
             _note(path, error)
             raise
-        log.info(
-            "%s /%s %d, %s bytes, %.1f ms",
-            request.method,
-            shown(path),
-            response.status_code,
-            response.headers.get("content-length", "0"),
-            1000 * (time.perf_counter() - began),
-        )
+        if log.isEnabledFor(logging.INFO):
+            size, took = response.headers.get("content-length", "0"), 1000 * (time.perf_counter() - began)
+            what = f"{request.method} /{shown(path)}"
+            log.info("%s %d, %s bytes, %.1f ms", what, response.status_code, size, took)
 
     return serve
 
@@ -130,7 +126,7 @@ async def _answer(served: Served, request: Request, path: str, token: str | None
         return _preflight(request)
     if request.method not in ("GET", "HEAD"):
         return error_response(405, "MethodNotAllowed", "Nothing can be changed here.", {"allow": _METHODS})
-    query = request.query_params
+    query = request.query_params if request.scope["query_string"] else {}
     if "asset" in query:
         return asset_response(query["asset"]) or _missing()
     if token is not None and not _is_known(request, token):

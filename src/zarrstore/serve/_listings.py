@@ -14,9 +14,7 @@ from zarrstore._core.keys import is_key
 from zarrstore.errors import UnsupportedOperationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from starlette.datastructures import QueryParams
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from zarrstore._core.verbs import Entry
     from zarrstore.serve._served import Served
@@ -26,7 +24,7 @@ _PAGE = 1000
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
-async def listing_response(served: Served, bucket: str, query: QueryParams) -> Response:
+async def listing_response(served: Served, bucket: str, query: Mapping[str, str]) -> Response:
     """Answer with a page of what is below a directory, which passes for a bucket.
 
     Parameters
@@ -35,7 +33,7 @@ async def listing_response(served: Served, bucket: str, query: QueryParams) -> R
         The store.
     bucket : str
         The directory: empty, or with a slash at its end.
-    query : QueryParams
+    query : Mapping
         What S3 knows: prefix, delimiter, continuation-token, start-after, max-keys and encoding-type.
     """
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from zarrstore.errors import ByteRequestError, ChangedError, changes_always
 from zarrstore.serve._ranges import Part, part_for
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy.typing as npt
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry
     from zarrstore.serve._served import Served
 
-# How much of a value is held at once, in bytes: more where each piece is a request to a server. And how much is
-# handed to a connection at once, which holds it for as long as its client doesn't read.
+    _Raw: TypeAlias = list[tuple[bytes, bytes]]
+
+# How much of a value is held at once, in bytes: more where each piece is a request to a server. And how much
+# is handed to a connection at once, which holds it for as long as its client doesn't read.
 PIECE = 1 << 20
 _REMOTE_PIECE = 4 << 20
 _SENT = 1 << 18
@@ -34,7 +39,11 @@ _SENT = 1 << 18
 _TRIES = 10
 # A value may be replaced, so whoever keeps an answer is to ask whether it still holds; and what is stored is
 # never to be run as a page of this server.
-_FIXED = {"accept-ranges": "bytes", "cache-control": "no-cache", "x-content-type-options": "nosniff"}
+_FIXED = [
+    (b"accept-ranges", b"bytes"),
+    (b"cache-control", b"no-cache"),
+    (b"x-content-type-options", b"nosniff"),
+]
 
 
 async def value_response(served: Served, key: str, request: Request) -> Response | None:
@@ -51,30 +60,36 @@ async def value_response(served: Served, key: str, request: Request) -> Response
             return None
         etag, size = served.etag(entry), entry.size or 0
         part = part_for(request.headers, size, etag)
-        headers = _headers(entry, etag, part)
+        headers = _headers(entry, size, etag, part)
         if request.method == "HEAD" or part.start == part.stop:
-            return Response(status_code=part.status, headers=headers)
+            return _Headers(part.status, headers)
         first = await read_piece(served, entry, part.start, part.stop)
         if first is not None:
             return _Pieces(served, entry, part, first, headers)
     raise changes_always(served.store, key)
 
 
-def _headers(entry: Entry, etag: str | None, part: Part) -> dict[str, str]:
-    headers = dict(_FIXED)
+def _headers(entry: Entry, size: int, etag: str | None, part: Part) -> _Raw:
+    headers = list(_FIXED)
     if etag is not None:
-        headers["etag"] = etag
+        headers.append((b"etag", etag.encode()))
     if entry.modified is not None:
-        headers["last-modified"] = formatdate(entry.modified, usegmt=True)
+        headers.append((b"last-modified", _date(int(entry.modified))))
     if part.status in (200, 206):
         is_document = entry.key.rpartition("/")[2] in NAMES
-        headers["content-type"] = "application/json" if is_document else "application/octet-stream"
-        headers["content-length"] = str(part.stop - part.start)
+        headers.append((b"content-type", b"application/json" if is_document else b"application/octet-stream"))
+    if part.status != 304:
+        headers.append((b"content-length", b"%d" % (part.stop - part.start)))
     if part.status == 206:
-        headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{entry.size}"
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.stop - 1, size)))
     elif part.status == 416:
-        headers["content-range"] = f"bytes */{entry.size}"
+        headers.append((b"content-range", b"bytes */%d" % size))
     return headers
+
+
+@lru_cache(4096)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 async def read_piece(served: Served, entry: Entry, start: int, stop: int) -> Data | None:
@@ -100,17 +115,24 @@ def _fresh_memory(size: int) -> npt.NDArray[np.uint8]:
     return np.empty(size, np.uint8)
 
 
-class _Pieces(Response):
+class _Headers(Response):
+    """An answer without a body, whose headers are given as they are sent."""
+
+    def __init__(self, status: int, headers: _Raw) -> None:
+        self.status_code, self.raw_headers = status, headers
+        self.body, self.background = b"", None
+
+
+class _Pieces(_Headers):
     """An answer whose first piece was read, while the others are when their turn comes.
 
     If the value is replaced meanwhile, or can't be read, an error ends the connection before the answer is
     whole, which a client notices by the length it was told.
     """
 
-    def __init__(
-        self, served: Served, entry: Entry, part: Part, first: Data, headers: dict[str, str]
-    ) -> None:
-        super().__init__(memoryview(first), part.status, headers)
+    def __init__(self, served: Served, entry: Entry, part: Part, first: Data, headers: _Raw) -> None:
+        super().__init__(part.status, headers)
+        self.body = memoryview(first)
         self.served, self.entry, self.part = served, entry, part
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
