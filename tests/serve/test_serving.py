@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import socket
 
 import pytest
 from served import serving
@@ -10,6 +11,7 @@ from starlette.routing import Mount
 
 from zarrstore import LocalStore, MemoryStore, ZipStore, errors
 from zarrstore.serve import app
+from zarrstore.serve._running import listening
 from zarrstore.serve._values import PIECE
 
 VALUE = b"0123456789"
@@ -309,6 +311,11 @@ def test_a_large_value_is_sent_whole_and_in_parts(tmp_path):
             assert (
                 web.ask("/k", range=f"bytes={PIECE - 1}-{2 * PIECE}").body == value[PIECE - 1 : 2 * PIECE + 1]
             )
+
+
+def test_the_end_of_an_answer_is_not_held_back():
+    with listening("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # -- within another service -------------------------------------------------------------------------
