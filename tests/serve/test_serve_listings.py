@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from urllib.parse import quote, unquote
 
 import pytest
-from served import serving
+from served import filled, serving
 
 from zarrstore import LocalStore, MemoryStore, ZipStore
 from zarrstore.serve import _served
@@ -31,10 +31,7 @@ KEYS = [
 
 @pytest.fixture(scope="module")
 def web():
-    store = MemoryStore()
-    for key in KEYS:
-        store.set_sync(key, key.encode())
-    with serving(store) as web:
+    with serving(filled({key: key.encode() for key in KEYS})) as web:
         yield web
 
 
@@ -108,9 +105,7 @@ def test_pages_of_a_large_directory_list_it_once():
             self.scans += 1
             return super()._scan(prefix, deep, sizes)
 
-    store = Counting()
-    for number in range(3000):
-        store.set_sync(f"c/{number}", b"")
+    store = Counting({f"c/{number}": b"" for number in range(3000)})
     with serving(store) as web:
         keys, _, pages = listed(web)
         assert len(set(keys)) == len(keys) == 3000

@@ -5,7 +5,7 @@ import logging
 import socket
 
 import pytest
-from served import serving
+from served import filled, serving
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -32,12 +32,9 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def served():
-    store = MemoryStore()
-    store.set_sync("a/k", VALUE)
-    store.set_sync("empty", b"")
-    store.set_sync("zarr.json", b"{}")
-    for key in ODD:
-        store.set_sync(f"odd/{key}", key.encode())
+    store = filled(
+        {"a/k": VALUE, "empty": b"", "zarr.json": b"{}", **{f"odd/{key}": key.encode() for key in ODD}}
+    )
     with serving(store) as web:
         yield web, store
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 from dataclasses import dataclass
 
+from zarrstore import MemoryStore
 from zarrstore.serve._running import LOOPBACK, Browsing, Service, listening
 
 
@@ -37,6 +38,14 @@ class Web:
             )
         finally:
             connection.close()
+
+
+def filled(values):
+    """A store in memory with some values."""
+    store = MemoryStore()
+    for key, value in values.items():
+        store.set_sync(key, value)
+    return store
 
 
 @contextlib.contextmanager

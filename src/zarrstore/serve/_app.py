@@ -34,9 +34,18 @@ from zarrstore.serve._served import Served
 from zarrstore.serve._values import value_response
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import TypeAlias
+
+    from starlette.types import Receive, Scope, Send
 
     from zarrstore.abc.store import Store
+
+    _Message: TypeAlias = MutableMapping[str, object]
+    # As the standard has it, and as starlette's `ASGIApp`.
+    Application: TypeAlias = Callable[
+        [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]
+    ]
 
 log = logging.getLogger("zarrstore.serve")
 
@@ -53,7 +62,7 @@ _FAILURES: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
 )
 
 
-def app(store: Store, *, origin: str = "*", token: str | None = None) -> ASGIApp:
+def app(store: Store, *, origin: str = "*", token: str | None = None) -> Application:
     """Serve a store over HTTP, as an ASGI application that reads and never writes.
 
     Values are answered as they are stored, whole or by range, directories with a page of links, and with a
@@ -70,7 +79,7 @@ def app(store: Store, *, origin: str = "*", token: str | None = None) -> ASGIApp
 
     Returns
     -------
-    ASGIApp
+    callable
         For an ASGI server, or to be mounted in another application.
     """
     served = Served.of(store)
