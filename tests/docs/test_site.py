@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("zarrstore", "zarrstore.storage", "zarrstore.buffer", "zarrstore.abc.store", "zarrstore.testing")
+MODULES = (
+    "zarrstore",
+    "zarrstore.storage",
+    "zarrstore.buffer",
+    "zarrstore.abc.store",
+    "zarrstore.serve",
+    "zarrstore.testing",
+)
 
 # What newcomers ask, as they would type it, and the page with the answer.
 QUESTIONS = {
@@ -26,6 +33,7 @@ QUESTIONS = {
     "codec pipeline": "how-to/zarr-xarray-dask/",
     "write own store": "how-to/write-a-store/",
     "windows reserved names": "platforms/",
+    "browser viewer": "how-to/serve/",
     "repair damaged archive": "stores/zip/",
     "LockedError": "reference/errors/",
 }

@@ -24,6 +24,7 @@ MODULES = (
     "zarrstore.buffer.cpu",
     "zarrstore.buffer.gpu",
     "zarrstore.errors",
+    "zarrstore.serve",
     "zarrstore.storage",
     "zarrstore.testing",
 )

@@ -1,7 +1,8 @@
 """Checking hierarchies: `check_store` tells what is wrong with one, `digest_store` gives it a digest.
 
 `report` has what callers see, a `job` is one check of a `place`, `values` looks into chunks and shards, and
-`surroundings` at what lies around them. `digest` sums values up, and a `manifest` keeps the sums.
+`surroundings` at what lies around them. `digest` sums values up, and a `manifest` keeps the sums. `facts` are
+what documents say of a group or an array.
 """
 
 from __future__ import annotations

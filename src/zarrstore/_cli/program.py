@@ -40,6 +40,10 @@ COMMANDS = {
     "sync": ("transfer:sync", "Bring TARGET up to date with SOURCE: write what is new or differs."),
     "move": ("transfer:move", "Move all that is at SOURCE to TARGET."),
     "diff": ("transfer:diff", "Compare SOURCE and TARGET key by key."),
+    "serve": (
+        "serving:serve",
+        "Serve what is at URL over HTTP, to be read: a page to look with, values, ranges and listings.",
+    ),
     "rm": ("change:rm", "Remove values from the store at URL."),
     "repair": (
         "change:repair",

@@ -32,7 +32,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     assert inside == {
         str(path.relative_to(source))
         for path in (source / "zarrstore").rglob("*")
-        if path.suffix in (".py", ".typed")
+        if path.suffix in (".py", ".typed") or path.parent.name == "page"
     }
     assert all(".dist-info/" in name for name in set(names) - inside)
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))

@@ -467,11 +467,7 @@ class ReadingFolder(NowaitStore, abstract=True):
                 if self._is_absent(key):
                     return None
                 continue
-            if not stat.S_ISREG(found.st_mode):
-                return None
-            # Not a version to write against, but it shows that a file was replaced between two calls.
-            version = f"{found.st_ino:x}-{found.st_mtime_ns:x}"
-            return Entry(key, found.st_size, version, found.st_mtime)
+            return _entry(key, found)
         raise self._vanishes(key)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
@@ -490,7 +486,7 @@ class ReadingFolder(NowaitStore, abstract=True):
             return WOULD_BLOCK
         finally:
             files.close_quietly(descriptor)
-        return Entry(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+        return _entry(key, found)
 
     # -- listing ----------------------------------------------------------------------------------
 
@@ -508,6 +504,14 @@ class ReadingFolder(NowaitStore, abstract=True):
 
     def _is_empty(self, prefix: str) -> bool:
         return not self._tree().has_key(prefix)
+
+
+def _entry(key: str, found: os.stat_result) -> Entry | None:
+    """Return what a look-up tells of a file; None of anything else."""
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    # Not a version to write against, but it shows that a file was replaced between two calls.
+    return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}", found.st_mtime)
 
 
 def anew(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
