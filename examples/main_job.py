@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import zarr
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from zarrstore import CopyProgress, LocalStore, MemoryStore, Store, copy_store_sync
+from zarrstore import LocalStore, MemoryStore, Store, copy_store_sync
 
 try:
     from zarrstore.storage import ZipStore
@@ -32,8 +30,6 @@ except ImportError:  # a build without it
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-console = Console(highlight=False)
 
 
 def read_scan() -> tuple[np.ndarray, np.ndarray]:
@@ -55,15 +51,8 @@ def write_hierarchy(store: Store, zarr_format: int, voxels: np.ndarray, affine: 
 
 def copy_with_progress(source: Store, target: Store, label: str) -> None:
     """Copy and verify, drawing a bar meanwhile."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(label)
-
-        def show(state: CopyProgress) -> None:
-            progress.update(bar, completed=state.bytes_done, total=state.bytes_total)
-
-        report = copy_store_sync(source, target, verify=True, progress=show)
-    console.print(
+    report = copy_store_sync(source, target, verify=True, progress=sys.stderr.isatty())
+    print(
         f"  {label:<18} {report.keys:4} values {report.bytes / 1e6:8.2f} MB {report.seconds:8.3f} s"
         f"   {report.verified} verified"
     )
@@ -89,17 +78,15 @@ def timed(label: str, action: Callable[..., Any], *arguments: Any) -> None:
     """Do something, and print how long it took."""
     began = time.perf_counter()
     action(*arguments)
-    console.print(f"  {label:<51} {time.perf_counter() - began:8.3f} s")
+    print(f"  {label:<51} {time.perf_counter() - began:8.3f} s")
 
 
 def main(folder: Path) -> None:
     """Do the job below a folder."""
     voxels, affine = read_scan()
-    console.print(
-        f"a scan of {' x '.join(map(str, voxels.shape))} {voxels.dtype}, {voxels.nbytes / 1e6:.2f} MB"
-    )
+    print(f"a scan of {' x '.join(map(str, voxels.shape))} {voxels.dtype}, {voxels.nbytes / 1e6:.2f} MB")
     for zarr_format in (3, 2):
-        console.print(f"\nZarr {zarr_format}, below {folder}")
+        print(f"\nZarr {zarr_format}, below {folder}")
         source = LocalStore(folder / f"scan.v{zarr_format}.zarr")
         timed("written with zarr-python", write_hierarchy, source, zarr_format, voxels, affine)
         memory = MemoryStore()
@@ -121,7 +108,7 @@ def main(folder: Path) -> None:
             )
             timed(f"{name}: equal arrays through zarr-python", check_arrays, goal, voxels, affine)
             goal.close()
-    console.print("\nall is well")
+    print("\nall is well")
 
 
 if __name__ == "__main__":

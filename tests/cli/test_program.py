@@ -197,7 +197,8 @@ def test_progress_in_lines(data, monkeypatch):
     monkeypatch.setattr(_bar, "_PAUSES", {True: 0.0, False: 0.0})
     lines = run("copy", "data.zarr", "out.zarr").stderr.splitlines()
     size = size_text(sum(map(len, VALUES.values())))
-    assert lines[-1].startswith(f"6 of 6 values, {size} of {size}, ")
+    assert lines[-1].startswith(f"{size} of {size}, ")
+    assert "6 of 6 values" in lines[-1]
     assert all(line.isprintable() for line in lines)
     assert run("copy", "data.zarr", "quiet.zarr", "--quiet").stderr == ""
 
@@ -224,7 +225,8 @@ def test_progress_on_a_terminal(data):
         assert process.stdout.read().startswith(b"copied 6 values")
     os.close(ours)
     assert process.returncode == 0
-    assert b"6/6 values" in drawn
+    assert b"\n" not in drawn
+    assert b"zarrstore: " not in drawn
     assert content("out.zarr") == VALUES
 
 
@@ -387,12 +389,11 @@ def test_it_runs_as_a_module(data):
     assert done.stdout.split() == [b"old/", b"temp/", b"zarr.json"]
 
 
-@pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_its_packages_it_says_what_to_install(missing):
-    code = f"import sys; sys.modules['{missing}'] = None; from zarrstore._cli import main; main()"
+def test_without_click_it_says_what_to_install():
+    code = "import sys; sys.modules['click'] = None; from zarrstore._cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"{missing}: pip install 'zarrstore[cli]'" in done.stderr
+    assert "click: pip install 'zarrstore[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

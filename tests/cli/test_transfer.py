@@ -129,3 +129,27 @@ def test_concurrency(text, data):
 def test_what_is_no_concurrency(text, data):
     assert "two of them" in run("copy", "data.zarr", "out.zarr", "--concurrency", text, code=2).stderr
     assert not os.path.exists("out.zarr")
+
+
+def test_one_value_under_another_name(data):
+    files = LocalStore(".")
+    run("copy", "data.zarr", "data.zip", "--quiet")
+    size = files.getsize_sync("data.zip")
+    assert run("copy", "data.zip", "kept/", "--as-file", "--dry-run").stdout.startswith("would copy 1 value")
+    assert not os.path.exists("kept")
+    done = run("copy", "data.zip", "kept/", "--as-file", "--verify").stdout
+    assert done.startswith("copied 1 value (")
+    assert done.endswith("0 skipped, 1 verified\n")
+    assert files.getsize_sync("kept/data.zip") == size
+    run("copy", "kept/data.zip", "back.zip", "--as-file")
+    assert content("data.zarr") == VALUES
+    run("diff", "back.zip", "data.zarr")
+    assert "has this value already" in run("copy", "data.zip", "back.zip", "--as-file", code=1).stderr
+    assert "1 skipped" in run("copy", "data.zip", "back.zip", "--as-file", "--if-exists", "update").stdout
+    files.set_sync("back.zip", b"cut off")
+    assert "another size" in run("cp", "data.zip", "back.zip", "--as-file", "--if-exists=skip", code=1).stderr
+    assert "1 replaced" in run("copy", "data.zip", "back.zip", "--as-file", "--resume").stdout
+    run("diff", "back.zip", "data.zarr")
+    assert "no such value" in run("copy", "nothing.zip", "x.zip", "--as-file", code=1).stderr
+    assert "onto the source" in run("copy", "data.zip", "./data.zip", "--as-file", code=1).stderr
+    assert "one value" in run("copy", "data.zip", "x/", "--as-file", "--include", "x", code=2).stderr

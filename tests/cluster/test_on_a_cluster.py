@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -41,12 +42,21 @@ from zarrstore.errors import BackendError, ChangedError, KeyConflictError, Refus
 CHUNKS = 120
 
 
-@pytest.fixture(scope="module")
-def client():
+@contextmanager
+def workers(count):
+    """Start processes, and a client of theirs."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
         Client(cluster) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    with workers(2) as client:
         yield client
 
 
@@ -290,10 +300,7 @@ def test_the_program_uses_a_cluster(client, data, tmp_path):
 
 @pytest.fixture(scope="module")
 def four():
-    with (
-        LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
-        Client(cluster) as client,
-    ):
+    with workers(4) as client:
         yield client
 
 

@@ -101,7 +101,7 @@ def test_the_main_job_runs(tmp_path):
     """The README's first command, without the installation."""
     import subprocess
 
-    for package in ("nibabel", "rich", "zarr"):
+    for package in ("nibabel", "zarr"):
         pytest.importorskip(package)
     done = subprocess.run(
         [sys.executable, "-W", "error", ROOT / "examples" / "main_job.py", tmp_path / "out"],

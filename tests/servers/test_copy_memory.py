@@ -35,6 +35,17 @@ print(json.dumps([report.keys, report.bytes, most * 1024 / 1e6]))
 """
 
 
+# Runs the program, and tells the same behind what it prints.
+PROGRAM = """
+import sys
+from zarrstore._cli.program import program
+
+program(standalone_mode=False)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e6)
+"""
+
+
 def value_of(number, size):
     return np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8).tobytes()
 
@@ -65,6 +76,30 @@ def test_copying_takes_little_memory(s3_server, s3_place, tmp_path, sizes):
         for number in (0, 1, len(sizes) - 1):
             assert target.get_sync(f"c/{number}").to_bytes() == value_of(number, sizes[number] * MIB)
         target.clear_sync()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["obstore", "fsspec"])
+def test_an_archive_as_one_object_takes_little_memory(s3_server, s3_place, tmp_path, backend):
+    size = 1 << 30
+    with open(tmp_path / "data.zip", "wb") as file:
+        for number in range(size // (16 * MIB)):
+            file.write(value_of(number, 16 * MIB))
+    options = s3_server.fsspec_options()
+    place = f"s3://{'/'.join(s3_place)}/data.zip"
+    reach = ["--endpoint-url", s3_server.endpoint, "--region", "us-east-1", "--backend", backend]
+    for name in ("key", "secret"):
+        reach += ["--storage-option", f"{name}={options[name]}"]
+    for source, target in (("data.zip", place), (place, "back.zip")):
+        child = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "copy", source, target, "--as-file", *reach],
+            capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert child.returncode == 0, child.stderr
+        told, most = child.stdout.splitlines()
+        assert told.startswith("copied 1 value (1.0 GiB)")
+        assert float(most) < MOST, (target, most)
+    subprocess.run(["cmp", "data.zip", "back.zip"], cwd=tmp_path, check=True)
 
 
 # Changed there and back: that is seen where each piece comes with its version.

@@ -40,11 +40,11 @@ def test_a_hierarchy_and_an_archive_there(reach, s3_place, tmp_path, s3_server):
     assert run("digest", place, *reach).stdout == digest
     assert "array int32, 5 x 7" in run("tree", place, *reach).stdout
     run("copy", str(folder.root), str(tmp_path / "data.zip"), "--quiet")
-    files = LocalStore(tmp_path)
     options = {**s3_server.fsspec_options()}
-    above = make_store_sync(place, storage_options=options)
-    above.set_sync("archives/data.zip", files.get_sync("data.zip"))
     archive = f"{place}/archives/data.zip"
+    run("copy", str(tmp_path / "data.zip"), archive, "--as-file", "--verify", *reach)
+    run("copy", archive, str(tmp_path / "back.zip"), "--as-file", *reach)
+    assert (tmp_path / "back.zip").read_bytes() == (tmp_path / "data.zip").read_bytes()
     for name in (f"{archive}|zip:", archive):
         assert run("digest", name, *reach).stdout == digest
         assert run("check", name, *reach).stderr.startswith("no problem")

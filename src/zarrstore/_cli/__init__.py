@@ -1,8 +1,7 @@
 """The program ``zarrstore``.
 
-It stands on click (small, in nearly every environment already, and with a runner for tests) and on
-rich (which draws the progress bar, and knows when there is no terminal to draw on). Both come with
-the extra ``cli``; the library itself imports neither.
+It stands on click: small, in nearly every environment already, and with a runner for tests. That comes with
+the extra ``cli``; the library itself doesn't import it.
 """
 
 import os
@@ -17,7 +16,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import click  # noqa: F401
-        import rich  # noqa: F401
     except ImportError as error:
         print(
             f"zarrstore: the command line needs the package {error.name}: pip install 'zarrstore[cli]'",

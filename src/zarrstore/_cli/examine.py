@@ -19,7 +19,7 @@ from zarrstore._cli.places import (
     quiet_option,
     url_argument,
 )
-from zarrstore._cli.progress import progress_on
+from zarrstore._cli.progress import make_way, progress_on
 from zarrstore._core.text import shown, size_text, values_text
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def check(url: str, prefix: str, dask: str | None, quiet: bool, as_json: bool, *
 
 
 def _show(problem: Problem) -> None:
+    make_way()
     chunk = "" if problem.chunk is None else f" (chunk {', '.join(map(str, problem.chunk)) or 'of a scalar'})"
     click.echo(f"{problem.kind:<12}  {shown(problem.key) or '(root)'}{chunk}: {shown(problem.text)}")
 

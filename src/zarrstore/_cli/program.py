@@ -9,7 +9,7 @@ import io
 import re
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -119,9 +119,15 @@ def _show_retries() -> None:
         return
     import logging
 
+    class Above(logging.StreamHandler[TextIO]):
+        def emit(self, record: logging.LogRecord) -> None:
+            if (progress := sys.modules.get("zarrstore._cli.progress")) is not None:
+                progress.make_way()
+            super().emit(record)
+
     log = logging.getLogger("zarrstore.retry")
     if not log.handlers:
-        handler = logging.StreamHandler()
+        handler = Above()
         handler.setFormatter(logging.Formatter("zarrstore: %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)

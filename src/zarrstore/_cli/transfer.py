@@ -10,6 +10,8 @@ import click
 from zarrstore._cli.places import cluster_at, dask_option, opened, quiet_option
 from zarrstore._cli.progress import progress_on
 from zarrstore._copy import copy_store_sync, diff_stores_sync, move_store_sync
+from zarrstore._copy.options import Options
+from zarrstore._copy.single import copy_value_sync
 from zarrstore._core.text import shown, size_text, values_text
 from zarrstore.errors import RefusedError
 
@@ -89,15 +91,47 @@ _running = _together(
 @_delete
 @_selection
 @dask_option
+@click.option(
+    "--as-file",
+    is_flag=True,
+    help="SOURCE and TARGET name a value each, such as a zip archive in a bucket.",
+)
 @_running
-def copy(source: str, target: str, **options: Any) -> int:
+def copy(source: str, target: str, as_file: bool, **options: Any) -> int:
     """Copy all that is at SOURCE to TARGET.
 
     Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there yet. A
     copy that was interrupted goes on with --resume. If values that were skipped have another size in TARGET,
     they are named, and the exit code is 1.
     """
+    if as_file:
+        return _copy_file(source, target, options)
     return _run(copy_store_sync, ("copy", "copied"), source, target, options)
+
+
+def _copy_file(source: str, target: str, options: dict[str, Any]) -> int:
+    """Copy one value: a place is split into the store that has it, and its key."""
+    allowed = ("verify", "dry_run", "concurrency", "checksum", "if_exists")
+    if any(value for name, value in options.items() if name not in (*allowed, "quiet", "resume", "yes")):
+        raise click.UsageError("--as-file copies one value, so nothing selects, removes or shares out")
+    if options["resume"]:
+        options["if_exists"] = "resume"
+    here, _, key = source.rpartition("/")
+    there, _, name = target.rpartition("/")
+    dry_run = options["dry_run"]
+    with (
+        opened(here or _root(source)) as store,
+        opened(there or _root(target), "a") as goal,
+        progress_on(quiet=options["quiet"] or dry_run) as progress,
+    ):
+        asked = Options(**{name: options[name] for name in allowed}, progress=progress)
+        report = copy_value_sync(store, key, goal, name or key, asked)
+    return _tell(report, "would copy" if dry_run else "copied", dry_run=dry_run)
+
+
+def _root(place: str) -> str:
+    """Return where a name without a directory is."""
+    return "/" if place.startswith("/") else "."
 
 
 @click.command()
@@ -153,10 +187,7 @@ def _run(
             if client is not None:
                 options["client"] = client
             report = call(source, goal, progress=progress, **options)
-    _tell(report, f"would {verb[0]}" if dry_run else verb[1], dry_run=dry_run)
-    for key in report.differing:
-        click.echo(f"skipped, though the target's value has another size: {shown(key)}", err=True)
-    return 1 if report.differing else 0
+    return _tell(report, f"would {verb[0]}" if dry_run else verb[1], dry_run=dry_run)
 
 
 def _ask(source: str, goal: Store, options: dict[str, Any]) -> None:
@@ -168,7 +199,8 @@ def _ask(source: str, goal: Store, options: dict[str, Any]) -> None:
         raise click.Abort
 
 
-def _tell(report: CopyReport, done: str, *, dry_run: bool) -> None:
+def _tell(report: CopyReport, done: str, *, dry_run: bool) -> int:
+    """Tell what was done; returns the exit code."""
     speed = f" in {report.seconds:.2f} s, {size_text(report.bytes / report.seconds)}/s"
     more = "".join(
         f", {count:,} {what}"
@@ -179,6 +211,9 @@ def _tell(report: CopyReport, done: str, *, dry_run: bool) -> None:
         f"{done} {values_text(report.keys)} ({size_text(report.bytes)}){'' if dry_run else speed}; "
         f"{report.skipped:,} skipped, {report.verified:,} verified{more}"
     )
+    for key in report.differing:
+        click.echo(f"skipped, though the target's value has another size: {shown(key)}", err=True)
+    return 1 if report.differing else 0
 
 
 @click.command()

@@ -1,9 +1,10 @@
 """Copying, mirroring, moving and comparing: keys and values of one store and another, in bounded memory.
 
-`report` has what callers see. A copy is a `job`: its `plan` says what is to be done, from listings that
-`compare` brings together and a `spool` keeps, and the `pipeline`'s workers do it, reading each `value`.
-`places` opens and compares source and target, `selection` has globs, `diff` and `move` are what else is made
-of these. `running` starts them all, in the calling thread or on an event loop.
+`report` has what callers see, `options` what they ask for. A copy is a `job`: its `plan` says what is to be
+done, from listings that `compare` brings together and a `spool` keeps, and the `pipeline`'s workers do it, or
+those of a `cluster`, reading each `value`. `places` opens and compares source and target, `selection` has
+globs, a `meter` counts for progress and its `bar`; `diff`, `move` and `single` are what else is made of
+these. `running` starts them all, in the calling thread or on an event loop.
 """
 
 from __future__ import annotations

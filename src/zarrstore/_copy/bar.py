@@ -1,7 +1,8 @@
-"""A bar on the standard error that shows how far a copy has come."""
+"""A bar on the standard error that shows how far a copy, or a check, has come."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import IO, TYPE_CHECKING
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 # Seconds between two pictures: where they replace each other, and in a log of a batch job.
 _PAUSES = {True: 0.1, False: 5.0}
-_WIDTH = 30
+# How many characters wide the bar is.
+_NARROW, _WIDE = 8, 30
+# What a terminal adds behind the picture when Ctrl-C is pressed: "^C", and the cursor behind it.
+_BESIDE = 3
 
 
 class Bar:
@@ -37,32 +41,53 @@ class Bar:
         if now - self._drawn < _PAUSES[self._in_place]:
             return
         self._drawn = now
-        line = _line(state, max(now - self._began, 1e-9))
+        parts = _parts(state, max(now - self._began, 1e-9))
         if self._in_place:
-            picture = f"{_bar(state)} {line}"
+            picture = _picture(state, parts, _columns(self._file) - _BESIDE)
             print(f"\r{picture:<{self._width}}", end="", file=self._file, flush=True)
             self._width = len(picture)
         else:
-            print(line, file=self._file, flush=True)
+            print(", ".join(parts), file=self._file, flush=True)
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the bar; the next call draws it again."""
         if self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=self._file, flush=True)
+            print(f"\r{'':<{self._width + _BESIDE - 1}}\r", end="", file=self._file, flush=True)
             self._width = 0
 
 
-def _bar(state: CopyProgress) -> str:
+def _columns(file: IO[str]) -> int:
+    try:
+        return os.get_terminal_size(file.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _picture(state: CopyProgress, parts: list[str], width: int) -> str:
+    """Fit share, bar and as many words as there is room for into one line."""
+    text = ""
+    room = width - _NARROW - 5 if state.listed else width
+    for part in parts:
+        if len(text) + len(part) + 2 > room:
+            break
+        text += f"  {part}"
+    if not state.listed:
+        return text.strip()
     share = state.bytes_done / state.bytes_total if state.bytes_total else 0.0
-    filled = round(_WIDTH * share)
-    return f"{share:4.0%} {'█' * filled}{'·' * (_WIDTH - filled)}"
+    length = max(0, min(_WIDE, width - 5 - len(text)))
+    filled = round(length * share)
+    return f"{share:4.0%} {'█' * filled}{'·' * (length - filled)}{text}"
 
 
-def _line(state: CopyProgress, seconds: float) -> str:
+def _parts(state: CopyProgress, seconds: float) -> list[str]:
+    """Say how far it is, what matters most first; totals only once they are known."""
     speed = state.bytes_done / seconds
-    left = f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left" if speed else "..."
-    at_least = "" if state.listed else "at least "
-    return (
-        f"{state.keys_done:,} of {at_least}{state.keys_total:,} values, {size_text(state.bytes_done)} of "
-        f"{size_text(state.bytes_total)}, {size_text(speed)}/s, {left}"
-    )
+    size, keys = size_text(state.bytes_done), f"{state.keys_done:,}"
+    if not state.listed:
+        return [size, f"{size_text(speed)}/s", f"{keys} values", "more are being listed"]
+    parts = [
+        f"{size} of {size_text(state.bytes_total)}",
+        f"{size_text(speed)}/s",
+        f"{keys} of {state.keys_total:,} values",
+    ]
+    return [*parts, f"{(state.bytes_total - state.bytes_done) / speed:.0f} s left"] if speed else parts

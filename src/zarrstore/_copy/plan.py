@@ -161,7 +161,7 @@ class Plan:
                 yield [Todo(Act.NEW, Entry._make(row)) for row in rows]
         else:
             async for pairs in self.pairs():
-                yield [todo for pair in pairs if (todo := self._decide(*pair)) is not None]
+                yield [todo for pair in pairs if (todo := self.decide(*pair)) is not None]
 
     async def pairs(self) -> AsyncIterator[list[Pair]]:
         """Yield what source and target have under each name, in order."""
@@ -169,7 +169,8 @@ class Plan:
         async for pairs in self._paired(ours):
             yield pairs
 
-    def _decide(self, ours: Entry | None, theirs: Entry | None) -> Todo | None:
+    def decide(self, ours: Entry | None, theirs: Entry | None) -> Todo | None:
+        """Tell what is to be done about what source and target have under one name."""
         if ours is None:
             return Todo(Act.DELETE, theirs) if self._delete and theirs is not None else None
         if theirs is None:
