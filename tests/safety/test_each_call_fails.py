@@ -1,4 +1,4 @@
-"""Each system call of a store fails in turn: a typed error or none, nothing lost, torn or left, and it goes on."""
+"""Each system call of a store fails in turn: a typed error or none, nothing lost, torn or left behind."""
 
 import errno
 import os
@@ -35,13 +35,15 @@ def look(kind, number, operations, place):
 @pytest.mark.parametrize(
     ("kind", "operation", "name"), [("folder", "create", "ENOSPC"), ("archive", "replace", "EIO")]
 )
-def test_a_few(tmp_path, kind, operation, name):
+def test_a_few_calls_fail(tmp_path, kind, operation, name):
     assert look(kind, getattr(errno, name), [operation], tmp_path) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("kind", failing_calls.OPERATIONS)
-def test_all(tmp_path, kind, name):
+def test_each_call_fails(tmp_path, record_property, kind, name):
     place = Path("/dev/shm") if os.path.isdir("/dev/shm") else tmp_path
-    assert look(kind, getattr(errno, name), list(failing_calls.OPERATIONS[kind]), place) > 100
+    cases = look(kind, getattr(errno, name), list(failing_calls.OPERATIONS[kind]), place)
+    record_property("cases", cases)
+    assert cases > 100

@@ -1,4 +1,4 @@
-"""A writer killed at any of its system calls, and in the middle of a write: what was acknowledged is there, whole.
+"""A writer killed at any of its system calls, or within a write: what was acknowledged is there, whole.
 
 A kill keeps all that the calls before it changed, so a recorded life (`lives`) tells what each leaves.
 """
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.skipif(
 TEARS = {"folder in place": tuple({step for step, _ in lives.FOLDER})}
 
 
-@pytest.mark.parametrize("mode", ["none", "full"])
+@pytest.mark.parametrize("mode", ["none", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", lives.STEPS)
-def test_a_kill_at_each_call(recorded, cut, monkeypatch, kind, mode):
+def test_a_kill_at_each_call(recorded, cut, monkeypatch, record_property, kind, mode):
     monkeypatch.setattr(_temporary, "_FRESH", 0)
     _, disk, calls = recorded(kind, mode)
     promise = lives.Promise(
         lives.STEPS[kind], lives.BEFORE[kind], keeps=True, torn=TEARS.get(kind, ("patch",)), follows=True
     )
-    word, number, last, left = "end", -1, {}, 0
+    word, number, last, left, cases = "end", -1, {}, 0, 0
     for call, tree in kills(disk, calls):
         if told := place_in(call):
             word, number = told
@@ -37,6 +37,7 @@ def test_a_kill_at_each_call(recorded, cut, monkeypatch, kind, mode):
         elif tree == last:
             continue
         last = tree
+        cases += 1
         materialise(tree, cut)
         left += len(litter(cut))
         try:
@@ -50,4 +51,5 @@ def test_a_kill_at_each_call(recorded, cut, monkeypatch, kind, mode):
             assert not litter(cut)
         finally:
             shutil.rmtree(cut)
+    record_property("cases", cases)
     assert left > 3 or kind in ("new archive", "folder in place")

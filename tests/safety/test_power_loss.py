@@ -63,8 +63,9 @@ def test_a_replay_without_a_cut_is_what_there_is(recorded, kind):
 
 
 @each_case
-def test_what_a_cut_leaves(recorded, cut, kind, mode):
+def test_what_a_cut_leaves(recorded, cut, record_property, kind, mode):
     found = list(wrong(recorded, kind, mode, cut))
+    record_property("cases", len(found))
     assert not list(filter(None, found))
     assert len(found) > 20
 
@@ -72,11 +73,13 @@ def test_what_a_cut_leaves(recorded, cut, kind, mode):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @each_case
-def test_what_many_cuts_leave(recorded, cut, kind, mode):
-    assert not list(filter(None, wrong(recorded, kind, mode, cut, most=60)))
+def test_what_many_cuts_leave(recorded, cut, record_property, kind, mode):
+    found = list(wrong(recorded, kind, mode, cut, most=60))
+    record_property("cases", len(found))
+    assert not list(filter(None, found))
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("store", ["folder", "archive"])
 def test_each_sync_is_needed(recorded, cut, store, every):
     """The checker is checked: with the syncs of one place in vain, something is lost or torn in some life."""

@@ -1,7 +1,7 @@
 """Programs of which one system call fails, each in its turn, as strace makes it fail.
 
-strace counts the calls of each process and makes the `_NTH` one of a kind fail. So a child of one traced program
-asks for that kind in vain until its own next call, or the one after it, is the one to fail.
+strace counts the calls of each process, and makes the `_NTH` one of a kind fail. So a child of a traced
+program makes calls of that kind in vain until its own next one, or the one after it, is the one to fail.
 """
 
 from __future__ import annotations
@@ -27,31 +27,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NTH = 300
-# The kinds of calls that are made to fail, with their numbers; what each fails with in vain differs from all
-# errors here.
+# The kinds of calls that are made to fail, with their numbers. Calls in vain fail with other errors.
 KINDS = {
-    name: number
-    for name, number in {
-        "openat": 257,
-        "write": 1,
-        "pwrite64": 18,
-        "pwritev": 296,
-        "preadv2": 327,
-        "preadv": 295,
-        "pread64": 17,
-        "ftruncate": 77,
-        "fsync": 74,
-        "fdatasync": 75,
-        "rename": 82,
-        "link": 86,
-        "unlink": 87,
-        "unlinkat": 263,
-        "mkdir": 83,
-        "rmdir": 84,
-        "getdents64": 217,
-        "flock": 73,
-        "lseek": 8,
-    }.items()
+    "openat": 257,
+    "write": 1,
+    "pwrite64": 18,
+    "pwritev": 296,
+    "preadv2": 327,
+    "preadv": 295,
+    "pread64": 17,
+    "ftruncate": 77,
+    "fsync": 74,
+    "fdatasync": 75,
+    "rename": 82,
+    "link": 86,
+    "unlink": 87,
+    "unlinkat": 263,
+    "mkdir": 83,
+    "rmdir": 84,
+    "getdents64": 217,
+    "flock": 73,
+    "lseek": 8,
 }
 OPERATIONS = {
     "folder": {
