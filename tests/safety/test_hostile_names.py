@@ -36,7 +36,9 @@ SEGMENTS = st.one_of(
 )
 NAMES = st.one_of(
     st.lists(SEGMENTS, max_size=5).map("/".join),
-    st.sampled_from(["/", "//", "/etc", f"../victim/{HIDDEN}", f"a/../../victim/{HIDDEN}", f"out/{HIDDEN}", "out/.."]),
+    st.sampled_from(
+        ["/", "//", "/etc", f"../victim/{HIDDEN}", f"a/../../victim/{HIDDEN}", f"out/{HIDDEN}", "out/.."]
+    ),
     st.text(max_size=30),
 )
 

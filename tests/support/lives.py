@@ -261,6 +261,15 @@ class Promise:
         }
 
 
+MANY: Values = {f"c/{number}": value(number, 200 + 37 * number) for number in range(300)}
+
+
+def copy_many(kind: str, path: Path | str) -> None:
+    """Copy values into a folder or an archive, unless they are there."""
+    with LocalStore(path) if kind == "folder" else ZipStore(path, mode="a") as target:
+        copy_store_sync(MemoryStore(dict(MANY)), target, if_exists="skip")
+
+
 def live(kind: str, top: str, mode: str) -> None:
     """Carry out a life, and tell of it."""
     for name in ("fsync", "fdatasync"):
