@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from named_tests import node_of
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "contract.md").read_text()
 SECTION = PAGE.partition("## What others leave")[2].partition("\n## ")[0]
 ROWS = [line for line in SECTION.splitlines() if line.startswith("| ") and "`LocalStore` |" not in line]
-FILES = {path.name: path.read_text() for path in TESTS.rglob("test_*.py")}
 
 
 def test_the_section_has_both_tables():
@@ -22,5 +22,4 @@ def test_a_row_is_held_by_tests_that_exist(row):
     (comment,) = re.findall("<!-- (.*?) -->", row)
     assert len(re.sub("<!--.*?-->", "", row).split("|")) == 7  # a case and four answers
     for name in comment.split():
-        file, _, function = name.partition("::")
-        assert re.search(rf"^(async )?def {function}\(", FILES[file], re.MULTILINE), name
+        assert node_of(name)

@@ -14,7 +14,7 @@ from injected import Failing, Refusing, failing, litter
 from zarrstore._os import files as _files
 from zarrstore._os import temporary as _temporary
 from zarrstore.errors import AccessDeniedError, BackendError, InvalidKeyError, NoSpaceError, StoreError
-from zarrstore.storage import LocalStore
+from zarrstore.storage import LocalStore, ZipStore
 
 OLD, NEW = b"old" * 1000, b"new value" * 2000
 
@@ -194,6 +194,34 @@ def test_a_full_disk_keeps_what_was_there(small_disk):
     assert not litter(store.root)
     store.set_sync("a/k", NEW)
     assert bytes(store.get_sync("a/k")) == NEW
+
+
+def test_a_read_only_mount(small_disk):
+    store = LocalStore(small_disk / "root")
+    store.set_sync("a/k", OLD)
+    with ZipStore(small_disk / "a.zip", mode="w") as archive:
+        archive.set_sync("k", OLD)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    archive = ZipStore(small_disk / "a.zip", mode="a", deletes=True)
+    for call in (
+        lambda: store.set_sync("a/k", NEW),
+        lambda: store.create_sync("b/new", NEW),
+        lambda: store.set_partial_values_sync([("a/k", 0, b"new")]),
+        lambda: store.delete_sync("a/k"),
+        lambda: store.delete_dir_sync("a"),
+        store.clear_sync,
+        lambda: archive.set_sync("k", NEW),
+        lambda: archive.delete_sync("k"),
+        archive.compact_sync,
+        archive.clear_sync,
+        lambda: ZipStore(small_disk / "new.zip", mode="w").set_sync("k", NEW),
+    ):
+        with pytest.raises(BackendError) as caught:
+            call()
+        assert caught.value.errno == errno.EROFS
+    assert bytes(store.get_sync("a/k")) == bytes(archive.get_sync("k")) == OLD
+    archive.close()
+    assert sorted(path.name for path in small_disk.iterdir()) == ["a.zip", "root"]
 
 
 _WRITER = """

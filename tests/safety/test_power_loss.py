@@ -4,28 +4,18 @@ A program lives through the steps of `lives` under strace. A cut may come after 
 `power_loss.Disk` tells what it may leave, and a new store opens each of that.
 """
 
-import copy
-import os
-import re
 import shutil
-import tempfile
-import zipfile
-from pathlib import Path
 
 import lives
 import pytest
+from found_after import contents, mended, place_in
 from power_loss import Disk, cuts, materialise, record, seen, who_syncs
-
-from zarrstore.errors import CorruptError
-from zarrstore.storage import LocalStore, ZipStore
 
 pytestmark = pytest.mark.skipif(
     shutil.which("strace") is None, reason="needs strace, to see the system calls"
 )
 
-LIVE = "import sys, lives; lives.live(*sys.argv[1:])"
 REPAIR = "import sys; from zarrstore import ZipStore; ZipStore.repair(sys.argv[1])"
-MARK = re.compile(rb"(begin|end) (\d+)\n")
 
 # Kinds of lives, the option, and what it promises: whether what was acknowledged is kept, and which steps may
 # leave anything. An archive that is there already keeps its name, and all else is data.
@@ -45,42 +35,14 @@ CASES = {
 each_case = pytest.mark.parametrize(("kind", "mode"), CASES)
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    """Return a life's folder, the disk before it, and its calls."""
-    known = {}
-
-    def recorded(kind, mode):
-        if (kind, mode) not in known:
-            folder = tmp_path_factory.mktemp("life")
-            top = folder / "top"
-            top.mkdir()
-            with lives.make(kind, top) as store:
-                for key, value in lives.BEFORE[kind].items():
-                    store.set_sync(key, value)
-            disk = Disk(top)
-            known[kind, mode] = top, disk, record(LIVE, kind, str(top), mode, folder=folder)
-        top, disk, calls = known[kind, mode]
-        return top, copy.deepcopy(disk), calls
-
-    return recorded
-
-
-@pytest.fixture
-def cut(tmp_path):
-    """Where to put what a cut leaves: in memory, if there is a place, since each is soon removed."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
-        yield Path(folder) / "cut"
-
-
 def wrong(recorded, kind, mode, cut, *, most=1, unless=""):
     """Yield for each state after a cut what is wrong: step, call, and keys or the error; None if nothing."""
     _, disk, calls = recorded(kind, mode)
     promise = lives.Promise(lives.STEPS[kind], lives.BEFORE[kind], **CASES[kind, mode])
     word, number = "end", -1
     for call, trees in cuts(disk, calls, most, unless=unless):
-        if mark := MARK.fullmatch(call.data):
-            word, number = mark[1].decode(), int(mark[2])
+        if told := place_in(call):
+            word, number = told
             getattr(promise, word)(number)
         for tree in trees:
             materialise(tree, cut)
@@ -92,48 +54,6 @@ def wrong(recorded, kind, mode, cut, *, most=1, unless=""):
             yield (word, number, call.name, call.paths, sorted(broken)) if broken else None
 
 
-def contents(kind, mode, top, word, number):
-    """What a new store finds, where it has to look for it at this step."""
-    steps = lives.STEPS[kind]
-    if kind.startswith("folder"):
-        moves = [step for step, _ in steps].index("move")
-        is_old = number < moves or (word, number) == ("begin", moves) or mode != "full"
-        stores = [LocalStore(top / "root")] * is_old + [LocalStore(top / "some/where/else")] * (
-            number >= moves
-        )
-        return {key: store.get_sync(key).to_bytes() for store in stores for key in store.list_sync()}
-    path = lives.make(kind, top)._archive.path
-    if not os.path.exists(path):
-        return {}
-    if mode == "none":
-        return mended(path)
-    found = whole(
-        path, mode="a" if kind == "new archive" else "r"
-    )  # which may be empty before its first value
-    if word == "end" and number >= 0 and steps[number][0] == "close":
-        with zipfile.ZipFile(path) as archive:  # other programs find all of it
-            assert archive.testzip() is None
-            assert sorted(archive.namelist()) == sorted(found)
-    return found
-
-
-def whole(path, mode="r"):
-    with ZipStore(path, mode=mode, verify=True) as store:
-        return {key: store.get_sync(key).to_bytes() for key in store.list_sync()}
-
-
-def mended(path):
-    try:
-        return whole(path)
-    except CorruptError:
-        pass
-    try:
-        ZipStore.repair(path)
-    except CorruptError:
-        return {}  # nothing was saved
-    return whole(path)
-
-
 @pytest.mark.parametrize("kind", lives.STEPS)
 def test_a_replay_without_a_cut_is_what_there_is(recorded, kind):
     top, disk, calls = recorded(kind, "full")
@@ -143,8 +63,9 @@ def test_a_replay_without_a_cut_is_what_there_is(recorded, kind):
 
 
 @each_case
-def test_what_a_cut_leaves(recorded, cut, kind, mode):
+def test_what_a_cut_leaves(recorded, cut, record_property, kind, mode):
     found = list(wrong(recorded, kind, mode, cut))
+    record_property("cases", len(found))
     assert not list(filter(None, found))
     assert len(found) > 20
 
@@ -152,11 +73,13 @@ def test_what_a_cut_leaves(recorded, cut, kind, mode):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @each_case
-def test_what_many_cuts_leave(recorded, cut, kind, mode):
-    assert not list(filter(None, wrong(recorded, kind, mode, cut, most=60)))
+def test_what_many_cuts_leave(recorded, cut, record_property, kind, mode):
+    found = list(wrong(recorded, kind, mode, cut, most=60))
+    record_property("cases", len(found))
+    assert not list(filter(None, found))
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("store", ["folder", "archive"])
 def test_each_sync_is_needed(recorded, cut, store, every):
     """The checker is checked: with the syncs of one place in vain, something is lost or torn in some life."""

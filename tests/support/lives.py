@@ -108,7 +108,7 @@ def apply(step: tuple[str, object], values: Values) -> Values:
     """What a step makes of the values."""
     kind, what = step
     match kind:
-        case "set" | "by_another" | "by_another_synced" | "copy":
+        case "set" | "put" | "by_another" | "by_another_synced" | "copy":
             return values | what
         case "create":
             return what | values
@@ -137,6 +137,9 @@ def take(step: tuple[str, object], store: LocalStore | ZipStore) -> None:
     match kind:
         case "set":
             asyncio.run(_set_all(store, what))
+        case "put":
+            for key, content in what.items():
+                store.set_sync(key, content)
         case "create":
             for key, content in what.items():
                 store.create_sync(key, content)
@@ -149,6 +152,8 @@ def take(step: tuple[str, object], store: LocalStore | ZipStore) -> None:
             for key, pieces in what.items():
                 with suppress(BackendError):
                     store._write(key, _failing(pieces), ANY)
+        case "read":
+            assert {key: store.get_sync(key).to_bytes() for key in store.list_sync()} == OLD
         case "delete":
             for key in what:
                 store.delete_sync(key)
@@ -201,11 +206,21 @@ class Promise:
         The kinds of steps that may leave anything of their keys' values, until they are acknowledged.
     mends : bool
         Whether that ends then; if not, all keys that were written may be gone as well.
+    follows : bool
+        Whether what another store acknowledged counts as well.
     """
 
     def __init__(
-        self, steps: list, values: Values, *, keeps: bool, torn: tuple[str, ...], mends: bool = True
+        self,
+        steps: list,
+        values: Values,
+        *,
+        keeps: bool,
+        torn: tuple[str, ...],
+        mends: bool = True,
+        follows: bool = False,
     ) -> None:
+        self._follows = follows
         self._steps, self._values = steps, dict(values)
         self._keeps, self._tears, self._mends = keeps, torn, mends
         self._possible: dict[str, set[bytes | None]] = {key: {value} for key, value in values.items()}
@@ -224,9 +239,9 @@ class Promise:
     def end(self, number: int) -> None:
         """A step was acknowledged."""
         kind, after, keys = self._of(number)
-        if self._mends and kind != "by_another":
+        if self._mends and (self._follows or kind != "by_another"):
             self._torn -= keys
-        if self._keeps and not kind.startswith("by_another"):
+        if self._keeps and (self._follows or not kind.startswith("by_another")):
             self._possible |= {key: {after.get(key)} for key in keys}
         self._values = after
 
@@ -244,6 +259,15 @@ class Promise:
             for key in found.keys() | self._possible.keys()
             if key not in self._torn and found.get(key) not in self._possible.get(key, {None})
         }
+
+
+MANY: Values = {f"c/{number}": value(number, 200 + 37 * number) for number in range(300)}
+
+
+def copy_many(kind: str, path: Path | str) -> None:
+    """Copy values into a folder or an archive, unless they are there."""
+    with LocalStore(path) if kind == "folder" else ZipStore(path, mode="a") as target:
+        copy_store_sync(MemoryStore(dict(MANY)), target, if_exists="skip")
 
 
 def live(kind: str, top: str, mode: str) -> None:

@@ -15,13 +15,14 @@ so on each of them.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import random
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -430,6 +431,17 @@ def cuts(disk: Disk, calls: list[Call], most: int, *, unless: str = "") -> Itera
         new = {mark: tree for tree in states if (mark := hash(frozenset(tree.items()))) not in known}
         yield call, list(new.values())
         known |= new.keys()
+
+
+def kills(disk: Disk, calls: list[Call]) -> Iterator[tuple[Call, Tree]]:
+    """Replay calls; yields each with what a kill leaves, within it if it writes much, and behind it."""
+    for call in calls:
+        if call.name.startswith("pwrite") and len(call.data) > SECTOR:
+            within = copy.deepcopy(disk)
+            within.replay(replace(call, data=call.data[: len(call.data) // 2 // SECTOR * SECTOR]))
+            yield replace(call, name="nothing", data=b""), within.tree()
+        disk.replay(call)
+        yield call, disk.tree()
 
 
 def who_syncs(call: Call) -> str:

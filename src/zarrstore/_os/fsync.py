@@ -6,10 +6,14 @@ import os
 import stat
 import sys
 import threading
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
-from zarrstore._os.files import FOLDER
+from zarrstore._os.files import FOLDER, UNABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -180,6 +184,16 @@ def make_folder(folder: str, mode: str) -> None:
             # One stat, since the folder may be removed between two.
             if not stat.S_ISDIR(os.stat(path).st_mode):
                 raise
+
+
+@contextmanager
+def required(is_required: bool) -> Iterator[None]:
+    """Ignore that a file system can't sync what the block syncs, unless that is required."""
+    try:
+        yield
+    except OSError as error:
+        if is_required or error.errno not in UNABLE:
+            raise
 
 
 def sync_folder(folder: str) -> None:

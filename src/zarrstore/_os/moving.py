@@ -7,7 +7,7 @@ import os
 import shutil
 
 from zarrstore._os.files import READ, UNABLE
-from zarrstore._os.fsync import FOLDERS, make_folder, sync_file, sync_folder
+from zarrstore._os.fsync import FOLDERS, make_folder, required, sync_file, sync_folder
 
 
 def move(source: str, target: str, mode: str) -> None:
@@ -41,13 +41,9 @@ def move(source: str, target: str, mode: str) -> None:
 
 def _sync(folder: str, mode: str) -> None:
     """Sync a folder, and the names of those above it that are new; with "data" where that is possible."""
-    if mode == "none":
-        return
-    try:
-        FOLDERS.sync_name(folder, folder, FOLDERS.ticket())
-    except OSError as error:
-        if mode == "full" or error.errno not in UNABLE:
-            raise
+    if mode != "none":
+        with required(mode == "full"):
+            FOLDERS.sync_name(folder, folder, FOLDERS.ticket())
 
 
 def _copy(source: str, target: str, mode: str) -> None:

@@ -209,6 +209,14 @@ def test_an_archive_in_new_folders(tmp_path, medium):
         assert medium.keeps(tmp_path / "new/folders/a.zip")
 
 
+def test_an_archive_that_moves(tmp_path, medium):
+    with ZipStore(tmp_path / "a.zip", mode="w", fsync="full") as store:
+        store.set_sync("k", b"v")
+        asyncio.run(store.move(tmp_path / "new/folders/b.zip"))
+        assert medium.keeps(tmp_path / "new/folders/b.zip")
+        assert medium.keeps(tmp_path / "a.zip")
+
+
 def test_an_archive_in_a_folder_that_another_writer_made_meanwhile(tmp_path, medium):
     (tmp_path / "new").mkdir()
     with ZipStore(tmp_path / "new/a.zip", mode="a", fsync="full") as store:

@@ -607,8 +607,10 @@ def test_fsync(path, monkeypatch, fsync):
         monkeypatch.setattr(module, "os", Watching())
     with ZipStore(path, mode="w", fsync=fsync) as store:
         store.set_sync("k", b"v")
-        # The guard behind the value, the value, its header.
-        assert synced.count("file") == (0 if fsync == "none" else 3)
+        # The guard of the new archive, that behind the value, the value, its header; then the last two.
+        assert synced.count("file") == (0 if fsync == "none" else 4)
+        store.set_sync("k2", b"v")
+        assert synced.count("file") == (0 if fsync == "none" else 6)
         # Its folder, and the one above, since another process may have made the first a moment ago.
         assert synced.count("folder") == (2 if fsync == "full" else 0)
 

@@ -21,7 +21,14 @@ members are appended behind the last end record. Each is written in this order:
 
 Small values that are set at the same time are written together: first all of them with gaps for their
 headers, then the same again with the headers filled in. If the second write is cut short, the members up
-to there are whole. So a batch takes two writes, and two syncs if syncs are asked for.
+to there are whole. So a batch takes two writes, and two syncs if syncs are asked for. Power may fail when
+some of these headers are on the medium and others, in front of them, aren't. So they are marked as followers
+of the first (`format.FOLLOWER`), which without it are no sign of damage.
+
+Where syncs are asked for, a guard is synced before the file is written up to it, or cut behind it. Thus a
+file ends with a guard or an end record whatever else of it is on the medium, or with zeros, if power failed
+while the guard was written. End records take the place of a guard in the file's last sector, once all else is
+synced.
 
 A new archive starts with a gap, which a copy of a member fills when it is first closed (see
 `writer.Appender.fill_gap`).

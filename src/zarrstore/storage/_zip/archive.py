@@ -21,7 +21,7 @@ from weakref import WeakSet, WeakValueDictionary
 from zarrstore._async.threads import PatientLock
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import files, fsync
-from zarrstore._os.files import MAKE, READ, UNABLE, UPDATE, lock, unlock_and_close
+from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
 from zarrstore._os.moving import move
 from zarrstore._os.temporary import make_name, name_beside, reap
@@ -291,7 +291,8 @@ class Archive:
             with new_file(self.path, mode) as (descriptor, temporary):
                 fill(descriptor)
                 if self.fsync != "none" or not keep:
-                    _sync_new(descriptor, self.fsync)
+                    with fsync.required(self.fsync != "none"):
+                        sync_file(descriptor, "full")
                 if files.MOVES_OPEN:
                     os.replace(temporary, self.path)
         finally:
@@ -334,11 +335,8 @@ class Archive:
     def _sync_rename(self) -> None:
         """Sync the name of a file that took the place of an archive; with "data" where that is possible."""
         if self.fsync != "none":
-            try:
+            with fsync.required(self.fsync == "full"):
                 fsync.FOLDERS.sync(os.path.dirname(self.path))
-            except OSError as error:
-                if self.fsync == "full" or error.errno not in UNABLE:
-                    raise
 
     def _release(self) -> None:
         """Drop view and writer, and release the file's lock."""
@@ -691,15 +689,6 @@ class _Nothing:
 
     def read(self, start: int, size: int) -> bytes:
         return b""
-
-
-def _sync_new(descriptor: int, mode: str) -> None:
-    """Sync a file that is to replace another; if nobody asked for syncs, where that is possible."""
-    try:
-        sync_file(descriptor, "full")
-    except OSError as error:
-        if mode != "none" or error.errno not in UNABLE:
-            raise
 
 
 def lock_file(descriptor: int) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from zarrstore._core.keys import is_key
 from zarrstore._os import files
-from zarrstore._os.files import UNABLE, name_new, unlock_and_close
-from zarrstore._os.fsync import sync_folder
+from zarrstore._os.files import name_new, unlock_and_close
+from zarrstore._os.fsync import required, sync_folder
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
 from zarrstore.storage._zip import ozx
 from zarrstore.storage._zip import writer as _writer
@@ -554,7 +554,8 @@ def _write_new(
         else:
             if keep:
                 report.damaged = _keep(real)
-                _sync_folder_of(real)  # so that not only the new archive's name survives a loss of power
+                with required(False):  # so that not only the new archive's name survives a loss of power
+                    sync_folder(os.path.dirname(real))
             if files.MOVES_OPEN:
                 os.replace(temporary, target)
         report.changed = True
@@ -566,15 +567,6 @@ def _write_new(
     if target != real:
         with suppress(FileNotFoundError):  # where there are no hard links it was renamed
             os.unlink(temporary)
-
-
-def _sync_folder_of(path: str) -> None:
-    """Sync the names in a file's folder, where the file system can."""
-    try:
-        sync_folder(os.path.dirname(path))
-    except OSError as error:
-        if error.errno not in UNABLE:
-            raise
 
 
 def _taken(target: str) -> KeyConflictError:

@@ -1,0 +1,40 @@
+"""Lives that were recorded, one for each module of tests here, and a place for what is left of them."""
+
+import copy
+import os
+import tempfile
+from pathlib import Path
+
+import lives
+import pytest
+from power_loss import Disk, record
+
+_LIVE = "import sys, lives; lives.live(*sys.argv[1:])"
+
+
+@pytest.fixture(scope="package")
+def recorded(tmp_path_factory):
+    """Return a life's folder, the disk before it, and its calls."""
+    known = {}
+
+    def recorded(kind, mode):
+        if (kind, mode) not in known:
+            folder = tmp_path_factory.mktemp("life")
+            top = folder / "top"
+            top.mkdir()
+            with lives.make(kind, top) as store:
+                for key, value in lives.BEFORE[kind].items():
+                    store.set_sync(key, value)
+            disk = Disk(top)
+            known[kind, mode] = top, disk, record(_LIVE, kind, str(top), mode, folder=folder)
+        top, disk, calls = known[kind, mode]
+        return top, copy.deepcopy(disk), calls
+
+    return recorded
+
+
+@pytest.fixture
+def cut(tmp_path):
+    """Where to put what a cut leaves: in memory, if there is a place, since each is soon removed."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
+        yield Path(folder) / "cut"
