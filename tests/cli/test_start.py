@@ -29,7 +29,7 @@ def top(modules):
 
 def test_help_imports_click_and_no_command():
     text, modules = imported("--help")
-    assert "Tell what is wrong with the Zarr hierarchy" in text
+    assert "Find what is wrong with the Zarr hierarchy" in text
     assert not top(modules) & {"numpy", "asyncio", "fsspec", "obstore", "zarr", "numcodecs", "ssl"}
     ours = {name for name in modules if name.startswith("zarrstore.")}
     assert not {name for name in ours if "storage" in name or "_copy" in name or "_check" in name}

@@ -12,11 +12,11 @@ from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
 @click.command()
 @click.argument("url")
 @click.argument("paths", metavar="[KEY]...", nargs=-1)
-@click.option("-r", "deep", is_flag=True, help="Remove directories, and all that is below them.")
+@click.option("-r", "deep", is_flag=True, help="Remove directories with everything below them.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @click.option("--dry-run", is_flag=True, help="Name what would be removed, and remove nothing.")
 def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool, dry_run: bool) -> None:
-    """Remove values from the store at URL; without a KEY and with -r, all of them."""
+    """Remove keys from the store at URL; with -r and without a KEY, all of them."""
     if not paths and not deep:
         raise click.UsageError("name the keys to remove, or say -r to remove all that is at the URL")
     with opened(url, None if dry_run else "a") as store:
@@ -65,10 +65,10 @@ def rm(url: str, paths: tuple[str, ...], deep: bool, yes: bool, dry_run: bool) -
 @click.argument("file")
 @click.option("-o", "--output", help="Write the repaired archive here, and leave FILE as it is.")
 def repair(file: str, output: str | None) -> int:
-    """Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.
+    """Rebuild the zip archive FILE, which was cut off, damaged or never closed, from its whole values.
 
-    The new archive takes the old one's place once it is written. The old one is kept beside it if anything
-    may be lost; if anything is, the exit code is 1. An archive that is whole is left as it is.
+    The new archive replaces the old one when it is written. The old one is kept beside it if anything may be
+    lost. The exit code is 1 if anything is lost. An undamaged archive is left as it is.
     """
     from zarrstore.storage import ZipStore
 

@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 @click.command()
 @url_argument
 @prefix_argument
-@click.option("--quick", is_flag=True, help="Look at documents, names and sizes, and read no chunks.")
-@click.option("--complete", is_flag=True, help="Chunks that aren't stored are problems, too.")
+@click.option("--quick", is_flag=True, help="Check documents, names and sizes, but read no chunks.")
+@click.option("--complete", is_flag=True, help="Report chunks that aren't stored as problems too.")
 @click.option(
-    "--ignore", multiple=True, type=click.Choice(get_args(Kind)), help="Don't tell of these; may be repeated."
+    "--ignore",
+    multiple=True,
+    type=click.Choice(get_args(Kind)),
+    help="Leave out this kind of problem. May be repeated.",
 )
-@click.option(
-    "--against", metavar="FILE", help="Tell of what differs from a manifest of digest or md5sum, too."
-)
+@click.option("--against", metavar="FILE", help="Compare with a manifest by digest or md5sum as well.")
 @dask_option
 @quiet_option
 @json_option
 def check(url: str, prefix: str, dask: str | None, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.
+    """Find what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.
 
-    Documents, names of chunks, sizes, values and shards are held against what Zarr's formats 2 and 3 say.
-    Each problem is a line: its kind, the key, the chunk, and what is wrong. The exit code is 1 if there is
-    one.
+    Documents, names of chunks, sizes, values and shards are checked against Zarr's formats 2 and 3. Each
+    problem is a line: its kind, the key, the chunk, and what is wrong. The exit code is 1 if there is one.
     """
     with opened(url) as store, cluster_at(dask) as client, progress_on(quiet=quiet) as progress:
         options |= {"found": None if as_json else _show, "progress": progress, "client": client}
@@ -79,17 +79,17 @@ def _summarize(report: CheckReport) -> None:
 @click.command()
 @url_argument
 @prefix_argument
-@click.option("--manifest", metavar="FILE", help="Write the MD5 of each key to FILE, as md5sum does.")
 @click.option(
-    "--etags/--no-etags", default=True, help="Take MD5s from ETags of a listing where they are some."
+    "--manifest", metavar="FILE", help="Write the MD5 of each value to FILE, in the format of md5sum."
 )
+@click.option("--etags/--no-etags", default=True, help="Use the ETags of a listing where they are MD5s.")
 @dask_option
 @quiet_option
 @json_option
 def digest(url: str, prefix: str, dask: str | None, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.
+    """Print one digest of everything at URL, or below the directory PREFIX: DANDI's zarrsum.
 
-    It is the same for equal keys and values, wherever they are kept. check --against compares with the
+    Equal keys and values have the same digest wherever they are kept. check --against compares with a
     manifest.
     """
     with opened(url) as store, cluster_at(dask) as client, progress_on(quiet=quiet) as progress:

@@ -27,9 +27,9 @@ _CHANGES = ("deletes", "partial_writes")
 @prefix_argument
 @json_option
 def info(url: str, prefix: str, as_json: bool) -> None:
-    """Tell what is at URL, or below the directory PREFIX in it: the store, and the array or group.
+    """Describe what is at URL, or below the directory PREFIX in it: the store, and the array or group.
 
-    Of an array: shape, type, chunks, shards, codecs, fill value, and how many chunks are stored, in how many
+    For an array: shape, type, chunks, shards, codecs, fill value, and how many chunks are stored in how many
     bytes.
     """
     with opened(url, None) as store:

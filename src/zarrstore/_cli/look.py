@@ -55,7 +55,7 @@ def ls(url: str, prefix: str, long: bool, for_people: bool, deep: bool, as_json:
 @click.option("-b", "in_bytes", is_flag=True, help="Show sizes in bytes.")
 @json_option
 def du(url: str, prefix: str, total_only: bool, in_bytes: bool, as_json: bool) -> None:
-    """Sum up sizes: of each directory one level below, and of all."""
+    """Add up sizes: of each directory one level below, and of everything."""
     below: dict[str, list[int]] = {}
     total = [0, 0]
     with opened(url) as store:
@@ -77,7 +77,7 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool, as_json: bool) -
 @click.command()
 @url_argument
 @prefix_argument
-@click.option("-a", "all_directories", is_flag=True, help="Show directories inside of arrays too.")
+@click.option("-a", "all_directories", is_flag=True, help="Show directories inside arrays too.")
 @click.option("-d", "--depth", type=click.IntRange(min=1), help="How many levels to show.")
 @json_option
 def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_json: bool) -> None:
@@ -118,7 +118,12 @@ def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -
 @click.command()
 @url_argument
 @click.argument("key")
-@click.option("--range", "request", callback=_parse_range, help="Bytes START:END, START: or -LENGTH: only.")
+@click.option(
+    "--range",
+    "request",
+    callback=_parse_range,
+    help="Only bytes START:END, START:, or -LENGTH: (the last ones).",
+)
 def cat(url: str, key: str, request: ByteRequest | None) -> None:
     """Write the value of KEY, as it is, to the standard output."""
     out = sys.stdout.buffer

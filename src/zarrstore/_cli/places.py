@@ -27,7 +27,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 dask_option = click.option(
-    "--dask", metavar="ADDRESS", help="Have the workers of a Dask cluster do it; its scheduler's address."
+    "--dask", metavar="ADDRESS", help="Let the workers of a dask cluster do it; ADDRESS is its scheduler's."
 )
 
 

@@ -22,32 +22,32 @@ from zarrstore.errors import StoreError
 COMMANDS = {
     "ls": ("look:ls", "List keys and directories at URL, or below the directory PREFIX in it."),
     "tree": ("look:tree", "Draw the groups and arrays at URL, with the number and size of what is in each."),
-    "du": ("look:du", "Sum up sizes: of each directory one level below, and of all."),
+    "du": ("look:du", "Add up sizes: of each directory one level below, and of everything."),
     "info": (
         "info:info",
-        "Tell what is at URL, or below the directory PREFIX in it: the store, and the array or group.",
+        "Describe what is at URL, or below the directory PREFIX in it: the store, and the array or group.",
     ),
     "cat": ("look:cat", "Write the value of KEY, as it is, to the standard output."),
     "check": (
         "examine:check",
-        "Tell what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.",
+        "Find what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.",
     ),
     "digest": (
         "examine:digest",
-        "Print one digest of all that is at URL, or below the directory PREFIX: what DANDI calls zarrsum.",
+        "Print one digest of everything at URL, or below the directory PREFIX: DANDI's zarrsum.",
     ),
-    "copy": ("transfer:copy", "Copy all that is at SOURCE to TARGET."),
-    "sync": ("transfer:sync", "Bring TARGET up to date with SOURCE: write what is new or differs."),
-    "move": ("transfer:move", "Move all that is at SOURCE to TARGET."),
+    "copy": ("transfer:copy", "Copy everything at SOURCE to TARGET."),
+    "sync": ("transfer:sync", "Bring TARGET up to date with SOURCE: copy what is new or differs."),
+    "move": ("transfer:move", "Move everything at SOURCE to TARGET."),
     "diff": ("transfer:diff", "Compare SOURCE and TARGET key by key."),
     "serve": (
         "serving:serve",
-        "Serve what is at URL over HTTP, to be read: a page to look with, values, ranges and listings.",
+        "Serve what is at URL over HTTP, read-only: a page to look at it, values, ranges and listings.",
     ),
-    "rm": ("change:rm", "Remove values from the store at URL."),
+    "rm": ("change:rm", "Remove keys from the store at URL."),
     "repair": (
         "change:repair",
-        "Save what is whole of the zip archive FILE, which was cut off, damaged or never closed.",
+        "Rebuild the zip archive FILE, which was cut off, damaged or never closed, from its whole values.",
     ),
 }
 # Other names that people type.
@@ -166,7 +166,7 @@ def _complain(text: str, error: BaseException) -> None:
 @click.group(cls=Program, params=[_debug()], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="zarrstore")
 def program() -> None:
-    """Look into stores of chunked arrays, and move them.
+    """Look into stores of chunked arrays, copy them, and check them.
 
     A URL is the path of a folder or of a zip archive, file:///..., or (with the extra fsspec) anything
     that fsspec knows: s3://bucket/data.zarr, https://..., memory://...; for an archive behind a URL, or a

@@ -37,14 +37,14 @@ def _options() -> list[click.Option]:
             multiple=True,
             metavar="NAME=VALUE",
             callback=_parsed,
-            help="An option of what opens URLs, such as key=...; may be repeated.",
+            help="An option of the library that opens URLs, such as key=... May be repeated.",
         ),
         click.Option(["--endpoint-url"], metavar="URL", help="The server of s3:// and gs:// URLs."),
-        click.Option(["--profile"], metavar="NAME", help="The profile of AWS's configuration."),
+        click.Option(["--profile"], metavar="NAME", help="The profile in AWS's configuration."),
         click.Option(["--region"], metavar="NAME", help="The region of s3:// URLs."),
-        click.Option(["--anon"], is_flag=True, help="Don't sign requests: for public data."),
+        click.Option(["--anon"], is_flag=True, help="Send unsigned requests, for public data."),
         click.Option(
-            ["--backend"], type=click.Choice(["obstore", "fsspec"]), help="Which library opens URLs."
+            ["--backend"], type=click.Choice(["obstore", "fsspec"]), help="The library that opens URLs."
         ),
     ]
 

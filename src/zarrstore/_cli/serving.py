@@ -18,11 +18,11 @@ from zarrstore.serve._running import LOOPBACK, Service, listening, serve_until_i
 @click.option("--host", default=LOOPBACK, show_default=True, help="The address of this machine to listen at.")
 @click.option("--port", default=8000, show_default=True, help="The port; 0 is any that is free.")
 @click.option("--origin", default="*", show_default=True, help="Whose pages may read it in a browser.")
-@click.option("--token", envvar="ZARRSTORE_TOKEN", help="What requests must show; - makes one up.")
+@click.option("--token", envvar="ZARRSTORE_TOKEN", help="A secret that requests must send; - makes one up.")
 @click.option("--workers", default=1, type=click.IntRange(min=1), help="How many processes serve.")
 @click.option("--log", is_flag=True, help="Show each request in a line.")
 def serve(url: str, host: str, port: int, origin: str, token: str | None, workers: int, log: bool) -> None:
-    """Serve what is at URL over HTTP, to be read: a page to look with, values, ranges and listings.
+    """Serve what is at URL over HTTP, read-only: a page to look at it, values, ranges and listings.
 
     Only programs on this machine reach it, unless --host names another address. Ctrl-C ends it.
     """

@@ -45,13 +45,17 @@ def _together(*options: Callable[..., Any]) -> Callable[..., Any]:
 _places = _together(
     click.argument("source"),
     click.argument("target"),
-    click.option("--prefix", default="", help="Only what is below this directory of SOURCE."),
-    click.option("--target-prefix", default="", help="To below this directory of TARGET."),
+    click.option("--prefix", default="", help="Copy only what is below this directory of SOURCE."),
+    click.option("--target-prefix", default="", help="Copy to below this directory of TARGET."),
 )
 _selection = _together(
-    click.option("--include", multiple=True, metavar="GLOB", help="Only keys that match; may be repeated."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="No keys that match; may be repeated."),
-    click.option("--exclude-litter", is_flag=True, help="No .DS_Store, ._*, .nfs*, Thumbs.db and the like."),
+    click.option("--include", multiple=True, metavar="GLOB", help="Only keys that match. May be repeated."),
+    click.option(
+        "--exclude", multiple=True, metavar="GLOB", help="Leave out keys that match. May be repeated."
+    ),
+    click.option(
+        "--exclude-litter", is_flag=True, help="Leave out .DS_Store, ._*, .nfs*, Thumbs.db and the like."
+    ),
 )
 _if_exists = _together(
     click.option(
@@ -59,16 +63,20 @@ _if_exists = _together(
         type=click.Choice(["raise", "skip", "replace", "update", "resume"]),
         default="raise",
         show_default=True,
-        help="What to do about keys that TARGET has: fail before anything is written, leave them, write "
-        "anew, write anew what differs, or what has another size.",
+        help="What to do about keys that TARGET has already: fail before anything is written; skip them; "
+        "replace all, those that differ (update), or those that differ in size (resume).",
     ),
-    click.option("--resume", is_flag=True, help="Go on with what was interrupted: --if-exists resume."),
+    click.option(
+        "--resume", is_flag=True, help="Continue an interrupted copy: the same as --if-exists resume."
+    ),
 )
 _checksum = click.option(
-    "--checksum", is_flag=True, help="Compare values of equal size by their bytes, whatever their times say."
+    "--checksum",
+    is_flag=True,
+    help="Compare values of the same size by their bytes, whatever their times are.",
 )
 _delete = _together(
-    click.option("--delete", is_flag=True, help="Remove what only TARGET has. Asks first."),
+    click.option("--delete", is_flag=True, help="Remove keys that only TARGET has. Asks first."),
     click.option("-y", "--yes", is_flag=True, help="Don't ask."),
 )
 _running = _together(
@@ -78,7 +86,7 @@ _running = _together(
         "--concurrency",
         callback=_concurrency,
         metavar="N[,M]",
-        help="Values at once, or values read and values written at once; by default 64 over a network.",
+        help="How many values to copy in parallel; N,M reads N and writes M. By default 64 over a network, or 8.",
     ),
     quiet_option,
 )
@@ -94,15 +102,15 @@ _running = _together(
 @click.option(
     "--as-file",
     is_flag=True,
-    help="SOURCE and TARGET name a value each, such as a zip archive in a bucket.",
+    help="Copy one value, such as a zip archive in a bucket, to the name that TARGET gives.",
 )
 @_running
 def copy(source: str, target: str, as_file: bool, **options: Any) -> int:
-    """Copy all that is at SOURCE to TARGET.
+    """Copy everything at SOURCE to TARGET.
 
-    Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there yet. A
-    copy that was interrupted goes on with --resume. If values that were skipped have another size in TARGET,
-    they are named, and the exit code is 1.
+    Metadata documents are written last, so that nobody opens a hierarchy whose chunks aren't there yet.
+    Continue an interrupted copy with --resume. Skipped values whose size differs in TARGET are named, and the
+    exit code is 1 then.
     """
     if as_file:
         return _copy_file(source, target, options)
@@ -142,10 +150,10 @@ def _root(place: str) -> str:
 @dask_option
 @_running
 def sync(source: str, target: str, **options: Any) -> int:
-    """Bring TARGET up to date with SOURCE: write what is new or differs.
+    """Bring TARGET up to date with SOURCE: copy what is new or differs.
 
-    Values are taken for equal if their sizes are, and TARGET's isn't older. With --delete what SOURCE doesn't
-    have is removed from TARGET.
+    Two values count as equal if they have the same size and TARGET's isn't older. With --delete, keys that
+    SOURCE doesn't have are removed from TARGET.
     """
     return _run(copy_store_sync, ("copy", "copied"), source, target, {**options, "if_exists": "update"})
 
@@ -157,9 +165,9 @@ def sync(source: str, target: str, **options: Any) -> int:
 @_selection
 @_running
 def move(source: str, target: str, **options: Any) -> int:
-    """Move all that is at SOURCE to TARGET.
+    """Move everything at SOURCE to TARGET.
 
-    SOURCE's values are removed once all are at TARGET. A move that was interrupted goes on with --resume.
+    Values are removed from SOURCE when all are at TARGET. Continue an interrupted move with --resume.
     """
     return _run(move_store_sync, ("move", "moved"), source, target, options)
 
@@ -220,12 +228,13 @@ def _tell(report: CopyReport, done: str, *, dry_run: bool) -> int:
 @_places
 @_checksum
 @_selection
-@click.option("-a", "--all", "show_all", is_flag=True, help="Show equal keys, too.")
+@click.option("-a", "--all", "show_all", is_flag=True, help="Show equal keys too.")
 def diff(source: str, target: str, show_all: bool, **options: Any) -> int:
     """Compare SOURCE and TARGET key by key.
 
-    What only SOURCE has is marked +, what only TARGET has -, what differs *, and what can't be read !. The
-    exit code is 1 then. Values are taken for equal if their sizes are, and TARGET's isn't older.
+    Keys that only SOURCE has are marked +, keys that only TARGET has -, values that differ *, and values that
+    can't be read !. The exit code is 1 if there are any. Two values count as equal if they have the same size
+    and TARGET's isn't older.
     """
 
     def show(difference: Difference) -> None:
