@@ -86,7 +86,8 @@ _running = _together(
         "--concurrency",
         callback=_concurrency,
         metavar="N[,M]",
-        help="How many values to copy in parallel, or to read and to write. By default 64 over a network, else 8.",
+        help="How many values to copy in parallel (N to read, M to write). By default 64 over a network, "
+        "else 8.",
     ),
     quiet_option,
 )
