@@ -173,7 +173,7 @@ def _preflight(request: Request) -> Response:
 
 def _is_known(request: Request, token: str) -> bool:
     kind, _, shown_token = request.headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and compare_digest(shown_token.strip().encode(), token.encode())
+    return kind.lower() == "bearer" and compare_digest(shown_token.strip().encode("latin-1"), token.encode())
 
 
 def _unknown(request: Request) -> Response:
