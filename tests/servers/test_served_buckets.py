@@ -32,7 +32,9 @@ def test_values_and_listings_of_a_bucket(bucket, s3_server, caplog):
         assert web.ask("/nothing").status == 404
         assert web.ask("/large").body == large
         listed = web.ask("/?list-type=2").body
-        assert f"<ETag>{whole.headers['etag']}</ETag>".encode() in listed.replace(b"&quot;", b'"')
+        assert b"<Key>large</Key>" in listed
+        # fsspec's listings bring no versions.
+        assert (f"<ETag>{whole.headers['etag']}</ETag>".encode() in listed) == bucket.capabilities.versions
         assert b'href="./a/"' in web.ask("/").body
         bucket.set_sync("a/k", VALUE[::-1])
         assert web.ask("/a/k", if_none_match=whole.headers["etag"]).body == VALUE[::-1]
