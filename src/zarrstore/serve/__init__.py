@@ -11,11 +11,11 @@ from zarrstore._lazy import attach
 
 if TYPE_CHECKING:
     from zarrstore.serve._app import app
-    from zarrstore.serve._running import Browsing, browse
+    from zarrstore.serve._running import browse
 
-__all__ = ["Browsing", "app", "browse"]
+__all__ = ["app", "browse"]
 
-_PLACES = {"app": "_app", "Browsing": "_running", "browse": "_running"}
+_PLACES = {"app": "_app", "browse": "_running"}
 __getattr__, __dir__ = attach(
     __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
 )

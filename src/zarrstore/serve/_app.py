@@ -134,7 +134,7 @@ async def _answer(served: Served, request: Request, path: str, token: str | None
     if request.method == "OPTIONS":
         return _preflight(request)
     if request.method not in ("GET", "HEAD"):
-        return error_response(405, "MethodNotAllowed", "Nothing can be changed here.", {"allow": _METHODS})
+        return _error_response(405, "MethodNotAllowed", "Nothing can be changed here.", {"allow": _METHODS})
     query = request.query_params if request.scope["query_string"] else {}
     if "asset" in query:
         return asset_response(query["asset"]) or _missing()
@@ -173,7 +173,7 @@ def _preflight(request: Request) -> Response:
 
 def _is_known(request: Request, token: str) -> bool:
     kind, _, shown_token = request.headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and compare_digest(shown_token.strip().encode(), token.encode())
+    return kind.lower() == "bearer" and compare_digest(shown_token.strip().encode("latin-1"), token.encode())
 
 
 def _unknown(request: Request) -> Response:
@@ -181,18 +181,18 @@ def _unknown(request: Request) -> Response:
     headers = {"www-authenticate": "Bearer"}
     if "text/html" in request.headers.get("accept", ""):
         return page_of([], 401, headers)
-    return error_response(401, "AccessDenied", "This server wants a token.", headers)
+    return _error_response(401, "AccessDenied", "This server wants a token.", headers)
 
 
 def _missing() -> Response:
-    return error_response(404, "NoSuchKey", "There is no such value.")
+    return _error_response(404, "NoSuchKey", "There is no such value.")
 
 
 def _failure(path: str, error: Exception) -> Response:
     status, code, message = next(answer for kind, answer in _FAILURES if isinstance(error, kind))
     if status >= 500:
         _note(path, error)
-    return error_response(status, code, message, {"retry-after": "1"} if status == 503 else {})
+    return _error_response(status, code, message, {"retry-after": "1"} if status == 503 else {})
 
 
 def _note(path: str, error: Exception) -> None:
@@ -201,7 +201,7 @@ def _note(path: str, error: Exception) -> None:
     log.warning("/%s: %s", shown(path), shown(without_secrets(text)))
 
 
-def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """Answer with an error, in the words of S3."""
     response = xml_response(f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>", status)
     response.headers.update(headers or {})

@@ -49,17 +49,19 @@ class Service:
         Whose pages may read it.
     token : str or None
         What requests must show.
-    prepare : callable
+    prepare : callable, optional
         Called in each process before it serves.
     """
 
     store: Store
     origin: str = "*"
     token: str | None = None
-    prepare: Callable[[], object] = str
+    prepare: Callable[[], object] | None = None
 
     def server(self) -> uvicorn.Server:
-        """Make the server of this process."""
+        """Prepare this process, and make its server."""
+        if self.prepare is not None:
+            self.prepare()
         config = uvicorn.Config(
             app(self.store, origin=self.origin, token=self.token),
             lifespan="off",
@@ -113,7 +115,6 @@ def serve_until_interrupted(service: Service, listener: socket.socket, workers: 
         If one of the other processes ended.
     """
     if workers == 1:
-        service.prepare()
         service.server().run(sockets=[listener])
         return
     if not service.store.capabilities.shared:
@@ -146,7 +147,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _work(service: Service, listener: socket.socket) -> None:
     """Serve in a process of its own, and end with the one that started it."""
-    service.prepare()
     server = service.server()
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -521,3 +521,33 @@ except PermissionError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "True\n", done.stderr
     assert stat.S_IMODE(path.stat().st_mode) == 0
+
+
+def test_a_compressed_value_that_is_read_in_pieces_is_decompressed_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.zip"
+    value = random.Random(5).randbytes(1000) * 3000
+    with ZipStore(path, mode="w", compression=zipfile.ZIP_DEFLATED) as store:
+        for key in "ab":
+            store.set_sync(key, value)
+    times = []
+    unpack = _reader.unpack
+    monkeypatch.setattr(_reader, "unpack", lambda *args: times.append(1) or unpack(*args))
+    store = ZipStore(path)
+    step = 700_000
+
+    def piece(key, start):
+        return store.get_sync(key, byte_range=RangeByteRequest(start, start + step)).to_bytes()
+
+    starts = range(0, len(value), step)
+    pieces = [(piece("a", start), piece("b", start)) for start in starts]
+    assert [b"".join(parts) for parts in zip(*pieces, strict=True)] == [value, value]
+    assert len(times) == 2
+    view = store._archive.open()
+    assert view._unpacked == {}  # who has read the end reads no more
+    monkeypatch.setattr(_reader, "_KEPT", len(value) + 1)
+    for key in "ab":
+        piece(key, 0)
+    assert len(view._unpacked) == 1
+    assert store.get_sync("b").to_bytes() == value
+    assert (view._unpacked, len(times)) == ({}, 4)
+    store.close()

@@ -18,6 +18,7 @@ async function show() {
   const path = pathHere();
   const number = ++shown;
   tree.mark(path);
+  document.getElementById("links").hidden = path !== ""; // they are those of the root
   document.title = path || "zarrstore";
   const content = [element("h1", {}, path || urlOf(""))];
   try {

@@ -108,7 +108,7 @@ class View {
     const reading = (this.reading = new AbortController());
     this.canvas.setAttribute("aria-busy", "true");
     try {
-      const found = await get(this.array, this.selection(), { signal: reading.signal, opts: { signal: reading.signal } });
+      const found = await get(this.array, this.selection(), { signal: reading.signal });
       if (reading.signal.aborted) return;
       this.take(found);
     } catch (error) {

@@ -70,6 +70,9 @@ _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
 # Bytes to read at once on a walk over headers, where members are small, and where they aren't.
 _WINDOW = 1 << 16
 _GLANCE = 1 << 10
+# How many bytes of decompressed values to keep that were read in part; one is kept however large it is.
+_KEPT = 64 << 20
+
 # A header is read with this many bytes for its extra fields, nearly always enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
@@ -109,6 +112,8 @@ class View:
         # The whole source, if it is mapped into memory: reads are slices of it then.
         self.mapped: npt.NDArray[np.uint8] | None = None
         self._file = source if isinstance(source, FileSource) and hasattr(os, "preadv") else None
+        # Decompressed values of which a part was read, by their places: who reads in pieces reads on.
+        self._unpacked: dict[int, bytes] = {}
 
     @property
     def is_closed(self) -> bool:
@@ -156,14 +161,26 @@ class View:
             return value[start:stop]
         if member.flags & ENCRYPTED:
             raise UnsupportedOperationError("it is encrypted.")
-        span(request, member.size)  # raises before anything is decompressed
-        packed = self._data(member, key, 0, member.packed, host_memory)
-        value = unpack(memoryview(packed), member.method, member.size)
-        _check_crc(value, member)
-        if request is None:
+        start, stop = span(request, member.size)  # raises before anything is decompressed
+        known = self._unpacked.pop(member.offset, None)
+        if known is None:
+            packed = self._data(member, key, 0, member.packed, host_memory)
+            value = unpack(memoryview(packed), member.method, member.size)
+            _check_crc(value, member)
+        else:
+            value = known
+        if stop - start == member.size:
             return value
-        start, stop = span(request, member.size)
+        if known is None or stop < member.size:
+            self._keep(member.offset, value)
         return value[start:stop]
+
+    def _keep(self, place: int, value: bytes) -> None:
+        """Keep a decompressed value for the next read of a part, and forget the first of too many."""
+        kept = self._unpacked
+        kept[place] = value
+        while len(kept) > 1 and sum(map(len, list(kept.values()))) > _KEPT:
+            kept.pop(next(iter(list(kept)), place), None)
 
     def read_directory(self) -> bytes:
         """Return the bytes of the directory."""
