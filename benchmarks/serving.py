@@ -5,8 +5,8 @@
 Each server gives chunks of one folder to clients on the loopback, which keep their connections; all servers
 take turns, several times over. Printed are medians: requests a second, CPU seconds of the server for a
 thousand requests, and its peak memory in MiB. Clients and servers share the machine's cores, so CPU seconds
-say more of a server than its requests do. Servers that aren't there are left out: nginx comes with
-``apt-get install nginx-light``.
+say more of a server than its requests do. *uvicorn alone* sends bytes that it has: the limit of the server
+that ours stands on. Servers that aren't there are left out: nginx comes with ``apt-get install nginx-light``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ from zarr.experimental.serve import store_app
 store = zarr.storage.LocalStore(sys.argv[1], read_only=True)
 uvicorn.run(store_app(store), port=int(sys.argv[2]), log_level="critical", access_log=False)
 """
+ALONE = """
+VALUE = bytes({size})
+HEADERS = [(b"content-length", b"{size}")]
+
+async def app(scope, receive, send):
+    await send({{"type": "http.response.start", "status": 200, "headers": HEADERS}})
+    await send({{"type": "http.response.body", "body": VALUE}})
+"""
 NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes {workers};
 events {{}}
@@ -49,12 +57,16 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def commands(root: Path, scratch: Path, workers: int) -> dict[str, tuple[list[str], int]]:
+def commands(root: Path, scratch: Path, workers: int, size: int) -> dict[str, tuple[list[str], int]]:
     """How each server is started, and at which port it listens."""
-    ports = [free_port() for _ in range(4)]
+    ports = [free_port() for _ in range(5)]
     python = sys.executable
     place = ["--port", str(ports[0]), "--workers", str(workers)]
     found = {"zarrstore": ([python, "-m", "zarrstore", "serve", str(root), *place], ports[0])}
+    (scratch / "alone.py").write_text(ALONE.format(size=size))
+    alone = [python, "-m", "uvicorn", "alone:app", "--app-dir", str(scratch), "--port", str(ports[4])]
+    alone += ["--workers", str(workers), "--log-level", "critical", "--no-access-log"]
+    found["uvicorn alone"] = (alone, ports[4])
     if nginx := shutil.which("nginx"):
         config = scratch / f"nginx-{workers}.conf"
         config.write_text(NGINX.format(folder=scratch, workers=workers, port=ports[1], root=root))
@@ -142,7 +154,7 @@ def main() -> None:
         for number in range(CHUNKS):
             (root / "c" / str(number)).write_bytes(random.randbytes(options.size))
         for workers in options.workers:
-            report(workers, measured(commands(root, scratch, workers), options))
+            report(workers, measured(commands(root, scratch, workers, options.size), options))
 
 
 def measured(servers, options) -> dict[str, list[tuple[float, float, float]]]:
