@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from named_tests import node_of
+from named_tests import NAME, node_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "safety.md").read_text()
-NAMES = sorted(set(re.findall(r"`(test_\w+\.py::test_\w+)`", PAGE)))
+NAMES = sorted(set(re.findall(NAME, PAGE)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,4 +21,4 @@ def test_each_row_names_a_test(heading):
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 5
     for row in rows:
-        assert re.search(r"`test_\w+\.py::test_\w+`", row), row
+        assert re.search(NAME, row), row

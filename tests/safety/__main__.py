@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from named_tests import node_of  # noqa: E402
+from named_tests import NAME, node_of  # noqa: E402
 
 
 class Counts:
@@ -23,25 +23,34 @@ class Counts:
         self.cases, self.failed = Counter(), Counter()
 
     def pytest_runtest_logreport(self, report):
-        node = report.nodeid.partition("[")[0]
         if report.failed:
-            self.failed[node] += 1
+            self.failed[report.nodeid] += 1
         if report.when == "call":
-            self.cases[node] += dict(report.user_properties).get("cases", 1)
+            self.cases[report.nodeid] += dict(report.user_properties).get("cases", 1)
+
+
+def told(counts, name):
+    """How many there are of a test, or of one of its cases."""
+    node = str(Path(node_of(name)).relative_to(ROOT))
+    _, bracket, case = name.partition("[")
+    return sum(
+        count
+        for known, count in counts.items()
+        if known == node + bracket + case or (not bracket and known.startswith(node + "["))
+    )
 
 
 def main(arguments):
     page = (ROOT / "docs" / "safety.md").read_text()
     section = page.partition("## What is promised\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ")][1:]
-    nodes = [[node_of(name) for name in re.findall(r"`(test_\w+\.py::test_\w+)`", row[-1])] for row in rows]
+    names = [re.findall(NAME, row[-1]) for row in rows]
     counts = Counts()
-    asked = sorted({node for some in nodes for node in some})
+    asked = sorted({node_of(name) for some in names for name in some})
     status = pytest.main([*asked, "-q", "-m", "not gpu", f"--rootdir={ROOT}", *arguments], [counts])
-    known = {node: str(Path(node).relative_to(ROOT)) for node in asked}
     print(f"\n{'cases':>8} {'failed':>6}  promise (store)")
-    for (promise, store, *_), some in zip(rows, nodes, strict=True):
-        cases, failed = (sum(count[known[node]] for node in some) for count in (counts.cases, counts.failed))
+    for (promise, store, *_), some in zip(rows, names, strict=True):
+        cases, failed = (sum(told(count, name) for name in some) for count in (counts.cases, counts.failed))
         print(f"{cases:>8} {failed:>6}  {promise.strip()} ({store.strip()})")
     return status
 

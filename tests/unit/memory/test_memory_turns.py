@@ -1,11 +1,10 @@
 """A store in memory on an event loop: however much a call has to do, other tasks have their turns."""
 
 import asyncio
-import gc
 import threading
-import time
 
 import pytest
+from loop_watchdog import check_longest, gaps
 
 from zarrstore import MemoryStore
 from zarrstore._async.nowait import MAX_COPIED
@@ -177,27 +176,10 @@ def test_a_copy_within_the_store_shares_what_nobody_can_change():
 def test_no_turn_takes_long(call):
     """The loop's thread computes for some 2 ms at a time, of 200,000 keys; on a busy machine for several."""
 
-    async def longest(store):
-        gaps = []
+    async def longest():
+        store = filled([f"a/{number}" for number in range(200_000)])
+        async with gaps() as found:
+            await CALLS[call](store)
+        return max(found)
 
-        async def watch():
-            last = time.thread_time()
-            while True:
-                await asyncio.sleep(0)
-                now = time.thread_time()
-                gaps.append(now - last)
-                last = now
-
-        watcher = asyncio.ensure_future(watch())
-        await CALLS[call](store)
-        watcher.cancel()
-        return max(gaps)
-
-    found = []
-    gc.disable()
-    try:
-        while len(found) < 10 and min(found, default=1) >= 0.015:
-            found.append(asyncio.run(longest(filled([f"a/{number}" for number in range(200_000)]))))
-    finally:
-        gc.enable()
-    assert min(found) < 0.015, found
+    check_longest(longest, 0.015)
