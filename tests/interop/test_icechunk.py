@@ -6,8 +6,10 @@ import os
 import numpy as np
 import pytest
 import zarr
+from distributed import Client, LocalCluster
 
 from zarrstore import LocalStore, MemoryStore, copy_store, copy_store_sync, diff_stores_sync, sync_store_sync
+from zarrstore.errors import RefusedError
 
 icechunk = pytest.importorskip("icechunk", reason="icechunk 2 needs Python 3.12")
 
@@ -53,3 +55,18 @@ def test_a_session_is_brought_up_to_date(repository, source):
     assert "a/b/x/c/0/0" in list(source.list_sync())
     assert report.replaced >= 1
     assert zarr.open_array(session.store, path="a/b/x", mode="r")[0, 0] == 7
+
+
+def test_a_cluster_reads_a_session_and_may_not_write_one(repository, source, tmp_path):
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0", silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        session = repository.writable_session("main")
+        with pytest.raises(RefusedError, match="sessions of theirs"):
+            copy_store_sync(source, session.store, client=client)
+        copy_store_sync(source, session.store)
+        session.commit("copied")
+        there = repository.readonly_session("main").store
+        copy_store_sync(there, tmp_path / "out.zarr", client=client)
+    assert not diff_stores_sync(there, tmp_path / "out.zarr", checksum=True)

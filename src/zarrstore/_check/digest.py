@@ -236,7 +236,6 @@ class Digest(Job[StoreDigest]):
         progress: Progress = None,
         client: Client | None = None,
     ) -> None:
-        self.place = place
         self.sums = Sums(place, etags=etags)
         self.stopped = self.sums.stopped
         self.store = place.store
