@@ -12,7 +12,8 @@ import pytest
 other_systems.become(sys.argv[1])
 
 from zarrstore import LocalStore, ZipStore, check_store_sync, copy_store_sync  # noqa: E402
-from zarrstore.errors import InvalidKeyError, LockedError  # noqa: E402
+from zarrstore._os import files  # noqa: E402
+from zarrstore.errors import AccessDeniedError, InvalidKeyError, LockedError  # noqa: E402
 from zarrstore.testing import check_store  # noqa: E402
 
 FOLDER = sys.argv[2]
@@ -42,14 +43,29 @@ def use_an_archive():
         store.delete_sync("large")
         with pytest.raises(LockedError):
             ZipStore(path, mode="a").set_sync("k", b"")
+        if sys.argv[1] == "windows":
+            others_keep_it(path, store)
         assert store.compact_sync() > 0
         store.set_sync("later", b"value")
     with open(path, "r+b") as file:
         file.truncate(file.seek(0, 2) - 60)
     report = ZipStore.repair(path)
-    assert report.saved == 2
+    assert report.saved >= 2
     assert report.damaged.exists()
     assert ZipStore(path).get_sync("kept") == b"value"
+
+
+def others_keep_it(path, store):
+    """While a reader has an archive open it can't be replaced, and stays as it is."""
+    files._PATIENCE = (0.001,)
+    reader = ZipStore(path)
+    assert reader.get_sync("kept") == b"value"
+    for call in (store.compact_sync, store.clear_sync):
+        with pytest.raises(AccessDeniedError):
+            call()
+        assert store.get_sync("kept") == b"value"
+        store.set_sync("meanwhile", b"value")
+    reader.close()
 
 
 def use_the_tools():
