@@ -50,6 +50,8 @@ class Terminal:
     def start(self, *command):
         """Run the program; its exit code is printed behind it."""
         self.type("clear", "Enter")
+        while self.screen() != ["$"]:
+            time.sleep(0.02)  # what is typed before the prompt would be shown twice
         self.type(f"{shlex.join([sys.executable, 'program.py', *command])}; echo code $?", "Enter")
 
     def screen(self, *options):
