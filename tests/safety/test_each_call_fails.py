@@ -33,7 +33,11 @@ def look(kind, number, operations, place):
 
 
 @pytest.mark.parametrize(
-    ("kind", "operation", "name"), [("folder", "create", "ENOSPC"), ("archive", "replace", "EIO")]
+    ("kind", "operation", "name"),
+    [
+        ("archive", "replace", "EIO"),
+        pytest.param("folder", "create", "ENOSPC", marks=pytest.mark.slow),
+    ],
 )
 def test_a_few_calls_fail(tmp_path, kind, operation, name):
     assert look(kind, getattr(errno, name), [operation], tmp_path) > 10

@@ -68,7 +68,7 @@ lives.copy_many(sys.argv[1], sys.argv[2])
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_copy_killed_at_random_moments(tmp_path, record_property, kind, kills):
     rng = random.Random(3)
     seen = []
