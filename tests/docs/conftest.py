@@ -12,32 +12,27 @@ from object_servers import KEY, SECRET, azurite, create_bucket, fake_gcs, seawee
 
 
 @contextmanager
-def s3(names):
-    """Amazon's variables lead to a server that has the pages' bucket."""
-    with seaweed_s3() as server, pytest.MonkeyPatch.context() as patch:
+def s3():
+    """An S3 server that has the pages' bucket."""
+    with seaweed_s3() as server:
         create_bucket(server, "my-bucket")
-        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-        yield
+        yield server
 
 
 @contextmanager
-def azure(names):
-    """Azure's variable leads to a server that has the pages' container."""
+def azure():
+    """An Azure server that has the pages' container."""
     from azure.storage.blob import BlobServiceClient
 
-    with azurite() as server, pytest.MonkeyPatch.context() as patch:
+    with azurite() as server:
         with BlobServiceClient.from_connection_string(server.connection_string) as client:
             client.create_container("my-container")
-        patch.setenv("AZURE_STORAGE_CONNECTION_STRING", server.connection_string)
-        yield
+        yield server
 
 
 @contextmanager
-def google(names):
-    """The pages' ``gcs_options`` lead to a server that has their bucket."""
+def google():
+    """A Google server that has the pages' bucket."""
     with fake_gcs() as server:
         create = urllib.request.Request(
             f"{server.endpoint}/storage/v1/b?project=tests",
@@ -45,33 +40,55 @@ def google(names):
             {"Content-Type": "application/json"},
         )
         urllib.request.urlopen(create, timeout=10).close()
-        names["gcs_options"] = server.fsspec_options()
-        yield
+        yield server
 
 
 @contextmanager
-def web(names):
-    """The pages' ``web_server`` serves a folder with ``data.zarr`` in it."""
+def web():
+    """A web server of a folder with ``data.zarr`` in it; gives its URL."""
     with tempfile.TemporaryDirectory() as folder:
         value = Path(folder) / "data.zarr" / "a" / "b"
         value.parent.mkdir(parents=True)
         value.write_bytes(b"from the web")
         with file_server.serve(folder) as (url, _):
-            names["web_server"] = url
-            yield
+            yield url
 
 
 SERVICES = {"s3://": s3, "az://": azure, "gs://": google, "web_server": web}
 
 
-@pytest.fixture
-def services():
-    """Start the services that a page's examples name; gives a function of their text and their variables."""
+@pytest.fixture(scope="session")
+def servers():
+    """Give a server, which is started when it is first asked for."""
     with ExitStack() as stack:
+        started = {}
 
-        def start(text, names):
-            for sign, service in SERVICES.items():
-                if sign in text:
-                    stack.enter_context(service(names))
+        def server(sign):
+            if sign not in started:
+                started[sign] = stack.enter_context(SERVICES[sign]())
+            return started[sign]
 
-        yield start
+        yield server
+
+
+@pytest.fixture
+def services(servers, monkeypatch):
+    """Put at hand what a page's examples name: Amazon's and Azure's variables, and variables of the page."""
+
+    def prepare(text, names):
+        if "s3://" in text:
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+            monkeypatch.setenv("AWS_REGION", "us-east-1")
+            monkeypatch.setenv("AWS_ENDPOINT_URL", servers("s3://").endpoint)
+            from zarrstore import make_store_sync
+
+            make_store_sync("s3://my-bucket").clear_sync()  # other pages use it too
+        if "az://" in text:
+            monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", servers("az://").connection_string)
+        if "gs://" in text:
+            names["gcs_options"] = servers("gs://").fsspec_options()
+        if "web_server" in text:
+            names["web_server"] = servers("web_server")
+
+    return prepare

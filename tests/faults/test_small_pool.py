@@ -30,10 +30,22 @@ def run(threads, *command, seconds):
 
 
 @THREADS
-@pytest.mark.parametrize("part", ["contract", "copies"])
 @pytest.mark.parametrize("kind", small_pool.KINDS)
-def test_every_store(tmp_path, threads, part, kind):
-    run(threads, SUPPORT / "small_pool.py", part, kind, tmp_path, 60, seconds=70)
+def test_every_store(tmp_path, threads, kind):
+    run(threads, SUPPORT / "small_pool.py", "contract", kind, tmp_path, 60, seconds=70)
+
+
+# Their bodies are the same over every store: the ones that block, that wrap and that await are enough here.
+OTHERS = [kind for kind in small_pool.KINDS if kind not in ("local", "retry", "fsspec-bucket")]
+
+
+@THREADS
+@pytest.mark.parametrize(
+    "kind",
+    ["local", "retry", "fsspec-bucket", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)],
+)
+def test_copies(tmp_path, threads, kind):
+    run(threads, SUPPORT / "small_pool.py", "copies", kind, tmp_path, 60, seconds=70)
 
 
 @THREADS
@@ -44,9 +56,9 @@ def test_stores_on_stores(tmp_path, threads, part, kind):
 
 
 @THREADS
-def test_the_examples_of_copying(threads, tmp_path):
+def test_some_examples(threads, tmp_path):
     page = ROOT / "tests" / "docs" / "test_examples.py"
-    chosen = [f"{page}::test_python_blocks_run[{name}]" for name in ("README.md", "docs/how-to/copy.md")]
+    chosen = [f"{page}::test_python_blocks_run[{name}]" for name in ("README.md", "docs/how-to/check.md")]
     # Within this test's folder: another pytest may be tidying up the common one.
     options = ("-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}")
     run(threads, "-m", "pytest", *options, *chosen, seconds=60)
