@@ -17,9 +17,8 @@ class KeyTree:
     """Names one level below each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key.
 
     A directory's name ends in ``/``, so a key and a directory may have the same name. Names are stored as
-    they
-    are listed, since building text from paths takes a third of a listing's time. Writers must hold a lock.
-    Readers need none: each takes all names of a directory in one step.
+    they are listed, since building text from paths takes a third of a listing's time. Writers must hold a
+    lock. Readers need none: each takes all names of a directory in one step.
     """
 
     __slots__ = ("_inside",)

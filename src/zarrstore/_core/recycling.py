@@ -28,10 +28,8 @@ class Recycler:
     """Allocates memory, keeps a reference to it, and reuses it once nobody else has one.
 
     Callers get views. Anything that shows the bytes (a slice, another type, a ``memoryview``) holds a
-    reference
-    to the memory, directly or through a view. So if the only reference is ours, nobody can see the memory,
-    and
-    nobody else can obtain it. This requires CPython's reference counts and its global lock.
+    reference to the memory, directly or through a view. So if the only reference is ours, nobody can see the
+    memory, and nobody else can obtain it. This requires CPython's reference counts and its global lock.
 
     Parameters
     ----------

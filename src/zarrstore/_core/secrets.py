@@ -39,10 +39,8 @@ def without_secrets(text: str) -> str:
     """Return a text without what may be secret in it.
 
     This removes the user, password, query and fragment of each URL, headers that carry credentials, and
-    values
-    assigned to names such as "token". In URLs of schemes other than http, ``?`` and ``#`` may belong to a
-    key;
-    there a query or fragment is removed only if it assigns something.
+    values assigned to names such as "token". In URLs of schemes other than http, ``?`` and ``#`` may belong
+    to a key; there a query or fragment is removed only if it assigns something.
 
     Parameters
     ----------

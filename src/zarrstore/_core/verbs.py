@@ -371,8 +371,7 @@ NAMES = (*REQUIRED, *OPTIONAL)
 LISTINGS = frozenset(("scan", "names", "keys"))
 
 # The verbs that each default is built on. If a class changes one of those, it gets the default back, unless
-# it
-# also defines the verb itself. So nothing bypasses a change.
+# it also defines the verb itself. So nothing bypasses a change.
 DEFAULT_USES: dict[str, tuple[str, ...]] = {
     "read_many": ("read",),
     "read_versioned": ("read",),
@@ -452,9 +451,8 @@ def host_memory(size: int) -> npt.NDArray[np.uint8]:
     """Allocate ``size`` bytes of host memory: the default allocator of reads.
 
     If values are wanted in GPU memory, reads get a `zarrstore.buffer._staging.Staging` instead. When called,
-    it
-    allocates host memory as well, and the verb's result is copied to the device. Its ``fill`` reads block by
-    block, which saves a copy; a verb that uses it may return its result.
+    it allocates host memory as well, and the verb's result is copied to the device. Its ``fill`` reads block
+    by block, which saves a copy; a verb that uses it may return its result.
     """
     return np.empty(size, BYTE) if size < recycling.SMALLEST else recycling.allocate(size)
 

@@ -48,8 +48,7 @@ class StoreVerbs:
             Which bytes: `cut` applies it to a whole value, `span` to a size. None is the whole value.
         allocate : callable
             ``allocate(n)`` returns n bytes of host memory to fill. A store that already has the bytes may
-            return
-            them instead, if nobody can change them through what is returned.
+            return them instead, if nobody can change them through what is returned.
 
         Returns
         -------
@@ -71,8 +70,7 @@ class StoreVerbs:
             iterable, which `gather_pieces` also accepts. The pieces belong to the caller: keep a copy.
         condition : Condition or str
             `ANY`, or what must hold: `ABSENT`, if there must be no value yet, or the version that must still
-            be
-            there. A store without the capability ``atomic_create`` never gets `ABSENT`, and one without
+            be there. A store without the capability ``atomic_create`` never gets `ABSENT`, and one without
             ``versions`` never gets a version.
 
         Returns
@@ -110,8 +108,7 @@ class StoreVerbs:
             The directory: ``""`` for the root, otherwise a path that ends with a slash.
         deep : bool
             If true, yield all keys below. If not, yield one level: keys, and directories that contain a key,
-            by
-            their full names with a slash at the end.
+            by their full names with a slash at the end.
         sizes : bool
             Whether sizes are wanted. If they cost nothing they are always welcome, and so are versions and
             modification times: `sync_store` uses those to find out what is up to date.
