@@ -528,8 +528,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return True
 
     async def _find_own(self, key: str, value: Data, token: str) -> str | Conflict | None:
-        """Return the value's version if it has our token, or without tokens our bytes; otherwise
-        `CONFLICT`."""
+        """Return the value's version if it has our token, or without tokens our bytes; else `CONFLICT`."""
         if not self._leaves_token:
             found = await self._fetch(key, None, True)
             return found.version if found is not None and found.value == memoryview(value) else CONFLICT
