@@ -206,8 +206,7 @@ class Files:
     def method(
         self, name: str, args: Untyped, kwargs: Untyped, *, abandon: bool
     ) -> Callable[[], Awaitable[Untyped]]:
-        """Bind a method; a blocking one to the thread pool, where ``abandon`` lets cancellation abandon
-        it."""
+        """Bind a method; blocking ones to the thread pool, where cancelling abandons them if ``abandon``."""
         call = partial(getattr(self.client, name if self.blocks else "_" + name), *args, **kwargs)
         return partial(to_thread, call, abandon_on_cancel=abandon) if self.blocks else call
 
