@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Page size of listings: large enough to amortise the cost of a page, small enough not to block a loop for
-# long.
+# Page size of listings: large enough to amortise its cost, small enough not to block a loop for long.
 PAGE_SIZE = 1000
 
 

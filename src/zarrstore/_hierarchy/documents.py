@@ -119,7 +119,7 @@ def parsed(value: Data) -> Document:
 
 
 def parsed_if_whole(value: Data | None) -> Document:
-    """Parse a document; returns an empty one for a missing or damaged one, which a check reports."""
+    """Parse a document; an empty one if it is missing, or damaged, which a check reports."""
     try:
         return {} if value is None else parsed(value)
     except FormatError:

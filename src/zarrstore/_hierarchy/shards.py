@@ -33,7 +33,7 @@ class Shards:
     codecs : tuple of Codec
         Codecs of the inner chunks.
     index_codecs : tuple of Codec
-        Codecs of the index. Its fixed size rules out some.
+        Codecs of the index, without those that its fixed size rules out.
     at_start : bool
         Whether the index is at the start.
     """

@@ -35,8 +35,7 @@ class Sweep(NamedTuple):
     absent : set of str
         Keys of documents that were requested and don't exist.
     directories : dict
-        For each directory that was listed, the names of the directories one level below. Arrays aren't
-        listed.
+        The directories one level below each directory that was listed; arrays aren't listed.
     """
 
     documents: dict[str, Found]

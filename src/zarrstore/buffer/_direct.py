@@ -40,8 +40,7 @@ def read(array: Untyped, descriptor: int, start: int, *, after: Untyped) -> bool
     if array.nbytes < LEAST or (kvikio := _kvikio()) is None:
         return False
     try:
-        # In compatibility mode kvikio reads into host memory and copies, which our own code does with less
-        # overhead.
+        # In compatibility mode kvikio reads into host memory and copies; our own code does so at lower cost.
         if kvikio.defaults.is_compat_mode_preferred():
             return False
         after.synchronize()

@@ -122,8 +122,7 @@ async def _looked_up(served: Served, page: list[Entry]) -> list[Entry]:
 def _line(served: Served, entry: Entry, name: str) -> str:
     if entry.key[-1] == "/":
         return f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
-    # Clients expect a time. If it is unknown, use the current time, so that none skips a new value as
-    # unchanged.
+    # Clients expect a time. If it is unknown, send the current time, so that none skips a new value.
     seconds = time.time() if entry.modified is None else entry.modified
     written = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     etag = served.etag(entry)

@@ -37,8 +37,7 @@ _REMOTE_PIECE = 4 << 20
 _SENT = 1 << 18
 # How many times to start an answer again if the value was replaced.
 _TRIES = 10
-# A value may be replaced, so caches must revalidate. And stored content must never run as a page of this
-# server.
+# A value may be replaced, so caches must revalidate. Stored content must never run as a page of this server.
 _FIXED = [
     (b"accept-ranges", b"bytes"),
     (b"cache-control", b"no-cache"),

@@ -102,8 +102,7 @@ def check_store(
     questions : iterable of Question
         Which questions; all by default.
     faces : iterable of {"await", "block"}, optional
-        Whether to call awaited or blocking methods. Both by default, only awaited ones for zarr-python's
-        stores.
+        Which methods to call. Both by default, only awaited ones for zarr-python's stores.
 
     Returns
     -------

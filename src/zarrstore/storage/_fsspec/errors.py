@@ -58,8 +58,7 @@ def _status(error: BaseException) -> int | None:
     # Clients use different names for it.
     for name in ("status", "status_code", "code"):
         number = getattr(error, name, None)
-        # aiohttp's is 0 for too many redirects, and reading the next name gives a warning: the first number
-        # counts.
+        # aiohttp's is 0 for too many redirects, and its next name warns if read: the first number counts.
         if isinstance(number, int):
             return number if 100 <= number < 600 else None
     response = getattr(error, "response", None)

@@ -51,8 +51,7 @@ _OF_THE_CALLER = ("expired", "signature", "not signed", "not yet valid")
 # The value exists, but must first be restored from an archive.
 _ARCHIVED = frozenset(("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"))
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
-# With these codes, or none, status 412 means that a condition doesn't hold; with others, such as a lease,
-# not.
+# Status 412 means that a condition doesn't hold only with these codes, or none; a lease has another.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
 _HINTS = {
     "Lease": "There is a lease on it: wait until that ends, or break it.",

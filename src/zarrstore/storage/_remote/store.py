@@ -102,8 +102,7 @@ class RemoteStore(Store, abstract=True):
         self.missing_on = frozenset(missing_on)
         self._dispatcher = dispatcher
         self._limits = limits
-        # Whether the bucket is known to exist: not every answer says whether the key or the bucket is
-        # missing.
+        # Whether the bucket is known to exist: not every answer says whether key or bucket is missing.
         self._proven = False
 
     # -- identity ---------------------------------------------------------------------------------
@@ -224,8 +223,7 @@ class RemoteStore(Store, abstract=True):
             Returns the version of the existing value if this write stored it, otherwise `CONFLICT`. Called
             after a conflict that one of our earlier attempts may have caused, if its answer was lost.
         client_retries : bool
-            Whether the client silently repeats lost requests, so that even the first attempt may be a
-            repetition.
+            Whether the client silently repeats lost requests, so that the first attempt may be a repetition.
         """
         repeated = client_retries
 
