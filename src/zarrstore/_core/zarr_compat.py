@@ -64,7 +64,7 @@ def path_class(kind: type[T]) -> type[T]:
     made: type[T] | None = vars(kind).get("_seen_as")
     if made is None:
         made = new_class(kind.__name__, (kind, theirs))
-        kind._seen_as = made  # one per class
+        kind._seen_as = made  # type: ignore[attr-defined]  # one per class
     return made
 
 

@@ -37,7 +37,7 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
     except AttributeError:
         pass
     try:
-        view = memoryview(value)  # anything but a buffer must have the buffer protocol
+        view = memoryview(value)  # type: ignore[arg-type]  # anything but a buffer must have the buffer protocol
     except TypeError:
         raise TypeError(
             f"{type(store).__name__}.set(): `value` must be a Buffer instance. "
