@@ -1,31 +1,31 @@
-"""Every error that zarrstore raises on its own account.
+"""Every error that zarrstore itself raises.
 
 ::
 
-    StoreError                        anything below; carries store, key and hint
-    ├── InvalidKeyError               ValueError         the key or prefix isn't in the grammar
-    ├── ByteRequestError              ValueError         the byte request selects nothing lawful
+    StoreError                        base of the errors below; has a store, a key and a hint
+    ├── InvalidKeyError               ValueError         the key or prefix doesn't follow the grammar
+    ├── ByteRequestError              ValueError         the byte request selects no valid bytes
     ├── ReadOnlyError                 ValueError         a write through a read-only store
-    ├── KeyNotFoundError              FileNotFoundError  a call that needs the key didn't find it
-    ├── KeyConflictError              FileExistsError    a value where a folder is due, or the reverse
+    ├── KeyNotFoundError              FileNotFoundError  a call needs the key, which has no value
+    ├── KeyConflictError              FileExistsError    a value where a folder is needed, or the reverse
     ├── RootError                     NotADirectoryError the root exists and can't be a store's root
-    ├── RefusedError                  ValueError         a request that would destroy what isn't the store's
+    ├── RefusedError                  ValueError         a call that would destroy what isn't the store's
     ├── DetachedError                 ValueError         a write to another process's copy of a memory store
-    ├── UnsupportedOperationError     NotImplementedError  this store can't do that
+    ├── UnsupportedOperationError     NotImplementedError  the store doesn't support the operation
     ├── MissingDependencyError        ImportError        an optional package isn't installed
-    ├── StoreLikeError                TypeError, ValueError  nothing that can be opened as a store
-    ├── ForkError                     RuntimeError       a backend that doesn't survive ``os.fork``
-    ├── CorruptError                  ValueError         what is stored breaks its own format or checksum
-    ├── ChangedError                  RuntimeError       a value was changed while it was being moved
-    ├── LockedError                   BlockingIOError    another writer is at work
+    ├── StoreLikeError                TypeError, ValueError  an object that can't be opened as a store
+    ├── ForkError                     RuntimeError       a backend that can't be used after ``os.fork``
+    ├── CorruptError                  ValueError         stored bytes contradict their format or checksum
+    ├── ChangedError                  RuntimeError       a value changed while it was being moved
+    ├── LockedError                   BlockingIOError    another writer is active
     └── BackendError                  OSError            the backend failed; the cause is chained
-        ├── AccessDeniedError         PermissionError    the backend refused for want of rights
-        ├── NoSpaceError              OSError            the medium is full or the quota is used up
+        ├── AccessDeniedError         PermissionError    the backend denied access
+        ├── NoSpaceError              OSError            the medium is full or the quota is exhausted
         ├── TruncatedError            OSError            fewer bytes arrived than were promised
-        └── TransientError            OSError            a failure that may pass: worth another try
+        └── TransientError            OSError            a temporary failure: worth another attempt
 
-Each also derives from the built-in named beside it, so code that catches the built-in goes on working.
-Errors pickle whole, chained causes excepted (Python itself leaves those behind).
+Each error also derives from the built-in beside it, so code that catches the built-in keeps working.
+Errors can be pickled. Chained causes are lost then, as Python doesn't pickle them.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class StoreError(Exception):
     message : str
         What went wrong, in one sentence.
     store : str, optional
-        Text form of the store that was asked.
+        Text form of the store that was called.
     key : str, optional
-        Key or prefix that was asked for.
+        Key or prefix that was passed.
     hint : str, optional
-        What the reader can do about it.
+        What the user can do about it.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class StoreError(Exception):
         super().__init__(message)
 
     def about(self, store: object, key: str | None = None) -> Self:
-        """Name the store and the key where the error doesn't yet; returns the error.
+        """Add the store and the key if the error doesn't have them yet; return the error.
 
         Parameters
         ----------
         store : object
-            The store that was asked, or its text form.
+            The store that was called, or its text form.
         key : str, optional
-            The key or prefix that was asked for.
+            The key or prefix that was passed.
         """
         if self.store is None and store is not None:
             self.store = str(store)
@@ -117,56 +117,56 @@ class StoreError(Exception):
 def _rebuild(
     cls: type[StoreError], message: str, store: str | None, key: str | None, hint: str | None
 ) -> StoreError:
-    """Make the error anew when it is unpickled (keyword-only parameters need this)."""
+    """Recreate an error when it is unpickled; needed because of the keyword-only parameters."""
     return cls(message, store=store, key=key, hint=hint)
 
 
 class InvalidKeyError(StoreError, ValueError):
-    """A key or prefix outside the grammar, or one that this backend can't hold."""
+    """A key or prefix that doesn't follow the grammar, or that this backend can't store."""
 
 
 class ByteRequestError(StoreError, ValueError):
-    """A byte request that is wrong by itself, or that starts at or past the end of the value."""
+    """A byte request that is invalid in itself, or that starts at or past the end of the value."""
 
 
 class ReadOnlyError(StoreError, ValueError):
-    """A mutating call on a read-only store."""
+    """A call that would change a read-only store."""
 
 
 class KeyNotFoundError(StoreError, FileNotFoundError):
-    """A call that needs an existing value, on a key that has none."""
+    """A call that needs an existing value, for a key that has none."""
 
 
 class KeyConflictError(StoreError, FileExistsError):
-    """A key below a value, or a value where keys are below, on a backend of folders."""
+    """A key below a value, or a value where there are keys below, in a backend with folders."""
 
 
 class RootError(StoreError, NotADirectoryError):
-    """A root that exists and isn't what the store needs (a file where a folder is due)."""
+    """A root that exists but isn't what the store needs, such as a file where a folder is needed."""
 
 
 class RefusedError(StoreError, ValueError):
-    """A call that would reach or destroy what isn't the store's own."""
+    """A call that would reach or destroy data that doesn't belong to the store."""
 
 
 class DetachedError(StoreError, ValueError):
-    """A write to a memory store that was unpickled in another process: nobody would ever see it."""
+    """A write to a memory store that was unpickled in another process: nobody would ever see the value."""
 
 
 class UnsupportedOperationError(StoreError, NotImplementedError):
-    """An operation that this store, or its backend, can't do."""
+    """An operation that this store, or its backend, doesn't support."""
 
 
 class MissingDependencyError(StoreError, ImportError):
-    """An optional package that this part of zarrstore needs is not installed."""
+    """An optional package is not installed, and this part of zarrstore needs it."""
 
 
 class StoreLikeError(StoreError, TypeError, ValueError):
-    """A value that can't be made into a store."""
+    """An object that can't be made into a store."""
 
 
 class ForkError(StoreError, RuntimeError):
-    """A backend used on both sides of ``os.fork`` that can't survive it."""
+    """A backend used on both sides of ``os.fork`` that doesn't support this."""
 
 
 class CorruptError(StoreError, ValueError):
@@ -174,15 +174,15 @@ class CorruptError(StoreError, ValueError):
 
 
 class ChangedError(StoreError, RuntimeError):
-    """A value that was changed, cut or removed while it was being moved piece by piece."""
+    """A value was changed, truncated or removed while it was being moved piece by piece."""
 
 
 class LockedError(StoreError, BlockingIOError):
-    """Another writer holds what this call needs to write."""
+    """Another writer has locked what this call needs to write."""
 
 
 class BackendError(StoreError, OSError):
-    """The backend failed. ``__cause__`` is its own error; ``errno`` is kept where there is one."""
+    """The backend failed. ``__cause__`` is its own error; ``errno`` is set if that error has one."""
 
     def __init__(
         self,
@@ -212,23 +212,23 @@ def _rebuild_backend(
 
 
 class AccessDeniedError(BackendError, PermissionError):
-    """The backend refused the call: missing rights or wrong credentials."""
+    """The backend denied the call: missing permissions or wrong credentials."""
 
 
 class NoSpaceError(BackendError):
-    """The medium is full, or a quota is used up; the value that was there before is still there."""
+    """The medium is full or a quota is exhausted; the previous value is still there."""
 
 
 class TruncatedError(BackendError):
-    """Fewer bytes arrived than were asked for and promised."""
+    """Fewer bytes arrived than were requested or announced."""
 
 
 class TransientError(BackendError):
-    """A failure that may pass by itself: a reset, a timeout, a busy server."""
+    """A temporary failure: a connection reset, a timeout, a busy server."""
 
 
 def changes_always(store: object, key: str) -> TransientError:
-    """Make the error for a value that is replaced again and again while it is read."""
+    """Return the error for a value that is replaced again and again while it is being read."""
     return TransientError(
         "each time it was read another value had come meanwhile.",
         store=store,

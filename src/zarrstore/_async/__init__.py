@@ -1,1 +1,1 @@
-"""What binds verbs to a thread or an event loop: the thread pool, the I/O loop, bindings."""
+"""Binds verbs to a thread or an event loop: the thread pool, the I/O loop, bindings."""

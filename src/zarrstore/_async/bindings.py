@@ -1,8 +1,8 @@
-"""What binds a store's verbs to the calling thread, to an event loop, or to the verbs below a wrapper.
+"""Binds a store's verbs to the calling thread, to an event loop, or to the verbs below a wrapper.
 
-`SyncVerbs` calls blocking verbs where we are, `ThreadedVerbs` serves an event loop with them from a pool of
-threads, `NativeAsyncVerbs` passes coroutines on. `WrapperVerbs` puts a wrapper's verbs over those below, and
-`ReadOnlyVerbs` refuses whatever changes something.
+`SyncVerbs` calls blocking verbs in the calling thread. `ThreadedVerbs` calls them in a pool of threads, for
+an event loop. `NativeAsyncVerbs` passes coroutines on. `WrapperVerbs` puts a wrapper's verbs on top of those
+below it, and `ReadOnlyVerbs` refuses changes.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class AwaitingStore(Protocol):
 
 
 def weak(store: T) -> Callable[[], T]:
-    """Return a weak reference to a store. It is never dead: whoever uses a store's verbs holds the store."""
+    """Return a weak reference to a store. It is never dead, since users of the verbs hold the store."""
     return weakref.ref(store)  # type: ignore[return-value]
 
 
 class _Bound(Verbs, Generic[T_Store]):
-    """Verbs of a store, which keeps them: so they know it weakly, and form no reference cycle with it."""
+    """Verbs that their store keeps; they refer to it weakly, which avoids a reference cycle."""
 
     __slots__ = ("store",)
 
@@ -81,15 +81,15 @@ class SyncVerbs(_Bound[BlockingStore]):
     __slots__ = ()
 
     async def sleep(self, seconds: float) -> None:
-        """Block."""
-        time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven, no loop is there to block
+        """Block the thread."""
+        time.sleep(seconds)  # noqa: ASYNC251 - this coroutine is driven, so there is no loop to block
 
     async def call(self, function: Callable[..., T], *args: object) -> T:
-        """Block."""
+        """Call in the calling thread."""
         return function(*args)
 
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
-        """Make one after the other."""
+        """Make the calls one after the other."""
         return [await call(item) for item in items]
 
     async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
@@ -101,7 +101,7 @@ class SyncVerbs(_Bound[BlockingStore]):
         return self.store()._write(key, _driven(pieces), condition)
 
     async def write_many(self, writes: list[Write]) -> list[object]:
-        """Write one after the other, or as the store does many."""
+        """Write one after the other, or with the store's own method for many writes."""
         return write_each(self.store(), writes)
 
     async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
@@ -129,12 +129,12 @@ class SyncVerbs(_Bound[BlockingStore]):
 
 
 def _driven(pieces: AnyPieces) -> Pieces:
-    """Return pieces that a blocking verb can iterate over, without a loop."""
+    """Return pieces that a blocking verb can iterate over without a loop."""
     return drive_each(pieces) if is_stream(pieces) else pieces
 
 
 def drive_each(items: AsyncIterable[T]) -> Iterator[T]:
-    """Iterate, without a loop, over an async iterator that never suspends."""
+    """Iterate without a loop over an async iterator that never suspends."""
     iterator = aiter(items)
     while True:
         try:
@@ -157,7 +157,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return await threads.to_thread(function, *args, abandon_on_cancel=True)
 
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
-        """Make one after the other: where much is to be done at once, bulk verbs share it out."""
+        """Make the calls one after the other; bulk verbs distribute larger amounts of work."""
         return [await call(item) for item in items]
 
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
@@ -165,12 +165,12 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return threads.to_thread(self.store()._read, key, request, allocate, abandon_on_cancel=True)
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Share the reads out among threads, for a medium that serves many at once."""
+        """Distribute the reads among threads, for media that serve many at once."""
         asked = list(requests)
         return await self.read_in_threads(asked, allocate) if asked else []
 
     async def read_in_threads(self, asked: list[Request], allocate: Allocate) -> list[Data | None]:
-        """Read many in the pool, in the order asked."""
+        """Read many values in the pool; results are in the order of the requests."""
         share = -(-len(asked) // threads.POOL_SIZE)
         parts = [asked[start : start + share] for start in range(0, len(asked), share)]
         calls = [
@@ -189,7 +189,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
     async def write_stream(
         self, write: Callable[..., T], key: str, pieces: AsyncIterable[Data], condition: Precondition
     ) -> T:
-        """Write pieces that this loop awaits, in a thread beside the pool, since it waits for the loop."""
+        """Write pieces that this loop awaits, in a thread outside the pool, as that thread waits for it."""
         try:
             each = _fetch_each(pieces, asyncio.get_running_loop())
             return await threads.to_extra_thread(write, key, each, condition)
@@ -217,7 +217,7 @@ class ThreadedVerbs(_Bound[BlockingStore]):
         return self.listed(self.store()._scan, prefix, deep, sizes)
 
     async def listed(self, verb: Callable[..., Iterable[T]], *args: object) -> AsyncIterator[T]:
-        """Iterate in threads over a verb that answers with pages."""
+        """Iterate in threads over a verb that yields pages."""
         iterator = await threads.to_thread(_begin, verb, *args)
         try:
             while (page := await threads.to_thread(next, iterator, None)) is not None:
@@ -242,14 +242,14 @@ class ThreadedVerbs(_Bound[BlockingStore]):
 
 
 def read_each(store: BlockingStore, requests: list[Request], allocate: Allocate) -> list[Data | None]:
-    """Read many, in the calling thread."""
+    """Read many values in the calling thread."""
     if defines(type(store), "read_many"):
         return list(store._read_many(requests, allocate))
     return [store._read(key, request, allocate) for key, request in requests]
 
 
 def write_each(store: BlockingStore, writes: list[Write]) -> list[object]:
-    """Write many, in the calling thread; the answers, up to the first error, which is the last."""
+    """Write many values in the calling thread; return the results up to and including the first error."""
     together: Callable[[list[Write]], list[object]] | None = getattr(store, "_write_many", None)
     if together is not None:
         return together(writes)
@@ -266,12 +266,12 @@ def _begin(verb: Callable[..., Iterable[T]], *args: object) -> Iterator[T]:
 
 
 def is_stream(pieces: AnyPieces) -> TypeIs[AsyncIterable[Data]]:
-    """Whether pieces are awaited one by one."""
+    """Whether pieces must be awaited one by one."""
     return not isinstance(pieces, tuple) and isinstance(pieces, AsyncIterable)
 
 
 def _fetch_each(pieces: AsyncIterable[Data], loop: asyncio.AbstractEventLoop) -> Iterator[Data]:
-    """Iterate, in a thread beside the pool, over pieces that are awaited on a loop."""
+    """Iterate, in a thread outside the pool, over pieces that are awaited on a loop."""
     iterator = aiter(pieces)
     while True:
         try:
@@ -285,7 +285,7 @@ async def _next(iterator: AsyncIterator[T]) -> T:
 
 
 class NativeAsyncVerbs(_Bound[AwaitingStore]):
-    """Verbs that are coroutines already: returned, not awaited, which would cost each request time."""
+    """Verbs that are already coroutines: returned rather than awaited, which saves time on each request."""
 
     __slots__ = ()
 
@@ -295,11 +295,11 @@ class NativeAsyncVerbs(_Bound[AwaitingStore]):
 
     @property
     def looks_up(self) -> bool:
-        """Whether the store defines how to look values up."""
+        """Whether the store defines ``_stat``."""
         return defines(type(self.store()), "stat")
 
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
-        """Make all at once; the store limits how many requests are under way."""
+        """Make all calls at once; the store limits how many requests run concurrently."""
         return await concurrency.gather([call(item) for item in items])
 
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
@@ -335,15 +335,15 @@ _classes: weakref.WeakKeyDictionary[type, dict[type, type]] = weakref.WeakKeyDic
 def bind(binding: type[T_Bound], store: object) -> T_Bound:
     """Bind a store's verbs: those that its class defines, and defaults for the rest.
 
-    The class that does so is made once for each class of stores, and kept outside of that, so that classes
-    which were made at run time can be pickled.
+    A binding class is made once for each store class. It is kept outside the store class, so that store
+    classes defined at run time can be pickled.
     """
     made = _classes.setdefault(type(store), {})
     if binding not in made:
         methods = {
             name: binding.optional(name)
             for name in OPTIONAL
-            # What the binding has its own way of, it does by the store's verb, defined or not.
+            # If the binding overrides a verb itself, it uses the store's verb there, defined or not.
             if defines(type(store), name) and getattr(binding, name) is getattr(Verbs, name)
         }
         name = f"{type(store).__name__}{binding.__name__}"
@@ -353,23 +353,23 @@ def bind(binding: type[T_Bound], store: object) -> T_Bound:
 
 
 class WrapperVerbs(Verbs):
-    """A wrapper's verbs: one that its class defines gets the verbs below first, the rest pass through."""
+    """A wrapper's verbs: those that its class defines get the verbs below first; the rest pass through."""
 
     __slots__ = ("below", "store")
 
     def __init__(self, store: object, below: Verbs) -> None:
-        # Not to be typed: each of the verbs that a wrapper may define gets one argument more than a store's.
+        # Can't be typed: each verb that a wrapper may define takes one argument more than a store's.
         self.store: Callable[[], Any] = weak(store)
         self.below = below
 
     @property
     def sends_requests(self) -> bool:
-        """Whether the wrapped store does."""
+        """Whether the wrapped store sends requests."""
         return self.below.sends_requests
 
     @property
     def looks_up(self) -> bool:
-        """Whether the wrapped store does."""
+        """Whether the wrapped store can look up values."""
         return self.below.looks_up
 
     async def sleep(self, seconds: float) -> None:
@@ -384,7 +384,7 @@ class WrapperVerbs(Verbs):
         """Make many calls as the wrapped store does."""
         return await self.below.for_each(call, items)
 
-    # The four that must be there; `bind_wrapper` gives every wrapper class its own.
+    # The four required verbs; `bind_wrapper` replaces them for each wrapper class.
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
         """Pass through."""
         return self.below.read(key, request, allocate)
@@ -406,7 +406,7 @@ _wrapper_classes: weakref.WeakKeyDictionary[type, type[WrapperVerbs]] = weakref.
 
 
 def bind_wrapper(wrapper: object, below: Verbs) -> Verbs:
-    """Bind a wrapper's verbs to those below: what its class defines, defaults made of that, and the rest."""
+    """Bind a wrapper's verbs to those below: its own, the defaults built on those, and the rest as below."""
     wrapper_class = type(wrapper)
     made = _wrapper_classes.get(wrapper_class)
     if made is None:
@@ -438,7 +438,7 @@ def _over_below(attribute: str) -> Callable[..., object]:
 def _read_over_below(
     self: WrapperVerbs, key: str, request: ByteRequest | None, allocate: Allocate
 ) -> Awaitable[Data | None]:
-    # What `_over_below` would make, spelled out: this one is called millions of times.
+    # The same as from `_over_below`, but faster without it: this one is called millions of times.
     value: Awaitable[Data | None] = self.store()._read(self.below, key, request, allocate)
     return value
 
@@ -458,7 +458,7 @@ def _from_below(name: str) -> Callable[..., object]:
 
 
 class ReadOnlyVerbs(WrapperVerbs):
-    """The verbs of a store that refuses changes, as wrappers see them."""
+    """The verbs of a read-only store, as wrappers see them."""
 
     __slots__ = ()
 
@@ -466,7 +466,7 @@ class ReadOnlyVerbs(WrapperVerbs):
 def _refused(name: str) -> Callable[..., object]:
     async def verb(self: ReadOnlyVerbs, *args: object) -> object:
         self.store()._check_writable(args[0] if args and isinstance(args[0], str) else None)
-        # A wrapper may have got another store, which can be written.
+        # A wrapper may meanwhile wrap another store, which can be written.
         return await getattr(self.below, name)(*args)
 
     return verb

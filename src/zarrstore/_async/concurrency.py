@@ -1,4 +1,4 @@
-"""Many requests at once, and requests that are awaited to their end even if their caller is cancelled."""
+"""Concurrent requests, and requests that run to their end even if their caller is cancelled."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Servers take long for a bulk request, since they carry out one part after the other: a few of them
-# side by side take less, as long as each is worth its request.
+# Servers take long for a bulk request, since they process its parts one after the other. A few bulk requests
+# side by side take less time, if each is large enough.
 _SIDE_BY_SIDE = 3
 _WORTH_A_REQUEST = 100
 
 
 def finished(awaitable: Awaitable[T], timeout: float | None = None) -> Awaitable[T]:
-    """Await a request to its end even if cancelled: once sent, it may yet take effect.
+    """Await a request to its end even if cancelled, since a request that was sent may still take effect.
 
     Raises
     ------
     TimeoutError
-        If it takes longer than ``timeout`` seconds; then it is cut off.
+        If it takes longer than ``timeout`` seconds; it is then cut off.
     """
-    # A future stays what it is; a task is made of a coroutine only.
+    # A future is used as it is; a coroutine becomes a task.
     future = asyncio.ensure_future(awaitable)
     return _Sent(future) if timeout is None else _in_time(future, timeout)
 
@@ -44,11 +44,11 @@ async def _in_time(future: asyncio.Future[T], timeout: float) -> T:
 
 
 class _Sent(Generic[T]):
-    """A future that the task which awaits it can't cancel.
+    """A future that the awaiting task can't cancel.
 
-    A task that is cancelled meanwhile waits on, and gets the cancellation when the future is done.
-    `asyncio.shield` and a loop would do the same, for one more iteration of the event loop: a tenth of a
-    small request's time. By `_asyncio_future_blocking` a task recognises what it may wait for.
+    If the task is cancelled meanwhile, it keeps waiting and receives the cancellation when the future is
+    done. `asyncio.shield` in a loop would do the same, but takes one more iteration of the event loop: a
+    tenth of a small request's time. A task recognises what it can wait for by `_asyncio_future_blocking`.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_future")
@@ -72,7 +72,7 @@ class _Sent(Generic[T]):
         finally:
             del self, future  # an error's traceback would hold them
 
-    # What a task calls on what it awaits.
+    # Methods that a task calls on what it awaits.
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._future.get_loop()
@@ -87,7 +87,7 @@ class _Sent(Generic[T]):
 
 
 async def gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Await many side by side; the first failure stops the others."""
+    """Await many concurrently; the first failure cancels the others."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         return await asyncio.gather(*tasks)
@@ -99,6 +99,6 @@ async def gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
 
 
 def batches(items: list[T], most: int) -> list[list[T]]:
-    """Cut what a server is to work on into bulk requests, each for so many items at the most."""
+    """Split items into bulk requests with at most ``most`` items each."""
     size = min(most, max(_WORTH_A_REQUEST, -(-len(items) // _SIDE_BY_SIDE)))
     return [items[first : first + size] for first in range(0, len(items), size)]

@@ -1,7 +1,7 @@
-"""The process's private event loop, in its own thread, where awaiting stores serve any thread and loop.
+"""The process's private event loop, in its own thread, which runs awaiting stores for any thread and loop.
 
-Clients of servers belong to the loop that opened their connections. So all belong to this one, and calls
-from blocking code and from other loops are made here. After ``os.fork`` it is made anew.
+A server's client belongs to the loop that opened its connections. So all clients belong to this loop, and
+blocking code and other loops make their calls here. After ``os.fork`` a new loop is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _io_loop: asyncio.AbstractEventLoop | None = None
 
 
 def _after_fork() -> None:
-    """Forget the parent's thread, which doesn't exist in the child."""
+    """Drop the parent's thread, which doesn't exist in the child."""
     global _io_lock, _io_loop
     _io_lock = threading.Lock()
     _io_loop = None
@@ -64,7 +64,7 @@ def run_on_io(coroutine: Coroutine[object, object, T]) -> T:
     Raises
     ------
     RuntimeError
-        If called on the private loop itself, where waiting would never end.
+        If called on the private loop itself, where the wait would never end.
     """
     if on_io_thread():
         coroutine.close()
@@ -75,7 +75,7 @@ def run_on_io(coroutine: Coroutine[object, object, T]) -> T:
 
 
 async def await_on_io(coroutine: Coroutine[object, object, T]) -> T:
-    """Await a coroutine on the private event loop, from any loop; cancelled, it waits for its end."""
+    """Await a coroutine on the private event loop, from any loop; if cancelled, wait for it to end."""
     if on_io_thread():
         return await coroutine
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
-"""Our own blocking stores on an event loop: what needs no waiting is done there, the rest in threads.
+"""Our own blocking stores on an event loop: calls that won't block are made in place, the rest in threads.
 
-A store that knows what it can answer without waiting derives from
-`zarrstore.storage._nowait.NowaitStore`, which declares the methods that are called here. Nothing of this
-concerns stores that others write.
+A store that knows what it can answer without blocking derives from
+`zarrstore.storage._nowait.NowaitStore`, which declares the methods called here. Other authors' stores
+don't need any of this.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ T = TypeVar("T")
 
 # How many small calls one task may make in place before it lets others run.
 MAX_INLINE_CALLS = 32
-# Largest value, in bytes, that is read or written in place: it takes in a shard of 64 chunks of 4 KiB with
-# its index. Writing that into fresh memory takes 0.35 ms, and more would hold up the loop's other tasks.
+# Largest value, in bytes, that is read or written in place: enough for a shard of 64 chunks of 4 KiB and its
+# index. Writing that into new memory takes 0.35 ms; more would hold up the loop's other tasks.
 MAX_INLINE_SIZE = 17 << 14
-# Largest value, in bytes, that a store in memory copies in place: more is copied in a thread.
+# Largest value, in bytes, that a memory store copies in place; larger ones are copied in a thread.
 MAX_COPIED = 1 << 21
-# A value of so many bytes, as a shift, takes about as long to copy as a call without one.
+# Copying 1 << 13 bytes takes about as long as a call that copies nothing.
 _BYTES_A_CALL = 13
 
 
 class Budget:
     """How much one task may do in place on an event loop before it lets others run.
 
-    Many tasks that make a few calls each take turns by themselves. One that yielded would only keep the
-    others waiting for what it holds, as zarr-python's tasks hold one of ten permits. So only a task that
-    uses up two allowances in a row yields.
+    Many tasks that make a few calls each alternate anyway. If such a task yielded, the others would only wait
+    longer for what it holds: zarr-python's tasks, for example, hold one of ten permits. So a task yields only
+    if it uses up two allowances in a row.
 
     Parameters
     ----------
     calls : int
-        How many small calls are an allowance, less one.
+        The allowance in small calls, less one.
     """
 
     __slots__ = ("_allowance", "_last", "_left")
@@ -58,14 +58,14 @@ class Budget:
         self._last = 0
 
     def is_spent(self, size: int = 0, calls: int = 1) -> bool:
-        """Count calls in place that moved ``size`` bytes; if it was too much, `refill` is to be awaited."""
+        """Count calls in place that moved ``size`` bytes; if this returns True, await `refill`."""
         self._left -= calls + (size >> _BYTES_A_CALL)
         return self._left < 0
 
     async def refill(self) -> None:
-        """Let other tasks run, if the calling task has used up the allowance before this one as well."""
+        """Let other tasks run, if the calling task also used up the previous allowance."""
         self._left = self._allowance
-        task = id(current_task())  # not the task itself, which would be kept alive
+        task = id(current_task())  # the id, since a reference would keep the task alive
         if self._last != task:
             self._last = task
             return
@@ -74,7 +74,7 @@ class Budget:
 
 
 class NowaitMethods(BlockingStore, Protocol):
-    """What `NowaitVerbs` ask of a store beside its verbs."""
+    """What `NowaitVerbs` need from a store, apart from its verbs."""
 
     _on_device: ClassVar[bool]
 
@@ -109,14 +109,14 @@ class NowaitMethods(BlockingStore, Protocol):
 
 
 class NowaitVerbs(ThreadedVerbs):
-    """Blocking verbs for an event loop: what needs no waiting is called in place, the rest in threads."""
+    """Blocking verbs for an event loop: called in place if they won't block, otherwise in threads."""
 
     __slots__ = ()
 
     store: Callable[[], NowaitMethods]
 
     async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        """Answer in place if that needs no waiting, else in a thread."""
+        """Read in place if that won't block, otherwise in a thread."""
         store = self.store()
         value = store._read_nowait(key, request, allocate)
         if value is WOULD_BLOCK:
@@ -126,9 +126,10 @@ class NowaitVerbs(ThreadedVerbs):
         return value
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Answer in place what needs no waiting, and share threads for the rest.
+        """Read in place what won't block, and the rest in threads.
 
-        Where one part of a value has to wait, a thread reads all parts that are asked for: of one value.
+        If one part of a value would block, a thread reads all requested parts, so that they are of one
+        version.
         """
         store = self.store()
         asked = list(requests)
@@ -153,7 +154,7 @@ class NowaitVerbs(ThreadedVerbs):
         return answers
 
     async def _read_cold(self, asked: list[Request], allocate: Allocate) -> list[Data | None]:
-        """Read many in threads, in the order asked; one thread reads all parts of a value."""
+        """Read many values in threads, in order; one thread reads all parts of a value."""
         places = by_key(asked)
         if len(places) == len(asked):
             return await self.read_in_threads(asked, allocate)
@@ -171,7 +172,7 @@ class NowaitVerbs(ThreadedVerbs):
         return answers
 
     async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
-        """Write in place if that needs no waiting, else in a thread."""
+        """Write in place if that won't block, otherwise in a thread."""
         store = self.store()
         if is_stream(pieces):
             answer = await self.write_stream(store._write_in_steps, key, pieces, condition)
@@ -184,7 +185,7 @@ class NowaitVerbs(ThreadedVerbs):
         return at_once
 
     async def stat(self, key: str) -> Entry | None:
-        """Answer in place if that needs no waiting, else in a thread."""
+        """Look up in place if that won't block, otherwise in a thread."""
         store = self.store()
         found = store._stat_nowait(key)
         if found is WOULD_BLOCK:
@@ -194,7 +195,7 @@ class NowaitVerbs(ThreadedVerbs):
         return found
 
     async def listed(self, verb: Callable[..., Iterable[T]], *args: object) -> AsyncIterator[T]:
-        """List in place if that needs no waiting, else in threads."""
+        """List in place if that won't block, otherwise in threads."""
         store = self.store()
         if not store._can_list_nowait():
             async for page in ThreadedVerbs.listed(self, verb, *args):
@@ -202,13 +203,13 @@ class NowaitVerbs(ThreadedVerbs):
             return
         for page in verb(*args):
             yield page
-            # As many lines as a small read takes the time of are a call; an empty page took a full one's.
+            # Eight entries take as long as one small read; an empty page took as long as a full one.
             if store._budget.is_spent(0, 1 + ((len(cast("list[object]", page)) or PAGE_SIZE) >> 3)):
                 await store._budget.refill()
 
 
 class NonBlockingVerbs(NowaitVerbs):
-    """Verbs of a store in memory for an event loop: called in place, but for listings that take long."""
+    """Verbs of a memory store for an event loop: called in place, except for long listings."""
 
     __slots__ = ()
 
@@ -238,7 +239,7 @@ class NonBlockingVerbs(NowaitVerbs):
         return self.store()._stat(key)
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Read in place; nothing comes between the parts of a value."""
+        """Read in place; no write can occur between the parts of a value."""
         store = self.store()
         asked = list(requests)
         places = by_key(asked)
@@ -264,13 +265,13 @@ class NonBlockingVerbs(NowaitVerbs):
 
 
 async def _remove_below(self: NonBlockingVerbs, prefix: str) -> None:
-    """Remove in place, and let others in between."""
+    """Remove in place, letting other tasks run in between."""
     for _ in self.store()._remove_below_in_steps(prefix):
         await asyncio.sleep(0)
 
 
 async def _is_empty(self: NonBlockingVerbs, prefix: str) -> bool:
-    """Look for a first key in place, and let others in between."""
+    """Look for a first key in place, letting other tasks run in between."""
     for page in self.store()._keys(prefix):
         if page:
             return False
@@ -279,7 +280,7 @@ async def _is_empty(self: NonBlockingVerbs, prefix: str) -> bool:
 
 
 async def _patch(self: NonBlockingVerbs, key: str, parts: Iterable[tuple[int, Data]]) -> None:
-    """Write parts in place, unless much is to be copied."""
+    """Write parts in place, unless much has to be copied."""
     store, parts = self.store(), list(parts)
     value = store._read(key, None, host_memory)
     size = sum(len(part) for _, part in parts)
@@ -297,5 +298,5 @@ _IN_STEPS: dict[str, Callable[..., object]] = {
 
 
 def _takes_long(store: NowaitMethods, size: int) -> bool:
-    """Whether copying so many bytes takes long; a GPU's own copies don't, and are in a thread's order."""
+    """Whether copying so many bytes takes long; a GPU's copies don't, and are ordered per thread."""
     return size > MAX_COPIED and not store._on_device

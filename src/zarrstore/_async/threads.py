@@ -1,17 +1,17 @@
-"""A pool of threads for blocking calls that coroutines make, and a mailbox a loop for their results.
+"""A pool of threads for the blocking calls of coroutines, and a mailbox per loop for their results.
 
-A burst of results wakes a loop once, not once each. A call that is cancelled before it began is withdrawn.
-One that began is waited for, since its effect could otherwise come after that of a later, acknowledged call.
-Where threads can't be started (WebAssembly) the call is made in place. After ``os.fork`` all is made anew.
+A burst of results wakes a loop once, not once for each. A cancelled call that hasn't begun is withdrawn. One
+that has begun is awaited, since otherwise it could take effect after a later, acknowledged call. Where
+threads can't be started (WebAssembly), calls are made in place. After ``os.fork`` everything is made anew.
 
-No thread of the pool waits for another one to become free, or a pool full of such threads would wait
-for ever. By construction:
+No thread of the pool waits for another one to become free; a pool full of such threads would wait for ever.
+This is ensured as follows:
 
-- A thread that waits for a loop makes the blocking calls of what it waits for itself, unless a thread of
-  the pool is quicker (`wait_on`).
-- A value that arrives in pieces from a loop is written by an extra thread (`to_extra_thread`).
-- A thread that waits for a lock which may be held for long doesn't count as one of the pool (`PatientLock`).
-- A part of a thread's own work is waited for only once another thread has begun it (`share`).
+- A thread that waits for a loop makes the blocking calls of the coroutine it waits for, unless a thread of
+  the pool is faster (`wait_on`).
+- A value that arrives from a loop in pieces is written by an extra thread (`to_extra_thread`).
+- A thread that waits for a lock which may be held for long doesn't count towards the pool (`PatientLock`).
+- A thread waits for a shared part of its work only if another thread has begun it (`share`).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Blocking I/O waits more than it computes, so more threads than cores; 32 is where local disks level off.
+# Blocking I/O mostly waits, so there are more threads than cores; local disks gain nothing beyond 32.
 POOL_SIZE = int(os.environ.get("ZARRSTORE_THREADS", "0")) or min(32, (os.cpu_count() or 1) + 4)
 
-# A thread may take up a job in the first two.
+# A thread may run a job in one of the first two states.
 _WAITING, _SUSPENDED, _RUNNING, _WITHDRAWN, DELIVERED = range(5)
 
-# How often a loop with calls under way looks at the pool, in seconds, and the mean time of a call above
-# which more threads help: shorter ones only contend for the interpreter's lock.
+# How often a loop with running calls checks the pool, in seconds, and the mean duration of a call above which
+# more threads help: shorter calls only compete for the interpreter's lock.
 _WATCH = 0.002
 _SLOW = 0.00015
 
-# How long a thread of the pool waits for a lock before another one takes its place, in seconds.
+# How long a thread of the pool waits for a lock before another thread replaces it, in seconds.
 _SHORTLY = 0.01
-# How long leaving the interpreter waits for calls that have begun, in seconds.
+# How long interpreter exit waits for calls that have begun, in seconds.
 _LEAVING = 5.0
 
 
@@ -56,7 +56,7 @@ class NoThreadError(RuntimeError):
 
 
 class Continuation:
-    """What a call in the pool returns to let the calls that are queued go first: the rest of it."""
+    """Returned by a call in the pool to let queued calls go first: ``rest`` does the remaining work."""
 
     __slots__ = ("rest",)
 
@@ -65,13 +65,13 @@ class Continuation:
 
 
 class _Postbox(Protocol):
-    """Where a finished job goes."""
+    """Where a finished job is posted."""
 
     def post(self, job: Job, /) -> None: ...
 
 
 class Job:
-    """One call on its way through the pool and back."""
+    """One call, from its submission to the pool to the delivery of its result."""
 
     __slots__ = ("args", "error", "function", "future", "mailbox", "result", "state", "waiter")
 
@@ -92,7 +92,7 @@ class Job:
         self.error: BaseException | None = None
 
     def run(self, *, helping: bool = False) -> None:
-        """Make the call, unless it was withdrawn or another thread was quicker."""
+        """Make the call, unless it was withdrawn or another thread has begun it."""
         with _state_lock:
             if self.state > _SUSPENDED:
                 return
@@ -114,7 +114,7 @@ class Job:
         self.mailbox.post(self)
 
     def help(self) -> None:
-        """Make the call in the thread that waits for its loop; a signal's error is that thread's own."""
+        """Make the call in the thread that waits for its loop; that thread keeps exceptions from signals."""
         try:
             self.run(helping=True)
         except BaseException:
@@ -124,34 +124,34 @@ class Job:
             raise
 
     def withdraw(self) -> bool:
-        """Take the call back, unless it has begun; whether it was."""
+        """Withdraw the call unless it has begun; return whether it was withdrawn."""
         with _state_lock:
             if self.state is _WAITING:
                 self.state = _WITHDRAWN
         return self.state is _WITHDRAWN
 
     def deliver(self) -> None:
-        """Hand the result over, on the loop that waits for it."""
+        """Deliver the result, on the loop that waits for it."""
         self.state = DELIVERED
         future, error = self.future, self.error
         if future is not None and not future.done():
             if error is None:
                 future.set_result(self.result)
             elif isinstance(error, StopIteration):
-                # A future can't carry it; it would end the wrong loop anyway.
+                # A future can't carry StopIteration, which would end the wrong loop anyway.
                 future.set_exception(RuntimeError(f"a store's verb raised {error!r}"))
             else:
                 future.set_exception(error)
-        # Error, traceback, frames and job would otherwise form a cycle that keeps buffers alive.
+        # Otherwise error, traceback, frames and job would form a cycle that keeps buffers alive.
         self.error = self.result = None
 
 
-# Answers a list of tuples of arguments by a list of results, and of exceptions to raise.
+# Takes a list of argument tuples; returns a list with a result, or an exception to raise, for each.
 _BatchFunction: TypeAlias = "Callable[..., Sequence[object]]"
 
 
 class _Batch:
-    """Items for one function, which is called with as many as there are whenever it is free."""
+    """Items for one function. Whenever it is free, it is called with all items that have accumulated."""
 
     __slots__ = ("function", "jobs", "others", "running")
 
@@ -162,7 +162,7 @@ class _Batch:
         self.running = False
 
     def add(self, job: Job) -> bool:
-        """Take up an item; whether the caller has to have the batch run."""
+        """Add an item; return whether the caller must have the batch run."""
         with _state_lock:
             self.jobs.append(job)
             if self.function in self.others:
@@ -171,7 +171,7 @@ class _Batch:
             return True
 
     def run(self, *, helping: bool = False) -> None:
-        """Work for as long as there are items, unless another thread does."""
+        """Run as long as there are items, unless another thread does."""
         with _state_lock:
             if self.running or not self.jobs:
                 return
@@ -193,11 +193,11 @@ class _Batch:
                 job.mailbox.post(job)
             if signalled is not None:
                 self.running = False
-                _offer(self, None)  # the others' items
+                _offer(self, None)  # for the other tasks' items
                 raise signalled
 
     def help(self) -> None:
-        """Work in the thread that waits for its loop; a signal's error is that thread's own."""
+        """Run in the thread that waits for its loop; that thread keeps exceptions from signals."""
         self.run(helping=True)
 
     def _take(self) -> list[Job]:
@@ -212,7 +212,7 @@ class _Batch:
 
 
 class _Mailbox:
-    """Finished jobs of one event loop, delivered many at a wake-up."""
+    """Finished jobs of one event loop; one wake-up delivers many."""
 
     __slots__ = ("_finished", "_lock", "_loop", "_watching", "_woken", "batches", "extra_threads")
 
@@ -226,7 +226,7 @@ class _Mailbox:
         self._watching = False
 
     def watch(self) -> None:
-        """Look after the pool for as long as this loop has jobs in its queue."""
+        """Check the pool regularly while this loop has jobs in its queue."""
         if not self._watching:
             self._watching = True
             self._loop.call_later(_WATCH, self._look)
@@ -245,7 +245,7 @@ class _Mailbox:
         try:
             self._loop.call_soon_threadsafe(self._deliver)
         except RuntimeError:
-            pass  # the loop was closed meanwhile: nobody waits any more
+            pass  # the loop was closed meanwhile: nobody is waiting any more
 
     def _deliver(self) -> None:
         with self._lock:
@@ -257,11 +257,11 @@ class _Mailbox:
 
 
 class _Pool:
-    """Daemon threads that take jobs from one queue; as many as the jobs' slowness is worth.
+    """Daemon threads that take jobs from one queue; slow jobs get more threads.
 
-    One thread serves short jobs best, since more of them only hand the interpreter's lock around;
-    jobs that wait for a medium want many. So the pool starts with one and doubles while its queue
-    holds jobs that take long.
+    Short jobs are fastest in one thread, since more threads only pass the interpreter's lock around. Jobs
+    that wait for a medium need many threads. So the pool starts with one, and doubles while slow jobs are
+    queued.
     """
 
     def __init__(self, size: int) -> None:
@@ -270,18 +270,18 @@ class _Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._extra: set[threading.Thread] = set()
-        self._taken = 0  # grows without a lock: a hint, not a count
+        self._taken = 0  # incremented without a lock: an estimate, not a count
         self._looked = 0
 
     def submit(self, job: Job | _Batch) -> bool:
-        """Queue a job; False if there is no thread and none can be started."""
+        """Queue a job; return False if there is no thread and none can be started."""
         if not self._threads and not self._grow(1):
             return False
         self._jobs.put(job)
         return True
 
     def adapt(self) -> bool:
-        """Start threads if the queue moves too slowly; False once there is nothing to look after."""
+        """Start threads if the queue moves too slowly; return False once the queue is empty."""
         done, self._looked = self._taken - self._looked, self._taken
         if self._jobs.empty():
             return False
@@ -291,14 +291,14 @@ class _Pool:
         return True
 
     def spread(self, count: int) -> None:
-        """Have so many threads, as far as may be, for work that they share."""
+        """Start up to ``count`` threads, within the pool's size, for work that they share."""
         count = min(count, self._size)
         if len(self._threads) < count:
             self._grow(count)
 
     @contextmanager
     def replaced(self) -> Iterator[None]:
-        """Let another thread stand in for this one, if it is of the pool, while it waits."""
+        """Let another thread replace the calling thread while it waits, if it belongs to the pool."""
         if threading.current_thread() not in self._threads:
             yield
             return
@@ -320,7 +320,7 @@ class _Pool:
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # no threads here, or none left
+                except RuntimeError:  # threads aren't supported, or no more can be started
                     break
                 self._threads.append(thread)
         return bool(self._threads)
@@ -342,7 +342,7 @@ class _Pool:
         return surplus
 
     def start_extra(self, job: Job) -> None:
-        """Make a call in a thread that isn't one of the pool."""
+        """Make a call in a thread outside the pool."""
 
         def run() -> None:
             try:
@@ -359,9 +359,9 @@ class _Pool:
             raise NoThreadError from None
 
     def finish(self) -> None:
-        """Let jobs that have begun end, so that leaving the interpreter tears no write apart.
+        """Let jobs that have begun finish, so that interpreter exit interrupts no write.
 
-        Whoever comes later finds no thread here: it gets a new one, or makes the call itself.
+        Later jobs find no thread here: they get a new one, or run in the calling thread.
         """
         with self._lock:
             threads, self._threads = self._threads, []
@@ -374,7 +374,7 @@ class _Pool:
 
 
 class PatientLock:
-    """A re-entrant lock that may be held for long: a thread of the pool that waits for it is replaced."""
+    """A re-entrant lock that may be held for long; a thread of the pool that waits for it is replaced."""
 
     __slots__ = ("_lock", "release")
 
@@ -383,7 +383,7 @@ class PatientLock:
         self.release = self._lock.release
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock; without ``blocking`` only if it is free."""
+        """Acquire the lock; without ``blocking`` only if it is free."""
         if self._lock.acquire(blocking=False):
             return True
         if not blocking:
@@ -401,7 +401,7 @@ class PatientLock:
 
 
 class _Waiter:
-    """A thread that waits for a loop: its inbox gets calls to make meanwhile, and what it waits for."""
+    """A thread that waits for a loop; it receives calls to make meanwhile, and the end of the wait."""
 
     __slots__ = ("_inbox", "post")
 
@@ -410,9 +410,9 @@ class _Waiter:
         self.post = self._inbox.put
 
     def wait(self, ended: list[bool]) -> None:
-        """Make calls until the list that marks the end, which is posted too, isn't empty any more.
+        """Make calls until ``ended`` is not empty; the list itself is posted to mark the end.
 
-        A call may itself wait, and so get the end of what is waited for outside of it.
+        A call may itself wait, and so receive the end of an outer wait.
         """
         while not ended:
             got = self._inbox.get()
@@ -424,7 +424,7 @@ class _Waiter:
 
 
 class _Own(threading.local):
-    """What belongs to a thread."""
+    """Data of one thread."""
 
     def __init__(self) -> None:
         self.waiter = _Waiter()
@@ -439,7 +439,7 @@ _mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = WeakKeyDict
 
 
 def _after_fork() -> None:
-    """Forget the parent's threads, which don't exist in the child."""
+    """Drop the parent's threads, which don't exist in the child."""
     global _state_lock, _pool, _mailboxes, _own
     _own = _Own()
     _state_lock = threading.Lock()
@@ -458,10 +458,10 @@ async def to_thread(function: Callable[..., T], *args: object, abandon_on_cancel
     Parameters
     ----------
     function : callable
-        Called with ``args`` in a thread of the pool. It may return `Continuation`.
+        Called with ``args`` in a thread of the pool. It may return a `Continuation`.
     abandon_on_cancel : bool
-        What cancellation does to a call that has begun: wait for its end (False, the default) or
-        leave it behind, for calls that have no effect on anything.
+        Whether cancellation abandons a call that has begun, which suits calls without side effects. By
+        default it waits for the call to end.
 
     Returns
     -------
@@ -484,9 +484,9 @@ async def to_thread(function: Callable[..., T], *args: object, abandon_on_cancel
 
 
 async def to_extra_thread(function: Callable[..., T], *args: object) -> T:
-    """Make a blocking call that waits for this loop, in a thread that isn't one of the pool.
+    """Make a blocking call that waits for this loop, in a thread outside the pool.
 
-    As many as the pool has threads are made at once; the others wait on the loop.
+    At most as many of these run at once as the pool has threads; the others wait on the loop.
 
     Raises
     ------
@@ -508,19 +508,19 @@ async def to_extra_thread(function: Callable[..., T], *args: object) -> T:
 
 
 async def to_thread_batched(function: _BatchFunction, *args: object) -> object:
-    """Have a blocking call made in the pool for some arguments, and for those of other tasks with them.
+    """Make a blocking call in the pool, combined with the calls of other tasks.
 
-    What comes while the function is at work waits, and is its next list.
+    Arguments that arrive while the function runs form its next list.
 
     Parameters
     ----------
     function : callable
-        Called with a list of tuples of arguments; returns an answer for each, or an exception to raise.
+        Called with a list of argument tuples; returns a result, or an exception to raise, for each.
 
     Returns
     -------
     object
-        Its answer for these arguments.
+        The result for these arguments.
     """
     loop = asyncio.get_running_loop()
     mailbox = mailbox_of(loop)
@@ -541,7 +541,7 @@ async def to_thread_batched(function: _BatchFunction, *args: object) -> object:
 
 
 def _offer(job: Job | _Batch, waiter: _Waiter | None) -> bool:
-    """Queue a call for the pool, and for the thread that waits for it, if any; False without threads."""
+    """Queue a call for the pool, and for the thread waiting for it, if any; False if there are no threads."""
     if not _pool.submit(job):
         return False
     if waiter is not None:
@@ -550,17 +550,17 @@ def _offer(job: Job | _Batch, waiter: _Waiter | None) -> bool:
 
 
 def share(function: Callable[[], T], *, among: int = 2) -> Callable[[], T]:
-    """Offer a part of one's own work to the pool; returns what gives its result.
+    """Offer part of the caller's work to the pool; return a function that gives the result.
 
-    If no thread has taken it up by the time that the result is wanted, the caller does it itself: so
-    threads of the pool may share work too, and none ever waits for a thread that isn't there.
+    If no thread has begun the part when the result is needed, the caller does it itself. So threads of the
+    pool may share work too, and no thread ever waits for one that doesn't exist.
 
     Parameters
     ----------
     function : callable
-        The part.
+        The part of the work.
     among : int
-        How many threads are to have a part of the whole.
+        How many threads should work on the whole.
     """
     ended = threading.Event()
 
@@ -593,7 +593,7 @@ def mailbox_of(loop: asyncio.AbstractEventLoop) -> _Mailbox:
 
 
 async def settle(job: Job, loop: asyncio.AbstractEventLoop) -> None:
-    """Wait until a job that has begun ends, however often the waiting is cancelled."""
+    """Wait until a job that has begun ends, however often the wait is cancelled."""
     while job.state is not DELIVERED:
         job.future = loop.create_future()
         try:
@@ -605,10 +605,10 @@ async def settle(job: Job, loop: asyncio.AbstractEventLoop) -> None:
 def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object, T]) -> T:
     """Run a coroutine on a loop that runs in another thread, and wait for it.
 
-    What blocking calls it needs are made here meanwhile, unless a thread of the pool is quicker. So a
-    pool whose threads all wait like this is no dead end.
+    The blocking calls that it needs are made here meanwhile, unless a thread of the pool is faster. So a
+    pool whose threads all wait like this can't deadlock.
     """
-    if sys.is_finalizing():  # threads stand still by now
+    if sys.is_finalizing():  # threads are stopped by now
         coroutine.close()
         raise RuntimeError("the interpreter is ending, and no event loop runs any more")
     tasks: list[asyncio.Task[T]] = []
@@ -620,7 +620,7 @@ def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object
         tasks.append(task)
         task.add_done_callback(lambda _: waiter.post(ended))
 
-    # A callback, and a task that is made in one, take over the context of this moment.
+    # Callbacks, and tasks created in them, inherit the context of this moment.
     before = _waiter.set(waiter)
     try:
         loop.call_soon_threadsafe(start)
@@ -629,7 +629,7 @@ def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object
     try:
         waiter.wait(ended)
     except BaseException:
-        # Ctrl-C in the caller must not leave the call running unseen: its end is waited for as well.
+        # Ctrl-C in the caller must not leave the call running unnoticed: wait for its end as well.
         loop.call_soon_threadsafe(lambda: tasks[0].cancel())
         waiter.wait(ended)
         raise
@@ -637,4 +637,4 @@ def wait_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[object, object
     try:
         return task.result()
     finally:
-        del task  # else an error, its traceback, this frame and the task form a cycle
+        del task  # otherwise an error, its traceback, this frame and the task would form a cycle

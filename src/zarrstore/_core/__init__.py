@@ -1,1 +1,1 @@
-"""What every layer above stands on: keys, byte requests, verbs, retry policy, listings."""
+"""What every layer above builds on: keys, byte requests, verbs, retry policy, listings."""

@@ -1,4 +1,4 @@
-"""Checksums of stored values, told by their versions: what is read in pieces is held against them too."""
+"""Checksums of stored values, kept in their versions, so that values read in pieces can be verified."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _MARK = "crc32:"
 
 
 def crc_version(crc: int, place: int) -> str:
-    """Return the version of a value by its CRC-32 and by where it is stored."""
+    """Return a version made of the value's CRC-32 and the place where it is stored."""
     return f"{_MARK}{crc:08x}@{place:x}"
 
 
 def told_crc(version: str | None) -> int | None:
-    """Return the CRC-32 that a version tells, if it tells one."""
+    """Return the CRC-32 that a version contains, or None."""
     if version is None or not version.startswith(_MARK):
         return None
     return int(version[len(_MARK) :].partition("@")[0], 16)
 
 
 class Checksum:
-    """Holds the pieces of a value against the CRC-32 in its version, if that tells one."""
+    """Verifies the pieces of a value against the CRC-32 in its version, if there is one."""
 
     def __init__(self, version: str | None) -> None:
         self._wanted = told_crc(version)
         self._crc = 0
 
     def update(self, piece: Data) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         if self._wanted is not None:
             self._crc = crc32(piece, self._crc)
 
     def check(self) -> None:
-        """Raise if the pieces aren't what was stored."""
+        """Raise if the pieces don't match the checksum."""
         if self._wanted not in (None, self._crc):
             raise damaged()
 
 
 def damaged() -> CorruptError:
-    """Make the error for bytes that changed since they were stored."""
+    """Return the error for bytes that changed after they were stored."""
     return CorruptError(
         "its bytes don't match their checksum.",
         hint="Restore it from a copy; 'zarrstore repair' saves the undamaged values of an archive.",

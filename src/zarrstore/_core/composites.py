@@ -1,7 +1,7 @@
-"""Whatever takes more than one verb, written once over bound verbs.
+"""Operations that need more than one verb, written once over bound verbs.
 
-Bound to blocking verbs none of these suspends (`zarrstore._core.verbs.drive` runs them in place); bound
-to awaited ones they run on an event loop.
+Over blocking verbs none of these suspends, and `zarrstore._core.verbs.drive` runs them in place. Over
+awaiting verbs they run on an event loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def size_below(verbs: Verbs, prefix: str) -> int:
-    """Sum of the sizes in bytes of all values below a directory."""
+    """Return the sum of the sizes in bytes of all values below a directory."""
     total = 0
     async for page in verbs.scan(prefix, True, True):
         for entry in page:
@@ -34,7 +34,7 @@ async def size_below(verbs: Verbs, prefix: str) -> int:
 
 
 async def scan_sized(verbs: Verbs, prefix: str, *, deep: bool = True) -> AsyncIterator[list[Entry]]:
-    """List what is below a directory, and look up sizes that the listing lacks."""
+    """List what is below a directory, and look up the sizes that the listing doesn't have."""
     async with closing_pages(verbs.scan(prefix, deep, True)) as pages:
         async for page in pages:
             unsized = [entry.key for entry in page if entry.size is None and entry.key[-1] != "/"]
@@ -43,11 +43,11 @@ async def scan_sized(verbs: Verbs, prefix: str, *, deep: bool = True) -> AsyncIt
                 continue
             found = dict(zip(unsized, await verbs.for_each(verbs.stat, unsized), strict=True))
             sized = [found.get(entry.key, entry) for entry in page]
-            yield [entry for entry in sized if entry is not None]  # without keys that were removed meanwhile
+            yield [entry for entry in sized if entry is not None]  # drops keys that were removed meanwhile
 
 
 async def create(verbs: Verbs, key: str, pieces: AnyPieces, *, atomic: bool) -> bool:
-    """Write a value if the key has none; whether it was this call that wrote it."""
+    """Write a value if the key has none; return whether this call wrote it."""
     if atomic:
         return await verbs.write(key, pieces, ABSENT) is not CONFLICT
     if await verbs.stat(key) is not None:
@@ -67,16 +67,16 @@ async def read_ranges(
     max_gap_bytes: int,
     max_coalesced_bytes: int,
 ) -> AsyncIterator[list[tuple[int, Data]]]:
-    """Read many ranges of one value by few reads; yields batches of (index, bytes).
+    """Read many ranges of one value with few reads; yields batches of (index, bytes).
 
     Raises
     ------
     ExceptionGroup
-        Holding a `KeyNotFoundError` if the key has no value, or what a range did wrong: as callers
-        of zarr-python's method of the same name expect.
+        Contains a `KeyNotFoundError` if the key has no value, or the error of a range. Callers of
+        zarr-python's method of the same name expect this.
     """
     plan = coalesce(requests, max_gap_bytes, max_coalesced_bytes)
-    # Parts that are asked for together are of one value, where the store can see to that.
+    # Parts that are read together come from one version of the value, if the store can ensure that.
     size = max(1, max_concurrency if verbs.sends_requests else len(plan))
     looks = len(plan) > size and verbs.looks_up
     before = await verbs.stat(key) if looks else None
@@ -94,7 +94,7 @@ async def read_ranges(
                 for index, start, stop in members:
                     batch.append((index, cut_member(answer, start, stop, requests[index], base)))
         except ExceptionGroup:
-            raise  # of a wrapped store's own method
+            raise  # raised by a wrapped store's own method
         except Exception as error:
             if isinstance(error, ByteRequestError):
                 error.key = key
@@ -113,7 +113,7 @@ async def read_values(verbs: Verbs, requests: list[Request]) -> list[Data | None
 
 
 async def patch_many(verbs: Verbs, parts: Iterable[tuple[str, int, Data]], store: object) -> None:
-    """Overwrite parts of existing values, key by key, after all of them have been checked."""
+    """Overwrite parts of existing values, key by key, once all parts have been checked."""
     by_key: dict[str, list[tuple[int, Data]]] = {}
     for key, start, value in parts:
         by_key.setdefault(key, []).append((start, value))

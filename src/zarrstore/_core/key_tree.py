@@ -1,4 +1,4 @@
-"""Names one level below each directory of a set of keys, so that listings cost what they return."""
+"""The names one level below each directory of a set of keys, so that listing costs only what it returns."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Pages of listings: large enough that a page's cost vanishes, small enough to hold no loop for long.
+# Page size of listings: large enough to amortise its cost, small enough not to block a loop for long.
 PAGE_SIZE = 1000
 
 
 class KeyTree:
     """Names one level below each directory (``""``, ``"a/"``, ``"a/b/"``) that holds a key.
 
-    A directory's name ends in ``/``, so a key and a directory may share one. Names are kept as they are
-    listed, since making text of paths is a third of a listing's time. Whoever changes a tree holds a lock;
-    readers need none: each takes a directory's names in one step.
+    A directory's name ends in ``/``, so a key and a directory may have the same name. Names are stored as
+    they are listed, since building text from paths takes a third of a listing's time. Writers must hold a
+    lock. Readers need none: each takes all names of a directory in one step.
     """
 
     __slots__ = ("_inside",)
@@ -29,7 +29,7 @@ class KeyTree:
         return directory in self._inside
 
     def add(self, path: str) -> None:
-        """Add a key, and the directories that lead to it."""
+        """Add a key and its parent directories."""
         inside = self._inside
         cut = path.rfind("/") + 1
         while True:
@@ -45,7 +45,7 @@ class KeyTree:
             cut = path.rfind("/", 0, cut - 1) + 1
 
     def discard(self, path: str) -> None:
-        """Remove a key, or an empty directory, and the directories that are empty without it."""
+        """Remove a key or an empty directory, and the parent directories that become empty."""
         inside = self._inside
         while path:
             cut = path.rfind("/", 0, len(path) - 1) + 1
@@ -60,11 +60,11 @@ class KeyTree:
             path = parent
 
     def parts(self) -> list[dict[str, None]]:
-        """Return what the tree consists of."""
+        """Return the dicts of names that the tree consists of."""
         return list(self._inside.values())
 
     def within(self, directory: str) -> list[str]:
-        """Return the names one level below a directory; a directory's ends in ``/``."""
+        """Return the names one level below a directory; the names of directories end in ``/``."""
         return list(self._inside.get(directory, ()))
 
     def names(self, directory: str) -> Iterator[list[str]]:
@@ -72,7 +72,7 @@ class KeyTree:
         return once_each(self.within(directory))
 
     def first_below(self, directory: str) -> str | None:
-        """Return a key below a directory, or None; even a long directory costs no copy of it."""
+        """Return a key below a directory, or None; copies nothing, however long the directory is."""
         while True:
             found = list(islice(self._inside.get(directory, ()), 1))
             if not found:
@@ -82,14 +82,14 @@ class KeyTree:
                 return directory
 
     def below(self, directory: str) -> Iterator[list[str]]:
-        """Yield pages of all keys below a directory, from a snapshot of each directory on the way.
+        """Yield pages of all keys below a directory, from a snapshot of each directory visited.
 
-        A page may be empty: whoever lists on a loop has others let in between.
+        A page may be empty, so that a caller on an event loop can let other tasks run.
         """
         first = self.first_below(directory)
         if first is None:
             return
-        yield [first]  # asking whether there is any key takes no more than this page
+        yield [first]  # checking whether there is any key costs no more than this page
         first_in = first[: first.rfind("/") + 1]
         page: list[str] = []
         pending = [directory]
@@ -111,9 +111,9 @@ class KeyTree:
 
 
 def once_each(names: list[str]) -> Iterator[list[str]]:
-    """Yield pages of names without the mark of directories, with which a key may share one.
+    """Yield pages of names, without the slash after directories and without duplicates.
 
-    Pages are empty while it is found out which names are directories'.
+    Pages are empty while the function determines which names are directories.
     """
     if len(names) <= PAGE_SIZE:
         plain = "/" not in "".join(names)
@@ -121,10 +121,10 @@ def once_each(names: list[str]) -> Iterator[list[str]]:
         return
     count = 0
     for page in pages(names):
-        count += "".join(page).count("/")  # one step for them all
+        count += "".join(page).count("/")  # one step for the whole page
         if len(page) == PAGE_SIZE:
             yield []
-    if not count:  # most hold one kind alone
+    if not count:  # most directories contain only keys or only directories
         yield from pages(names)
     elif count == len(names):
         yield from ([name[:-1] for name in page] for page in pages(names))
@@ -142,5 +142,5 @@ def _both_kinds(names: list[str]) -> Iterator[list[str]]:
 
 
 def pages(paths: list[str]) -> Iterator[list[str]]:
-    """Cut a listing into pages."""
+    """Split a listing into pages."""
     return (paths[start : start + PAGE_SIZE] for start in range(0, len(paths), PAGE_SIZE))

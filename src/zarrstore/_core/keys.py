@@ -1,8 +1,8 @@
-"""The grammar of keys and prefixes, in one place.
+"""The grammar of keys and prefixes.
 
-A key is non-empty text: segments joined by ``/``, none of them empty, ``.`` or ``..``; no NUL and
-no lone surrogate. So no key can leave a root. A prefix is a directory: ``""`` and ``"/"`` are the
-root, ``"a/b"`` and ``"a/b/"`` the same directory below it.
+A key is non-empty text: segments joined by ``/``, none of them empty, ``.`` or ``..``, with no NUL and
+no lone surrogate. So no key can point outside a root. A prefix is a directory: ``""`` and ``"/"`` are the
+root; ``"a/b"`` and ``"a/b/"`` are the same directory below it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _BAD_SEGMENTS = frozenset(("", ".", ".."))
 
 
 def is_key(text: str) -> bool:
-    """Whether text is a key: what listings ask of names that they meet."""
+    """Whether text is a key; listings use this to filter the names that they find."""
     if not text or "\0" in text:
         return False
     if not text.isascii():
@@ -25,7 +25,7 @@ def is_key(text: str) -> bool:
 
 
 def check_key(key: str, store: object) -> None:
-    """Raise `InvalidKeyError` unless key is in the grammar. Costs 0.2 µs for an ordinary key."""
+    """Raise `InvalidKeyError` unless the key follows the grammar. Takes 0.2 µs for an ordinary key."""
     try:
         if (
             key.isascii()
@@ -53,7 +53,7 @@ def check_key(key: str, store: object) -> None:
 
 
 def check_azure_key(key: str, store: object) -> None:
-    """Refuse keys that Azure alters: a backslash becomes a slash, a dot that ends a segment is dropped."""
+    """Refuse keys that Azure changes: it turns a backslash into a slash and drops a dot after a segment."""
     if "\\" in key or key[-1] == "." or "./" in key:
         raise InvalidKeyError(
             "Azure would store such a key under another name.",

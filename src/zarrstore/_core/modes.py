@@ -1,4 +1,4 @@
-"""The modes that a place is opened in."""
+"""The modes in which a store or a path can be opened."""
 
 from typing import Literal, get_args
 
@@ -7,6 +7,6 @@ _MODES = get_args(AccessModeLiteral)
 
 
 def check_mode(mode: str | None) -> None:
-    """Raise ValueError unless there is such a mode."""
+    """Raise ValueError unless the mode is valid."""
     if mode is not None and mode not in _MODES:
         raise ValueError(f"mode is one of {', '.join(map(repr, _MODES))}, not {mode!r}")

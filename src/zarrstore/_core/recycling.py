@@ -1,4 +1,4 @@
-"""Memory of large values that were dropped, used again: fresh memory costs a page fault for every 4 KiB."""
+"""Reuses the memory of large values after they are dropped: new memory costs a page fault per 4 KiB."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
 
     _Memory: TypeAlias = npt.NDArray[np.uint8]
 
-# Sizes, in bytes, of values whose memory is used again. Smaller ones gain nothing, larger ones are rare.
+# Sizes, in bytes, of values whose memory is reused. Smaller ones gain nothing, larger ones are rare.
 SMALLEST: Final = 32 << 10
 LARGEST: Final = 16 << 20
 
-# How many pieces of memory to look at for one that nobody uses.
+# How many pieces of memory to try in search of an unused one.
 _LOOKS = 4
 _BYTE = np.dtype(np.uint8)
 
 
 class Recycler:
-    """Allocates memory, remembers what it gave out last, and gives it out again when nobody sees it.
+    """Allocates memory, keeps a reference to it, and reuses it once nobody else has one.
 
-    What it gives out are views. All that shows their bytes (a slice, another type, a ``memoryview``) holds
-    a reference to the memory, directly or by a view. So memory with no reference but ours is seen by nobody,
-    and nobody can come to see it: only we lead to it. Needs CPython's counts of references and its lock.
+    Callers get views. Anything that shows the bytes (a slice, another type, a ``memoryview``) holds a
+    reference to the memory, directly or through a view. So if the only reference is ours, nobody can see the
+    memory, and nobody else can obtain it. This requires CPython's reference counts and its global lock.
 
     Parameters
     ----------
     limit : int
-        How many bytes to remember; 0 for none.
+        How many bytes to keep; 0 for none.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._largest = min(LARGEST, limit) if _counts_references() else 0
-        # By size; the one that grew last is the last. Threads take memory out to look at it, which is atomic.
+        # By size; the size that grew last is last. Threads take memory out to look at it, which is atomic.
         self._rings: dict[int, deque[_Memory]] = {}
-        # For changes of the limit's share. Never waited for: the process may fork while it is held.
+        # Guards growth. Nobody ever waits for it, since the process may fork while it is held.
         self._lock = threading.Lock()
 
     def allocate(self, size: int) -> _Memory:
-        """Allocate some bytes, whose contents are whatever they were."""
+        """Allocate ``size`` bytes with arbitrary contents."""
         if not SMALLEST <= size <= self._largest:
             return np.empty(size, _BYTE)
-        # Sizes in steps of an eighth: chunks that were compressed to nearly one size share their memory.
+        # Round sizes up by at most an eighth, so that chunks compressed to nearly the same size share memory.
         step = 1 << (size.bit_length() - 4)
         room = -(-size // step) * step
         ring = self._rings.get(room)
@@ -58,7 +58,7 @@ class Recycler:
                 memory, count = _take(ring)
                 if memory is None:
                     break
-                # First the view: once the memory is back, another thread may look at it.
+                # Make the view first: once the memory is back in the ring, another thread may look at it.
                 view = memory[:size] if count == _UNSEEN else None
                 ring.append(memory)
                 if view is not None:
@@ -87,7 +87,7 @@ class Recycler:
 
 
 def _take(ring: deque[_Memory]) -> tuple[_Memory | None, int]:
-    """Take the oldest memory out, with the count of references to it."""
+    """Take out the oldest memory, and return it with its reference count."""
     try:
         memory = ring.popleft()
     except IndexError:
@@ -99,7 +99,7 @@ def _counts_references() -> bool:
     return hasattr(sys, "getrefcount") and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-# What `_take` counts for memory that nobody else refers to.
+# The count that `_take` returns for memory that nobody else refers to.
 _UNSEEN = _take(deque([np.empty(0, _BYTE)]))[1] if _counts_references() else 0
 
 allocate: Final = Recycler(int(os.environ.get("ZARRSTORE_RECYCLED_BYTES", 64 << 20))).allocate

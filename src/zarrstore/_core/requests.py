@@ -1,8 +1,8 @@
-"""Byte requests and their arithmetic, in one place.
+"""Byte requests and their arithmetic.
 
-Our own classes are strict: a request that selects no byte is an error. Any other object with the
-same fields (zarr-python's, say) is read as a Python slice would be: `as_request` turns it into one
-of the lenient subclasses below, which stores and wrappers need not know about.
+Our own classes are strict: a request that selects no byte is an error. Any other object with the same
+fields, such as zarr-python's, works like a Python slice: `as_request` converts it to one of the lenient
+subclasses below. Stores and wrappers need not know about those.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RangeByteRequest:
-    """Bytes from ``start`` up to, not including, ``end``; an end past the value's end is cut.
+    """Bytes from ``start`` up to but not including ``end``; an end past the value's end is cut.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class RangeByteRequest:
 
 @dataclass(frozen=True, slots=True)
 class OffsetByteRequest:
-    """All bytes from ``offset`` on, as the HTTP header ``Range: bytes=offset-`` asks.
+    """All bytes from ``offset`` on, like the HTTP header ``Range: bytes=offset-``.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ class SuffixByteRequest:
 
 ByteRequest = RangeByteRequest | OffsetByteRequest | SuffixByteRequest
 
-# What public methods take: zarr-python's own requests too. For type checkers, anything where it isn't
-# installed; at runtime its classes are not imported, and `as_request` goes by their fields.
+# What public methods accept: zarr-python's own requests too. For type checkers it is Any where zarr-python
+# isn't installed. At runtime its classes are not imported; `as_request` looks at the fields.
 if TYPE_CHECKING:
     ByteRequestLike: TypeAlias = (
         ByteRequest | theirs.RangeByteRequest | theirs.OffsetByteRequest | theirs.SuffixByteRequest
@@ -94,16 +94,16 @@ _FIELDS: tuple[tuple[tuple[str, ...], type[ByteRequest], Callable[..., ByteReque
 
 
 def as_request(value: object, store: object = None, key: str | None = None) -> ByteRequest:
-    """Check a byte request before any I/O; foreign ones become lenient ones of ours.
+    """Check a byte request before any I/O; convert foreign ones to our lenient classes.
 
     Raises
     ------
     ByteRequestError
-        If the request is wrong by itself: negative, inverted, zero-length, or not a request.
+        If the request is invalid in itself: negative, inverted, zero-length, or not a request.
     """
     try:
         start, end = value.start, value.end  # type: ignore[attr-defined]
-        if type(start) is type(end) is int and 0 <= start < end:  # what nearly all are: many at once, too
+        if type(start) is type(end) is int and 0 <= start < end:  # the usual case, which must be fast
             return value if isinstance(value, RangeByteRequest) else _LenientRange(start, end)
     except AttributeError:
         pass
@@ -148,7 +148,7 @@ def span(request: ByteRequest | None, size: int) -> tuple[int, int]:
     Parameters
     ----------
     request : ByteRequest or None
-        A request that `as_request` let through; None is the whole value.
+        A request that `as_request` returned; None is the whole value.
     size : int
         The value's size in bytes.
 
@@ -189,7 +189,7 @@ def cut(value: Data, request: ByteRequest | None) -> Data:
 
 
 def by_key(requests: Iterable[tuple[str, ByteRequest | None]]) -> dict[str, list[int]]:
-    """Return the positions of the requests of each key."""
+    """Return, for each key, the positions of its requests."""
     found: dict[str, list[int]] = {}
     for index, (key, _) in enumerate(requests):
         found.setdefault(key, []).append(index)
@@ -199,20 +199,20 @@ def by_key(requests: Iterable[tuple[str, ByteRequest | None]]) -> dict[str, list
 def coalesce(
     requests: Sequence[ByteRequest | None], max_gap_bytes: int, max_coalesced_bytes: int
 ) -> list[tuple[ByteRequest | None, list[tuple[int, int, int]]]]:
-    """Plan few reads for many requests of one key.
+    """Plan few reads for many requests for one key.
 
     Parameters
     ----------
     requests : sequence of ByteRequest or None
-        Only ranges with a start and an end are merged; any other stands alone.
+        Only ranges with a start and an end are merged; each other request is sent by itself.
     max_gap_bytes, max_coalesced_bytes : int
-        Ranges with at most this many bytes between them are merged, up to this size in bytes.
+        Ranges at most this many bytes apart are merged, up to this size in bytes.
 
     Returns
     -------
     list of (request, members)
-        Each request to send, and for each input that it serves ``(index, start, stop)``: where
-        that input's bytes are in the answer; ``stop`` is -1 for an answer that is taken whole.
+        Each request to send, with ``(index, start, stop)`` for each input that it serves: the position of
+        that input's bytes in the answer. ``stop`` is -1 if the whole answer is used.
     """
     if len(requests) == 1:
         return [(requests[0], [(0, 0, -1)])]
@@ -245,12 +245,12 @@ def _merged(
 ) -> tuple[ByteRequest, list[tuple[int, int, int]]]:
     if len(group) == 1:
         return group[0][1], [(group[0][0], 0, -1)]
-    # A merged read is lenient: each member is held against the answer's real length afterwards.
+    # A merged read is lenient: each member is checked afterwards against the real length of the answer.
     return _LenientRange(start, end), [(index, r.start - start, r.end - start) for index, r in group]
 
 
 def cut_member(answer: Data, start: int, stop: int, request: ByteRequest | None, base: int) -> Data:
-    """Cut one member out of a merged answer, judging it as if it had been asked alone."""
+    """Cut one member out of a merged answer, with the same errors as if it had been requested alone."""
     if stop < 0:
         return answer
     if start >= len(answer) and not isinstance(request, _LENIENT):

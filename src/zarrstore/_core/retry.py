@@ -1,4 +1,4 @@
-"""When to try again what failed: a policy, and the loops that keep to it."""
+"""When to retry what failed: a policy, and the loops that apply it."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _log = logging.getLogger("zarrstore.retry")
 
 
 class ExhaustedError(TransientError):
-    """A failure that a server's client has tried again by itself, as often as the policy allows."""
+    """A failure that a server's client has already retried as often as the policy allows."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When, and how often, a failed call is made again.
+    """When, and how often, a failed call is retried.
 
-    What is refused (401, 403) or missing (404) is never asked for again: only an error that says of itself
-    that it may pass, and an answer that was cut short.
+    Only temporary failures and truncated answers are retried. What is denied (401, 403) or missing (404) is
+    never requested again.
 
     Attributes
     ----------
     attempts : int
-        How often a call is made at most; 1 is no retry.
+        How many times a call is made at most; 1 means no retry.
     base, factor, cap : float
-        The wait before the second attempt, in seconds; by how much each further wait is longer; the
-        longest.
+        The wait before the second attempt, in seconds; the factor by which each further wait is longer; and
+        the longest wait, in seconds.
     jitter : float
-        Which share of a wait is left to chance, so that many clients don't come back at once.
+        The fraction of a wait that is random, so that many clients don't come back at the same time.
     timeout : float or None
-        Seconds that one request may take, from being sent to the end of its answer; one that takes longer
-        is given up, and counts as a failure that may pass. None leaves it to the client. A blocking call
-        can't be cut off: there it means nothing.
+        Seconds that one request may take, from being sent to the end of its answer. A request that takes
+        longer is abandoned and counts as a temporary failure. None leaves the timeout to the client.
+        Blocking calls can't be cut off, so for them it has no effect.
     errors : tuple of exception types
-        What may pass.
+        Errors that count as temporary.
     """
 
     attempts: int = 8
@@ -58,7 +58,7 @@ class RetryPolicy:
     errors: tuple[type[BaseException], ...] = (TransientError, TruncatedError)
 
     def wait(self, attempt: int) -> float:
-        """Return how long to wait after an attempt, the first of which is 1."""
+        """Return how many seconds to wait after an attempt; the first is 1."""
         seconds = min(self.cap, self.base * self.factor ** (attempt - 1))
         return seconds * (1 - self.jitter * random.random())
 
@@ -69,16 +69,16 @@ class RetryPolicy:
         *,
         delay: float | None = None,
     ) -> T:
-        """Make a call until it succeeds, fails for good, or has failed often enough.
+        """Make a call until it succeeds, fails permanently, or has used up its attempts.
 
         Parameters
         ----------
         function : callable
-            Makes the call, anew each time.
+            Makes the call; called again for each attempt.
         sleep : callable
-            Waits, as one waits where the call is made.
+            Waits for some seconds, in the way that suits the caller.
         delay : float or None
-            How long to wait for the second attempt, in seconds, if the first was made before.
+            If the first attempt was made before: how long to wait for the second, in seconds.
         """
         if delay is not None:
             await sleep(delay)
@@ -92,7 +92,7 @@ class RetryPolicy:
         return await function()
 
     def told(self, attempt: int, error: BaseException) -> float:
-        """Return how long to wait, as `wait` does, and log what failed."""
+        """Return how long to wait, as `wait` does, and log the failure."""
         seconds = self.wait(attempt)
         _log.info(
             "attempt %d of %d failed, the next is in %.1f s: %s", attempt, self.attempts, seconds, error
@@ -100,7 +100,7 @@ class RetryPolicy:
         return seconds
 
 
-# Sentinel, compared by identity: the user said nothing about retries.
+# Sentinel, compared by identity: the user specified nothing about retries.
 DEFAULT = RetryPolicy()
 
 
@@ -109,19 +109,19 @@ async def list_with_retries(
     make: Callable[[], AsyncIterator[list[Entry]]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> AsyncGenerator[list[Entry], None]:
-    """Yield pages of a listing that starts over if it fails, and goes on from where it was.
+    """Yield the pages of a listing; if it fails, start it again and continue where it stopped.
 
-    It goes on only if the new attempt yields the same entries up to there. Otherwise keys could be left out
-    or repeated, so the failure is raised. What was yielded is kept as a digest, since listings may be long.
+    It continues only if the new attempt yields the same entries up to that point. Otherwise keys could be
+    missing or repeated, so the failure is raised. Entries are compared by a digest, as listings may be long.
 
     Parameters
     ----------
     policy : RetryPolicy or None
-        How often it may start over.
+        How often the listing may be started.
     make : callable
         Starts an attempt.
     sleep : callable
-        Waits for so many seconds.
+        Waits for the given number of seconds.
     """
     if policy is None:
         async with closing_pages(make()) as pages:

@@ -1,4 +1,4 @@
-"""Secrets in text: where they can stand, and the text without them."""
+"""Removes secrets from text, wherever they can occur."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 _HIDDEN = "***"
 _URL = re.compile(r"([a-zA-Z][\w+.-]*)://([^\s\"<>]*)")
 _LINK = re.compile(r"::(?=[a-zA-Z][\w+.-]*://)")  # between the URLs of a chain
-_AFTER = re.compile(r"[^\w/=&?#%+~@*$!-]*$")  # what the text around a URL adds to it: brackets, say
+_AFTER = re.compile(r"[^\w/=&?#%+~@*$!-]*$")  # what the surrounding text adds to a URL: brackets, for example
 _PLACE = re.compile(r"[^/?#]*")
 _PORT = re.compile(r"(?:\[[^]]*\]|[^:]*)(?::\d*)?")
 _MARK = re.compile(r"[?#]")
 _WEB = ("http", "https")
-# Azure's and Hadoop's URLs have a container there.
+# In Azure's and Hadoop's URLs the container is in this place.
 _CONTAINERS = ("abfs", "abfss", "az", "wasb", "wasbs")
 # A user and a password without a scheme: "KEY:SECRET@bucket".
 _USER = re.compile(r"(?<![^\s\"'(\[=,])[^\s/@:\"'<>(]+:(?!//)[^\s@\"'<>]+@(?=[\w.\[-])")
@@ -38,9 +38,9 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w+/.~=-]{20,}")
 def without_secrets(text: str) -> str:
     """Return a text without what may be secret in it.
 
-    That is the user, password, query and fragment of each URL (in URLs of other schemes than http, where such
-    characters may belong to a key, a query or fragment that assigns something), headers that carry
-    credentials, and what is assigned to a telling name.
+    This removes the user, password, query and fragment of each URL, headers that carry credentials, and
+    values assigned to names such as "token". In URLs of schemes other than http, ``?`` and ``#`` may belong
+    to a key; there a query or fragment is removed only if it assigns something.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def without_secrets(text: str) -> str:
 
 
 def safe_cause(error: BaseException) -> BaseException:
-    """Return an error to chain ours to: itself, or one like it if its texts hold secrets.
+    """Return the error to chain ours to: the error itself, or a similar one if its texts contain secrets.
 
     Parameters
     ----------
     error : BaseException
-        What a client raised; a traceback shows the texts of all that it came from.
+        What a client raised; a traceback also shows the texts of the errors in its chain.
     """
     if all(without_secrets(text) == text for link in _chain(error) for text in _texts(link)):
         return error
@@ -67,7 +67,7 @@ def safe_cause(error: BaseException) -> BaseException:
     try:
         like = type(error)(text)
     except Exception:
-        like = None  # its class wants to know more
+        like = None  # its class needs more arguments
     if like is None or str(like) != text:
         like = OSError(f"{type(error).__name__}: {text}")
     return like
@@ -89,7 +89,7 @@ def _clean_url(scheme: str, rest: str) -> str:
         user = host.rpartition("@")[0]
         if scheme.lower() not in _CONTAINERS or ":" in user:
             rest = rest[len(user) + 1 :]
-    elif _PORT.fullmatch(host) is None and "@" in rest:  # the password has a slash in it
+    elif _PORT.fullmatch(host) is None and "@" in rest:  # the password contains a slash
         rest = rest.rpartition("@")[2]
     mark = _MARK.search(rest)
     if mark and (scheme.lower() in _WEB or "=" in rest[mark.start() :]):
@@ -98,7 +98,7 @@ def _clean_url(scheme: str, rest: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that a traceback of it shows."""
+    """Yield an error and all errors that its traceback shows."""
     pending, seen = [error], set[int]()
     while pending:
         link = pending.pop()

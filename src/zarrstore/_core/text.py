@@ -1,13 +1,13 @@
-"""Names, sizes and numbers as people read them."""
+"""Names, sizes and numbers as text for people."""
 
 
 def shown(key: str) -> str:
-    """A key as a terminal can show it: in one line, and without control sequences."""
+    """Return a key as a terminal can show it: on one line and without control sequences."""
     return key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
 
 
 def size_text(count: float) -> str:
-    """A number of bytes for people, in binary units."""
+    """Return a number of bytes as text, in binary units."""
     if count < 1024:
         return f"{count:.0f} B"
     for unit in ("KiB", "MiB", "GiB", "TiB"):
@@ -18,5 +18,5 @@ def size_text(count: float) -> str:
 
 
 def values_text(count: int) -> str:
-    """A number of values in words."""
+    """Return a number of values as text."""
     return "1 value" if count == 1 else f"{count:,} values"

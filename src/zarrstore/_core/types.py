@@ -1,4 +1,4 @@
-"""Types that cross the borders of modules: bytes, what allocates them, what passes for a buffer."""
+"""Types that modules share: bytes, allocators, and what counts as a buffer."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
     from zarrstore._core.verbs import Condition, Conflict
 
-    # Bytes that a verb returns or is handed: flat, with a length in bytes. A device's arrays pass for
+    # Bytes that a verb returns or receives: flat, with a length in bytes. Arrays on a device are typed as
     # NumPy's, since cupy has no types of its own.
     Data: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
-    # Gives memory of so many bytes to read into.
+    # Returns memory of the given number of bytes to read into.
     Allocate: TypeAlias = Callable[[int], npt.NDArray[np.uint8]]
-else:  # stand-ins, for annotations that are evaluated: this module doesn't import NumPy
+else:  # stand-ins for annotations that are evaluated: this module doesn't import NumPy
     BytesLike = bytes | bytearray | memoryview
     Data = BytesLike
     Allocate = Callable[[int], BytesLike]
 
-# What a blocking ``_write`` is handed, and what one that awaits is: its pieces may be awaited one by one.
+# What a blocking ``_write`` receives, and what an awaiting one receives: its pieces may have to be awaited.
 Pieces: TypeAlias = Iterable[Data]
 AnyPieces: TypeAlias = Iterable[Data] | AsyncIterable[Data]
 
 
 class ServerCopies(Protocol):
-    """Copies that a server makes by itself, from one store to another."""
+    """Copies from one store to another that the server makes itself."""
 
     async def copy(self, key: str, target_key: str, condition: Condition, /) -> str | Conflict | None:
         """Copy a value, as `zarrstore.abc.store.Store._write` writes one.
@@ -43,7 +43,7 @@ class ServerCopies(Protocol):
 
 
 class BufferLike(Protocol):
-    """A buffer: ours, or zarr-python's. Any object with these methods will do."""
+    """A buffer, ours or zarr-python's: any object with these methods."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +51,7 @@ class BufferLike(Protocol):
         """Return the underlying array."""
 
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return the bytes in the host's memory."""
+        """Return the bytes in host memory."""
 
     def to_bytes(self) -> bytes:
         """Return a copy as `bytes`."""
@@ -62,7 +62,7 @@ Value: TypeAlias = BufferLike | BytesLike
 
 
 class Prototype(Protocol):
-    """The two classes that a reader wants its results in: our `BufferPrototype`, or zarr-python's."""
+    """The two buffer classes that a reader wants its results in: our `BufferPrototype` or zarr-python's."""
 
     @property
     def buffer(self) -> type[BufferLike]:
@@ -74,7 +74,7 @@ class Prototype(Protocol):
 
 
 class UniversalPath(Protocol):
-    """A path in one of fsspec's file systems, as the package universal_pathlib has."""
+    """A path in one of fsspec's file systems, as in the package universal_pathlib."""
 
     @property
     def fs(self) -> object:
@@ -82,7 +82,7 @@ class UniversalPath(Protocol):
 
     @property
     def path(self) -> str:
-        """The path in it."""
+        """The path within the file system."""
 
     @property
     def protocol(self) -> str:
@@ -94,11 +94,11 @@ class UniversalPath(Protocol):
 
     @property
     def parent(self) -> UniversalPath:
-        """The path of the directory that it is in."""
+        """The path of the parent directory."""
 
 
 class Mapper(Protocol):
-    """A mapping over a directory of a file system, as ``fsspec.get_mapper`` makes it."""
+    """A mapping over a directory of a file system, as ``fsspec.get_mapper`` returns it."""
 
     @property
     def fs(self) -> object:

@@ -1,7 +1,7 @@
-"""What URLs of buckets and of files mean, whichever backend opens them, and what is no path of a file system.
+"""What URLs of buckets and files mean, whichever backend opens them; refuses URLs given as paths.
 
-Behind its scheme a bucket's URL is text that means itself: a bucket, and a directory in it. Nothing is
-decoded, no query or fragment begins. In a file's URL ``%20`` is a space.
+In a bucket's URL everything after the scheme is literal: a bucket and a directory in it. Nothing is decoded,
+and there is no query or fragment. In a file's URL ``%20`` is a space.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AZURE = frozenset(("az", "abfs", "abfss"))
 _BUCKETS = S3 | GCS | AZURE
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
-# What fsspec's file systems take for a version of a value.
+# What fsspec's file systems interpret as the version of a value.
 _VERSIONS = {
     **dict.fromkeys(S3, re.compile(r"\?versionId=")),
     **dict.fromkeys(GCS, re.compile(r"#\d+$")),
@@ -27,18 +27,18 @@ _VERSIONS = {
 
 
 def with_lower_scheme(text: str) -> str:
-    """Write a URL's scheme in lower case, since case means nothing there."""
+    """Return a URL with its scheme in lower case, since the case of a scheme has no meaning."""
     scheme, mark, rest = text.partition("://")
     return f"{scheme.lower()}{mark}{rest}" if mark and scheme.isascii() and "::" not in scheme else text
 
 
 def bucket_place(url: str) -> tuple[str, str] | None:
-    """Return the bucket that a URL names, and the directory in it; None for a URL of something else.
+    """Return the bucket and the directory that a URL names; None if it isn't a bucket's URL.
 
     Raises
     ------
     StoreLikeError
-        If it names no place in a bucket, or not the same one for each backend.
+        If it names no place in a bucket, or not the same one in every backend.
     """
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in _BUCKETS or rest.startswith("arn:"):
@@ -55,12 +55,12 @@ def bucket_place(url: str) -> tuple[str, str] | None:
             hint="Credentials go into storage_options.",
         )
     check_directory(scheme, directory)
-    # An account's name in Azure's URLs is understood by adlfs alone.
+    # Only adlfs understands an account name in an Azure URL.
     return None if "@" in bucket else (bucket, directory)
 
 
 def check_directory(scheme: str, directory: str) -> None:
-    """Refuse a directory in a bucket that can't be one, or that a backend would take for another."""
+    """Refuse a directory that can't be in a bucket, or that a backend would mistake for another."""
     shown = directory.partition("?")[0]
     if directory and (not is_key(directory) or _CONTROL.search(directory)):
         raise StoreLikeError(
@@ -82,7 +82,7 @@ def check_directory(scheme: str, directory: str) -> None:
 
 
 def file_path(url: str) -> str:
-    """Return the path that a URL of a file names."""
+    """Return the path that a file URL names."""
     host, _, path = url.partition("://")[2].partition("/")
     if host not in ("", "localhost"):
         raise StoreLikeError(
@@ -100,7 +100,7 @@ def file_path(url: str) -> str:
 
 
 def check_path(text: str, what: str) -> None:
-    """Refuse a URL where the path of ``what`` is asked for: it would make a folder named ``s3:``."""
+    """Refuse a URL where a path is expected: it would create a folder named ``s3:``."""
     found = _LIKE_A_URL.match(text)
     if found is not None:
         raise StoreLikeError(

@@ -1,9 +1,9 @@
-"""Verbs: the operations that a store implements, as callers see them once they are bound.
+"""Verbs: the operations that a store implements, as bound for callers.
 
 `zarrstore.abc.store.Store` declares them and says what each must do. A store defines them with ``def`` if
-it blocks, with ``async def`` if it awaits; `zarrstore._async.bindings` binds either to the calling thread
-or to an event loop, as a `Verbs`. Code over bound verbs is one coroutine for both: over blocking verbs it
-never suspends, and `drive` runs it in the calling thread.
+it blocks and with ``async def`` if it awaits. `zarrstore._async.bindings` binds either kind to the calling
+thread or to an event loop, as a `Verbs`. Code over bound verbs is one coroutine for both kinds. Over blocking
+verbs it never suspends, and `drive` runs it in the calling thread.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Entry(NamedTuple):
     Attributes
     ----------
     key : str
-        Full key; a directory's ends in ``/``.
+        Full key; a directory's name ends in ``/``.
     size : int or None
-        Size in bytes, where it was asked for.
+        Size in bytes, if it was requested.
     version : str or None
-        Opaque version of the value, where the listing brings it. It may tell a checksum of the value
+        Opaque version of the value, if the listing provides it. It may contain a checksum of the value
         (`zarrstore._core.checksum`).
     modified : float or None
-        When it was written last, in seconds since 1970, where the listing brings it.
+        Time of the last write, in seconds since 1970, if the listing provides it.
     """
 
     key: str
@@ -73,20 +73,20 @@ class Entry(NamedTuple):
 
 
 class Condition(Enum):
-    """What must hold for a write or a removal, beside a version."""
+    """What must hold for a write or a removal, apart from a version."""
 
     ANY = "any"
     ABSENT = "absent"
 
 
 class Signal(Enum):
-    """Answers of verbs that are no values."""
+    """Results of verbs that aren't values."""
 
     WOULD_BLOCK = "would block"
     CONFLICT = "conflict"
 
 
-# How often a value is read anew that was replaced while it was read.
+# How many times to read a value again if it was replaced during the read.
 _TRIES = 100
 
 ANY: Final = Condition.ANY
@@ -96,9 +96,9 @@ CONFLICT: Final = Signal.CONFLICT
 
 WouldBlock: TypeAlias = Literal[Signal.WOULD_BLOCK]
 Conflict: TypeAlias = Literal[Signal.CONFLICT]
-# What a write demands of the value that is there: nothing, that there is none, or its version.
+# What a write requires of the existing value: nothing, that there is none, or its version.
 Precondition: TypeAlias = Condition | str
-# What a read asks for: a key, and which of its bytes.
+# What a read requests: a key, and which of its bytes.
 Request: TypeAlias = "tuple[str, ByteRequest | None]"
 # A key, its value in pieces, and a condition.
 Write: TypeAlias = "tuple[str, Pieces, Precondition]"
@@ -106,23 +106,23 @@ Write: TypeAlias = "tuple[str, Pieces, Precondition]"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a store can promise; where it can't, its callers know beforehand.
+    """What a store guarantees, so that callers know in advance what it can't do.
 
     Attributes
     ----------
     atomic_create : bool
-        Of several writers that create one key, exactly one wins, other processes' included. A remote store
-        trusts that its server, and any proxy before it, keeps to the condition that it sends.
+        If several writers create the same key, exactly one wins, also across processes. A remote store trusts
+        its server, and any proxy in between, to honour the condition that it sends.
     versions : bool
-        Values have versions, and writes and removals can demand one, with the same trust.
+        Values have versions, and writes and removals can require one, with the same trust.
     folders : bool
         ``k`` and ``k/child`` can't both be keys (`KeyConflictError`).
     recursive_delete : bool
         ``delete`` of a directory removes everything below it.
     shared : bool
-        Other processes see what is written.
+        Other processes see what this store writes.
     transactional : bool
-        Others see what is written at a commit, all at once; until then a chunk needs its array's document.
+        Others see writes only at a commit, all at once; until then a chunk needs its array's document.
     """
 
     atomic_create: bool = False
@@ -139,7 +139,7 @@ def drive(awaitable: Awaitable[T]) -> T:
     Raises
     ------
     RuntimeError
-        If it suspends: a verb awaited something that only an event loop can wait for.
+        If it suspends, because a verb awaited something that needs an event loop.
     """
     step = awaitable if isinstance(awaitable, CoroutineType) else awaitable.__await__()
     try:
@@ -155,7 +155,7 @@ def drive(awaitable: Awaitable[T]) -> T:
     try:
         step.close()
     except RuntimeError:
-        pass  # an async generator in the middle of its work can't be closed; the error below says why
+        pass  # a running async generator can't be closed; the error below gives the reason
     raise RuntimeError(f"{where} suspended where no event loop runs it. {_RULE}")
 
 
@@ -166,7 +166,7 @@ _RULE = (
 
 
 def _asking(error: BaseException) -> str:
-    """Name the innermost verb that an error passed through."""
+    """Return the name of the innermost verb that an error passed through."""
     names = []
     trace = error.__traceback__
     while trace is not None:
@@ -176,7 +176,7 @@ def _asking(error: BaseException) -> str:
 
 
 def _suspended(awaitable: object) -> str:
-    """Name the innermost verb that waits for something."""
+    """Return the name of the innermost verb that is waiting for something."""
     names = []
     while awaitable is not None:
         names.append(getattr(awaitable, "__qualname__", ""))
@@ -185,7 +185,7 @@ def _suspended(awaitable: object) -> str:
 
 
 def _named(functions: list[str]) -> str:
-    """Name the innermost verb among functions, or the innermost function if none is a verb."""
+    """Return the name of the innermost verb, or of the innermost function if none is a verb."""
     functions = [name for name in functions if name.rpartition("._")[2] in NAMES] or list(
         filter(None, functions)
     )
@@ -193,19 +193,19 @@ def _named(functions: list[str]) -> str:
 
 
 def join_pieces(pieces: Pieces) -> bytes:
-    """Concatenate pieces, for stores that need a value whole."""
+    """Concatenate pieces, for stores that need the whole value at once."""
     return b"".join(pieces)
 
 
 async def gather_pieces(pieces: AnyPieces) -> bytes:
-    """Concatenate pieces, async ones too, for awaiting stores that need a value whole."""
+    """Concatenate pieces, async ones too, for awaiting stores that need the whole value at once."""
     if isinstance(pieces, AsyncIterable):
         return b"".join([piece async for piece in pieces])
     return b"".join(pieces)
 
 
 def refused_write(key: str, store: object = None) -> BackendError:
-    """Make the error for a write without a condition that a store's verb answered with `CONFLICT`."""
+    """Return the error for an unconditional write that a store's verb answered with `CONFLICT`."""
     return BackendError(
         "the store answered a conflict to a write that has no condition: nothing was written.",
         store=store,
@@ -215,31 +215,31 @@ def refused_write(key: str, store: object = None) -> BackendError:
 
 
 class Verbs(ABC):
-    """Verbs bound to a thread, a loop or a wrapper: each is awaited, a listing yields pages."""
+    """Verbs bound to a thread, a loop or a wrapper: each is awaited, and listings yield pages."""
 
     __slots__ = ()
 
     @property
     def sends_requests(self) -> bool:
-        """Whether each read is a request to a server, of which only so many may be under way."""
+        """Whether each read is a request to a server, so that only a limited number may run at once."""
         return False
 
     @property
     def looks_up(self) -> bool:
-        """Whether `stat` is a request to a server, which tells a version, rather than a read of the value."""
+        """Whether `stat` is a request that returns a version, rather than a read of the whole value."""
         return False
 
     @abstractmethod
     def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Awaitable[Data | None]:
-        """Read what a request selects; None if there is no such value."""
+        """Read the bytes that a request selects; None if there is no such value."""
 
     @abstractmethod
     def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Awaitable[str | Conflict | None]:
-        """Replace a value; its version, or `CONFLICT`."""
+        """Replace a value; return its version, or `CONFLICT`."""
 
     @abstractmethod
     def remove(self, key: str, condition: Precondition = ANY) -> Awaitable[Conflict | None]:
-        """Remove a value; None, or `CONFLICT`."""
+        """Remove a value; return None, or `CONFLICT`."""
 
     @abstractmethod
     def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
@@ -247,26 +247,26 @@ class Verbs(ABC):
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
-        """Wait: block a thread, or let an event loop go on."""
+        """Wait: block the thread, or let the event loop continue."""
 
     @abstractmethod
     async def call(self, function: Callable[..., T], *args: object) -> T:
-        """Make a blocking call that has no effect but its result: here, or in a thread of the pool."""
+        """Make a blocking call without side effects: here, or in a thread of the pool."""
 
     @abstractmethod
     async def for_each(self, call: Callable[[S], Awaitable[T]], items: Iterable[S]) -> list[T]:
-        """Make a call for each item: one after the other, or at once where each waits for a server."""
+        """Make a call for each item: in turn, or concurrently if each waits for a server."""
 
-    # What follows are the defaults of the optional verbs, made of the ones above.
+    # Defaults of the optional verbs, built on the ones above.
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Answer many reads, in the order asked."""
+        """Answer many reads, in order."""
         return await self.for_each(lambda request: self.read(request[0], request[1], allocate), requests)
 
     def read_ranges(
         self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
     ) -> Awaitable[list[Data | None]]:
-        """Answer many reads of one value. No store defines this, but a class may override ``get_ranges``."""
+        """Answer many reads of one value. No store defines it, but a class may override ``get_ranges``."""
         return self.read_many([(key, request) for request in requests], allocate)
 
     async def read_versioned(
@@ -285,7 +285,7 @@ class Verbs(ABC):
         raise changes_always(None, key)
 
     async def stat(self, key: str) -> Entry | None:
-        """Look up a value's size and version."""
+        """Return a value's size and version."""
         value = await self.read(key, None, host_memory)
         return None if value is None else Entry(key, len(value))
 
@@ -296,7 +296,7 @@ class Verbs(ABC):
         async with closing_pages(self.scan(prefix, False, False)) as pages:
             async for page in pages:
                 keys = [entry[0] for entry in page]
-                # A key and a directory may share a name.
+                # A key and a directory may have the same name.
                 names = dict.fromkeys([key[skip:-1] if key[-1] == "/" else key[skip:] for key in keys])
                 yield [name for name in names if name not in seen] if seen else list(names)
                 seen.update(names)
@@ -308,7 +308,7 @@ class Verbs(ABC):
                 yield [entry[0] for entry in page]
 
     async def is_empty(self, prefix: str) -> bool:
-        """Whether there is no key below a directory; stops at the first."""
+        """Whether there is no key below a directory; stops at the first key."""
         async with closing_pages(self.scan(prefix, True, False)) as pages:
             async for page in pages:
                 if page:
@@ -316,7 +316,7 @@ class Verbs(ABC):
         return True
 
     async def write_many(self, writes: list[Write]) -> list[object]:
-        """Replace many values; an answer for each, errors among them, fewer if an error ended it."""
+        """Replace many values; return an answer or error for each, fewer if an error ended the batch."""
 
         async def attempt(write: Write) -> object:
             try:
@@ -367,11 +367,11 @@ OPTIONAL = (
     "copy",
 )
 NAMES = (*REQUIRED, *OPTIONAL)
-# Verbs that answer with pages.
+# Verbs that yield pages.
 LISTINGS = frozenset(("scan", "names", "keys"))
 
-# Which verbs a default is made of. A class that changes one of those gets the default back, unless it changes
-# that one too. So nothing bypasses a change.
+# The verbs that each default is built on. If a class changes one of those, it gets the default back, unless
+# it also defines the verb itself. So nothing bypasses a change.
 DEFAULT_USES: dict[str, tuple[str, ...]] = {
     "read_many": ("read",),
     "read_versioned": ("read",),
@@ -385,7 +385,7 @@ DEFAULT_USES: dict[str, tuple[str, ...]] = {
 }
 
 
-# `Any` stands for the class that declares or defines a verb: a subclass takes itself, not its base.
+# `Any` is the class that declares or defines a verb: in a subclass `self` is the subclass, not the base.
 
 
 def verb(
@@ -395,7 +395,7 @@ def verb(
     | Callable[Concatenate[Any, P], Awaitable[T]]
     | Callable[Concatenate[Any, Verbs, P], Awaitable[T]]
 ):
-    """Declare a verb, which stores define, and wrappers, which get the verbs below first."""
+    """Declare a verb. Stores define it, and so do wrappers, which receive the verbs below first."""
     return _declared(method)
 
 
@@ -406,7 +406,7 @@ def listing_verb(
     | Callable[Concatenate[Any, P], AsyncIterable[T]]
     | Callable[Concatenate[Any, Verbs, P], AsyncIterable[T]]
 ):
-    """Declare a verb that answers with pages."""
+    """Declare a verb that yields pages."""
     return _declared(method)
 
 
@@ -416,15 +416,15 @@ def _declared(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def defines(store_class: type, name: str) -> bool:
-    """Whether a class defines a verb, rather than inherit its declaration."""
+    """Whether a class defines a verb, rather than inheriting the declaration."""
     method = getattr(store_class, "_" + name, None)
     return method is not None and not hasattr(method, "_is_declaration")
 
 
 def check_parts(key: str, size: int, parts: Iterable[tuple[int, Data]]) -> None:
-    """Refuse parts, sorted by start, that would leave a gap behind the end of a value.
+    """Refuse parts, sorted by start, that would leave a gap after the end of a value.
 
-    A part may begin at most where the value, or the part before it, ends; it may reach past that.
+    A part must begin at or before the end of the value or of the part before it; it may extend past that end.
     A gap would have to be filled with bytes that nobody wrote.
     """
     for start, part in parts:
@@ -438,7 +438,7 @@ def check_parts(key: str, size: int, parts: Iterable[tuple[int, Data]]) -> None:
 
 
 def patched(key: str, value: Data, parts: Iterable[tuple[int, Data]]) -> bytearray:
-    """Return a copy of a value with parts overwritten; the last part may reach past the old end."""
+    """Return a copy of a value with parts overwritten; the last part may extend past the old end."""
     parts = list(parts)
     check_parts(key, len(value), parts)
     copy = bytearray(value)
@@ -448,11 +448,11 @@ def patched(key: str, value: Data, parts: Iterable[tuple[int, Data]]) -> bytearr
 
 
 def host_memory(size: int) -> npt.NDArray[np.uint8]:
-    """Allocate ``size`` bytes of the host's memory: what reads are given where nobody asks otherwise.
+    """Allocate ``size`` bytes of host memory: the default allocator of reads.
 
-    Where values are wanted in a GPU's memory, reads are given a `zarrstore.buffer._staging.Staging`. Called,
-    it allocates host memory just so, and what a verb answers is copied to the device. Its ``fill`` reads by
-    blocks, which saves a copy: a verb that can do so may answer with what that returns.
+    If values are wanted in GPU memory, reads get a `zarrstore.buffer._staging.Staging` instead. When called,
+    it allocates host memory as well, and the verb's result is copied to the device. Its ``fill`` reads block
+    by block, which saves a copy; a verb that uses it may return its result.
     """
     return np.empty(size, BYTE) if size < recycling.SMALLEST else recycling.allocate(size)
 

@@ -1,1 +1,1 @@
-"""What is put over a store's verbs: blocking methods, overridden methods, reads to a GPU."""
+"""What surrounds a store's verbs: blocking methods, overridden methods, reads into GPU memory."""

@@ -1,4 +1,4 @@
-"""Checks a store's class when it is made: a mistake in its verbs is an error that says what to do."""
+"""Checks a store's class when it is defined: a mistake in a verb raises an error that says how to fix it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from inspect import CO_VARARGS, isasyncgenfunction, iscoroutinefunction, isfunct
 
 from zarrstore._core.verbs import LISTINGS, NAMES, REQUIRED, defines
 
-# How many arguments each verb is called with, and how they are called in the documentation.
+# The arguments that each verb is called with, under the names that the documentation uses.
 _ARGUMENTS = {
     "read": ("key", "request", "allocate"),
     "write": ("key", "pieces", "condition"),
@@ -24,7 +24,7 @@ _ARGUMENTS = {
     "copy": ("source", "target"),
 }
 
-# Where the private methods are that an author's helper must not replace, and those that may be overridden.
+# Modules whose private methods an author's helper must not replace; below, those that may be overridden.
 _OURS = (
     "zarrstore.abc.store",
     "zarrstore._faces.declared",
@@ -45,12 +45,12 @@ _HOOKS = {f"_{name}" for name in NAMES} | {
 
 
 def check_names(store_class: type) -> None:
-    """Refuse helpers that would replace private methods which the public ones call.
+    """Refuse a class whose helper methods would replace private methods that the public ones call.
 
     Raises
     ------
     TypeError
-        If the class defines one.
+        If the class defines such a helper.
     """
     if store_class.__module__.startswith("zarrstore."):
         return
@@ -70,7 +70,7 @@ def check_names(store_class: type) -> None:
 
 
 def check_store_class(store_class: type) -> bool | None:
-    """Check the verbs of a store; returns whether they block, or None if the class has none.
+    """Check a store's verbs; return whether they block, or None if the class has none.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def check_wrapper_class(wrapper_class: type) -> None:
 
 
 def _awaits(store_class: type, name: str) -> bool | None:
-    """Whether a verb awaits; None if that can't be seen: a listing may return another one's."""
+    """Whether a verb awaits; None if unknown, since a listing may return another verb's iterator."""
     method = getattr(store_class, "_" + name)
     if iscoroutinefunction(method) or isasyncgenfunction(method):
         return True

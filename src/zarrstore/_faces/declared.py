@@ -1,7 +1,7 @@
-"""The verbs that a store defines: what each is asked for, and what it answers.
+"""The verbs that a store defines: what each receives and what it returns.
 
-A blocking store defines them with ``def``, one that awaits with ``async def`` and the same parameters. In a
-wrapper each is an ``async def`` that is handed the verbs below as its first argument.
+A blocking store defines them with ``def``, an awaiting one with ``async def`` and the same parameters. In a
+wrapper each is an ``async def`` whose first argument is the verbs below.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class StoreVerbs:
-    """Declares the verbs of a store."""
+    """Declares a store's verbs."""
 
     if TYPE_CHECKING:
-        # What `zarrstore.abc.store.Store` has and the defaults use.
+        # Attributes of `zarrstore.abc.store.Store` that the defaults use.
         _blocks: bool
 
         @cached_property
@@ -47,31 +47,31 @@ class StoreVerbs:
         request : ByteRequest or None
             Which bytes: `cut` applies it to a whole value, `span` to a size. None is the whole value.
         allocate : callable
-            ``allocate(n)`` gives n bytes of host memory to fill. A store that holds the bytes already may
-            return them instead, if nobody can change them by what is returned.
+            ``allocate(n)`` returns n bytes of host memory to fill. A store that already has the bytes may
+            return them instead, if nobody can change them through what is returned.
 
         Returns
         -------
         bytes-like or None
-            None if there is positively no such value. Whatever keeps the store from knowing is an error.
+            None if the key certainly has no value. If the store can't determine that, it raises an error.
         """
         raise self._undefined("read")
 
     @verb
     def _write(self, key: str, pieces: Pieces, condition: Precondition) -> str | Conflict | None:
-        """Replace a value in one step: others see the old one or the new one, whole.
+        """Replace a value atomically: others see the whole old value or the whole new one.
 
         Parameters
         ----------
         key : str
             Which value.
         pieces : iterable of bytes-like
-            The value is their concatenation; `join_pieces` makes it. A verb that awaits may get an async
-            iterable, which `gather_pieces` takes too. They are the caller's: what is kept is a copy.
+            The value is their concatenation; `join_pieces` computes it. An awaiting verb may get an async
+            iterable, which `gather_pieces` also accepts. The pieces belong to the caller: keep a copy.
         condition : Condition or str
-            `ANY`, or what must hold: `ABSENT`, that there is no value yet, or the version that is still
-            there. A store without the capability ``atomic_create`` is never asked for `ABSENT`, and one
-            without ``versions`` never for a version.
+            `ANY`, or what must hold: `ABSENT`, if there must be no value yet, or the version that must still
+            be there. A store without the capability ``atomic_create`` never gets `ABSENT`, and one without
+            ``versions`` never gets a version.
 
         Returns
         -------
@@ -82,7 +82,7 @@ class StoreVerbs:
 
     @verb
     def _remove(self, key: str, condition: Precondition) -> Conflict | None:
-        """Remove a value; no error if there is none.
+        """Remove a value; not an error if there is none.
 
         Parameters
         ----------
@@ -100,18 +100,18 @@ class StoreVerbs:
 
     @listing_verb
     def _scan(self, prefix: str, deep: bool, sizes: bool) -> Iterable[list[Entry]]:
-        """List what is below a directory.
+        """List the entries below a directory.
 
         Parameters
         ----------
         prefix : str
-            The directory: ``""`` for the root, else with a slash at its end.
+            The directory: ``""`` for the root, otherwise a path that ends with a slash.
         deep : bool
-            Whether to yield all keys below; if not, what is one level below: keys, and directories that hold
-            a key, by their full names with a slash at the end.
+            If true, yield all keys below. If not, yield one level: keys, and directories that contain a key,
+            by their full names with a slash at the end.
         sizes : bool
-            Whether sizes are wanted. They are welcome at any time, if they cost nothing, and so are versions
-            and times of writing: by those `sync_store` tells what is up to date.
+            Whether sizes are wanted. If they cost nothing they are always welcome, and so are versions and
+            modification times: `sync_store` uses those to find out what is up to date.
 
         Yields
         ------
@@ -124,19 +124,19 @@ class StoreVerbs:
 
     @verb
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Answer many reads, in the order asked. By default reads, at once where the store awaits."""
+        """Answer many reads, in order. By default calls `_read` for each; concurrently if it awaits."""
         return self._default(Verbs.read_many, requests, allocate)
 
     @verb
     def _read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Data, str | None] | None:
-        """Read a value and its version. By default looks at the version before and after it reads."""
+        """Read a value and its version. By default compares the version before and after the read."""
         return self._default(Verbs.read_versioned, key, request, allocate)
 
     @verb
     def _stat(self, key: str) -> Entry | None:
-        """Look up a value's size and version; None if there is none. By default reads the value."""
+        """Return a value's size and version; None if there is none. By default reads the value."""
         return self._default(Verbs.stat, key)
 
     @listing_verb
@@ -151,22 +151,22 @@ class StoreVerbs:
 
     @verb
     def _is_empty(self, prefix: str) -> bool:
-        """Whether there is no key below a directory. By default scans until it meets one."""
+        """Whether there is no key below a directory. By default scans until it finds one."""
         return self._default(Verbs.is_empty, prefix)
 
     @verb
     def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
-        """Overwrite ``(start, bytes)`` parts of a value. By default reads and writes the whole."""
+        """Overwrite ``(start, bytes)`` parts of a value. By default reads and writes the whole value."""
         self._default(Verbs.patch, key, parts)
 
     @verb
     def _remove_many(self, keys: Iterable[str]) -> None:
-        """Remove many keys. By default removes each, at once where the store awaits."""
+        """Remove many keys. By default removes each, concurrently if the store awaits."""
         return self._default(Verbs.remove_many, keys)
 
     @verb
     def _remove_below(self, prefix: str) -> None:
-        """Remove everything below a directory, keys or not. By default scans and removes."""
+        """Remove everything below a directory, whether a key or not. By default scans and removes."""
         return self._default(Verbs.remove_below, prefix)
 
     @verb
@@ -180,7 +180,7 @@ class StoreVerbs:
         )
 
     def _default(self, body: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Do what a verb does that the class doesn't define: driven, or a coroutine, as the others are."""
+        """Run the default of a verb: drive it if the store blocks, otherwise return the coroutine."""
         if self._blocks:
             return drive(body(self._own_sync_verbs, *args))
         return cast("T", body(self._own_async_verbs, *args))

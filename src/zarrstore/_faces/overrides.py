@@ -1,8 +1,8 @@
-"""Verbs of a store whose class overrides public methods, so that nothing bypasses the override.
+"""Verbs of a store whose class overrides public methods, so that nothing bypasses the overrides.
 
-zarr-python's users change a store by overriding ``get`` or ``set``. Here most methods work on verbs
-and would slip past that. So what such a class's other methods, and wrappers around it, use as verbs
-are these: each goes through the public method that stands for it, if the class overrides that one.
+Users of zarr-python change a store's behaviour by overriding ``get`` or ``set``. Here most methods call
+verbs, which would bypass such an override. So the class's other methods, and wrappers around the store, use
+the verbs of this module. Each calls the corresponding public method if the class overrides it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 T_Method = TypeVar("T_Method", bound="Callable[..., object]")
 
-# Which verbs a public method stands for; those made of these get their defaults back.
+# The verbs that a public method replaces. Verbs whose defaults are built on these use the default again.
 VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
     "get": ("read", "read_many", "read_versioned", "patch"),
     "set": ("write", "patch"),
@@ -41,12 +41,12 @@ VERBS_OF_METHOD: dict[str, tuple[str, ...]] = {
     "list_dir": ("scan",),
 }
 
-# What wrappers' calls lead through as well. A store's own methods don't: those may be made of each other.
+# Overrides that only wrappers' calls go through. The store's own methods may be built on each other.
 WHOLE_METHODS: frozenset[str] = frozenset(("clear", "is_empty", "get_partial_values", "get_ranges"))
 
 
 def own_face(method: T_Method) -> T_Method:
-    """Mark a public method of ours, which goes by verbs itself: verbs need not be led through it."""
+    """Mark one of our own public methods, which calls verbs itself: verbs need not go through it."""
     vars(method)["_is_own_face"] = True
     return method
 
@@ -84,9 +84,9 @@ class OverrideAware(Verbs):
     store : Store
         The store whose class overrides public methods.
     own : Verbs
-        Its own verbs, which the rest goes to.
+        Its own verbs, which handle everything else.
     sync : bool
-        Whether the verbs are driven: overrides that await run on the I/O loop then.
+        Whether the verbs are driven; overrides that await then run on the I/O loop.
     """
 
     __slots__ = ("own", "store", "sync")
@@ -98,12 +98,12 @@ class OverrideAware(Verbs):
 
     @property
     def sends_requests(self) -> bool:
-        """Whether the store's own verbs do."""
+        """Whether the store's own verbs send requests."""
         return self.own.sends_requests
 
     @property
     def looks_up(self) -> bool:
-        """Whether the store's own verbs do."""
+        """Whether the store's own verbs can look up values."""
         return self.own.looks_up
 
     def _has(self, name: str) -> bool:
@@ -113,7 +113,7 @@ class OverrideAware(Verbs):
         return any(verb in verbs for name, verbs in VERBS_OF_METHOD.items() if self._has(name))
 
     async def _call(self, method: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Call a public method; its blocking twin if only that is possible here and overridden as well."""
+        """Call a public method; in blocking code its blocking twin, if that is overridden as well."""
         if not self.sync:
             return await method(*args)
         twin = method.__name__ + "_sync"
@@ -135,14 +135,14 @@ class OverrideAware(Verbs):
         return await self.own.for_each(call, items)
 
     async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        """Ask ``get`` if it is overridden."""
+        """Call ``get`` if it is overridden."""
         if not self._has("get"):
             return await self.own.read(key, request, allocate)
         value = await self._call(self.store().get, key, default_buffer_prototype(), request)
         return None if value is None else value.as_numpy_array()
 
     async def write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
-        """Ask ``set`` or ``set_if_not_exists`` if they are overridden."""
+        """Call ``set`` or ``set_if_not_exists`` if overridden."""
         store = self.store()
         if condition is ABSENT and (self._has("set_if_not_exists") or self._has("set")):
             if await self.stat(key) is not None:
@@ -156,14 +156,14 @@ class OverrideAware(Verbs):
         return None
 
     async def remove(self, key: str, condition: Precondition = ANY) -> Conflict | None:
-        """Ask ``delete`` if it is overridden."""
+        """Call ``delete`` if it is overridden."""
         if condition is not ANY or not self._has("delete"):
             return await self.own.remove(key, condition)
         await self._call(self.store().delete, key)
         return None
 
     async def stat(self, key: str) -> Entry | None:
-        """Ask ``exists`` and ``getsize`` where they are overridden."""
+        """Call ``exists`` and ``getsize`` if overridden."""
         if self._has("exists") and not await self._call(self.store().exists, key):
             return None
         if self._has("getsize"):
@@ -174,7 +174,7 @@ class OverrideAware(Verbs):
         return await self.own.stat(key)
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """Ask the listings where they are overridden."""
+        """Call the public listings if overridden."""
         store = self.store()
         if deep and not prefix and not self._has("list_prefix") and self._has("list"):
             listing = store.list()
@@ -189,13 +189,13 @@ class OverrideAware(Verbs):
         if deep:
             yield [Entry(key) for key in keys]
             return
-        # Names in list_dir don't say which are keys and which directories; a key has a value.
+        # Names from list_dir don't say whether they are keys or directories; a key has a value.
         yield [
             Entry(prefix + key if await self.own.stat(prefix + key) else f"{prefix}{key}/") for key in keys
         ]
 
     async def remove_below(self, prefix: str) -> None:
-        """Ask ``delete_dir`` if it is overridden, else remove one by one if that is changed."""
+        """Call ``delete_dir`` if it is overridden; remove one by one if another override affects this."""
         if self._has("delete_dir"):
             await self._call(self.store().delete_dir, prefix.removesuffix("/"))
         elif self._changed("remove_below"):
@@ -205,7 +205,7 @@ class OverrideAware(Verbs):
 
 
 def _default_if_changed(name: str, *uses: str) -> Callable[..., object]:
-    """Make a verb that is the default if what it is made of is changed, and else the store's own."""
+    """Make a verb that uses the default if a verb it builds on is changed, and the store's own otherwise."""
     default = getattr(Verbs, name)
 
     def verb(self: OverrideAware, *args: object) -> object:
@@ -223,12 +223,12 @@ setattr(OverrideAware, "copy", _default_if_changed("copy", "read", "write"))  # 
 
 
 class WholeOverrides(OverrideAware):
-    """The same for wrappers around the store: through its batches, ``clear`` and ``is_empty`` as well."""
+    """The verbs for wrappers: they also respect overridden batch methods, ``clear`` and ``is_empty``."""
 
     __slots__ = ()
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Ask ``get_partial_values`` if it is overridden."""
+        """Call ``get_partial_values`` if it is overridden."""
         if not self._has("get_partial_values"):
             return await super().read_many(requests, allocate)
         prototype = default_buffer_prototype()
@@ -238,7 +238,7 @@ class WholeOverrides(OverrideAware):
     async def read_ranges(
         self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
     ) -> list[Data | None]:
-        """Ask ``get_ranges`` if it is overridden."""
+        """Call ``get_ranges`` if it is overridden."""
         if not self._has("get_ranges"):
             return await super().read_ranges(key, requests, allocate)
         batches = self.store().get_ranges(key, requests, prototype=default_buffer_prototype())
@@ -249,13 +249,13 @@ class WholeOverrides(OverrideAware):
         return answers
 
     async def is_empty(self, prefix: str) -> bool:
-        """Ask ``is_empty`` if it is overridden."""
+        """Call ``is_empty`` if it is overridden."""
         if not self._has("is_empty"):
             return await super().is_empty(prefix)
         return await self._call(self.store().is_empty, prefix.removesuffix("/"))
 
     async def remove_below(self, prefix: str) -> None:
-        """Ask ``clear`` if it is overridden."""
+        """Call ``clear`` if it is overridden."""
         if prefix or not self._has("clear"):
             await super().remove_below(prefix)
         else:

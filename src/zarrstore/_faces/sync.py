@@ -1,7 +1,7 @@
-"""The blocking face of a store: each operation under its name with ``_sync`` behind it.
+"""The blocking face of a store: each operation under its own name followed by ``_sync``.
 
-The bodies are the ones of the awaited face. Over blocking verbs they run in the calling thread, in
-the middle of a running event loop too; over awaited ones on the process's private I/O thread.
+Both faces share the bodies. Over blocking verbs these run in the calling thread, even inside a running
+event loop; over awaiting verbs they run on the process's private I/O thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _Awaited(Protocol):
-    """Public methods of the awaited face, which an override of one is asked by."""
+    """Public methods of the awaited face, for calls to a subclass's overrides."""
 
     async def get(
         self, key: str, prototype: Prototype | None, byte_range: ByteRequestLike | None
@@ -64,7 +64,7 @@ class SyncFace(StoreVerbs):
     """Blocking twins of a store's methods."""
 
     if TYPE_CHECKING:
-        # What `zarrstore.abc.store.Store` has and these bodies use.
+        # Attributes of `zarrstore.abc.store.Store` that these bodies use.
         _direct: ClassVar[bool]
         _is_open: bool
         _overridden: ClassVar[frozenset[str]]
@@ -106,7 +106,7 @@ class SyncFace(StoreVerbs):
         ) -> tuple[Buffer, str] | None: ...
 
     def _overrides(self) -> _Awaited:
-        """Return this store as what its class overrides is called."""
+        """Return this store, typed as having the methods that its class overrides."""
         return self  # type: ignore[return-value]  # every store has the awaited face
 
     def _run(
@@ -116,9 +116,9 @@ class SyncFace(StoreVerbs):
         *args: object,
         prototype: Prototype | None = None,
     ) -> T:
-        """Run a body that takes verbs first; an awaited method that a subclass overrides is asked instead.
+        """Run a body whose first argument is the verbs, or the awaited method if a subclass overrides it.
 
-        The verbs read into the memory that ``prototype`` names.
+        The verbs read into the kind of memory that ``prototype`` names.
         """
         if name in self._overridden:
             answer: T = run_on_io(getattr(self, name)(*args))
@@ -171,7 +171,7 @@ class SyncFace(StoreVerbs):
         max_gap_bytes: int = 1 << 20,
         max_coalesced_bytes: int = 16 << 20,
     ) -> list[tuple[int, Buffer | None]]:
-        """Blocking form of `get_ranges`; returns one list."""
+        """Blocking form of `get_ranges`; returns a single list."""
         check_key(key, self)
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
         self._is_open = True
@@ -217,7 +217,7 @@ class SyncFace(StoreVerbs):
     def set_sync(self, key: str, value: Value, *, byte_range: tuple[int, int] | None = None) -> None:
         """Blocking form of `set`."""
         if "set" in self._overridden:
-            # An override with zarr-python's signature knows no byte_range: it is passed if there is one.
+            # An override with zarr-python's signature takes no byte_range, so pass it only if there is one.
             part = {} if byte_range is None else {"byte_range": byte_range}
             return run_on_io(self._overrides().set(key, value, **part))
         pieces = self._ready(key, value)
@@ -321,18 +321,18 @@ class SyncFace(StoreVerbs):
 
 
 def _flattened(store: object, pages: Iterator[list[T]]) -> Iterator[T]:
-    """Iterate over what is in pages of a store's listing, and hold the store meanwhile."""
+    """Iterate over the items in the pages of a listing; keeps a reference to the store meanwhile."""
     for page in pages:
         yield from page
 
 
 def _pages_from_io(pages: AsyncIterator[list[T]]) -> Iterator[list[T]]:
-    """Iterate, in blocking code, over pages that the I/O thread lists; leaving early ends the listing."""
+    """Iterate in blocking code over pages listed on the I/O thread; leaving early closes the listing."""
     try:
         while (page := run_on_io(_next(pages))) is not None:
             yield page
     finally:
-        # At the interpreter's end no loop runs any more, and all that a listing holds goes anyway.
+        # At interpreter exit no loop runs any more, and the listing's resources are freed anyway.
         if not sys.is_finalizing():
             run_on_io(close(pages))
 

@@ -1,4 +1,4 @@
-"""Reads into a GPU's memory, if that is what a prototype names."""
+"""Reads into GPU memory, if a prototype names it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, BufferLike, Data, Prototype
     from zarrstore._core.verbs import Request, Verbs
 
-# Cache of host-buffer classes, checked first on the hot path.
+# Cache of buffer classes in host memory, checked first on the hot path.
 HOST_BUFFERS: set[type[BufferLike]] = {cpu.Buffer}
 
 
 def wants_device(prototype: Prototype | None) -> bool:
-    """Whether a prototype names buffers in a GPU's memory."""
+    """Whether a prototype names buffers in GPU memory."""
     if prototype is None or prototype.buffer in HOST_BUFFERS:
         return False
     made = prototype.buffer
@@ -33,27 +33,27 @@ def wants_device(prototype: Prototype | None) -> bool:
 
 
 def to_device(verbs: Verbs, prototype: Prototype | None) -> Verbs:
-    """Return verbs whose reads suit a prototype: for host memory the same, for a GPU's others.
+    """Return verbs whose reads suit a prototype: the same verbs for host memory, others for a GPU.
 
-    The latter are bound to the device and the stream that are current in the calling thread.
+    The latter are bound to the device and stream that are current in the calling thread.
 
     Raises
     ------
     MissingDependencyError
-        If a GPU's memory is wanted, and cupy or a GPU is missing.
+        If GPU memory is requested and cupy or a GPU is missing.
     """
     return ToDevice(verbs, Staging()) if wants_device(prototype) else verbs
 
 
 class ToDevice(WrapperVerbs):
-    """Verbs whose reads answer with arrays on a device, whatever memory the verbs below filled.
+    """Verbs whose reads return arrays on a device, whatever memory the verbs below filled.
 
     Parameters
     ----------
     below : Verbs
-        What to read by.
+        The verbs to read with.
     allocate : Staging
-        The allocator to read with, whatever memory a caller names.
+        The allocator to read with, whatever a caller passes.
     """
 
     __slots__ = ("allocate",)
@@ -63,23 +63,23 @@ class ToDevice(WrapperVerbs):
         self.allocate = allocate
 
     async def read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        """Read, and copy to the device what isn't there yet."""
+        """Read, then copy to the device any value that isn't there yet."""
         return (await self._copy_each([await self.below.read(key, request, self.allocate)]))[0]
 
     async def read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
-        """Read, and copy to the device what isn't there yet."""
+        """Read, then copy to the device any value that isn't there yet."""
         return await self._copy_each(await self.below.read_many(requests, self.allocate))
 
     async def read_ranges(
         self, key: str, requests: Sequence[ByteRequest | None], allocate: Allocate
     ) -> list[Data | None]:
-        """Read, and copy to the device what isn't there yet."""
+        """Read, then copy to the device any value that isn't there yet."""
         return await self._copy_each(await self.below.read_ranges(key, requests, self.allocate))
 
     async def read_versioned(
         self, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> tuple[Data, str | None] | None:
-        """Read, and copy to the device what isn't there yet."""
+        """Read, then copy to the device any value that isn't there yet."""
         found = await self.below.read_versioned(key, request, self.allocate)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""Values on their way in and out: anything bytes-like to pieces, bytes to the buffer that was asked for."""
+"""Converts values: anything bytes-like to pieces for a write, bytes read to the requested buffer class."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from zarrstore._core.types import BufferLike, Data, Prototype, Value
     from zarrstore.buffer import Buffer
 
-    # Makes a buffer of an array in the host's memory.
+    # Makes a buffer from an array in host memory.
     Maker = Callable[[npt.NDArray[np.uint8]], Buffer]
 
 
 def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[Data, ...]:
-    """Return a value as pieces that a verb can write, without a copy if its memory is contiguous.
+    """Return a value as pieces that a verb can write; contiguous memory isn't copied.
 
     Raises
     ------
     TypeError
-        If the value is no buffer and nothing bytes-like.
+        If the value is neither a buffer nor bytes-like.
     """
     try:
-        if on_device:  # no detour through the host for what may be on the device
+        if on_device:  # avoids a copy through host memory if the value may be on the device
             return (value.as_array_like(),)  # type: ignore[union-attr, return-value]
         array = value.as_numpy_array()  # type: ignore[union-attr]
         return (array if array.flags.c_contiguous else np.ascontiguousarray(array),)
     except AttributeError:
         pass
     try:
-        view = memoryview(value)  # type: ignore[arg-type]  # whatever is no buffer has the buffer protocol
+        view = memoryview(value)  # type: ignore[arg-type]  # anything but a buffer must have the buffer protocol
     except TypeError:
         raise TypeError(
             f"{type(store).__name__}.set(): `value` must be a Buffer instance. "
@@ -51,7 +51,7 @@ def as_pieces(value: Value, store: object, *, on_device: bool = False) -> tuple[
 def parse_parts(
     key: str, byte_range: tuple[int, int | None], pieces: Sequence[Data], store: object
 ) -> tuple[str, int, Data]:
-    """Check a partial write by itself; returns (key, start, bytes)."""
+    """Check the arguments of a partial write; return (key, start, bytes)."""
     (piece,) = pieces
     start, stop = byte_range
     if not hasattr(start, "__index__") or start < 0:
@@ -65,16 +65,16 @@ def parse_parts(
     return key, int(start), piece
 
 
-# Classes of buffers and what makes one from an array in the host's memory, as they are met.
+# For each buffer class met so far, what makes one from an array in host memory.
 _makers: dict[type[BufferLike], Maker] = {cpu.Buffer: cpu.Buffer}
 
 
 def wrap(value: Data, prototype: Prototype | None) -> Buffer:
-    """Put bytes into the kind of buffer that a prototype names; host memory is never copied."""
+    """Put bytes into the buffer class that a prototype names; host memory is never copied."""
     made = cpu.Buffer if prototype is None else prototype.buffer
     if type(value) is not np.ndarray:
         if hasattr(value, "__cuda_array_interface__"):
-            # Buffers of zarr-python's class pass for ours: they have the same methods.
+            # The type checker accepts zarr-python's buffers as ours, since they have the same methods.
             return cast("type[Buffer]", made).from_buffer(gpu.Buffer(value))
         value = np.frombuffer(value, "B")
     return (_makers.get(made) or _maker(made))(value)
@@ -96,7 +96,7 @@ def _maker(made: type[BufferLike]) -> Maker:
         if made.__module__ == "zarr.core.buffer.cpu":
             maker = _unchecked(kind)
         else:
-            # Buffers on a device don't take the host's arrays as they are.
+            # Buffer classes for a device don't accept host arrays directly.
             maker = (
                 kind.from_array_like if made.__module__.endswith("cpu") else cast("Maker", kind.from_bytes)
             )
@@ -105,10 +105,10 @@ def _maker(made: type[BufferLike]) -> Maker:
 
 
 def _unchecked(made: type[Buffer]) -> Maker:
-    """Make a maker of zarr-python's buffers that spares each array the checks that verbs' answers pass.
+    """Return what makes zarr-python's buffers without the constructor's checks, which our arrays always pass.
 
-    Those take 0.3 µs, a tenth of a small read. Should a buffer be more than its array one day, the checks
-    come back by themselves.
+    The checks take 0.3 µs, a tenth of a small read. If a future buffer class has more state than its array,
+    this returns the class itself, checks included.
     """
     sample = np.empty(1, np.uint8)
     state = vars(made(sample))

@@ -1,4 +1,4 @@
-"""Chunks decoded as far as that tells damage: by the standard library, and by numcodecs where it is there."""
+"""Decodes chunks far enough to detect damage, with the standard library and, if installed, numcodecs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Decoder: TypeAlias = Callable[[bytes], bytes]
 
-# Codecs of version 3 that turn an array into bytes, and those before them that keep its size.
+# Version 3 codecs that turn an array into bytes, and codecs before them that keep its size.
 _TO_BYTES = {
     "bytes",
     "endian",
@@ -36,15 +36,15 @@ _KEEPS_SIZE = {"transpose"}
 
 
 class UndecodableError(ValueError):
-    """A value that its codecs can't have made."""
+    """A value that its codecs can't have produced."""
 
 
 class UnknownCodecError(Exception):
-    """A codec that nothing here decodes: whether its values are whole can't be told."""
+    """A codec that nothing here can decode, so its values can't be verified."""
 
 
 def split(codecs: tuple[Codec, ...]) -> tuple[tuple[Codec, ...], Codec | None, tuple[Codec, ...]]:
-    """Divide a chain of version 3 at the codec that turns the array into bytes."""
+    """Split a version 3 codec chain at the codec that turns the array into bytes."""
     for number, codec in enumerate(codecs):
         if codec.name in _TO_BYTES:
             return codecs[:number], codec, codecs[number + 1 :]
@@ -52,7 +52,7 @@ def split(codecs: tuple[Codec, ...]) -> tuple[tuple[Codec, ...], Codec | None, t
 
 
 def stored_size(array: Array) -> int | None:
-    """Return the size of every stored chunk in bytes; None where sizes may differ."""
+    """Return the size in bytes of every stored chunk; None if sizes may differ."""
     if array.item_size is None or not array.regular:
         return None
     size = prod(array.chunks) * array.item_size
@@ -67,17 +67,17 @@ def stored_size(array: Array) -> int | None:
 
 
 def is_plain(before: tuple[Codec, ...]) -> bool:
-    """Whether codecs leave an array's size in bytes as it is."""
+    """Whether codecs keep an array's size in bytes."""
     return all(codec.name in _KEEPS_SIZE for codec in before)
 
 
 def check_value(array: Array, data: Data) -> None:
-    """Decode a chunk that isn't a shard.
+    """Decode a chunk that isn't a shard, to check it.
 
     Raises
     ------
     UndecodableError
-        If it can't be decoded, or is something else then than a chunk.
+        If it can't be decoded, or the result isn't a chunk.
     UnknownCodecError
         If a codec isn't known here.
     """
@@ -92,7 +92,7 @@ def check_value(array: Array, data: Data) -> None:
 
 
 def check_chunk(codecs: tuple[Codec, ...], data: Data, size: int | None, count: int | None) -> None:
-    """Decode a chunk of version 3 by its codecs, as `check_value` does.
+    """Decode a version 3 chunk with its codecs, as `check_value` does.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def check_chunk(codecs: tuple[Codec, ...], data: Data, size: int | None, count: 
     data : bytes-like
         What is stored.
     size : int or None
-        Bytes of the decoded chunk, where known.
+        Bytes of the decoded chunk, if known.
     count : int or None
-        Elements of the chunk, where known.
+        Elements of the chunk, if known.
     """
     before, to_bytes, after = split(codecs)
     plain = unpacked(after, data)
@@ -119,12 +119,12 @@ def check_chunk(codecs: tuple[Codec, ...], data: Data, size: int | None, count: 
 
 
 def unpacked(codecs: tuple[Codec, ...], data: Data) -> bytes:
-    """Undo codecs from bytes to bytes.
+    """Undo bytes-to-bytes codecs.
 
     Raises
     ------
     UndecodableError, UnknownCodecError
-        As `check_value`.
+        See `check_value`.
     """
     value = bytes(data)
     for codec in reversed(codecs):
@@ -139,24 +139,24 @@ def _undone(codec: Codec, value: bytes) -> bytes:
         return decoder(codec)(value)
     except UnknownCodecError:
         raise
-    except Exception as error:  # each decoder has its own kinds
+    except Exception as error:  # each decoder raises its own kinds
         raise UndecodableError(f"{codec.name} can't decode it: {error or type(error).__name__}") from None
 
 
 def _check_blosc(value: bytes) -> None:
-    """Hold a value's size against its header's: blosc itself reads on behind the end."""
+    """Check a value's size against its header, since blosc itself reads past the end."""
     size = int.from_bytes(value[12:16], "little")
     if len(value) < 16 or size != len(value):
         raise UndecodableError(f"it has {len(value):,} bytes, and blosc wrote {size:,}")
 
 
 def decoder(codec: Codec) -> Decoder:
-    """Return what decodes a codec's values.
+    """Return the function that decodes a codec's values.
 
     Raises
     ------
     UnknownCodecError
-        If nothing here does.
+        If there is none.
     """
     name = codec.name.removeprefix("numcodecs.")
     return _OWN.get(name) or _of_numcodecs(name, codec)
@@ -189,7 +189,7 @@ _OWN: dict[str, Decoder] = {
 
 
 def _check_v2(array: Array, value: bytes, size: int | None) -> None:
-    """Decode a chunk of version 2: its filters may make anything of it, and are left to numcodecs."""
+    """Decode a version 2 chunk. Its filters may produce anything, so they are left to numcodecs."""
     found = unpacked(array.codecs, value)
     if not array.filters:
         if size is not None:
@@ -209,7 +209,7 @@ def _expect_size(found: int, size: int) -> None:
 
 
 def _check_words(value: bytes, count: int | None, *, is_text: bool) -> None:
-    """Check values of varying length: their number, and each behind its length, as 32 bits each."""
+    """Check variable-length values: a 32-bit count, and each value after its 32-bit length."""
     at = 4
     number = int.from_bytes(value[:4], "little")
     if len(value) < 4 or count not in (None, number):

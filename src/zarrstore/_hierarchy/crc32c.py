@@ -1,7 +1,7 @@
-"""CRC-32C (Castagnoli), by which Zarr's codec ``crc32c`` protects chunks and the indices of shards.
+"""CRC-32C (Castagnoli), which Zarr's codec ``crc32c`` uses to protect chunks and shard indices.
 
-A register that reads zeros changes linearly, so a value is cut into rows whose registers NumPy moves side
-by side, and the rows' registers are joined by what a row of zeros does to each bit.
+Reading zeros changes a register linearly. So a value is cut into rows, and NumPy computes their registers
+side by side. They are then combined through the effect of a row of zeros on each bit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Registers = npt.NDArray[np.uint32]
 
-_POLYNOMIAL = np.uint32(0x82F63B78)  # with its bits in reverse
+_POLYNOMIAL = np.uint32(0x82F63B78)  # bits reversed
 _ROW = 512
 
 
@@ -34,7 +34,7 @@ def crc32c(data: Data) -> int:
 
 
 def _read(registers: Registers, rows: npt.NDArray[np.uint8]) -> Registers:
-    """Move each register over its row."""
+    """Update each register with its row."""
     table = _table()
     for column in np.ascontiguousarray(rows.T):
         registers = table[(registers ^ column) & np.uint32(0xFF)] ^ (registers >> np.uint32(8))
@@ -42,7 +42,7 @@ def _read(registers: Registers, rows: npt.NDArray[np.uint8]) -> Registers:
 
 
 def _joined(register: int, rows: Registers) -> int:
-    """Return the register after all rows, from what each row alone gives."""
+    """Return the register after all rows, given the register of each row alone."""
     low, second, third, high = _over_a_row()
     for row in rows.tolist():
         register = (
@@ -65,7 +65,7 @@ def _table() -> Registers:
 
 @cache
 def _over_a_row() -> list[list[int]]:
-    """What a row of zeros makes of a register: for each of its bytes, of each value of the byte."""
+    """Return the effect of a row of zeros on a register: for each of its bytes, by its value."""
     bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
     images = _read(bits, np.zeros((32, _ROW), np.uint8)).tolist()
     return [

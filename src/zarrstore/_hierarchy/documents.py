@@ -1,4 +1,4 @@
-"""Metadata documents of Zarr 2 and 3: what they say of a node, and in what they break their format."""
+"""Metadata documents of Zarr 2 and 3: what they say about a node, and where they violate the format."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ V3 = "zarr.json"
 V2 = (".zarray", ".zgroup", ".zattrs")
 CONSOLIDATED = ".zmetadata"
 NAMES = frozenset((V3, *V2, CONSOLIDATED))
-# What netCDF's library keeps beside documents of version 2.
+# What netCDF's library stores beside version 2 documents.
 BESIDE = frozenset((".nczarray", ".nczattrs", ".nczgroup", ".nczvar"))
-# Those that make a directory a node.
+# The documents that make a directory a node.
 OF_NODES = frozenset((V3, ".zarray", ".zgroup"))
 
 _SIZES_V3 = {
@@ -36,7 +36,7 @@ _V2_TYPE = re.compile(r"[<>|=]?([a-zA-Z])(\d*)(\[.*\])?")
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One step from an array to stored bytes: its name and its options."""
+    """One step from an array to stored bytes: the codec's name and options."""
 
     name: str
     options: Document = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """What the document of an array says.
+    """The content of an array's document.
 
     Attributes
     ----------
@@ -52,21 +52,21 @@ class Array:
         2 or 3.
     shape, chunks : tuple of int
         Extent of the array and of its stored chunks, which in a sharded array are the shards. ``chunks`` is
-        empty where the grid isn't regular: see ``regular``.
+        empty if the grid isn't regular: see ``regular``.
     dtype : str
-        The type of its elements, as the document has it.
+        The element type, as in the document.
     item_size : int or None
-        Bytes of an element; None if they vary, or if the type isn't known here.
+        Bytes per element; None if they vary, or if the type isn't known here.
     encoding : {"default", "v2", "other"}
-        How keys of chunks are spelt; ``"other"`` is an extension that isn't known here.
+        How chunk keys are written; ``"other"`` is an extension that isn't known here.
     separator : str
-        What is between the numbers in the key of a chunk.
+        What separates the numbers in a chunk's key.
     filters, codecs : tuple of Codec
-        From the array to bytes, in this order. ``filters`` are Zarr 2's, before its compressor.
+        From the array to bytes, in this order. ``filters`` are Zarr 2's, applied before its compressor.
     fill_value : object
-        As the document has it.
+        The fill value, as in the document.
     regular : bool
-        Whether the grid of chunks is known, and which key is whose.
+        Whether the grid of chunks, and which key belongs to which chunk, are known.
     """
 
     format: Literal[2, 3]
@@ -83,19 +83,19 @@ class Array:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """How many chunks there are along each dimension."""
+        """The number of chunks along each dimension."""
         return tuple(
             -(-size // chunk) if chunk else 0 for size, chunk in zip(self.shape, self.chunks, strict=True)
         )
 
     @property
     def chunk_count(self) -> int | None:
-        """How many chunks there are if all are stored; None where the grid isn't known."""
+        """The number of chunks if all are stored; None if the grid isn't known."""
         return prod(self.grid) if self.regular else None
 
 
 class FormatError(ValueError):
-    """A document that isn't what the format says."""
+    """A document that violates the format."""
 
 
 def parsed(value: Data) -> Document:
@@ -104,7 +104,7 @@ def parsed(value: Data) -> Document:
     Raises
     ------
     FormatError
-        If it is empty, or no object of JSON.
+        If it is empty, or not a JSON object.
     """
     text = bytes(value)
     if not text.strip():
@@ -119,7 +119,7 @@ def parsed(value: Data) -> Document:
 
 
 def parsed_if_whole(value: Data | None) -> Document:
-    """Parse a document; an empty one if there is none, or a damaged one, which a check tells."""
+    """Parse a document; an empty one if it is missing, or damaged, which a check reports."""
     try:
         return {} if value is None else parsed(value)
     except FormatError:
@@ -127,12 +127,12 @@ def parsed_if_whole(value: Data | None) -> Document:
 
 
 def kind_of(name: str, document: Document) -> Literal["array", "group"]:
-    """Whether a node's document is of an array or of a group.
+    """Return whether a node's document describes an array or a group.
 
     Raises
     ------
     FormatError
-        If it says neither.
+        If it describes neither.
     """
     if name != V3:
         _expect(document.get("zarr_format") == 2, "its zarr_format isn't 2")
@@ -144,21 +144,21 @@ def kind_of(name: str, document: Document) -> Literal["array", "group"]:
 
 
 def check_group(name: str, document: Document) -> None:
-    """Raise a `FormatError` if the document of a group breaks the format."""
+    """Raise a `FormatError` if a group's document violates the format."""
     if name == V3:
         _check_attributes(document)
-        # Null where zarr-python 3.0 didn't consolidate.
+        # Null if zarr-python 3.0 didn't consolidate.
         known = {"consolidated_metadata"} if document.get("consolidated_metadata") is None else set()
         _check_extra(document, {"zarr_format", "node_type", "attributes", *known})
 
 
 def array_of(name: str, document: Document) -> Array:
-    """Return what the document of an array says.
+    """Return the content of an array's document.
 
     Raises
     ------
     FormatError
-        If it breaks the format.
+        If it violates the format.
     """
     return _array_v3(document) if name == V3 else _array_v2(document)
 
@@ -201,7 +201,7 @@ def _check_extra(document: Document, known: set[str]) -> None:
 
 
 def _named(value: Json, what: str) -> Codec:
-    """Read what is either a name or an object with a name and a configuration."""
+    """Read a value that is either a name, or an object with a name and a configuration."""
     if isinstance(value, str):
         return Codec(value)
     if isinstance(value, dict):
@@ -217,7 +217,7 @@ def codecs_of(value: Json, what: str = "codecs") -> tuple[Codec, ...]:
     Raises
     ------
     FormatError
-        If it isn't one.
+        If it isn't a list of codecs.
     """
     if not isinstance(value, list) or not value:
         raise FormatError(f"its {what} aren't a list with a codec in it")
@@ -323,12 +323,12 @@ def _dtype_text(dtype: Json) -> str:
 
 
 def _item_size_v2(dtype: Json) -> int | None:
-    """Return the bytes of an element: of a simple type, or of a structure.
+    """Return the bytes per element of a simple or structured type.
 
     Raises
     ------
     FormatError
-        If it is no type.
+        If it isn't a type.
     """
     if isinstance(dtype, list):
         sizes = [_field_size(part) for part in dtype]
@@ -355,7 +355,7 @@ def _field_size(part: Json) -> int | None:
 
 
 def same(one: Document, other: Document) -> bool:
-    """Whether two documents say the same: what is left out where it is empty makes no difference."""
+    """Whether two documents mean the same: an empty field may also be left out."""
     return _essence(one) == _essence(other)
 
 
@@ -371,12 +371,12 @@ def _essence(document: Document) -> str:
 
 
 def consolidated_in(name: str, document: Document) -> Iterator[tuple[str, Document]]:
-    """Yield the documents that a consolidated one holds, by their keys relative to its directory.
+    """Yield the documents in a consolidated one, with their keys relative to its directory.
 
     Raises
     ------
     FormatError
-        If it breaks the format.
+        If it violates the format.
     """
     if name == CONSOLIDATED:
         _expect(document.get("zarr_consolidated_format") == 1, "its zarr_consolidated_format isn't 1")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from zarrstore._hierarchy.documents import Array
 
-# Whether a name is a chunk's, one beyond the array's shape, one in another spelling, or no chunk's.
+# Whether a name is a chunk's, outside the array's shape, in another spelling, or not a chunk's at all.
 Verdict: TypeAlias = Literal["chunk", "outside", "misspelt", "other"]
 
 _ANY_SPELLING = re.compile(r"(?:c(?:[./]|$))?(?:\d+(?:[./]\d+)*)?")
@@ -16,12 +16,12 @@ _NUMBER = re.compile("0|[1-9][0-9]*")
 
 
 def judged(array: Array, name: str) -> tuple[Verdict, tuple[int, ...]]:
-    """Tell what a key is, relative to the directory of its array.
+    """Classify a key, given relative to its array's directory.
 
     Returns
     -------
     (str, tuple of int)
-        The verdict, and the chunk's place in the grid, if it has one.
+        The verdict, and the chunk's position in the grid if it has one.
     """
     if array.encoding == "other":
         return "chunk", ()
@@ -49,7 +49,7 @@ def _place(array: Array, name: str) -> tuple[int, ...] | None:
 
 
 def spelt(array: Array, place: tuple[int, ...]) -> str:
-    """Spell the key of a chunk, relative to the directory of its array."""
+    """Return the key of a chunk, relative to its array's directory."""
     numbers = array.separator.join(map(str, place))
     if array.encoding == "v2":
         return numbers or "0"

@@ -1,4 +1,4 @@
-"""Shards: the index of the chunks inside, and whether the ranges that it names can be right."""
+"""Shards: the index of their inner chunks, and whether the byte ranges in it are plausible."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Data
 
-# What stands for the place and the size of a chunk that isn't stored.
+# Marks the offset and the size of a chunk that isn't stored.
 _ABSENT = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """How the shards of an array are made.
+    """The layout of an array's shards.
 
     Attributes
     ----------
     grid : tuple of int
-        How many chunks are in a shard along each dimension.
+        How many chunks a shard has along each dimension.
     chunk_shape : tuple of int
-        Extent of a chunk inside.
+        Extent of an inner chunk.
     codecs : tuple of Codec
-        Of the chunks inside.
+        Codecs of the inner chunks.
     index_codecs : tuple of Codec
-        Of the index, without those that a fixed size rules out.
+        Codecs of the index, without those that its fixed size rules out.
     at_start : bool
-        Whether the index is in front.
+        Whether the index is at the start.
     """
 
     grid: tuple[int, ...]
@@ -46,12 +46,12 @@ class Shards:
 
     @property
     def index_size(self) -> int:
-        """Bytes of the index."""
+        """Size of the index in bytes."""
         return 16 * prod(self.grid) + 4 * sum(codec.name == "crc32c" for codec in self.index_codecs)
 
     @property
     def index_request(self) -> ByteRequest:
-        """Which bytes of a shard are its index."""
+        """The bytes of a shard that are its index."""
         return RangeByteRequest(0, self.index_size) if self.at_start else SuffixByteRequest(self.index_size)
 
 
@@ -68,7 +68,7 @@ def shards_of(shape: tuple[int, ...], codec: Codec) -> Shards:
     Raises
     ------
     FormatError
-        If the options break the format.
+        If the options violate the format.
     """
     options = codec.options
     inner = options.get("chunk_shape")
@@ -90,12 +90,12 @@ def shards_of(shape: tuple[int, ...], codec: Codec) -> Shards:
 
 
 def index_of(shards: Shards, data: Data) -> list[tuple[int, int] | None]:
-    """Return start and end of each chunk of a shard, in the grid's order; None for one that isn't stored.
+    """Return start and end of each chunk of a shard, in the grid's order; None if a chunk isn't stored.
 
     Raises
     ------
     UndecodableError
-        If the index is cut off, or its checksum is another one.
+        If the index is truncated, or its checksum doesn't match.
     UnknownCodecError
         If its codecs aren't known here.
     """
@@ -117,7 +117,7 @@ def index_of(shards: Shards, data: Data) -> list[tuple[int, int] | None]:
 
 
 def misplaced(shards: Shards, index: list[tuple[int, int] | None], size: int) -> list[tuple[int, str]]:
-    """Tell which chunks of a shard of some size can't be where the index says, by their numbers."""
+    """Return which chunks can't be where the index of a shard of this size says, with the reasons."""
     first, last = (shards.index_size, size) if shards.at_start else (0, size - shards.index_size)
     wrong = []
     placed = []
@@ -131,7 +131,7 @@ def misplaced(shards: Shards, index: list[tuple[int, int] | None], size: int) ->
     placed.sort()
     reached, before = -1, (-1, -1)
     for start, end, number in placed:
-        # One place for several chunks is no damage: a writer may keep equal ones once.
+        # Several chunks in one place aren't damage: a writer may store equal chunks once.
         if start < reached and end > start and (start, end) != before:
             wrong.append((number, f"its bytes {start:,} to {end:,} are partly another chunk's, too"))
         reached, before = max(reached, end), (start, end)
@@ -139,5 +139,5 @@ def misplaced(shards: Shards, index: list[tuple[int, int] | None], size: int) ->
 
 
 def place_in(shards: Shards, number: int) -> tuple[int, ...]:
-    """Return the place of a chunk in its shard."""
+    """Return a chunk's position in its shard."""
     return tuple(int(at) for at in np.unravel_index(number, shards.grid)) if shards.grid else ()

@@ -1,7 +1,7 @@
-"""All documents of a hierarchy, level by level: those of a level at once, so that few rounds are waited for.
+"""Reads all documents of a hierarchy, level by level: all of a level at once, so there are few rounds.
 
-An array's directory isn't listed, so chunks cost nothing. What a group's format is, that of its children is
-likely to be, so that others are looked for only where nothing was found.
+Array directories aren't listed, so chunks cost nothing. The children of a group probably have its format, so
+documents of the other format are only requested if nothing was found.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore._core.verbs import Verbs
 
-    # A value and its version, where that is known.
+    # A value and, if known, its version.
     Found: TypeAlias = tuple[Data, str | None]
 
-# How many documents are asked for at once, at most.
+# How many documents are requested at once at most.
 _AT_ONCE = 1000
 
 
 class Sweep(NamedTuple):
-    """What was found.
+    """The result of a sweep.
 
     Attributes
     ----------
     documents : dict
-        Values and versions of documents, by their keys.
+        Values and versions of documents, by key.
     absent : set of str
-        Keys of documents that were looked for and aren't there.
+        Keys of documents that were requested and don't exist.
     directories : dict
-        The names of directories one level below each directory that was listed, which arrays are not.
+        The directories one level below each directory that was listed; arrays aren't listed.
     """
 
     documents: dict[str, Found]
@@ -49,11 +49,11 @@ async def swept(verbs: Verbs, root: str, read: Callable[[str], Awaitable[Found |
     Parameters
     ----------
     verbs : Verbs
-        Of the store.
+        The store's verbs.
     root : str
-        The directory: empty, or with a slash at its end.
+        The directory: empty, or with a trailing slash.
     read : callable
-        Reads a key; None if it isn't there.
+        Reads a key; returns None if it doesn't exist.
     """
     found = Sweep({}, set(), {})
 
@@ -68,7 +68,7 @@ async def swept(verbs: Verbs, root: str, read: Callable[[str], Awaitable[Found |
                     found.documents[key] = answer
 
     def formats(directory: str) -> tuple[bool, bool]:
-        """Whether a directory has documents of version 3, of version 2."""
+        """Whether a directory has documents of version 3, and of version 2."""
         return f"{directory}{V3}" in found.documents, any(
             f"{directory}{name}" in found.documents for name in V2
         )

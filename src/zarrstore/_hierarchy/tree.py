@@ -1,4 +1,4 @@
-"""A hierarchy as a tree of groups and arrays, with the number and size of what is in each."""
+"""A hierarchy as a tree of groups and arrays, with the number and size of the values in each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DOCUMENTS = frozenset((*NODES, ".zattrs", ".zmetadata"))
 
 
 class Tree:
-    """A directory of a store, and what is below it. Its text form is the drawn tree.
+    """A directory of a store and everything below it. Its text form is a drawing of the tree.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Tree:
     size : int
         Sum of their sizes in bytes.
     chunks : int
-        Of an array, the number of chunks, or of shards, that are stored.
+        For an array, the number of stored chunks or shards.
     children : dict of str to Tree
         The directories one level below.
     """
@@ -49,7 +49,7 @@ class Tree:
         self._document: Document = {}
 
     def add(self, entry: Entry, skip: int) -> Tree:
-        """Count a value below; returns the directory that it is in."""
+        """Count a value below this directory; return the directory that contains it."""
         *parents, name = entry.key[skip:].split("/")
         node = self
         path = [node := node.children.setdefault(parent, Tree(parent)) for parent in parents]
@@ -60,13 +60,13 @@ class Tree:
         return path[-1] if path else self
 
     def describe(self, name: str, value: bytes | None) -> None:
-        """Take from a metadata document what this is; a damaged one tells nothing."""
+        """Set what this is from a metadata document; a damaged one is ignored."""
         self._document = parsed_if_whole(value)
         self.kind = _kind(name, self._document)
 
     @property
     def _words(self) -> str:
-        """What it is, in a few words."""
+        """A short description of what this is."""
         if self.kind != "array":
             return self.kind
         possible = _possible_chunks(self._document)
@@ -75,7 +75,7 @@ class Tree:
         return f"{_words_of_array(self._document)}, {self.chunks:,}{of} {unit}"
 
     def as_json(self, *, all_directories: bool = False, depth: int | None = None) -> dict[str, object]:
-        """Return it as JSON has it, with the same children as are drawn."""
+        """Return the tree in a form for JSON, with the same children as in the drawing."""
         deeper = None if depth is None else depth - 1
         return {
             "name": self.name,
@@ -89,13 +89,13 @@ class Tree:
         }
 
     def _drawn(self, all_directories: bool, depth: int | None) -> list[Tree]:
-        """Return the children that are drawn, in order."""
+        """Return the children to draw, in order."""
         if depth == 0 or (self.kind == "array" and not all_directories):
             return []
         return [self.children[name] for name in sorted(self.children)]
 
     def line(self) -> str:
-        """Its line in the drawn tree."""
+        """Return its line in the drawn tree."""
         kind = f" [{shown(self._words)}]" if self.kind else ""
         return f"{shown(self.name)}{kind} {values_text(self.count)}, {size_text(self.size)}"
 
@@ -107,11 +107,11 @@ class Tree:
         Parameters
         ----------
         all_directories : bool
-            Whether to draw directories inside of arrays, too.
+            Whether to draw directories inside arrays, too.
         depth : int, optional
             How many levels to draw.
         lead, below : str
-            What comes in front of the first line, and of the others.
+            What precedes the first line, and the other lines.
         """
         yield lead + self.line()
         children = self._drawn(all_directories, depth)
@@ -135,7 +135,7 @@ class Tree:
 
 
 def described(name: str, document: Mapping[str, object]) -> str:
-    """Say what a metadata document, of this name, is about, in a few words."""
+    """Return a short description of what a metadata document with this name describes."""
     kind = _kind(name, document)
     return shown(_words_of_array(document) if kind == "array" else kind)
 
@@ -155,7 +155,7 @@ def _words_of_array(document: Mapping[str, object]) -> str:
 
 
 def _possible_chunks(document: Mapping[str, object]) -> int | None:
-    """How many chunks (or shards) an array has; None if its metadata don't say so plainly."""
+    """Return how many chunks (or shards) an array has; None if its metadata doesn't say so plainly."""
     grid = document.get("chunk_grid")
     if isinstance(grid, dict) and isinstance(grid.get("configuration"), dict):
         chunks = grid["configuration"].get("chunk_shape")
@@ -172,16 +172,16 @@ def _possible_chunks(document: Mapping[str, object]) -> int | None:
 
 
 async def read_tree(verbs: Verbs, prefix: str, name: str, limit: int | None = None) -> Tree:
-    """Read what is below a directory.
+    """Build the tree of what is below a directory.
 
     Parameters
     ----------
     verbs : Verbs
-        The store's.
+        The store's verbs.
     prefix : str
-        The directory, as verbs take it.
+        The directory, in the form that verbs take.
     name : str
-        The root's name.
+        The name of the root.
     limit : int, optional
         How many values to look at, at most.
     """

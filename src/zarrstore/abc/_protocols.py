@@ -1,4 +1,4 @@
-"""What zarr-python calls places to read and write at, as protocols: a `StorePath` is one."""
+"""Protocols for places that values are read from and written to, as zarr-python names them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class ByteGetter(Protocol):
-    """A place of one value, to be read."""
+    """A place that holds one value and can be read."""
 
     async def get(
         self, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
@@ -22,7 +22,7 @@ class ByteGetter(Protocol):
 
 @runtime_checkable
 class ByteSetter(ByteGetter, Protocol):
-    """A place of one value, to be read and written."""
+    """A place that holds one value and can be read and written."""
 
     async def set(self, value: Value) -> None:
         """Replace the value."""
@@ -36,7 +36,7 @@ class ByteSetter(ByteGetter, Protocol):
 
 @runtime_checkable
 class SyncByteGetter(Protocol):
-    """A place of one value, to be read by blocking calls."""
+    """A place that holds one value and can be read with blocking calls."""
 
     def get_sync(
         self, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
@@ -46,7 +46,7 @@ class SyncByteGetter(Protocol):
 
 @runtime_checkable
 class SyncByteSetter(SyncByteGetter, Protocol):
-    """A place of one value, to be read and written by blocking calls."""
+    """A place that holds one value and can be read and written with blocking calls."""
 
     def set_sync(self, value: Value) -> None:
         """Replace the value."""
@@ -57,7 +57,7 @@ class SyncByteSetter(SyncByteGetter, Protocol):
 
 @runtime_checkable
 class SupportsGetSync(Protocol):
-    """A store that can be read by blocking calls, as every store of this library can."""
+    """A store that can be read with blocking calls; every store of this library can."""
 
     def get_sync(
         self,
@@ -71,7 +71,7 @@ class SupportsGetSync(Protocol):
 
 @runtime_checkable
 class SupportsSetSync(Protocol):
-    """A store that can be written by blocking calls."""
+    """A store that can be written with blocking calls."""
 
     def set_sync(self, key: str, value: Value) -> None:
         """Replace a value."""
@@ -79,7 +79,7 @@ class SupportsSetSync(Protocol):
 
 @runtime_checkable
 class SupportsDeleteSync(Protocol):
-    """A store whose values can be removed by blocking calls."""
+    """A store whose values can be removed with blocking calls."""
 
     def delete_sync(self, key: str) -> None:
         """Remove a value; no error if there is none."""
@@ -87,18 +87,18 @@ class SupportsDeleteSync(Protocol):
 
 @runtime_checkable
 class SupportsSyncStore(SupportsGetSync, SupportsSetSync, SupportsDeleteSync, Protocol):
-    """A store with all blocking calls that zarr-python makes."""
+    """A store with all the blocking calls that zarr-python makes."""
 
 
 async def set_or_delete(byte_setter: ByteSetter, value: Value | None) -> None:
-    """Replace the value at a place, or remove it.
+    """Replace the value at a place, or remove it if the new value is None.
 
     Parameters
     ----------
     byte_setter : ByteSetter
-        The place, a `StorePath` for example.
+        The place, for example a `StorePath`.
     value : Buffer or bytes-like or None
-        What to store; None removes what is there.
+        What to store; None removes the value.
     """
     if value is None:
         await byte_setter.delete()

@@ -1,4 +1,4 @@
-"""The base class of every store: the verbs that a store implements, and each public method once, over them.
+"""The base class of every store: the verbs that a store defines, and the public methods built on them.
 
 May import: errors, keys, requests, buffers, verbs, composites, bindings, faces. Stores import this module.
 """
@@ -86,8 +86,8 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.tree import Tree
     from zarrstore.buffer import Buffer
 
-    # So that type checkers take a store of ours where one of zarr-python's is wanted. At runtime the
-    # property `__class__` does that, and nothing of zarr-python's is imported.
+    # Lets type checkers accept our stores where zarr-python's are expected. At runtime the property
+    # `__class__` does this, and nothing of zarr-python is imported.
     class _Base(SyncFace, TheirStore):
         pass
 else:
@@ -134,51 +134,52 @@ __all__ = [
 
 T = TypeVar("T")
 
-# How many values a notebook's picture of a store is made of, at most.
+# How many values the HTML view of a store in a notebook covers at most.
 _SHOWN = 10_000
 _NO_MAPPING = (
     "a store is no mapping: use store.mapping(), whose keys and values are text and bytes, or get_sync(key)"
 )
 
-# A long list of reads is checked, and put into buffers, in parts of this length; in between others may run.
+# A long list of reads is checked and wrapped in buffers in parts of this length; other tasks run in between.
 _STRIDE = 512
 
-# What is made anew in each process and for each copy, never pickled, never shared.
+# Attributes that each process and each copy makes for itself; they are neither pickled nor shared.
 _RUNTIME = ("_sync_verbs", "_async_verbs", "_own_sync_verbs", "_own_async_verbs", "_budget")
 
 
 class Store(_Base):
     """Base class of stores: a mapping from keys to bytes, with byte ranges and listings.
 
-    A subclass defines the property ``_location`` and four verbs: `_read`, `_write`, `_remove` and `_scan`,
-    all with ``def`` if it blocks, or all with ``async def``. Verbs that block may run in several threads at
-    once. Ten more have defaults made of these four; a store that defines one of them gets faster. Every
-    public method comes from here, awaited and, with ``_sync`` behind its name, blocking.
+    A subclass defines the property ``_location`` and four verbs: `_read`, `_write`, `_remove` and `_scan`.
+    It defines all of them with ``def`` if it blocks, or all with ``async def``. Blocking verbs may run in
+    several threads at once. Ten more verbs have defaults built on these four; defining one of them makes the
+    store faster. Every public method is inherited from here, in an awaited form and in a blocking form whose
+    name ends in ``_sync``.
 
     Parameters
     ----------
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
 
     Raises
     ------
     TypeError
-        When a subclass is made: if a verb is missing, takes other arguments, or awaits while others block. A
-        base of stores that isn't one itself is made by ``class Base(Store, abstract=True)``.
+        When a subclass is defined: if a verb is missing, takes other arguments, or awaits while others block.
+        Declare a base class that isn't a store itself with ``class Base(Store, abstract=True)``.
     """
 
     _capabilities: ClassVar[Capabilities] = Capabilities()
     _overridden: ClassVar[frozenset[str]] = frozenset()
-    # Whether the verbs block, so that they may be driven in the calling thread: read off their definitions.
+    # Whether the verbs block, so that they can be driven in the calling thread. Set from their definitions.
     _blocks: bool = True
-    # Whether the calling thread may call them as they are: wrappers' get the verbs below first.
+    # Whether the calling thread can call the verbs directly. Wrappers' verbs also take the verbs below.
     _direct: ClassVar[bool] = False
-    # What binds blocking verbs to an event loop.
+    # The class that binds blocking verbs to an event loop.
     _loop_binding: ClassVar[type[ThreadedVerbs]] = ThreadedVerbs
-    # Whether values are kept in a GPU's memory.
+    # Whether values are kept in GPU memory.
     _on_device: ClassVar[bool] = False
 
-    if TYPE_CHECKING:  # for type checkers properties, which a class may have as attributes or as properties
+    if TYPE_CHECKING:  # so that a subclass may define these as attributes or as properties
 
         @property
         def supports_writes(self) -> bool:
@@ -202,11 +203,11 @@ class Store(_Base):
 
         @property
         def _takes_pieces(self) -> bool:
-            """Whether ``_write`` sends a value's pieces on as they come, instead of holding all of it."""
+            """Whether ``_write`` passes a value's pieces on as they arrive, rather than collecting them."""
 
         @property
         def _clears_anyway(self) -> bool:
-            """Whether `clear` empties a store that can't delete, as an empty archive replaces an archive."""
+            """Whether `clear` works without deletes, as when an empty archive replaces an archive."""
     else:
         supports_writes = True
         supports_deletes = True
@@ -245,7 +246,7 @@ class Store(_Base):
 
     @property
     def __class__(self) -> type[Self]:
-        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        # isinstance() reads this, also when zarr-python calls it: see `zarr_compat`.
         zarr_compat.register_store(Store)
         return type(self)
 
@@ -255,13 +256,13 @@ class Store(_Base):
 
     @property
     def _location(self) -> str:
-        """Where the data is, as text: equality, hash, text forms and dask's token come from it."""
+        """Where the data is, as text; the source of equality, hash, text forms and dask's token."""
         raise NotImplementedError(f"{type(self).__name__} must define the property _location")
 
     def _place(self, prefix: str) -> str:
-        """Return where a directory's data is: every store that reaches it says the same.
+        """Return where a directory's data is, as text; the same for every store that reaches it.
 
-        Of two places the one that is inside the other begins with its text.
+        If one place is inside another, its text begins with the other's.
         """
         scheme, mark, path = self._location.partition("file://")
         if mark and not scheme:
@@ -296,12 +297,12 @@ class Store(_Base):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can promise."""
+        """What this store guarantees."""
         return self._capabilities
 
     # -- bound verbs ------------------------------------------------------------------------------
-    # A store's own verbs are what its class defines. The others lead through public methods that a subclass
-    # overrides, so that nothing goes around an override; the methods themselves use the store's own.
+    # The own verbs are those that the class defines. The others go through the public methods that a subclass
+    # overrides, so that nothing bypasses an override. The public methods themselves use the own verbs.
 
     @cached_property
     def _own_sync_verbs(self) -> Verbs:
@@ -314,7 +315,7 @@ class Store(_Base):
         return bind(self._loop_binding if self._blocks else NativeAsyncVerbs, self)
 
     def _route(self, own: Verbs, *, sync: bool) -> Verbs:
-        """Lead verbs through the public methods that a subclass overrides."""
+        """Route verbs through the public methods that a subclass overrides."""
         return OverrideAware(self, own, sync=sync) if self._overridden & VERBS_OF_METHOD.keys() else own
 
     @cached_property
@@ -326,7 +327,7 @@ class Store(_Base):
         return self._route(self._own_async_verbs, sync=False)
 
     def _verbs_for_wrapper(self, *, sync: bool) -> Verbs:
-        """Return what a wrapper binds to: nothing overridden is bypassed, nothing read-only written."""
+        """Return the verbs a wrapper uses: they respect overrides and `read_only`."""
         own = self._own_sync_verbs if sync else self._own_async_verbs
         whole = self._overridden & WHOLE_METHODS
         verbs = WholeOverrides(self, own, sync=sync) if whole else self._route(own, sync=sync)
@@ -336,7 +337,7 @@ class Store(_Base):
 
     @classmethod
     async def open(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make a store and open it.
+        """Create a store and open it.
 
         Parameters
         ----------
@@ -357,7 +358,7 @@ class Store(_Base):
             await self._open()
 
     def close(self) -> None:
-        """Release what the store holds. The next use opens it again."""
+        """Release the store's resources. The next call opens it again."""
         self._is_open = False
 
     def __enter__(self) -> Self:
@@ -375,26 +376,26 @@ class Store(_Base):
 
     @property
     def read_only(self) -> bool:
-        """Whether the store refuses every call that changes something."""
+        """Whether the store refuses every call that changes it."""
         return self._read_only
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return a store on the same data that is read-only, or not; it isn't opened.
+        """Return an unopened store on the same data, read-only or writable.
 
-        The new store is a copy as `copy.copy` makes it: by ``__getstate__`` and ``__setstate__`` where a
-        class has them.
+        The new store is a copy as `copy.copy` makes it, through ``__getstate__`` and ``__setstate__`` if the
+        class defines them.
 
         Parameters
         ----------
         read_only : bool
-            What the new store is to be.
+            Whether the new store is read-only.
         """
         other = copy.copy(self)
         other._read_only = read_only
         return other
 
     def _share(self) -> Self:
-        """Copy the store with all that it holds, for classes whose pickles hold less: their ``__copy__``."""
+        """Copy the store with everything it keeps; the ``__copy__`` of classes whose pickles keep less."""
         other = object.__new__(type(self))
         other.__dict__.update(Store.__getstate__(self))
         return other
@@ -420,7 +421,7 @@ class Store(_Base):
 
     @property
     def _supports_sync_io(self) -> bool:
-        # zarr-python's fused pipeline asks: where verbs await, its own concurrency serves better.
+        # zarr-python's fused pipeline reads this. Where verbs await, its own concurrency is faster.
         return self._blocks
 
     # -- views ------------------------------------------------------------------------------------
@@ -444,10 +445,10 @@ class Store(_Base):
         return StoreMapping(self)
 
     def tree(self, prefix: str = "") -> Tree:
-        """Return the groups and arrays below a directory, with the number and size of what is in each.
+        """Return the groups and arrays below a directory, with the number and size of the values in each.
 
-        It is drawn where it is shown: ``print(store.tree())``. All keys below are listed, and all metadata
-        documents read.
+        ``print(store.tree())`` draws it. This lists all keys below the directory and reads all metadata
+        documents.
 
         Parameters
         ----------
@@ -460,7 +461,7 @@ class Store(_Base):
         return self._run("", read_tree, self._listed(prefix), prefix.strip("/") or str(self), limit)
 
     def _repr_html_(self) -> str:
-        # A notebook shows this, so it is short, and raises nothing.
+        # A notebook displays this, so it must be short and must not raise.
         try:
             return self._hierarchy("", _SHOWN)._repr_html_()
         except Exception as error:
@@ -473,7 +474,7 @@ class Store(_Base):
         raise TypeError(_NO_MAPPING)
 
     def _copies_from(self, source: Store) -> ServerCopies | None:
-        """Return what copies values of another store to here without their passing through this process."""
+        """Return an object that copies values from another store on the server, or None if there is none."""
         return None
 
     # -- reading ----------------------------------------------------------------------------------
@@ -488,20 +489,20 @@ class Store(_Base):
         key : str
             Which value.
         prototype : BufferPrototype, optional
-            What to return it in; host memory by default.
+            The buffer classes of the result; host memory by default.
         byte_range : ByteRequest, optional
-            Which bytes; all by default. A range or offset that starts at or past the end is an
-            error; an end past the end is cut; a suffix longer than the value is the whole value.
+            Which bytes; all by default. A range or offset that starts at or past the end is an error. An
+            end past the end is cut. A suffix longer than the value gives the whole value.
 
         Returns
         -------
         Buffer or None
-            None if there is positively no such value. A failure to find out raises.
+            None if the key certainly has no value. If that can't be determined, the call raises.
 
         Raises
         ------
         InvalidKeyError, ByteRequestError
-            If key or request are wrong.
+            If the key or the request is invalid.
         """
         check_key(key, self)
         request = None if byte_range is None else as_request(byte_range, self, key)
@@ -520,14 +521,14 @@ class Store(_Base):
         Parameters
         ----------
         prototype : BufferPrototype or None
-            What to return them in.
+            The buffer classes of the results.
         key_ranges : iterable of (str, ByteRequest or None)
-            Keys and which bytes of each; a key may occur many times.
+            Keys, and which bytes of each; a key may occur more than once.
 
         Returns
         -------
         list of Buffer or None
-            In the order asked; None for a missing key.
+            In the order of the requests; None for a key without a value.
         """
         verbs = to_device(self._async_verbs, prototype)
         requests: builtins.list[tuple[str, ByteRequest | None]] = []
@@ -557,7 +558,7 @@ class Store(_Base):
         max_gap_bytes: int = 1 << 20,
         max_coalesced_bytes: int = 16 << 20,
     ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]:
-        """Read many ranges of one value, near ones by one read.
+        """Read many ranges of one value, coalescing ranges that are close together.
 
         Parameters
         ----------
@@ -566,21 +567,21 @@ class Store(_Base):
         byte_ranges : sequence of ByteRequest or None
             Which bytes; None is the whole value.
         prototype : BufferPrototype, optional
-            What to return them in.
+            The buffer classes of the results.
         max_concurrency : int
-            How many requests to a server may be under way at once. Other stores read all in one batch.
+            How many requests may be sent to a server at once. Other stores read everything in one batch.
         max_gap_bytes, max_coalesced_bytes : int
-            Ranges with at most this many bytes between them are read as one, up to this size.
+            Ranges at most this many bytes apart are read as one, up to this size in bytes.
 
         Yields
         ------
         list of (int, Buffer)
-            Batches of input positions and what was read for them, as they arrive.
+            Batches of positions in the input and the bytes read for them, as they arrive.
 
         Raises
         ------
         ExceptionGroup
-            Holding a `KeyNotFoundError` if there is no such value, or the error of a range.
+            Contains a `KeyNotFoundError` if the key has no value, or the error of a range.
         """
         check_key(key, self)
         requests = [None if r is None else as_request(r, self, key) for r in byte_ranges]
@@ -606,14 +607,14 @@ class Store(_Base):
         key : str
             Which value.
         prototype : BufferPrototype, optional
-            What to return it in.
+            The buffer classes of the result.
         byte_range : ByteRequest, optional
             Which bytes.
 
         Returns
         -------
         (Buffer, str) or None
-            The version is opaque; hand it to `set_if_unchanged` or `delete_if_unchanged`.
+            The version is opaque; pass it to `set_if_unchanged` or `delete_if_unchanged`.
 
         Raises
         ------
@@ -635,7 +636,7 @@ class Store(_Base):
         return await self._do_stat(self._own_async_verbs, key) is not None
 
     async def getsize(self, key: str) -> int:
-        """Size of a value in bytes.
+        """Return the size of a value in bytes.
 
         Parameters
         ----------
@@ -645,24 +646,24 @@ class Store(_Base):
         Raises
         ------
         KeyNotFoundError
-            If there is no such value (a `FileNotFoundError`).
+            If the key has no value (a `FileNotFoundError`).
         """
         return self._size(await self._do_stat(self._own_async_verbs, key), key)
 
     async def getsize_prefix(self, prefix: str) -> int:
-        """Sum of the sizes, in bytes, of all values below a directory.
+        """Return the sum of the sizes, in bytes, of all values below a directory.
 
         Parameters
         ----------
         prefix : str
-            The directory: ``""`` is the root, ``"a/b"`` and ``"a/b/"`` are the same.
+            The directory: ``""`` is the root; ``"a/b"`` and ``"a/b/"`` are the same.
         """
         return await self._do_getsize_prefix(self._async_verbs, prefix)
 
     # -- writing ----------------------------------------------------------------------------------
 
     async def set(self, key: str, value: Value, *, byte_range: tuple[int, int] | None = None) -> None:
-        """Replace a value, in one step: readers and crashes see the old one or the new one, whole.
+        """Replace a value atomically: even after a crash, readers see the whole old or the whole new value.
 
         Parameters
         ----------
@@ -671,7 +672,7 @@ class Store(_Base):
         value : Buffer or bytes-like
             What to store; the store keeps no reference to it.
         byte_range : (int, int), optional
-            Overwrite these bytes of an existing value instead, where the store can.
+            Overwrite these bytes of an existing value instead, if the store supports that.
         """
         pieces = self._ready(key, value)
         if byte_range is not None:
@@ -695,7 +696,7 @@ class Store(_Base):
     async def create(self, key: str, value: Value) -> bool:
         """Store a value unless the key has one; return whether this call stored it.
 
-        Of several callers exactly one gets True where `capabilities` has ``atomic_create``.
+        If `capabilities` has ``atomic_create``, exactly one of several callers gets True.
 
         Parameters
         ----------
@@ -707,7 +708,7 @@ class Store(_Base):
         return await self._do_create(self._async_verbs, key, value)
 
     async def set_if_unchanged(self, key: str, value: Value, version: str) -> str | None:
-        """Replace a value only if it still has a version.
+        """Replace a value only if it still has the given version.
 
         Parameters
         ----------
@@ -721,32 +722,32 @@ class Store(_Base):
         Returns
         -------
         str or None
-            The new version; None if another write was first.
+            The new version; None if another write came first.
         """
         return await self._do_set_if_unchanged(self._async_verbs, key, value, version)
 
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Value]]) -> None:
-        """Overwrite parts of existing values. Not one step: a crash may leave some of it done.
+        """Overwrite parts of existing values. This is not atomic: a crash may leave some parts written.
 
         Parameters
         ----------
         key_start_values : iterable of (str, int, bytes-like)
-            Key, first byte, and what to write there. Parts of one key must not overlap; a part may
-            reach past the end of the value but not begin past it.
+            The key, the first byte, and the bytes to write there. Parts of one key must not overlap. A part
+            may extend past the end of the value but must not begin past it.
 
         Raises
         ------
         UnsupportedOperationError
-            If the store has no partial writes (a `NotImplementedError`).
+            If the store doesn't support partial writes (a `NotImplementedError`).
         KeyNotFoundError
             If a key has no value.
         ByteRequestError
-            If parts overlap or leave a gap; nothing of that key is written then.
+            If parts overlap or leave a gap; nothing is written to that key then.
         """
         await self._do_set_partial_values(self._async_verbs, key_start_values)
 
     async def delete(self, key: str) -> None:
-        """Remove a value; no error if there is none.
+        """Remove a value; not an error if there is none.
 
         Parameters
         ----------
@@ -756,7 +757,7 @@ class Store(_Base):
         Raises
         ------
         UnsupportedOperationError
-            If there is one and the store can't delete (a `NotImplementedError`).
+            If there is a value and the store can't delete (a `NotImplementedError`).
         """
         self._check_writable(key)
         check_key(key, self)
@@ -767,7 +768,7 @@ class Store(_Base):
         await self._own_async_verbs.remove(key, ANY)
 
     async def delete_if_unchanged(self, key: str, version: str) -> bool:
-        """Remove a value only if it still has a version; whether that was so.
+        """Remove a value only if it still has the given version; return whether it was removed.
 
         Parameters
         ----------
@@ -779,7 +780,7 @@ class Store(_Base):
         return await self._do_delete_if_unchanged(self._async_verbs, key, version)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove everything below a directory; no error if there is nothing.
+        """Remove everything below a directory; not an error if there is nothing.
 
         Parameters
         ----------
@@ -789,7 +790,7 @@ class Store(_Base):
         Raises
         ------
         UnsupportedOperationError
-            If there is something and the store can't delete (a `NotImplementedError`).
+            If there is anything and the store can't delete (a `NotImplementedError`).
         """
         if "delete" in self._overridden:
             await self._do_delete_dir(self._async_verbs, prefix, one_by_one=True)
@@ -797,7 +798,7 @@ class Store(_Base):
             await self._do_delete_dir(self._own_async_verbs, prefix)
 
     async def clear(self) -> None:
-        """Remove all keys and values, and nothing that isn't below the root."""
+        """Remove all keys and values; nothing outside the root is touched."""
         await self._do_delete_dir(self._async_verbs, "")
 
     # -- listing ----------------------------------------------------------------------------------
@@ -813,21 +814,21 @@ class Store(_Base):
         return await self._do_is_empty(self._async_verbs, prefix)
 
     def list(self) -> AsyncIterator[str]:
-        """Yield all keys, unordered."""
+        """Yield all keys, in no particular order."""
         return Flattened(lambda: self._own_async_verbs.keys(self._listed("")))
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield all keys below a directory, relative to the root, unordered.
+        """Yield all keys below a directory, in no particular order. Keys are relative to the root.
 
         Parameters
         ----------
         prefix : str
-            The directory: ``"t"`` finds ``t/0``, not ``temp/0``.
+            The directory: ``"t"`` finds ``t/0`` but not ``temp/0``.
         """
         return Flattened(lambda: self._own_async_verbs.keys(self._listed(prefix)))
 
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names of keys and directories one level below a directory, once each.
+        """Yield the name of each key and directory one level below a directory, once each.
 
         Parameters
         ----------
@@ -839,7 +840,7 @@ class Store(_Base):
     # -- bodies that both faces share -------------------------------------------------------------
 
     def _ready(self, key: str, value: Value) -> tuple[Data, ...]:
-        """Check what is to be written, and where; returns its pieces."""
+        """Check the key and the value before a write; return the value's pieces."""
         self._check_writable(key)
         check_key(key, self)
         pieces = as_pieces(value, self, on_device=self._on_device)
@@ -975,7 +976,7 @@ class Store(_Base):
             raise self._refused_delete(key)
 
     def _refused_delete(self, key: str) -> UnsupportedOperationError:
-        """Make the error for a removal from a store that can't delete."""
+        """Return the error for a removal from a store that can't delete."""
         return UnsupportedOperationError("this store can't delete.", store=self, key=key or None)
 
     # -- names that zarr-python calls --------------------------------------------------------------
@@ -1007,7 +1008,7 @@ class Store(_Base):
         return json.loads(await self._get_bytes(key, prototype=prototype, byte_range=byte_range))
 
 
-# The methods whose overriding in a subclass is noticed: a blocking twin asks the override then.
+# Methods whose overrides in a subclass are noticed: the other face then calls the override.
 _PUBLIC = [
     name + twin
     for name in (

@@ -1,4 +1,4 @@
-"""Buffers: what stores give and take. `cpu` holds the host's, `gpu` the devices'."""
+"""Buffers: what stores accept and return. `cpu` is for host memory, `gpu` for device memory."""
 
 from zarrstore.buffer import cpu, gpu
 from zarrstore.buffer._core import ArrayLike, Buffer, BufferPrototype, BytesLike
@@ -21,5 +21,5 @@ __all__ = [
 
 
 def default_buffer_prototype() -> BufferPrototype:
-    """Return the prototype that is used where none is given: host memory."""
+    """Return the default prototype: host memory."""
     return cpu.buffer_prototype

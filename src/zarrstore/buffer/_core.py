@@ -1,4 +1,4 @@
-"""What every buffer is, wherever its memory is: flat, contiguous, untyped bytes."""
+"""The base of all buffers, wherever their memory is: flat, contiguous, untyped bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import BufferLike
     from zarrstore.buffer._nd import NDBuffer
 else:
-    # For type checkers ours is one of zarr-python's, whose name is not imported at runtime.
+    # Type checkers see ours as a subclass of zarr-python's, which is not imported at runtime.
     _Base = ABC
 
 
@@ -33,17 +33,17 @@ class ArrayLike(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Its type of element."""
+        """Element type."""
         ...
 
     @property
     def ndim(self) -> int:
-        """Its number of dimensions."""
+        """Number of dimensions."""
         ...
 
     @property
     def size(self) -> int:
-        """Its number of elements."""
+        """Number of elements."""
         ...
 
     def __getitem__(self, key: slice) -> Self: ...
@@ -57,7 +57,7 @@ class ArrayLike(Protocol):
 class Buffer(_Base):
     """A flat, contiguous block of bytes in the memory of the host or of a device.
 
-    Lengths and slices count bytes. Slicing shares memory. zarr-python takes an instance as one of its own.
+    Lengths and slices count bytes. Slices share memory. zarr-python accepts an instance as one of its own.
 
     Parameters
     ----------
@@ -72,11 +72,13 @@ class Buffer(_Base):
 
     __slots__ = ("_data",)
 
-    _data: npt.NDArray[np.uint8]  # or an array on a device, which passes for one
+    _data: npt.NDArray[np.uint8]  # or an array on a device, which is typed as one
 
     def __init__(self, array_like: ArrayLike) -> None:
         self._data = array_like  # type: ignore[assignment]
-        if array_like.dtype is BYTE and array_like.ndim == 1:  # the usual case, without a comparison
+        if (
+            array_like.dtype is BYTE and array_like.ndim == 1
+        ):  # the usual case; `is` is faster than a comparison
             return
         if array_like.ndim != 1:
             raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
@@ -85,7 +87,7 @@ class Buffer(_Base):
 
     @property
     def __class__(self) -> type[Self]:
-        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        # isinstance() reads this, also when zarr-python calls it: see `zarr_compat`.
         zarr_compat.register_buffer(Buffer)
         return type(self)
 
@@ -112,7 +114,7 @@ class Buffer(_Base):
     @classmethod
     @abstractmethod
     def from_buffer(cls, buffer: BufferLike) -> Self:
-        """Make a buffer of this class from another buffer, copying only between kinds of memory."""
+        """Make a buffer of this class from another buffer; copies only between host and device."""
 
     @classmethod
     @abstractmethod
@@ -120,12 +122,12 @@ class Buffer(_Base):
         """Make a buffer from an object with the buffer protocol."""
 
     def as_array_like(self) -> npt.NDArray[np.uint8]:
-        """Return the underlying array, never a copy."""
+        """Return the underlying array without a copy."""
         return self._data
 
     @abstractmethod
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return the bytes as a NumPy array, copied only if they are on a device."""
+        """Return the bytes as a NumPy array; copies only if they are on a device."""
 
     def as_buffer_like(self) -> memoryview:
         """Return an object with the buffer protocol over the bytes."""
@@ -185,9 +187,9 @@ class BufferPrototype(NamedTuple):
     Attributes
     ----------
     buffer : type
-        Class of flat buffers, what a store returns.
+        Class of flat buffers, which stores return.
     nd_buffer : type
-        Class of n-dimensional buffers, what codecs make of them; stores never look at it.
+        Class of n-dimensional buffers, which codecs make from them; stores never use it.
     """
 
     buffer: type[Buffer]

@@ -1,4 +1,4 @@
-"""The way to cupy, which is imported on first use: what says that it, a GPU or a fresh process is missing."""
+"""Imports cupy on first use; raises an error if cupy or a GPU is missing, or after a fork."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, TypeAlias
 
 from zarrstore.errors import ForkError, MissingDependencyError
 
-# What comes from cupy and kvikio, which have no types: modules, arrays on a device, streams, events.
+# Types of cupy and kvikio, which have no annotations: modules, arrays on a device, streams, events.
 Untyped: TypeAlias = Any
 
 
 class _Driver:
-    """Whether this process has used a GPU's driver, and whether it is a child of one that had."""
+    """Whether this process has used a GPU's driver, and whether its parent had before the fork."""
 
     used = False
     dead = False
 
     @classmethod
     def after_fork(cls) -> None:
-        """Remember in the child that the driver, which doesn't survive a fork, can't be used here."""
+        """Mark the driver as unusable in the child, since it doesn't survive a fork."""
         cls.dead = cls.used
 
 
@@ -36,7 +36,7 @@ def cupy() -> Untyped:
     MissingDependencyError
         If it isn't installed, or finds no GPU.
     ForkError
-        If the parent of this process used a GPU before it forked.
+        If the parent process used a GPU before it forked.
     """
     try:
         import cupy
@@ -56,7 +56,7 @@ def cupy() -> Untyped:
 
 @cache
 def _find_device(cupy: Untyped) -> None:
-    """Raise unless there is a device; asked until there is one."""
+    """Raise unless there is a device; checked until there is one."""
     runtime = cupy.cuda.runtime
     try:
         found, reason = runtime.getDeviceCount(), "it counts none"
@@ -71,5 +71,5 @@ def _find_device(cupy: Untyped) -> None:
 
 
 def is_on_device(array: object) -> bool:
-    """Whether an array is in a GPU's memory."""
+    """Whether an array is in GPU memory."""
     return hasattr(array, "__cuda_array_interface__")

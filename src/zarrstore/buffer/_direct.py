@@ -1,4 +1,4 @@
-"""GPUDirect Storage: a device fetches a file's bytes past the host's memory, where kvikio is installed."""
+"""GPUDirect Storage: a device reads a file without a copy through host memory, if kvikio is installed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zarrstore.buffer._cupy import Untyped
 
-# Values of at least so many bytes are read so; for smaller ones a pinned block is quicker than the driver.
+# Least size in bytes of values read this way; for smaller ones a pinned block is faster than the driver.
 LEAST = 4 << 20
 
 
 @cache
 def _kvikio() -> Untyped:
-    """Return the package kvikio, or None where it isn't installed or its libraries don't load."""
+    """Return the package kvikio, or None if it isn't installed or its libraries don't load."""
     try:
         import kvikio
         import kvikio.defaults
@@ -29,26 +29,26 @@ def read(array: Untyped, descriptor: int, start: int, *, after: Untyped) -> bool
     Parameters
     ----------
     array : cupy.ndarray
-        What to fill.
+        The array to fill.
     descriptor : int
         The open file.
     start : int
-        Where in the file, in bytes.
+        Offset in the file, in bytes.
     after : cupy.cuda.Event
-        What must have happened before the array is written to: the driver knows no streams here.
+        The event to wait for before writing to the array, as the driver doesn't support streams here.
     """
     if array.nbytes < LEAST or (kvikio := _kvikio()) is None:
         return False
     try:
-        # In its compatible mode kvikio reads into host memory and copies, as we do with less ado.
+        # In compatibility mode kvikio reads into host memory and copies; our own code does so at lower cost.
         if kvikio.defaults.is_compat_mode_preferred():
             return False
         after.synchronize()
-        # kvikio opens by name, and by this name the very file that is open, whatever has replaced it since.
+        # kvikio opens files by name. This name always refers to the open file, even if it has been replaced.
         with kvikio.CuFile(f"/proc/self/fd/{descriptor}", "r") as file:
             count = file.pread(array, array.nbytes, start).get()
     except Exception:
-        # The file system may not have it, or the driver may fail: the other way says what is wrong, if
-        # anything is wrong with the file.
+        # The file system may not support this, or the driver may fail. If something is wrong with the file,
+        # the other way reports it.
         return False
     return bool(count == array.nbytes)

@@ -1,4 +1,4 @@
-"""N-dimensional buffers on the host: the other half of a prototype, for codecs; stores never make one."""
+"""N-dimensional buffers in host memory, for codecs: the other half of a prototype. Stores never make one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Index: TypeAlias = Any  # whatever NumPy indexes by
+    Index: TypeAlias = Any  # whatever NumPy accepts as an index
 
 
 @runtime_checkable
@@ -23,22 +23,22 @@ class NDArrayLike(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Its type of element."""
+        """Element type."""
         ...
 
     @property
     def ndim(self) -> int:
-        """Its number of dimensions."""
+        """Number of dimensions."""
         ...
 
     @property
     def size(self) -> int:
-        """Its number of elements."""
+        """Number of elements."""
         ...
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its length in each dimension."""
+        """Length in each dimension."""
         ...
 
     def __len__(self) -> int: ...
@@ -53,15 +53,15 @@ class NDArrayLike(Protocol):
         order: Literal["A", "C", "F"] | None = "C",
         copy: bool | None = None,
     ) -> Self:
-        """Return a view of another shape."""
+        """Return a view with another shape."""
 
     def view(self, dtype: np.dtype[Any]) -> Self:
-        """Return a view with another type of element."""
+        """Return a view with another element type."""
 
     def astype(
         self, dtype: np.dtype[Any], order: Literal["K", "A", "C", "F"] = "K", *, copy: bool = True
     ) -> Self:
-        """Return the elements in another type."""
+        """Return the elements with another type."""
 
     def fill(self, value: object) -> None:
         """Set every element."""
@@ -73,7 +73,7 @@ class NDArrayLike(Protocol):
         """Return a view with the dimensions permuted."""
 
     def ravel(self, order: Literal["K", "A", "C", "F"] = "C") -> Self:
-        """Return the elements in one dimension."""
+        """Return the elements as a one-dimensional array."""
 
     def all(self) -> np.bool_ | bool:
         """Whether all elements are true."""
@@ -87,12 +87,12 @@ NDArrayLikeOrScalar: TypeAlias = (
 
 
 class NDBuffer:
-    """An n-dimensional array in the host's memory.
+    """An n-dimensional array in host memory.
 
     Parameters
     ----------
     array : numpy.ndarray
-        Kept, not copied.
+        The array; kept, not copied.
     """
 
     __slots__ = ("_data",)
@@ -126,7 +126,7 @@ class NDBuffer:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Literal["C", "F"] = "C") -> Self:
-        """Make an array whose content is arbitrary."""
+        """Make an array with arbitrary contents."""
         return cls(np.empty(shape, dtype, order=order))
 
     @classmethod
@@ -136,11 +136,11 @@ class NDBuffer:
 
     @classmethod
     def from_numpy_array(cls, array_like: npt.ArrayLike) -> Self:
-        """Make a buffer from anything that NumPy takes as an array."""
+        """Make a buffer from anything that NumPy accepts as an array."""
         return cls(np.asanyarray(array_like))
 
     def as_ndarray_like(self) -> npt.NDArray[Any]:
-        """Return the underlying array, never a copy."""
+        """Return the underlying array without a copy."""
         return self._data
 
     def as_numpy_array(self) -> npt.NDArray[Any]:
@@ -153,7 +153,7 @@ class NDBuffer:
         Raises
         ------
         ValueError
-            If there isn't exactly one.
+            If there isn't exactly one element.
         """
         if self._data.size != 1:
             raise ValueError(f"an array of {self._data.size} elements is no scalar")
@@ -180,7 +180,7 @@ class NDBuffer:
         return "big" if order == ">" else "little"
 
     def reshape(self, newshape: tuple[int, ...] | Literal[-1]) -> Self:
-        """Return a view of another shape."""
+        """Return a view with another shape."""
         return type(self)(self._data.reshape(newshape))
 
     def squeeze(self, axis: tuple[int, ...]) -> Self:
@@ -188,7 +188,7 @@ class NDBuffer:
         return type(self)(self._data.squeeze(axis))
 
     def astype(self, dtype: npt.DTypeLike, order: Literal["K", "A", "C", "F"] = "K") -> Self:
-        """Return a copy with another type of element."""
+        """Return a copy with another element type."""
         return type(self)(self._data.astype(dtype, order=order))
 
     def transpose(self, axes: SupportsIndex | Sequence[SupportsIndex] | None) -> Self:
@@ -204,7 +204,7 @@ class NDBuffer:
         self._data.fill(value)
 
     def all_equal(self, other: object, equal_nan: bool = True) -> bool:
-        """Whether every element equals other (NaN equals NaN if asked; +0.0 and -0.0 differ)."""
+        """Whether every element equals other (NaN equals NaN if ``equal_nan``; +0.0 and -0.0 differ)."""
         if other is None:
             return False
         array = self.as_numpy_array()

@@ -1,14 +1,14 @@
-"""Bytes on their way into a GPU's memory: read into a ring of pinned blocks, copied out of it meanwhile.
+"""Copies values to GPU memory: reads fill a ring of pinned blocks, which are copied out concurrently.
 
-Only from pinned memory (which the system never moves) does a device fetch bytes by itself, at the full
-speed of its bus. There are a few blocks a device, which all reads share. A block is filled by a read,
-sent off on a stream of its own, and free again when an event says that the copy is done; meanwhile
-the next block is being filled. So a thread holds one block at a time and waits for no other thread while it
-does, and what memory this takes is bounded.
+A device can fetch bytes itself, at the full speed of its bus, only from pinned memory, which the system never
+moves. Each device has a few blocks, which all reads share. A read fills a block, and a stream of its own
+copies it to the device. When an event reports that the copy is done, the block is free again. Meanwhile the
+next block is being filled. So a thread holds one block at a time and doesn't wait for another thread while it
+does, and memory use is bounded.
 
-Order: a copy into new memory begins after the work that was queued on the reader's current stream when
-the memory was allocated, since that work may still use what was there before. And a value is
-handed over when its last copy is done, so that every stream, thread and library may use it at once.
+Order: a copy into new memory begins after the work that was queued on the reader's current stream when the
+memory was allocated, since that work may still use the old contents. A value is returned once its last copy
+is done, so that any stream, thread or library may use it at once.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore.buffer._cupy import Untyped
 
-    # Fills host memory with the bytes of a value from an offset on; returns how many there were.
+    # Fills host memory with a value's bytes from an offset on; returns how many there were.
     Read = Callable[[npt.NDArray[np.uint8], int], int]
 
-# Size of a block in bytes: large beside what it takes to start a copy, small beside a large value.
+# Block size in bytes: large against the cost of starting a copy, small against a large value.
 BLOCK = 4 << 20
-# How many threads read one large value: one copies some 10 GB/s out of the page cache, a bus takes 25 to 60.
+# How many threads read one large value: one copies some 10 GB/s from the page cache, a bus takes 25 to 60.
 READERS = min(8, os.cpu_count() or 1)
-# How many blocks a device's ring has at most: for each reader one to fill and one that is under way.
+# How many blocks a device's ring has at most: for each reader, one to fill and one being copied.
 BLOCKS = 2 * READERS
 
 
 class _Block:
-    """Pinned memory, and a stream that takes what is in it to the device."""
+    """Pinned memory, and a stream that copies its contents to the device."""
 
     __slots__ = ("copied", "host", "pinned", "stream")
 
@@ -56,7 +56,7 @@ class _Block:
         self.copied: Untyped = None
 
     def send(self, address: int, size: int, after: Untyped) -> Untyped:
-        """Begin to copy ``size`` bytes to an address on the device; returns the event of its end."""
+        """Start copying ``size`` bytes to an address on the device; return an event for its end."""
         cuda = cupy().cuda
         self.stream.wait_event(after)
         cuda.runtime.memcpyAsync(
@@ -67,22 +67,22 @@ class _Block:
 
 
 def _mark(stream: Untyped) -> Untyped:
-    """Record an event on a stream; whoever waits for it sleeps instead of spinning."""
+    """Record an event on a stream; waiting for it sleeps instead of spinning."""
     event = cupy().cuda.Event(block=True, disable_timing=True)
     event.record(stream)
     return event
 
 
 class _Ring:
-    """The blocks of one device. They are made when they are first needed, and kept."""
+    """The blocks of one device, allocated when first needed, and kept."""
 
     def __init__(self) -> None:
-        self._free: deque[_Block] = deque()  # the one whose copy began first stands first
+        self._free: deque[_Block] = deque()  # the block whose copy began first is first
         self._made = 0
         self._changed = threading.Condition()
 
     def take(self) -> _Block:
-        """Return a block to be filled, by the calling thread alone; waits until there is one."""
+        """Return a block for the calling thread to fill; waits until there is one."""
         block: _Block | None
         with self._changed:
             while True:
@@ -115,7 +115,7 @@ class _Ring:
             raise
 
     def give(self, block: _Block) -> None:
-        """Return a block, whose copy may be under way."""
+        """Return a block to the ring; its copy may still be running."""
         with self._changed:
             self._free.append(block)
             self._changed.notify()
@@ -131,10 +131,10 @@ def _ring(device: int) -> _Ring:
 
 
 class Staging:
-    """What gives a read verb memory on the device, and on the stream, that are current in the calling thread.
+    """Allocates memory for reads on the device and stream that are current in the calling thread.
 
-    Called with a size it gives host memory, as every allocator does, and `put` takes to the device what was
-    read there. A verb that can read by blocks uses `fill` instead, which saves one copy.
+    When called with a size it returns host memory, like any allocator; `put` then copies the value to the
+    device. A verb that can read block by block uses `fill` instead, which saves a copy.
     """
 
     __slots__ = ("device", "stream")
@@ -143,12 +143,12 @@ class Staging:
         cuda = cupy().cuda
         self.device: int = cuda.runtime.getDevice()
         stream = cuda.get_current_stream()
-        # "The calling thread's default stream" means another one in other threads. CUDA's legacy default
-        # stream, the null stream, waits for those of all threads.
+        # In another thread, "the calling thread's default stream" is a different stream. CUDA's legacy
+        # default stream, the null stream, waits for those of all threads.
         self.stream = cuda.Stream.null if stream.ptr == cuda.Stream.ptds.ptr else stream
 
     def __call__(self, size: int) -> npt.NDArray[np.uint8]:
-        """Give ``size`` bytes of host memory."""
+        """Return ``size`` bytes of host memory."""
         return np.empty(size, np.uint8)
 
     def fill(self, size: int, read: Read, file: tuple[int, int] | None = None) -> tuple[Untyped, int]:
@@ -159,11 +159,11 @@ class Staging:
         size : int
             The value's size in bytes.
         read : callable
-            ``read(memory, at)`` fills host memory with the value's bytes from ``at`` on and returns how
-            many there were. It may be called by several threads at once.
+            ``read(memory, at)`` fills host memory with the value's bytes from ``at`` on and returns how many
+            there were. Several threads may call it at once.
         file : (int, int), optional
-            Descriptor and offset, if the value's bytes are in an open file as they are: the device may
-            fetch them itself then.
+            Descriptor and offset, if an open file contains the value's bytes as they are; the device may then
+            read them itself.
 
         Returns
         -------
@@ -195,7 +195,7 @@ class Staging:
 
 
 class _Flight:
-    """One value on its way, carried block by block by several threads."""
+    """The transfer of one value, block by block, by several threads."""
 
     __slots__ = ("address", "copies", "device", "ends", "idle", "read", "size", "starts")
 
@@ -205,14 +205,14 @@ class _Flight:
         self.size = size
         self.read = read
         self.idle = idle
-        self.starts = deque(range(0, size, BLOCK))  # of the blocks that nobody has taken up yet
+        self.starts = deque(range(0, size, BLOCK))  # of the blocks that no thread has begun yet
         self.copies: deque[Untyped] = deque()
         self.ends: deque[int] = deque()  # where reads fell short
 
     def run(self) -> int:
-        """Carry everything; returns how many bytes there were.
+        """Transfer everything; return how many bytes there were.
 
-        However this ends, no copy is under way any more, for the memory may be used anew then.
+        However this ends, no copy is running any more, since the memory may be reused then.
         """
         count = min(READERS, len(self.starts))
         helpers = [share(self.carry, among=count) for _ in range(count - 1)]
@@ -228,18 +228,18 @@ class _Flight:
             if errors:
                 raise errors[0]
         finally:
-            errors.clear()  # an error, its traceback and this frame would form a cycle
+            errors.clear()  # otherwise an error, its traceback and this frame would form a cycle
         return min(self.ends, default=self.size)
 
     def carry(self) -> None:
-        """Take up one block after another until none is left."""
+        """Transfer one block after another until none is left."""
         ring = _ring(self.device)
         try:
             with cupy().cuda.Device(self.device):
                 while self.starts:
                     try:
                         start = self.starts.popleft()
-                    except IndexError:  # another thread was quicker
+                    except IndexError:  # another thread took the last one
                         return
                     block = ring.take()
                     try:

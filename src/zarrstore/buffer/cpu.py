@@ -1,4 +1,4 @@
-"""Buffers in the host's memory, over NumPy arrays."""
+"""Buffers in host memory, based on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Buffer", "NDBuffer", "buffer_prototype", "numpy_buffer_prototype"]
 
 
 class Buffer(_core.Buffer):
-    """A flat block of bytes in the host's memory.
+    """A flat block of bytes in host memory.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Buffer(_core.Buffer):
         return cls(np.frombuffer(bytes_like, "B"))
 
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return the underlying array, not a copy."""
+        """Return the underlying array without a copy."""
         return np.asanyarray(self._data)
 
     def combine(self, others: Iterable[BufferLike]) -> Self:
@@ -59,5 +59,5 @@ buffer_prototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)
 
 
 def numpy_buffer_prototype() -> _core.BufferPrototype:
-    """Return the prototype of buffers in the host's memory."""
+    """Return the prototype for buffers in host memory."""
     return buffer_prototype

@@ -1,4 +1,4 @@
-"""Buffers in a GPU's memory, over CuPy arrays. Importing this needs neither; using it needs both."""
+"""Buffers in GPU memory, based on CuPy arrays. Using this needs cupy and a GPU; importing it doesn't."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Buffer", "NDBuffer", "buffer_prototype"]
 
 
 def device_array(value: object) -> Untyped:
-    """Return any buffer's or array's content as a CuPy array, copied only if it is on the host."""
+    """Return the contents of any buffer or array as a CuPy array; copies only from the host."""
     array = value.as_array_like() if hasattr(value, "as_array_like") else value
     if not is_on_device(array):
         array = value.as_numpy_array() if hasattr(value, "as_numpy_array") else value
@@ -30,13 +30,13 @@ def device_array(value: object) -> Untyped:
 
 
 class Buffer(_core.Buffer):
-    """A flat block of bytes in a GPU's memory.
+    """A flat block of bytes in GPU memory.
 
     Parameters
     ----------
     array_like : array
-        One-dimensional, contiguous array of dtype uint8. One with ``__cuda_array_interface__`` is kept,
-        not copied; one in the host's memory is copied to the device.
+        One-dimensional, contiguous array of dtype uint8. One with ``__cuda_array_interface__`` is kept, not
+        copied; one in host memory is copied to the device.
     """
 
     __slots__ = ()
@@ -60,7 +60,7 @@ class Buffer(_core.Buffer):
         return cls(np.frombuffer(bytes_like, "B"))
 
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return a copy in the host's memory."""
+        """Return a copy in host memory."""
         array: npt.NDArray[np.uint8] = cupy().asnumpy(self._data)
         return array
 
@@ -73,12 +73,12 @@ class Buffer(_core.Buffer):
 
 
 class NDBuffer(_nd.NDBuffer):
-    """An n-dimensional array in a GPU's memory.
+    """An n-dimensional array in GPU memory.
 
     Parameters
     ----------
     array : array
-        Kept if it is on a device, else copied there.
+        Kept if it is on a device, otherwise copied there.
     """
 
     __slots__ = ()
@@ -105,26 +105,26 @@ class NDBuffer(_nd.NDBuffer):
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Literal["C", "F"] = "C") -> Self:
-        """Make an array whose content is arbitrary."""
+        """Make an array with arbitrary contents."""
         return cls(cupy().empty(shape, dtype, order=order))
 
     @classmethod
     def from_numpy_array(cls, array_like: npt.ArrayLike) -> Self:
-        """Make a buffer from anything that NumPy takes as an array, by a copy to the device."""
+        """Make a buffer by copying anything that NumPy accepts as an array to the device."""
         return cls(np.asanyarray(array_like))
 
     def as_numpy_array(self) -> npt.NDArray[Any]:
-        """Return a copy in the host's memory."""
+        """Return a copy in host memory."""
         array: npt.NDArray[Any] = cupy().asnumpy(self._data)
         return array
 
     def as_scalar(self) -> object:
-        """Return the only element, as one of NumPy's scalars.
+        """Return the only element, as a NumPy scalar.
 
         Raises
         ------
         ValueError
-            If there isn't exactly one.
+            If there isn't exactly one element.
         """
         return _nd.NDBuffer(self.as_numpy_array()).as_scalar()
 

@@ -1,8 +1,8 @@
-"""A store over HTTP: `app` is an ASGI application, `browse` shows a store's page from a notebook.
+"""Serves a store over HTTP: `app` is an ASGI application, `browse` shows a store's page from a notebook.
 
-`_app` takes requests apart and keeps to what holds for all answers. `_values` answers with values, and
-`_ranges` says with which part of one. `_listings` lists as S3 does, `_page` shows pages to people, and
-`_running` starts servers. `_served` is what they share.
+`_app` parses requests and sets what all answers have in common. `_values` answers with values, and `_ranges`
+selects the part of a value. `_listings` lists as S3 does, `_page` makes pages for people, and `_running`
+starts servers. `_served` is shared by all of them.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The ASGI application: what is asked for, who may ask, and what holds for all answers, errors too."""
+"""The ASGI application: what is requested, who may read, and what all answers have in common."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
     _Message: TypeAlias = MutableMapping[str, object]
-    # As the standard has it, and as starlette's `ASGIApp`.
+    # As in the ASGI standard, and as starlette's `ASGIApp`.
     Application: TypeAlias = Callable[
         [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]], Awaitable[None]
     ]
@@ -51,8 +51,8 @@ log = logging.getLogger("zarrstore.serve")
 
 _METHODS = "GET, HEAD, OPTIONS"
 _EXPOSED = "accept-ranges, content-length, content-range, etag, last-modified"
-# What is answered to a failure: the kind of error, the status, S3's word for it, and ours, which tell no more
-# than that; what the error itself says is in the log.
+# Answers to failures: the kind of error, the status, S3's error code, and our message, which reveals no more.
+# The error's own text is in the log.
 _FAILURES: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
     (InvalidKeyError, (400, "InvalidURI", "This is no key.")),
     (UnicodeError, (400, "InvalidURI", "This path is no text in UTF-8.")),
@@ -63,24 +63,24 @@ _FAILURES: tuple[tuple[type[Exception], tuple[int, str, str]], ...] = (
 
 
 def app(store: Store, *, origin: str = "*", token: str | None = None) -> Application:
-    """Serve a store over HTTP, as an ASGI application that reads and never writes.
+    """Serve a store over HTTP, as an ASGI application that only reads.
 
-    Values are answered as they are stored, whole or by range, directories with a page of links, and with a
-    listing in the way of S3 where one is asked for (``?list-type=2``).
+    Values are served as they are stored, whole or by range. A directory is served as a page of links or, if
+    requested with ``?list-type=2``, as an S3 listing.
 
     Parameters
     ----------
     store : Store
-        What is served. It isn't closed.
+        The store to serve. It isn't closed.
     origin : str
         Whose pages may read from here in a browser: an origin such as ``https://example.org``, or all.
     token : str, optional
-        What requests must show, by ``Authorization: Bearer TOKEN``.
+        Token that requests must send, as ``Authorization: Bearer TOKEN``.
 
     Returns
     -------
     callable
-        For an ASGI server, or to be mounted in another application.
+        For an ASGI server, or for mounting in another application.
     """
     served = Served.of(store)
     common = _common_headers(origin)
@@ -118,7 +118,7 @@ def _common_headers(origin: str) -> list[tuple[bytes, bytes]]:
 
 
 def _path_of(scope: Scope) -> str:
-    """Return the path below where this application is mounted, without its first slash.
+    """Return the path below the application's mount point, without the leading slash.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _directory(served: Served, path: str) -> str:
 
 
 def _preflight(request: Request) -> Response:
-    """Allow what a browser wants to send: whatever that is, nothing is changed by it."""
+    """Allow whatever headers a browser wants to send, since no request can change anything."""
     asked = request.headers.get("access-control-request-headers", "authorization, range")
     headers = {
         "allow": _METHODS,
@@ -177,7 +177,7 @@ def _is_known(request: Request, token: str) -> bool:
 
 
 def _unknown(request: Request) -> Response:
-    """Ask for the token; the page, without anything of the store in it, finds it in its address."""
+    """Request the token. The page contains nothing from the store, and finds the token in its address."""
     headers = {"www-authenticate": "Bearer"}
     if "text/html" in request.headers.get("accept", ""):
         return page_of([], 401, headers)
@@ -196,13 +196,13 @@ def _failure(path: str, error: Exception) -> Response:
 
 
 def _note(path: str, error: Exception) -> None:
-    """Write to the log what went wrong."""
+    """Log what went wrong."""
     text = str(error) if isinstance(error, (StoreError, OSError)) else f"{type(error).__name__}: {error}"
     log.warning("/%s: %s", shown(path), shown(without_secrets(text)))
 
 
 def _error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    """Answer with an error, in the words of S3."""
+    """Answer with an error in S3's format."""
     response = xml_response(f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>", status)
     response.headers.update(headers or {})
     return response

@@ -1,4 +1,4 @@
-"""Listings as S3 gives them (ListObjectsV2): in the order of keys, page by page."""
+"""Listings in S3's format (ListObjectsV2): in the order of keys, page by page."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry
     from zarrstore.serve._served import Served
 
-# The most entries in a page, as S3 has it.
+# The maximum number of entries on a page, as in S3.
 _PAGE = 1000
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
 async def listing_response(served: Served, bucket: str, query: Mapping[str, str]) -> Response:
-    """Answer with a page of what is below a directory, which passes for a bucket.
+    """Answer with a page of what is below a directory, which serves as the bucket.
 
     Parameters
     ----------
     served : Served
         The store.
     bucket : str
-        The directory: empty, or with a slash at its end.
+        The directory: empty, or with a trailing slash.
     query : Mapping
-        What S3 knows: prefix, delimiter, continuation-token, start-after, max-keys and encoding-type.
+        S3's parameters: prefix, delimiter, continuation-token, start-after, max-keys and encoding-type.
     """
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     if query["list-type"] != "2" or delimiter not in ("", "/"):
@@ -73,10 +73,10 @@ def _limit(text: str) -> int:
 
 
 def _walk(served: Served, prefix: str, after: str, *, deep: bool) -> AsyncIterator[Entry]:
-    """List keys that begin with a text, in their order, from behind one of them on."""
+    """List keys that begin with a prefix, in order, after the given key."""
     directory = prefix[: prefix.rfind("/") + 1]
     if directory and not is_key(directory[:-1]):
-        return _nothing()  # no key begins so
+        return _nothing()  # no key begins like this
     return _below(served, directory, prefix, after, deep)
 
 
@@ -105,7 +105,7 @@ async def _chained(first: Entry, others: AsyncIterator[Entry]) -> AsyncIterator[
 
 
 async def _page(found: AsyncIterator[Entry], limit: int) -> list[Entry]:
-    """Take a page, and one entry more, which shows that there is another."""
+    """Take a page and one more entry, which shows that there is another page."""
     page: list[Entry] = []
     while limit and len(page) <= limit and (entry := await anext(found, None)) is not None:
         page.append(entry)
@@ -113,7 +113,7 @@ async def _page(found: AsyncIterator[Entry], limit: int) -> list[Entry]:
 
 
 async def _looked_up(served: Served, page: list[Entry]) -> list[Entry]:
-    """Look up versions and times that the store's own listing lacks."""
+    """Look up the versions and times that the store's own listing doesn't have."""
     keys = [entry.key for entry in page if entry.key[-1] != "/" and not (entry.version or entry.modified)]
     found = dict(zip(keys, await served.verbs.for_each(served.verbs.stat, keys), strict=True))
     return [found.get(entry.key) or entry for entry in page]
@@ -122,7 +122,7 @@ async def _looked_up(served: Served, page: list[Entry]) -> list[Entry]:
 def _line(served: Served, entry: Entry, name: str) -> str:
     if entry.key[-1] == "/":
         return f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
-    # Clients want a time. Where none is known, none may be skipped as unchanged: it may be new.
+    # Clients expect a time. If it is unknown, send the current time, so that none skips a new value.
     seconds = time.time() if entry.modified is None else entry.modified
     written = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     etag = served.etag(entry)
@@ -137,5 +137,5 @@ def _line(served: Served, entry: Entry, name: str) -> str:
 
 
 def xml_response(text: str, status: int = 200) -> Response:
-    """Answer with a document of XML."""
+    """Answer with an XML document."""
     return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}', status, media_type="application/xml")

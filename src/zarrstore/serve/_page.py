@@ -1,4 +1,4 @@
-"""Pages for people: a directory's links, which a script makes a viewer of, and what that script asks for."""
+"""Pages for people: a directory's links, which a script turns into a viewer, and the data it requests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _FOLDER = files("zarrstore.serve") / "page"
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript"}
-# A page runs what is in this package alone, and asks nobody but this server. Codecs that were compiled to
-# WebAssembly make their functions by `eval`.
+# A page runs only what is in this package, and contacts only this server. Codecs compiled to WebAssembly
+# create their functions with `eval`.
 _POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -37,7 +37,7 @@ _SAFE = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-# How many groups and arrays of one level a page is told of, at most.
+# How many groups and arrays of one level a page receives at most.
 _SHOWN = 1000
 _DOCUMENTS = (V3, *V2)
 
@@ -48,7 +48,7 @@ def _assets() -> dict[str, bytes]:
 
 
 def asset_response(name: str) -> Response | None:
-    """Answer with one of the files that the page is made of; None if it has no such file."""
+    """Answer with one of the page's own files; None if there is no such file."""
     content, media_type = _assets().get(name), _TYPES.get(name.rpartition(".")[2])
     if content is None or media_type is None:
         return None
@@ -56,10 +56,10 @@ def asset_response(name: str) -> Response | None:
 
 
 async def page_response(served: Served, directory: str) -> Response | None:
-    """Answer with the page of a directory; None if nothing is in it."""
+    """Answer with a directory's page; None if the directory is empty."""
     try:
         entries = await served.level(directory)
-    except StoreError:  # a broken link among them, say
+    except StoreError:  # a broken link in it, for example
         entries = await served.level(directory, sizes=False)
     if directory and not entries:
         return None
@@ -78,7 +78,7 @@ def page_of(
 
 def _line(name: str, size: int | None) -> str:
     told = "" if size is None else f" {size_text(size)}"
-    # A name with a colon would be taken for a scheme.
+    # A name with a colon would be interpreted as a scheme.
     return f'<li><a href="./{quote(name)}">{escape(shown(name))}</a>{told}</li>'
 
 
@@ -102,7 +102,7 @@ async def _directories(served: Served, directory: str) -> list[str]:
 
 
 async def _documents(served: Served, directories: Iterable[str]) -> dict[str, dict[str, Document]]:
-    """Read the documents of some directories, all at once."""
+    """Read the documents of several directories at once."""
     places = [(directory, name) for directory in directories for name in _DOCUMENTS]
     requests = [(directory + name, None) for directory, name in places]
     values = await served.verbs.read_many(requests, host_memory) if requests else []
@@ -120,7 +120,7 @@ def _facts(found: dict[str, Document]) -> dict[str, Any]:
 
 
 async def stored_response(served: Served, directory: str) -> Response:
-    """Answer with how many of an array's chunks are stored, in how many bytes."""
+    """Answer with how many of an array's chunks are stored, and in how many bytes."""
     array = array_in((await _documents(served, [directory]))[directory])
     sums = Sums()
     async for page in scan_sized(served.verbs, served.store._listed(directory)):
@@ -130,6 +130,6 @@ async def stored_response(served: Served, directory: str) -> Response:
 
 
 def _json(told: dict[str, Any]) -> Response:
-    """Answer with JSON; what JSON doesn't know, such as NaN, becomes text."""
+    """Answer with JSON; what JSON can't represent, such as NaN, becomes text."""
     plain = json.loads(json.dumps(told), parse_constant=str)
     return Response(json.dumps(plain), headers={"cache-control": "no-cache"}, media_type="application/json")

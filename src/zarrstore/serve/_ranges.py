@@ -1,4 +1,4 @@
-"""Which part of a value is answered, and under which conditions: RFC 9110, sections 13 and 14."""
+"""Selects the part of a value to send, and checks conditions: RFC 9110, sections 13 and 14."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 class Part(NamedTuple):
-    """The status of an answer, and which bytes of the value are in it."""
+    """The status of an answer, and which bytes of the value it contains."""
 
     status: int
     start: int = 0
@@ -24,9 +24,9 @@ class Part(NamedTuple):
 
 
 def etag_of(entry: Entry, salt: str) -> str | None:
-    """Return the ETag of a value; None if the store tells no version of it.
+    """Return a value's ETag; None if the store gives no version.
 
-    It isn't 32 hexadecimal digits, which clients of S3 take for an MD5.
+    It isn't 32 hexadecimal digits, which S3 clients would interpret as an MD5.
     """
     if entry.version is None:
         return None
@@ -35,7 +35,7 @@ def etag_of(entry: Entry, salt: str) -> str | None:
 
 
 def part_for(headers: Headers, size: int, etag: str | None) -> Part:
-    """Decide what to answer: 200 with all of a value, 206 with a part, or 304, 412, 416 with none."""
+    """Decide what to answer: 200 with a whole value, 206 with a part, or 304, 412, 416 without any."""
     if not _holds(headers.get("if-match"), etag, otherwise=True):
         return Part(412)
     if _holds(headers.get("if-none-match"), etag, otherwise=False):
@@ -47,14 +47,14 @@ def part_for(headers: Headers, size: int, etag: str | None) -> Part:
 
 
 def _holds(condition: str | None, etag: str | None, *, otherwise: bool) -> bool:
-    """Whether a list of ETags, or a star, has this one."""
+    """Whether a list of ETags contains this one, or is a star."""
     if condition is None:
         return otherwise
     return condition.strip() == "*" or etag in _TAG.findall(condition)
 
 
 def _part(asked: str, size: int) -> Part:
-    """Read a single range. What is none, or several, is ignored, as the standard allows."""
+    """Parse a single range. An invalid one, or several, are ignored, as the standard allows."""
     found = _RANGE.fullmatch(asked.strip())
     first, last = found.groups() if found else ("", "")
     if not (first or last) or (first and last and int(last) < int(first)):

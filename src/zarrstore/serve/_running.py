@@ -1,4 +1,4 @@
-"""Servers: one that runs until it is interrupted, and one in a thread beside a notebook."""
+"""Runs servers: one until it is interrupted, and one in a thread beside a notebook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
 
 LOOPBACK = "127.0.0.1"
-# For how long answers that are under way are waited for at the end, in seconds.
+# How long to wait at the end for answers that are being sent, in seconds.
 _PATIENCE = 1
 
 
@@ -44,11 +44,11 @@ class Service:
     Attributes
     ----------
     store : Store
-        What is served.
+        The store to serve.
     origin : str
-        Whose pages may read it.
+        Whose pages may read it in a browser.
     token : str or None
-        What requests must show.
+        Token that requests must send.
     prepare : callable, optional
         Called in each process before it serves.
     """
@@ -59,7 +59,7 @@ class Service:
     prepare: Callable[[], object] | None = None
 
     def server(self) -> uvicorn.Server:
-        """Prepare this process, and make its server."""
+        """Prepare this process, and create its server."""
         if self.prepare is not None:
             self.prepare()
         config = uvicorn.Config(
@@ -76,24 +76,24 @@ class Service:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Open a socket that clients can connect to.
+    """Open a listening socket.
 
     Parameters
     ----------
     host : str
         An address or a name of this machine.
     port : int
-        0 for any that is free.
+        The port; 0 for any free one.
 
     Raises
     ------
     BackendError
-        If it can't be had.
+        If it can't be opened.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address, family=family, backlog=2048)
-        # Connections inherit it. Without it the kernel holds the end of an answer back for 40 ms.
+        # Connections inherit this. Without it the kernel delays the end of an answer by 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
@@ -101,18 +101,18 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket, token: str | None = None) -> str:
-    """Return the URL of a page; a token is behind its hash, which browsers send nobody."""
+    """Return a page's URL; a token comes after the hash, which browsers never send."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"#token={token}" if token else "")
 
 
 def serve_until_interrupted(service: Service, listener: socket.socket, workers: int = 1) -> None:
-    """Serve in this process, or in others, until Ctrl-C or SIGTERM.
+    """Serve in this process, or in several others, until Ctrl-C or SIGTERM.
 
     Raises
     ------
     BackendError
-        If one of the other processes ended.
+        If one of the other processes exits.
     """
     if workers == 1:
         service.server().run(sockets=[listener])
@@ -146,7 +146,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _work(service: Service, listener: socket.socket) -> None:
-    """Serve in a process of its own, and end with the one that started it."""
+    """Serve in a process of its own, and exit with the one that started it."""
     server = service.server()
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -168,7 +168,7 @@ class Browsing:
     Attributes
     ----------
     url : str
-        Where the page is, with the token that it needs.
+        The page's address, including the token that it needs.
     """
 
     def __init__(self, service: Service, listener: socket.socket) -> None:
@@ -182,7 +182,7 @@ class Browsing:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._server.should_exit = True
         self._thread.join()
         atexit.unregister(self.close)
@@ -207,17 +207,17 @@ def browse(store: Store, *, port: int = 0, public: bool = False) -> Browsing:
     Parameters
     ----------
     store : Store
-        What is looked at. It isn't closed.
+        The store to look at. It isn't closed.
     port : int
-        Where to listen on the loopback; any free port by default.
+        Port on the loopback address; any free port by default.
     public : bool
-        Whether whoever reaches the port may read: other users of this machine, and pages in your browser,
-        such as viewers. By default only the page's own address does.
+        Whether anyone who can reach the port may read: other users of this machine, and pages in your
+        browser, such as viewers. By default reading requires the page's own address.
 
     Returns
     -------
     Browsing
-        Shows a link to the page in a notebook; its ``url`` opens it elsewhere.
+        Displays a link to the page in a notebook; use its ``url`` elsewhere.
     """
     token = None if public else token_urlsafe(18)
     return Browsing(Service(store, token=token), listening(LOOPBACK, port))

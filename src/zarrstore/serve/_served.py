@@ -1,4 +1,4 @@
-"""What all answers need: the store, and what its server was told."""
+"""What all answers need: the store, and state kept between requests."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry, Verbs
     from zarrstore.abc.store import Store
 
-# How many listings that were answered in part are kept.
+# How many unfinished listings are kept.
 _KEPT = 16
 
 
 @dataclass(frozen=True)
 class Served:
-    """A store that is served.
+    """A store that is being served.
 
     Attributes
     ----------
     store : Store
-        Whose values are read.
+        The store to read.
     salt : str
-        Part of each ETag. A store in memory counts its versions, so another process's may be equal by chance.
+        Part of each ETag. A memory store numbers its versions, so another process's may coincide.
     walks : dict
-        Listings that were answered in part, by what they list and the last key of their page.
+        Unfinished listings, by what they list and the last key of their latest page.
     """
 
     store: Store
@@ -39,7 +39,7 @@ class Served:
 
     @classmethod
     def of(cls, store: Store) -> Served:
-        """Prepare a store to be served."""
+        """Prepare a store for serving."""
         return cls(store, "" if store.capabilities.shared else token_hex(8))
 
     @property
@@ -52,13 +52,13 @@ class Served:
         return etag_of(entry, self.salt)
 
     def keep(self, listing: str, last: str, rest: AsyncIterator[Entry]) -> None:
-        """Keep the rest of a listing, so that its next page doesn't begin anew."""
+        """Keep the rest of a listing, so that its next page needn't start from the beginning."""
         self.walks[listing, last] = rest
         while len(self.walks) > _KEPT:
             del self.walks[next(iter(self.walks))]
 
     async def level(self, directory: str, *, sizes: bool = True) -> list[Entry]:
-        """List one level below a directory, in the order of keys; with sizes or without."""
+        """List one level below a directory, in the order of keys, with or without sizes."""
         below, verbs = self.store._listed(directory), self.verbs
         pages = scan_sized(verbs, below, deep=False) if sizes else verbs.scan(below, False, False)
         found = {entry.key: entry async for page in pages for entry in page}

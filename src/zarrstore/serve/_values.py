@@ -1,4 +1,4 @@
-"""Answers with a value, whole or in part: sent in pieces that are all of one version."""
+"""Answers with a value, whole or in part, in pieces that all come from one version."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ if TYPE_CHECKING:
 
     _Raw: TypeAlias = list[tuple[bytes, bytes]]
 
-# How much of a value is held at once, in bytes: more where each piece is a request to a server. And how much
-# is handed to a connection at once, which holds it for as long as its client doesn't read.
+# How much of a value is in memory at once, in bytes; more if each piece is a request to a server. And how
+# much is passed to a connection at once, which keeps it as long as its client doesn't read.
 PIECE = 1 << 20
 _REMOTE_PIECE = 4 << 20
 _SENT = 1 << 18
-# How often an answer is begun anew because the value was replaced.
+# How many times to start an answer again if the value was replaced.
 _TRIES = 10
-# A value may be replaced, so whoever keeps an answer is to ask whether it still holds; and what is stored is
-# never to be run as a page of this server.
+# A value may be replaced, so caches must revalidate. Stored content must never run as a page of this server.
 _FIXED = [
     (b"accept-ranges", b"bytes"),
     (b"cache-control", b"no-cache"),
@@ -52,7 +51,7 @@ async def value_response(served: Served, key: str, request: Request) -> Response
     Raises
     ------
     TransientError
-        If it was replaced each time that it was read.
+        If the value was replaced during every attempt.
     """
     for _ in range(_TRIES):
         entry = await served.verbs.stat(key)
@@ -93,7 +92,7 @@ def _date(seconds: int) -> bytes:
 
 
 async def read_piece(served: Served, entry: Entry, start: int, stop: int) -> Data | None:
-    """Read the first piece of a range; None if the value isn't that entry's any more."""
+    """Read the first piece of a range; None if the value has changed since the entry was read."""
     end = min(stop, start + (_REMOTE_PIECE if served.verbs.sends_requests else PIECE))
     is_whole = end - start == entry.size
     request, allocate = (None, host_memory) if is_whole else (RangeByteRequest(start, end), _fresh_memory)
@@ -111,12 +110,12 @@ async def read_piece(served: Served, entry: Entry, start: int, stop: int) -> Dat
 
 
 def _fresh_memory(size: int) -> npt.NDArray[np.uint8]:
-    """Allocate memory for a piece: what is kept to be used again would grow with each client that waits."""
+    """Allocate new memory for a piece: recycled memory would grow with each slow client."""
     return np.empty(size, np.uint8)
 
 
 class _Headers(Response):
-    """An answer without a body, whose headers are given as they are sent."""
+    """An answer without a body, with headers in the form in which they are sent."""
 
     def __init__(self, status: int, headers: _Raw) -> None:
         self.status_code, self.raw_headers = status, headers
@@ -124,10 +123,10 @@ class _Headers(Response):
 
 
 class _Pieces(_Headers):
-    """An answer whose first piece was read, while the others are when their turn comes.
+    """An answer whose first piece has been read; the others are read as they are sent.
 
-    If the value is replaced meanwhile, or can't be read, an error ends the connection before the answer is
-    whole, which a client notices by the length it was told.
+    If the value is replaced meanwhile, or can't be read, an error closes the connection before the answer is
+    complete. A client notices this by the announced length.
     """
 
     def __init__(self, served: Served, entry: Entry, part: Part, first: Data, headers: _Raw) -> None:
@@ -139,7 +138,7 @@ class _Pieces(_Headers):
         head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         await send(head)
         at, stop = self.part.start, self.part.stop
-        piece, self.body = self.body, b""  # let go once it is sent
+        piece, self.body = self.body, b""  # free it once it is sent
         if len(piece) == stop - at:
             await send({"type": "http.response.body", "body": piece})
             return
@@ -174,6 +173,6 @@ class _Pieces(_Headers):
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the client is gone."""
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

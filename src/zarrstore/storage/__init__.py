@@ -1,4 +1,4 @@
-"""The stores, and what turns a place's name into one."""
+"""The stores, and the functions that open a place as a store."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Values in a GPU's memory."""
+"""Stores values in GPU memory."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class _Kept(gpu.Buffer):
-    """A value that the store keeps, and the event of its having been written.
+    """A stored value, and the event that marks the end of its write.
 
-    It was written on one stream and may be read on another: that one waits for the event then.
+    It was written on one stream and may be read on another, which then waits for the event.
     """
 
     __slots__ = ("written",)
@@ -39,41 +39,41 @@ class _Kept(gpu.Buffer):
         self.written.record(cuda.get_current_stream())
 
     def as_array_like(self) -> Array:
-        """Return the underlying array; what the caller's stream does next comes after its writing."""
+        """Return the underlying array; the caller's stream waits for the write before its next work."""
         cupy().cuda.get_current_stream().wait_event(self.written)
         return self._data
 
     def as_numpy_array(self) -> npt.NDArray[np.uint8]:
-        """Return a copy in the host's memory."""
+        """Return a copy in host memory."""
         self.as_array_like()
         return super().as_numpy_array()
 
 
 class GpuMemoryStore(MemoryStore):
-    """A store in a GPU's memory: every value is there, wherever it came from.
+    """A store that keeps every value in GPU memory, wherever the value came from.
 
-    Reading gives buffers on the device without a copy if the prototype asks for them, else copies in
-    the host's memory. Needs the package cupy.
+    Reads return buffers on the device without a copy if the prototype names such buffers, otherwise copies in
+    host memory. Needs the package cupy.
 
     Parameters
     ----------
     store_dict : mutable mapping of str to zarrstore.buffer.gpu.Buffer, optional
-        Initial data, and the place where the store keeps what is set; `from_dict` takes other buffers.
+        Initial data, which the store uses as its storage; `from_dict` accepts other buffers.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
 
     Raises
     ------
     MissingDependencyError
         If cupy isn't installed.
     TypeError
-        If a value of ``store_dict`` is no buffer on a device.
+        If a value of ``store_dict`` isn't a buffer on a device.
 
     Notes
     -----
-    CuPy knows no read-only arrays, so mind that what is read without a copy is the store's own memory.
-    It is in order on the stream that is current where it is read: what that does with it comes after
-    what wrote it, on whichever stream.
+    CuPy has no read-only arrays: what is read without a copy is the store's own memory, so don't change it.
+    Work on the stream that is current at the read is ordered after the write of the value, whichever stream
+    wrote it.
     """
 
     _scheme: ClassVar[str] = "gpumemory"
@@ -93,12 +93,12 @@ class GpuMemoryStore(MemoryStore):
 
     @classmethod
     def from_dict(cls, store_dict: Mapping[str, BufferLike]) -> Self:
-        """Make a store of buffers at any location, which are copied to the device unless they are there.
+        """Make a store from any buffers; those that aren't on the device are copied to it.
 
         Parameters
         ----------
         store_dict : mapping of str to Buffer
-            The data; the store gets a dictionary of its own.
+            The data; the store gets its own dictionary.
         """
         return cls({key: gpu.Buffer.from_buffer(value) for key, value in store_dict.items()})
 
@@ -111,9 +111,9 @@ class GpuMemoryStore(MemoryStore):
         key : str
             Which value.
         value : Buffer or bytes-like
-            What to store; it is copied, within the device if it is there already.
+            What to store; it is copied, within the device if it is already there.
         byte_range : (int, int), optional
-            First byte, and the one behind the last.
+            First byte, and the byte after the last.
         """
         await super().set(key, value, byte_range=byte_range)
 

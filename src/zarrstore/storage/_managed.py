@@ -1,4 +1,4 @@
-"""Memory with a name, by which other code of the same process finds it."""
+"""Memory with a name, so that other code in the same process can find it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _SCHEME = "memory://"
 
 
 class ManagedMemoryStore(SubStore[MemoryStore]):
-    """A directory of memory that has a name.
+    """A directory in memory that has a name.
 
-    Stores of one name in one process share their values, which are gone with the last of them.
-    ``make_store("memory://NAME/path")`` finds them, while there are any.
+    Stores with the same name in one process share their values, which are freed with the last of the stores.
+    ``make_store("memory://NAME/path")`` finds them as long as one exists.
 
     Parameters
     ----------
     name : str, optional
-        The name, without slashes; by default one that nobody else has.
+        The name, without slashes; by default a unique one.
     path : str
-        The directory, to which keys are relative.
+        The directory that keys are relative to.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
 
     Raises
     ------
     ValueError
-        If the name is empty or has a slash.
+        If the name is empty or contains a slash.
     """
 
     def __init__(self, name: str | None = None, *, path: str = "", read_only: bool = False) -> None:
@@ -55,15 +55,15 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
         return self._store._store_dict
 
     @classmethod
-    async def open(  # type: ignore[override]  # the memory is not for the caller to choose
+    async def open(  # type: ignore[override]  # the caller can't choose the memory
         cls, name: str | None = None, *, path: str = "", read_only: bool = False
     ) -> Self:
-        """Make a store and open it.
+        """Create a store and open it.
 
         Parameters
         ----------
         name, path, read_only
-            As the constructor takes them.
+            See the constructor.
         """
         store = cls(name, path=path, read_only=read_only)
         await store._open()
@@ -83,12 +83,12 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
         url : str
             ``memory://NAME`` or ``memory://NAME/path``.
         read_only : bool
-            Whether to refuse every call that changes something.
+            Whether to refuse every call that changes the store.
 
         Raises
         ------
         StoreLikeError
-            If there is no memory of this name in this process (a `ValueError`).
+            If this process has no memory with this name (a `ValueError`).
         """
         found = cls._find(url)
         if found is None:
@@ -120,5 +120,5 @@ class ManagedMemoryStore(SubStore[MemoryStore]):
 
 
 def _joined(path: str) -> str:
-    """Drop leading, trailing and doubled slashes, as a `StorePath` does."""
+    """Remove leading, trailing and doubled slashes, as a `StorePath` does."""
     return "/".join(filter(None, path.split("/")))

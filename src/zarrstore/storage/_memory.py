@@ -1,4 +1,4 @@
-"""Values in this process's memory."""
+"""Stores values in this process's memory."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from zarrstore.buffer import Buffer
 
     Array: TypeAlias = npt.NDArray[np.uint8]
-    # What a mapping of our own holds, and a caller's.
+    # What our own mapping contains, and a caller's.
     Kept: TypeAlias = bytes | Array | BufferLike
 
-# The data of this process by token, so that a store that is pickled and comes back is itself again.
+# This process's data by token, so that unpickling a store here gives the same data again.
 _alive: WeakValueDictionary[str, _Data] = WeakValueDictionary()
-# The data that have a name, which isn't unique among processes as tokens are.
+# Data with a name, which, unlike a token, isn't unique across processes.
 _named: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 _naming = threading.Lock()
 
@@ -55,20 +55,20 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-# So many keys are added to a tree of keys in less than half a millisecond.
+# Adding this many keys to a tree of keys takes less than half a millisecond.
 _AT_ONCE = 1000
-# Values of at most so many bytes are kept as `bytes`, which takes half as long to make as an array does.
-# Of a large array's memory numpy asks for huge pages, which take less time to get.
+# Largest size in bytes of values kept as `bytes`, which takes half as long as making an array. For large
+# arrays NumPy requests huge pages, which take less time to allocate.
 _SMALL = 1 << 16
 
 
 class _Data:
     """What stores on the same memory share: a mapping from keys to values, a tree of its keys, a lock.
 
-    A mapping of our own holds what nobody can write to: small values as `bytes`, large ones as arrays (and a
-    GPU's as buffers). A caller's holds buffers. A tree is kept only of
-    our own: a caller's may change behind our back. It is brought up to date by listings, since most
-    of what is written is never listed.
+    Our own mapping contains what nobody can write to: small values as `bytes`, large ones as arrays (on a
+    GPU, as buffers). A caller's mapping contains buffers. Only our own mapping has a tree, since a caller's
+    may change without our knowledge. Listings bring the tree up to date, since most of what is written is
+    never listed.
     """
 
     def __init__(
@@ -76,28 +76,28 @@ class _Data:
     ) -> None:
         self.own = mapping is None
         self.values: MutableMapping[str, Kept] = {} if mapping is None else mapping
-        self.fresh: list[str] = []  # keys that the tree may not have yet
+        self.fresh: list[str] = []  # keys that the tree may lack
         self.lock = threading.RLock()
         self.token = token
         self.detached = detached
         self._tree = KeyTree()
-        # Versions that were asked for, and of what; they count up, so none is ever used twice.
+        # The versions handed out so far, with their values. They count up, so none is used twice.
         self._versions: dict[str, tuple[Kept, str]] = {}
         self._clock = 0
         _alive[token] = self
 
     def after_fork(self) -> None:
-        """In a forked child: free the lock if another thread held it, which isn't here to do so."""
+        """In a forked child: replace a lock that another thread held, as threads aren't forked."""
         if self.lock.acquire(blocking=False):
             self.lock.release()
             return
         self.lock = threading.RLock()
-        if self.own:  # what that thread was in the middle of may be half in the tree
+        if self.own:  # a change that was in progress in that thread may be half in the tree
             self._tree = KeyTree()
             self.fresh = list(self.values)
 
     def put(self, key: str, value: Kept) -> None:
-        """Keep a value."""
+        """Store a value."""
         with self.lock:
             values = self.values
             if key not in values:
@@ -108,7 +108,7 @@ class _Data:
             values[key] = value
 
     def drop(self, key: str) -> None:
-        """Forget a value; the lock is held."""
+        """Remove a value; the caller holds the lock."""
         self._versions.pop(key, None)
         if self.values.pop(key, None) is None or not self.own:
             return
@@ -117,7 +117,7 @@ class _Data:
             self._graft()
 
     def drop_below(self, directory: str) -> Iterator[None]:
-        """Forget all values below a directory, a page at a time."""
+        """Remove all values below a directory, one page at a time."""
         for page in self.below(directory):
             with self.lock:
                 values, versions, discard = self.values, self._versions, self._tree.discard
@@ -125,39 +125,39 @@ class _Data:
                     values.pop(key, None)
                     versions.pop(key, None)
                     discard(key)
-            if len(page) != 1:  # the first key below a directory is a page
+            if len(page) != 1:  # the first key below a directory is a page of its own
                 yield
 
     def clear(self) -> Iterator[None]:
-        """Forget all of a mapping of our own at once, and free it a part at a time."""
+        """Remove everything from our own mapping at once, then free it in parts."""
         with self.lock:
             old: list[MutableMapping[str, Any]] = [self.values, self._versions, *self._tree.parts()]
             self.values, self.fresh, self._versions, self._tree = {}, [], {}, KeyTree()
         return _freed(old)
 
     def version(self, key: str) -> str:
-        """Version of a value that is there; the lock is held."""
+        """Return the version of an existing value; the caller holds the lock."""
         value = self.values[key]
         known = self._versions.get(key)
-        # Others may have put something else into their mapping. What we hold on to has its identity alone.
+        # A caller may have put another value into the mapping. We hold the value, so its identity is unique.
         if known is None or known[0] is not value:
             self._clock += 1
             known = self._versions[key] = (value, str(self._clock))
         return known[1]
 
     def _graft(self) -> None:
-        """Add some of the keys to the tree that it may not have yet."""
+        """Add some of the keys that the tree may lack."""
         with self.lock:
             for key in self.fresh[-_AT_ONCE:]:
                 if key in self.values:
                     self._tree.add(key)
             del self.fresh[-_AT_ONCE:]
 
-    # Listings of many keys: empty pages stand for what is done before the first name is known. So no
-    # step takes long, and whoever lists on a loop lets others in between.
+    # Listings of many keys yield empty pages while they work towards the first name. So no step takes long,
+    # and a caller on an event loop can let other tasks run.
 
     def below(self, prefix: str) -> Iterator[list[str]]:
-        """Pages of all keys below a directory."""
+        """Yield pages of all keys below a directory."""
         if self.own:
             yield from self._grown()
             yield from self._tree.below(prefix)
@@ -167,17 +167,17 @@ class _Data:
             yield [key for key in page if key.startswith(prefix) and is_key(key)]
 
     def within(self, prefix: str) -> Iterator[list[str]]:
-        """Pages of names one level below a directory; a directory's ends in ``/``."""
+        """Yield pages of the names one level below a directory; the names of directories end in ``/``."""
         names = yield from self._within(prefix)
         yield from pages(names)
 
     def names(self, prefix: str) -> Iterator[list[str]]:
-        """Pages of names one level below a directory, once each."""
+        """Yield pages of the names one level below a directory, once each."""
         names = yield from self._within(prefix)
         yield from once_each(names)
 
     def _grown(self) -> Iterator[list[str]]:
-        """Bring the tree of a mapping of our own up to date."""
+        """Bring the tree of our own mapping up to date."""
         while self.fresh:
             self._graft()
             yield []
@@ -196,7 +196,7 @@ class _Data:
 
 
 def _freed(mappings: Iterable[MutableMapping[str, Any]]) -> Iterator[None]:
-    """Empty mappings a part at a time."""
+    """Empty mappings in parts."""
     count = 0
     for mapping in mappings:
         while mapping:
@@ -209,21 +209,21 @@ def _freed(mappings: Iterable[MutableMapping[str, Any]]) -> Iterator[None]:
 class MemoryStore(NowaitStore):
     """A store in this process's memory.
 
-    Values are kept as they were when they were set, and what a read returns shares that memory
-    read-only: nothing is copied and nothing that a caller does to it reaches the store.
+    Reads return read-only views of the stored memory, without a copy. Nothing that a caller does to its own
+    buffer after a write reaches the store.
 
     Parameters
     ----------
     store_dict : mutable mapping of str to Buffer, optional
-        Initial data, and the place where the store keeps what is set; others may change it meanwhile.
+        Initial data, which the store uses as its storage; others may change it meanwhile.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
 
     Notes
     -----
-    Equality goes by identity: two stores are equal if they share one mapping. Pickling carries the data;
-    unpickled in the same process it is the same store again, in another one a copy that can be
-    read and refuses writes, since nobody would see them.
+    Two stores are equal if they share one mapping. Pickling includes the data. Unpickled in the same process,
+    the store uses the same memory again. In another process it is a copy that refuses writes, since nobody
+    would see them.
     """
 
     supports_writes: bool = True
@@ -235,7 +235,7 @@ class MemoryStore(NowaitStore):
     _loop_binding: ClassVar[type[NowaitVerbs]] = NonBlockingVerbs
     _inline_calls: ClassVar[int] = 2 * MAX_INLINE_CALLS  # a call in memory takes a quarter of a read's time
     _scheme: ClassVar[str] = "memory"
-    # Whether `get` and `set` need not ask the verbs, which a subclass may have its own way of.
+    # Whether `get` and `set` may bypass the verbs; false if a subclass redefines those.
     _gets_plainly: ClassVar[bool] = True
     _sets_plainly: ClassVar[bool] = True
 
@@ -251,7 +251,7 @@ class MemoryStore(NowaitStore):
         if store_dict is None:
             self._data = _Data(None, uuid.uuid4().hex)
         else:
-            # The data object holds the mapping, so this token can't be given to another one meanwhile.
+            # The data object holds the mapping, so no other mapping can have this id meanwhile.
             token = f"{os.getpid()}-{id(store_dict):x}"
             values = cast("MutableMapping[str, Kept]", store_dict)
             self._data = _alive.get(token) or _Data(values, token)
@@ -289,34 +289,34 @@ class MemoryStore(NowaitStore):
                 hint="Use a store that processes share (LocalStore, ZipStore, ...), or threads.",
             )
 
-    # How bytes are held, which another kind of memory does otherwise.
+    # How bytes are kept; stores in other kinds of memory override these.
 
     def _array_of(self, piece: Data) -> Array:
         """View a piece as an array."""
         return piece if type(piece) is np.ndarray else np.frombuffer(piece, BYTE)
 
     def _new(self, size: int) -> Array:
-        """Memory for a value."""
+        """Allocate memory for a value."""
         return np.empty(size, BYTE)
 
     def _joined(self, arrays: Iterable[Array]) -> Array:
-        """Concatenate arrays into memory of our own."""
+        """Concatenate arrays into new memory of our own."""
         return np.concatenate([self._new(0), *arrays])
 
     def _kept(self, array: Array) -> Kept:
-        """Make of an array of our own what is kept: nobody else can write to it."""
+        """Return an array of our own in the form that is kept, which nobody else can write to."""
         array.setflags(write=False)
         return array if self._data.own else cpu.Buffer(array)
 
     def _keep(self, pieces: Pieces) -> Kept:
-        """Make of pieces what is kept: a copy, but for what nobody can ever change."""
+        """Return pieces in the form that is kept: a copy, except of memory that can never change."""
         if type(pieces) is not tuple or len(pieces) != 1:
             return self._kept(self._joined([self._array_of(piece) for piece in pieces]))
         (piece,) = pieces
         if len(piece) <= _SMALL and self._data.own and not self._on_device:
             return _bytes_of(piece)
         array = self._array_of(piece)
-        # A view, since the caller may yet change his array's shape or type.
+        # A view, since the caller may still change the shape or type of its own array.
         return self._kept(array.view() if _is_frozen(array) else array.copy())
 
     # -- verbs ------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ class MemoryStore(NowaitStore):
         value = self._data.values.get(key)
         if value is None:
             return None
-        # An array of its own, since who gets it may change its shape or type.
+        # A new array object, since the caller may change its shape or type.
         array = np.frombuffer(value, BYTE) if type(value) is bytes else _array(value).view()
         if not self._data.own:
             array.setflags(write=False)
@@ -370,13 +370,13 @@ class MemoryStore(NowaitStore):
 
     def _patch(self, key: str, parts: Iterable[tuple[int, Data]]) -> None:
         parts = list(parts)
-        # Copying may take long, so others wait for it only if they would get ahead of it again and again.
+        # Copying may take long, so it holds the lock only if others overtook it twice.
         if not (self._try_to_patch(key, parts) or self._try_to_patch(key, parts)):
             with self._data.lock:
                 self._try_to_patch(key, parts)
 
     def _try_to_patch(self, key: str, parts: list[tuple[int, Data]]) -> bool:
-        """Replace a value by a copy with parts overwritten, unless another one has come meanwhile."""
+        """Replace a value with a copy that has parts overwritten; False if it was replaced meanwhile."""
         data = self._data
         with data.lock:
             before, old = data.values.get(key), self._read(key, None, host_memory)
@@ -419,7 +419,7 @@ class MemoryStore(NowaitStore):
             keys = page if deep else [prefix + name for name in page]
             if sizes or not deep:
                 entries = [(key, None if key[-1] == "/" else self._size_of(key)) for key in keys]
-                # What was removed while we looked is left out.
+                # Keys that were removed meanwhile are left out.
                 yield [Entry(key, size) for key, size in entries if size is not None or key[-1] == "/"]
             else:
                 yield [tuple.__new__(Entry, (key, None, None, None)) for key in keys]
@@ -444,7 +444,7 @@ class MemoryStore(NowaitStore):
         value = self._data.values.get(source)
         if value is None:
             raise KeyNotFoundError("there is no value to copy.", store=self, key=source)
-        if self._data.own:  # what nobody can write to may be two keys' value
+        if self._data.own:  # two keys may share a value that nobody can write to
             self._data.put(target, value)
         else:
             self._write(target, (_array(value),), ANY)
@@ -456,7 +456,7 @@ class MemoryStore(NowaitStore):
         self, key: str, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> Buffer | None:
         """Read a value, or part of it; see `Store.get`."""
-        # Whole values come by a shorter way. A key of our own mapping needs no check: its writer was checked.
+        # A shorter path for whole values. A key in our own mapping needs no check, as its write was checked.
         data = self._data
         value = None
         if self._gets_plainly and byte_range is None and data.own and type(key) is str:
@@ -485,8 +485,8 @@ class MemoryStore(NowaitStore):
         value : Buffer or bytes-like
             What to store; it is copied.
         byte_range : (int, int), optional
-            First byte, and the one behind the last. As many bytes as the value has; the range may
-            reach past the end of what is there, but not begin past it.
+            First byte, and the byte after the last; as many bytes as ``value`` has. The range may extend past
+            the end of the existing value but must not begin past it.
 
         Raises
         ------
@@ -499,7 +499,7 @@ class MemoryStore(NowaitStore):
         if byte_range is not None or not self._sets_plainly:
             await super().set(key, value, byte_range=byte_range)
             return
-        # Whole values go by a shorter way.
+        # A shorter path for whole values.
         check_key(key, self)
         pieces = as_pieces(value, self, on_device=self._on_device)
         size = len(pieces[0])
@@ -514,7 +514,7 @@ class MemoryStore(NowaitStore):
 
 
 def named_memory(name: str) -> MemoryStore:
-    """Return a store on the memory of a name, which is made if there is none."""
+    """Return a store on the memory with a name; the memory is created if there is none."""
     with _naming:
         store = find_memory(name)
         if store is None:
@@ -524,7 +524,7 @@ def named_memory(name: str) -> MemoryStore:
 
 
 def find_memory(name: str, kind: type[MemoryStore] = MemoryStore) -> MemoryStore | None:
-    """Return a store on the memory of a name, or of a token; None if there is none."""
+    """Return a store on the memory with a name or a token; None if there is none."""
     data = _named.get(name) or _alive.get(name)
     if data is None:
         return None
@@ -534,7 +534,7 @@ def find_memory(name: str, kind: type[MemoryStore] = MemoryStore) -> MemoryStore
 
 
 def _bytes_of(piece: Data) -> bytes:
-    """Return a piece as `bytes`: those that it is made of, where it is all of them."""
+    """Return a piece as `bytes`; if it covers the whole of a `bytes` object, that object."""
     if type(piece) is not np.ndarray:
         piece = memoryview(piece)
     owner = _owner(piece)
@@ -544,23 +544,23 @@ def _bytes_of(piece: Data) -> bytes:
 
 
 def _is_frozen(array: Array) -> bool:
-    """Whether an array is nearly all of a `bytes` object: what a codec returned, for the most part.
+    """Whether an array covers most of a `bytes` object, as what a codec returns usually does.
 
-    A view that is merely read-only won't do, since there may be a writable one; and a small part of
-    something large would keep all of that in memory.
+    Being read-only isn't enough, since there may be a writable view of the same memory. A small part of a
+    large object doesn't count, since it would keep the whole object in memory.
     """
     owner = _owner(array)
     return type(owner) is bytes and len(owner) <= 2 * len(array)
 
 
 def _owner(piece: object) -> object:
-    """Return the object that an array or a memory view was made on."""
+    """Return the object that an array or a memory view is based on."""
     owner = getattr(piece, "base", piece)
     return owner.obj if type(owner) is memoryview else owner
 
 
 def _array(value: Kept) -> Array:
-    """Bytes of what a mapping holds; a caller's may hold anything bytes-like."""
+    """Return a stored value as an array; a caller's mapping may contain anything bytes-like."""
     if type(value) is np.ndarray:
         return value
     return (
@@ -571,7 +571,7 @@ def _array(value: Kept) -> Array:
 def _revive(
     cls: type[MemoryStore], token: str, snapshot: dict[str, bytes], state: dict[str, object]
 ) -> MemoryStore:
-    """Unpickle: the very same data in the process that has it, else a copy that refuses writes."""
+    """Unpickle: the same data in the process that has it, otherwise a copy that refuses writes."""
     store = object.__new__(cls)
     store.__dict__.update(state)
     data = _alive.get(token)

@@ -1,7 +1,7 @@
-"""What our own blocking stores add to `Store`: on an event loop, what needs no waiting is done in place.
+"""What our blocking stores add to `Store`: on an event loop, calls that won't block are made in place.
 
-Such a store answers `_read_nowait` and its like at once, or says `WOULD_BLOCK`. `get` and `set` ask them
-directly, which saves a coroutine a call; `zarrstore._async.nowait` does so for all else.
+Such a store answers `_read_nowait` and similar methods at once, or returns `WOULD_BLOCK`. `get` and `set`
+call these directly, which saves a coroutine per call; `zarrstore._async.nowait` does so for everything else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zarrstore.buffer import Buffer
 
 
-# What answers in place of a verb. Where a subclass defines the verb anew, these would go around it.
+# Methods called in place of a verb. If a subclass redefines the verb, these would bypass it.
 _SHORTCUTS = {
     "_read": ("_read_nowait", "_read_many_nowait", "_read_parts"),
     "_stat": ("_stat_nowait",),
@@ -43,12 +43,12 @@ _SHORTCUTS = {
 
 
 class NowaitStore(Store, abstract=True):
-    """Base of stores whose verbs block, but often need not."""
+    """Base of stores whose verbs block, but often don't have to."""
 
     supports_partial_writes: bool = False
 
     _loop_binding: ClassVar[type[NowaitVerbs]] = NowaitVerbs
-    # Half of the small calls that one task may make in place, less one: see `Budget`.
+    # Half the small calls that one task may make in place, less one: see `Budget`.
     _inline_calls: ClassVar[int] = MAX_INLINE_CALLS // 2 - 1
 
     def __init_subclass__(cls, *, abstract: bool = False) -> None:
@@ -66,7 +66,7 @@ class NowaitStore(Store, abstract=True):
     def _budget(self) -> Budget:
         return Budget(self._inline_calls)
 
-    # What the verbs of these names would answer if that needs no waiting, else `WOULD_BLOCK`.
+    # Each returns what the verb of that name would, if that doesn't block, and otherwise `WOULD_BLOCK`.
 
     def _read_nowait(
         self, key: str, request: ByteRequest | None, allocate: Allocate
@@ -82,7 +82,7 @@ class NowaitStore(Store, abstract=True):
     def _read_parts(
         self, key: str, requests: list[ByteRequest | None], allocate: Allocate
     ) -> list[Data | None]:
-        """Read parts of one value, which blocks. Of the same one, if the store can see to that."""
+        """Read parts of one value, from the same version if the store can ensure that; blocks."""
         return read_each(cast("BlockingStore", self), [(key, request) for request in requests], allocate)
 
     def _stat_nowait(self, key: str) -> Entry | WouldBlock | None:
@@ -94,18 +94,18 @@ class NowaitStore(Store, abstract=True):
         return WOULD_BLOCK
 
     def _can_list_nowait(self) -> bool:
-        """Whether ``_scan``, ``_names`` and ``_keys`` need no waiting now."""
+        """Whether ``_scan``, ``_names`` and ``_keys`` won't block now."""
         return False
 
     def _remove_below_in_steps(self, prefix: str) -> Iterator[None]:
-        """Remove all below a directory by steps that take no longer than a page of a listing."""
+        """Remove everything below a directory, in steps no longer than a page of a listing."""
         self._remove_below(prefix)  # type: ignore[call-arg, arg-type]
         yield
 
     def _write_in_steps(
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | Continuation | None:
-        """Write, in a thread of the pool: a `Continuation` lets the calls that are queued go first."""
+        """Write in a thread of the pool; a `Continuation` lets queued calls go first."""
         answer = self._write(key, pieces, condition)  # type: ignore[call-arg, arg-type]
         return cast("str | Conflict | None", answer)
 
@@ -118,7 +118,7 @@ class NowaitStore(Store, abstract=True):
     async def _write_in_thread(
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> str | Conflict | None:
-        """Write in a thread, with others that come meanwhile where the store can write many at once."""
+        """Write in a thread, together with other tasks' writes if the store can write many at once."""
         answer: object
         if self._write_many is not None:
             answer = await to_thread_batched(self._write_many, key, pieces, condition)
@@ -126,10 +126,10 @@ class NowaitStore(Store, abstract=True):
             answer = await to_thread(self._write_in_steps, key, pieces, condition)
         return cast("str | Conflict | None", answer)
 
-    # Writes for each ``(key, pieces, condition)``; returns the answers, errors among them.
+    # Makes the write for each ``(key, pieces, condition)``; returns the results, including errors.
     _write_many: ClassVar[Callable[..., list[object]] | None] = None
 
-    # Fast paths of `Store.get` and `Store.set`, held to the same tests.
+    # Faster forms of `Store.get` and `Store.set`, which must pass the same tests.
 
     @own_face
     async def get(
@@ -157,7 +157,7 @@ class NowaitStore(Store, abstract=True):
         if byte_range is not None:
             await super().set(key, value, byte_range=byte_range)
             return
-        # What `_ready` does, without its detour by two modules more.
+        # The same as `_ready`, without calls into two more modules.
         if self._read_only:
             self._check_writable(key)
         check_key(key, self)
@@ -173,5 +173,5 @@ class NowaitStore(Store, abstract=True):
 
 
 def _depth(cls: type, name: str) -> int:
-    """How far up the classes that a class derives from a name is defined."""
+    """Return the position in a class's MRO of the first class that defines a name."""
     return next((depth for depth, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))

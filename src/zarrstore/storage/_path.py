@@ -1,4 +1,4 @@
-"""A store and a path in it: the place of an array or a group."""
+"""A store and a path within it: the location of an array or a group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
-    # For type checkers a path of ours is one of zarr-python's, whose name is not imported at runtime.
+    # Type checkers see ours as a subclass of zarr-python's, which is not imported at runtime.
     from zarr.storage import StorePath as _Base
 
     from zarrstore._core.requests import ByteRequestLike
@@ -28,14 +28,14 @@ JSON: TypeAlias = "str | int | float | Mapping[str, JSON] | Sequence[JSON] | Non
 
 
 class StorePath(_Base):
-    """A path within a store; zarr-python takes one as its own.
+    """A path within a store; zarr-python accepts one as its own.
 
     Parameters
     ----------
     store : Store
         The store.
     path : str
-        Path within it; ``""`` is the root. Leading, trailing and doubled slashes are dropped.
+        Path within the store; ``""`` is the root. Leading, trailing and doubled slashes are removed.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class StorePath(_Base):
 
     @property
     def __class__(self) -> type[Self]:
-        # isinstance() asks this, zarr-python's among them: see `zarr_compat`.
+        # isinstance() reads this, also when zarr-python calls it: see `zarr_compat`.
         return path_class(type(self))
 
     @__class__.setter
@@ -60,7 +60,7 @@ class StorePath(_Base):
         object.__dict__["__class__"].__set__(self, value)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # What `object` has demands that __class__ be the type.
+        # The inherited method requires that __class__ be the type.
         return object.__new__, (type(self),), self.__dict__
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
@@ -72,7 +72,7 @@ class StorePath(_Base):
         return self.store.read_only
 
     @classmethod
-    async def open(  # type: ignore[override]  # a store of ours, not one of zarr-python's
+    async def open(  # type: ignore[override]  # our own store class, not zarr-python's
         cls, store: Store, path: str, mode: AccessModeLiteral | None = None
     ) -> Self:
         """Open a path in a mode.
@@ -82,15 +82,15 @@ class StorePath(_Base):
         store : Store
             The store.
         path : str
-            Path within it.
+            Path within the store.
         mode : str, optional
-            ``"r"`` makes the result read-only; ``"r+"``, ``"a"`` and None change nothing; ``"w-"`` requires
-            that no key is below the path; ``"w"`` **removes all keys below the path**.
+            ``"r"`` makes the result read-only. ``"r+"``, ``"a"`` and None change nothing. ``"w-"`` requires
+            that there are no keys below the path. ``"w"`` **removes all keys below the path**.
 
         Raises
         ------
         ValueError
-            If there is no such mode.
+            If the mode is invalid.
         FileExistsError
             If the mode is ``"w-"`` and there are keys below the path.
         ReadOnlyError
@@ -131,7 +131,7 @@ class StorePath(_Base):
         Parameters
         ----------
         prototype : BufferPrototype, optional
-            Which buffers to return; host memory by default.
+            The buffer classes of the result; host memory by default.
         byte_range : ByteRequest, optional
             Which bytes; all by default.
 
@@ -148,12 +148,12 @@ class StorePath(_Base):
         Parameters
         ----------
         byte_range : ByteRequest, optional
-            Read only these bytes, which need not be a document.
+            Read only these bytes, which need not be a complete document.
 
         Raises
         ------
         ValueError
-            If it is no JSON.
+            If the value isn't JSON.
         """
         return _parsed(await self.get(byte_range=byte_range))
 
@@ -182,12 +182,12 @@ class StorePath(_Base):
         await self.store.set(self.path, value)
 
     async def delete(self) -> None:
-        """Remove the value at this path; no error if there is none.
+        """Remove the value at this path; not an error if there is none.
 
         Raises
         ------
         UnsupportedOperationError
-            If there is one and the store can't delete (a `NotImplementedError`).
+            If there is a value and the store can't delete (a `NotImplementedError`).
         """
         await self.store.delete(self.path)
 
@@ -210,7 +210,7 @@ class StorePath(_Base):
         return bool(self.path) and await self.store.exists(self.path)
 
     async def is_empty(self) -> bool:
-        """Whether no key is below this path."""
+        """Whether there is no key below this path."""
         return await self.store.is_empty(self.path)
 
     def get_sync(
@@ -232,7 +232,7 @@ class StorePath(_Base):
         self.store.delete_sync(self.path)
 
     def __truediv__(self, other: str) -> Self:
-        """Return the path below this one."""
+        """Return a path below this one."""
         return type(self)(self.store, f"{self.path}/{other}")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Checking stores against the contract: questions, a state machine, and wrappers that fail or are slow.
+"""Checks stores against the contract: questions, a state machine, and wrappers that fail or are slow.
 
 `check_store` needs no other package, `StoreContract` needs pytest, `StoreMachine` and `run_machine` need
 hypothesis.

@@ -1,4 +1,4 @@
-"""Questions about keys, prefixes, listings, and what is missing."""
+"""Questions about keys, prefixes, listings, and missing values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def key_refused(ask: Asker, argument: tuple[str, object]) -> None:
 
 @question("write list", [(_shown(key), key) for key in GOOD_KEYS])
 async def key_round_trip(ask: Asker, argument: str) -> None:
-    """A valid key is kept unchanged, or refused with InvalidKeyError if the backend can't hold it."""
+    """A valid key is kept unchanged, or refused with InvalidKeyError if the backend can't store it."""
     try:
         await ask.set(argument, VALUE)
     except ValueError as error:
@@ -84,7 +84,7 @@ async def key_is_no_pattern(ask: Asker, argument: str) -> None:
     for method in ("delete", "delete_dir"):
         try:
             await ask.call(method, argument)
-        except ValueError as error:  # a key that this backend can't hold
+        except ValueError as error:  # a key that this backend can't store
             assert type(error).__name__ == "InvalidKeyError", repr(error)
     assert sorted(await ask.names("list")) == ["a", "a1", "b", "c1"]
 
@@ -160,7 +160,7 @@ async def prefix_is_a_directory(ask: Asker, argument: str) -> None:
 
 @question("seed list", [(repr(name), name) for name in ("a_b", "a%b", "a[bc]", "a.b", "a+b", "$a")])
 async def prefix_is_no_pattern(ask: Asker, argument: str) -> None:
-    """What means something in SQL, in a shell or in a regular expression stands for itself in a prefix."""
+    """Characters with a meaning in SQL, shells or regular expressions are literal in a prefix."""
     for name in (argument, "axb", "ab", "a/b", "a"):
         await ask.set(f"{name}/k", VALUE)
     assert await ask.names("list_prefix", argument) == [f"{argument}/k"]
@@ -173,14 +173,14 @@ async def prefix_is_no_pattern(ask: Asker, argument: str) -> None:
 
 @question("seed list", [(repr(prefix), prefix) for prefix in _INSIDE])
 async def directory_lists(ask: Asker, argument: str) -> None:
-    """list_dir gives relative names of keys and directories, once each."""
+    """list_dir returns the relative names of keys and directories, once each."""
     await _plant(ask)
     assert sorted(await ask.names("list_dir", argument)) == _INSIDE[argument]
 
 
 @question("write delete list", [(repr(prefix), prefix) for prefix in _BELOW if prefix not in ("", "/")])
 async def directory_deleted(ask: Asker, argument: str) -> None:
-    """delete_dir removes the keys below a directory and nothing else; a key is no directory."""
+    """delete_dir removes the keys below a directory and nothing else; a key isn't a directory."""
     await _plant(ask)
     await ask.call("delete_dir", argument)
     assert sorted(await ask.names("list")) == sorted(set(_TREE) - set(_BELOW[argument]))
@@ -214,7 +214,7 @@ async def empty_store(ask: Asker) -> None:
 
 @question("write delete list")
 async def emptied_directory_is_gone(ask: Asker) -> None:
-    """A directory exists only as long as a key is below it."""
+    """A directory exists only as long as there is a key below it."""
     await ask.set("a/b/c/d", VALUE)
     await ask.set("a/x", VALUE)
     await ask.call("delete", "a/b/c/d")
@@ -228,7 +228,7 @@ async def emptied_directory_is_gone(ask: Asker) -> None:
 
 @question("seed list")
 async def many_keys_listed(ask: Asker) -> None:
-    """Listings longer than a page give every key once."""
+    """Listings longer than a page return every key once."""
     keys = {f"d{i % 7}/k{i}" for i in range(300)}
     for key in keys:
         await ask.set(key, b"12")
@@ -254,7 +254,7 @@ async def listing_abandoned(ask: Asker) -> None:
 
 @question("write list delete")
 async def listing_while_changing(ask: Asker) -> None:
-    """Keys that stay are listed while others are written and deleted."""
+    """Keys that aren't changed are listed while others are written and deleted."""
     for i in range(100):
         await ask.set(f"stay/{i}", b"1")
         await ask.set(f"go/{i}", b"1")
@@ -281,7 +281,7 @@ async def listing_while_changing(ask: Asker) -> None:
     "seed", [(key, key) for key in ("d", "d/e", "missing", "d/missing", "k/child", "k/child/deep", "D/e/x")]
 )
 async def no_such_value(ask: Asker, argument: str) -> None:
-    """A directory, a key below a value and a key that isn't there have no value."""
+    """A directory, a key below a value and a missing key have no value."""
     await ask.set("d/e/x", VALUE)
     await ask.set("k", VALUE)
     assert await ask.get(argument) is None
@@ -295,7 +295,7 @@ async def no_such_value(ask: Asker, argument: str) -> None:
 
 @question("write delete")
 async def deleting_nothing(ask: Asker) -> None:
-    """Deleting a missing key is no error."""
+    """Deleting a missing key is not an error."""
     await ask.set("k", VALUE)
     for key in ("missing", "missing/deep", "k/child"):
         await ask.call("delete", key)
@@ -305,7 +305,7 @@ async def deleting_nothing(ask: Asker) -> None:
 
 @question("write delete list")
 async def deleting_a_directory_by_delete(ask: Asker) -> None:
-    """delete of a directory removes it if the store has ``recursive_delete``, and else does nothing."""
+    """delete of a directory removes it if the store has ``recursive_delete``, and otherwise does nothing."""
     await ask.set("d/e/x", VALUE)
     await ask.set("dd", VALUE)
     await ask.call("delete", "d")

@@ -36,7 +36,7 @@ async def identity(ask: Asker) -> None:
 
 @question("write")
 async def closing(ask: Asker) -> None:
-    """A store closes at the end of a with block, and the next use opens it again."""
+    """A store is closed at the end of a with block, and the next call opens it again."""
     with ask.store as store:
         await ask.set("k", VALUE)
         assert store._is_open
@@ -58,7 +58,7 @@ async def opening_twice(ask: Asker) -> None:
 
 @question("write ours")
 async def no_loop_of_its_own(ask: Asker) -> None:
-    """One store works on several event loops, one after another and at once."""
+    """One store works on several event loops, in turn and at once."""
     await ask.set("k", VALUE)
 
     async def work() -> None:
@@ -72,7 +72,7 @@ async def no_loop_of_its_own(ask: Asker) -> None:
 
 @question("write ours")
 async def many_threads(ask: Asker) -> None:
-    """One store works in many threads, and its blocking methods inside a running loop too."""
+    """One store works in many threads, and its blocking methods also inside a running loop."""
 
     def work(number: int) -> None:
         for i in range(20):
@@ -107,7 +107,7 @@ async def cancelled_writes_never_come_back(ask: Asker) -> None:
 
 @question("write")
 async def concurrent_writers_of_one_key(ask: Asker) -> None:
-    """The value is one of those written, whole."""
+    """The value is one of those written, complete."""
     values = [bytes([i]) * 50_000 for i in range(12)]
     await asyncio.gather(*(ask.store.set("k", ask.value(value)) for value in values))
     assert await ask.get("k") in values
@@ -115,7 +115,7 @@ async def concurrent_writers_of_one_key(ask: Asker) -> None:
 
 @question("write")
 async def readers_see_whole_values(ask: Asker) -> None:
-    """Readers of a value that is being replaced see the old one or the new one."""
+    """Readers of a value that is being replaced see the old one or the new one, complete."""
     values = {bytes([i]) * 30_000 for i in range(8)}
     await ask.set("k", next(iter(values)))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zarrstore.testing._asker import Asker
 
-    # A method that takes a request, and a case: a request, or one with the bytes that it selects.
+    # A method that takes a request; then a case: a request, or a request and the bytes that it selects.
     Way: TypeAlias = Callable[[Asker, str, object], Awaitable[bytes | None]]
     Request: TypeAlias = tuple[Way, object]
     Selection: TypeAlias = tuple[Way, tuple[object, bytes]]
@@ -94,7 +94,7 @@ def _label(case: object) -> str:
 
 @question("seed", _cases(_GOOD))
 async def range_selects(ask: Asker, argument: Selection) -> None:
-    """A valid range gives exactly its bytes."""
+    """A valid range returns exactly its bytes."""
     way, (request, expected) = argument
     await ask.set("k", VALUE)
     assert await way(ask, "k", request) == expected
@@ -102,7 +102,7 @@ async def range_selects(ask: Asker, argument: Selection) -> None:
 
 @question("seed", _cases(_WRONG))
 async def range_wrong_by_itself(ask: Asker, argument: Request) -> None:
-    """A request that is wrong for any value raises, for a missing key too."""
+    """A request that is invalid for any value raises, also for a missing key."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
@@ -119,7 +119,7 @@ async def range_is_no_request(ask: Asker, argument: Request) -> None:
 
 @question("seed", _cases(_PAST))
 async def range_past_the_end(ask: Asker, argument: Request) -> None:
-    """A start at or past the end raises; a missing key has no value."""
+    """A start at or past the end raises; a missing key still has no value."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
@@ -144,7 +144,7 @@ async def range_of_others_slices(ask: Asker, argument: Selection) -> None:
     _cases([SimpleNamespace(start=-1, end=3), SimpleNamespace(offset=-1), SimpleNamespace(suffix=-1)]),
 )
 async def range_of_others_negative(ask: Asker, argument: Request) -> None:
-    """Negative numbers raise, and aren't counted from the end."""
+    """Negative numbers raise rather than count from the end."""
     way, request = argument
     await ask.set("k", VALUE)
     await raises(ValueError, way(ask, "k", request))
@@ -188,7 +188,7 @@ async def ranges_of_a_missing_key(ask: Asker) -> None:
 
 @question("seed")
 async def many_values(ask: Asker) -> None:
-    """Answers come in the order asked; a key may occur many times and be missing."""
+    """Results are in the order of the requests; a key may occur more than once and may be missing."""
     for i in range(20):
         await ask.set(f"c/{i}", str(i).encode() * 5)
     pairs: list[tuple[object, object]] = [(f"c/{i}", Range(0, 1)) for i in range(0, 40, 3)] + [

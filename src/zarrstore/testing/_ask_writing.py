@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from zarrstore.testing._asker import Asker
 
-    # Key, first byte, and what to write there.
+    # The key, the first byte, and the bytes to write there.
     Part: TypeAlias = tuple[str, int, bytes]
 
 # Stores may handle large values differently.
 _LARGE = 300_000
-# Seconds by which a server's clock may differ.
+# By how many seconds a server's clock may differ.
 _DAY = 86_400
 
 
 @question("seed", [("empty", 0), ("one", 1), ("page", 4096), ("odd", 4097), ("large", 3_000_001)])
 async def value_round_trip(ask: Asker, argument: int) -> None:
-    """Values of any length come back whole."""
+    """Values of any length are read back complete."""
     data = (bytes(range(251)) * (argument // 251 + 1))[:argument]
     await ask.set("a/k", data)
     assert await ask.get("a/k") == data
@@ -63,7 +63,7 @@ async def value_kinds(ask: Asker) -> None:
 
 @question("write ours")
 async def value_in_pieces(ask: Asker) -> None:
-    """A value whose pieces come one by one, as copies send large ones, is stored whole or not at all."""
+    """A value whose pieces arrive one by one, as in large copies, is stored completely or not at all."""
 
     async def pieces(count: int) -> AsyncIterator[bytes]:
         for number in range(count):
@@ -82,7 +82,7 @@ async def value_in_pieces(ask: Asker) -> None:
 
 @question("seed list ours")
 async def listing_times(ask: Asker) -> None:
-    """Where a listing tells when a value was written, it does so in seconds since 1970."""
+    """If a listing gives the time of a write, it is in seconds since 1970."""
     await ask.set("a/k", VALUE)
     now = time.time()
     async for page in ask.store._verbs_for_wrapper(sync=False).scan("a/", True, True):
@@ -102,7 +102,7 @@ async def value_refused(ask: Asker, argument: object) -> None:
 
 @question("write ours")
 async def value_not_shared(ask: Asker) -> None:
-    """A store shares no memory with what it was given or returned."""
+    """A store doesn't share memory with buffers that it was given or returned."""
     import numpy as np
 
     from zarrstore.buffer import cpu
@@ -138,7 +138,7 @@ async def created_once(ask: Asker) -> None:
 
 @question("write ours")
 async def create_tells(ask: Asker) -> None:
-    """create returns whether it wrote."""
+    """create returns whether it stored the value."""
     assert await ask.call("create", "a/k", b"first") is True
     assert await ask.call("create", "a/k", b"second") is False
     assert await ask.get("a/k") == b"first"
@@ -146,7 +146,7 @@ async def create_tells(ask: Asker) -> None:
 
 @question("write ours")
 async def create_has_one_winner(ask: Asker) -> None:
-    """Of several concurrent creators of a key one succeeds, and the value is its value."""
+    """Of several concurrent creators of a key exactly one succeeds, and the value is the one it wrote."""
     if not ask.capabilities.atomic_create:
         return
     wins: list[int] = []
@@ -206,7 +206,7 @@ _BAD_PARTS: list[tuple[str, list[Part]]] = [
 
 @question("write ours", _PARTS)
 async def parts_written(ask: Asker, argument: tuple[list[Part], bytes]) -> None:
-    """Parts of a value can be overwritten if the store has partial writes."""
+    """Parts of a value can be overwritten if the store supports partial writes."""
     parts, expected = argument
     await ask.set("k", VALUE)
     if not ask.store.supports_partial_writes:
@@ -234,7 +234,7 @@ async def parts_refused(ask: Asker, argument: list[Part]) -> None:
 
 @question("write ours")
 async def range_written(ask: Asker) -> None:
-    """set with a byte range overwrites that range if the store has partial writes."""
+    """set with a byte range overwrites that range if the store supports partial writes."""
     await ask.set("k", VALUE)
     if not ask.store.supports_partial_writes:
         await raises(NotImplementedError, ask.call("set", "k", b"ab", byte_range=(3, 5)))
@@ -248,7 +248,7 @@ async def range_written(ask: Asker) -> None:
 
 @question("write ours")
 async def versions(ask: Asker) -> None:
-    """Writes and removals that demand a version succeed only while the value has it."""
+    """Writes and removals that require a version succeed only while the value has it."""
     await ask.set("k", b"1")
     if not ask.capabilities.versions:
         await raises(NotImplementedError, ask.call("get_versioned", "k"))
@@ -256,7 +256,7 @@ async def versions(ask: Asker) -> None:
     value, version = await ask.call("get_versioned", "k")
     assert value.to_bytes() == b"1"
     assert await ask.call("get_versioned", "missing") is None
-    assert version  # an empty one would be demanded in vain
+    assert version  # an empty one couldn't be required
     await raises(NotImplementedError, ask.call("set_if_unchanged", "k", b"2", ""))
     await raises(NotImplementedError, ask.call("delete_if_unchanged", "k", ""))
     newer = await ask.call("set_if_unchanged", "k", b"2", version)
@@ -269,13 +269,13 @@ async def versions(ask: Asker) -> None:
     assert await ask.call("delete_if_unchanged", "k", newer) is False
     assert await ask.call("set_if_unchanged", "k", b"4", newer) is None
     await ask.set("k", b"2")
-    for stale in (version, newer):  # a version is never given twice, not even after a removal
+    for stale in (version, newer):  # a version is never used twice, not even after a removal
         assert await ask.call("set_if_unchanged", "k", b"5", stale) is None
 
 
 @question("write ours")
 async def deleting_refused(ask: Asker) -> None:
-    """A store that says that it can't delete keeps what is there, and may only be cleared as a whole."""
+    """A store that declares that it can't delete keeps its values; at most it can be cleared as a whole."""
     if ask.store.supports_deletes:
         return
     await ask.set("d/x", VALUE)
@@ -307,7 +307,7 @@ _MUTATIONS: dict[str, tuple[object, ...]] = {
 
 @question("write ours", [(name, name) for name in _MUTATIONS])
 async def read_only_refuses(ask: Asker, argument: str) -> None:
-    """A read-only store refuses every change, in words that name the key, and sees the data."""
+    """A read-only store refuses every change, with an error that names the key, and can still be read."""
     await ask.set("k", VALUE)
     await ask.set("d/x", VALUE)
     reader = ask.with_store(ask.store.with_read_only(True))

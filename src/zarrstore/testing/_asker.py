@@ -1,4 +1,4 @@
-"""Calls a store's awaited or blocking methods, in terms that fit our stores and zarr-python's."""
+"""Calls a store's awaited or blocking methods in a way that works for our stores and zarr-python's."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Asker:
     Parameters
     ----------
     store : Store
-        Ours, or one of zarr-python's (which has awaited methods only).
+        Ours, or one of zarr-python's, which has only awaited methods.
     face : {"await", "block"}
         Which methods to call.
     writer : Store, optional
-        Another store of the same data, through which values are written; the store itself by default.
+        Another store on the same data, through which values are written; the store itself by default.
     """
 
     def __init__(self, store: TheirStore, face: str = "await", writer: TheirStore | None = None) -> None:
-        self.store: Any = store  # zarr-python's lack some methods; what needs them isn't asked of these
+        self.store: Any = store  # zarr-python's lack some methods; questions that need those aren't asked
         self.writer = writer
         self.ours = isinstance(store, Store)
         self.face = face
@@ -53,11 +53,11 @@ class Asker:
         return Asker(store, self.face, self.writer)
 
     def value(self, data: object) -> object:
-        """Convert bytes to what the store takes."""
+        """Convert bytes to what the store accepts."""
         return data if self.ours or not isinstance(data, bytes) else zarr_buffer(data)
 
     def request(self, request: object) -> object:
-        """Convert a byte request of ours to what the store takes."""
+        """Convert one of our byte requests to what the store accepts."""
         return request if self.ours or not isinstance(request, ByteRequest) else zarr_request(request)
 
     def _method(self, name: str) -> Callable[..., Any]:
@@ -65,7 +65,7 @@ class Asker:
         return method
 
     async def call(self, name: str, *args: object, **kwargs: object) -> Any:
-        """Call a method that returns an awaitable, or blocks under its name with ``_sync``."""
+        """Call a method, awaited or, under its name with ``_sync``, blocking."""
         answer = self._method(name)(*args, **kwargs)
         return answer if self.face == "block" else await answer
 
@@ -81,7 +81,7 @@ class Asker:
         return [None if value is None else bytes(value.to_bytes()) for value in values]
 
     async def get_ranges(self, key: object, requests: Iterable[object], **limits: int) -> list[bytes]:
-        """Read many ranges of a value, in the order asked."""
+        """Read many ranges of a value; results are in the order of the requests."""
         asked = [self.request(request) for request in requests]
         found: dict[int, bytes] = {}
         if self.face == "block":
@@ -108,7 +108,7 @@ class Asker:
         await self.call("set_if_not_exists", key, self.value(data))
 
     async def names(self, name: str, *args: object) -> list[str]:
-        """Collect a listing."""
+        """Collect a listing as a list."""
         if self.face == "block":
             return list(self._method(name)(*args))
         async with closing_pages(self._method(name)(*args)) as listing:

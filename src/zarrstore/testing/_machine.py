@@ -1,4 +1,4 @@
-"""A hypothesis state machine that compares a store with a dict over any sequence of calls."""
+"""A hypothesis state machine that compares a store with a dict under arbitrary sequences of calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _contents(value: Buffer | None) -> bytes | None:
 
 
 def _expected(value: bytes, request: ByteRequest) -> bytes | None:
-    """Bytes that a request selects; None if it must be refused."""
+    """Return the bytes that a request selects; None if it must be refused."""
     if isinstance(request, SuffixByteRequest):
         return value[-request.suffix :]
     start = request.offset if isinstance(request, OffsetByteRequest) else request.start
@@ -68,7 +68,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.close()
 
     def _clashes(self, key: str) -> bool:
-        """Whether a store of folders can't hold this key now."""
+        """Whether a store with folders can't store this key now."""
         return self.store.capabilities.folders and any(
             other.startswith(key + "/") or key.startswith(other + "/") for other in self.model
         )
@@ -157,12 +157,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        """Close the store; the next call opens it."""
+        """Close the store; the next call opens it again."""
         self.store.close()
 
     @rule(prefix=PREFIXES)
     def list(self, prefix: str) -> None:
-        """List a directory, in every way."""
+        """List a directory, in every way that a store offers."""
         inside = prefix + "/" if prefix else ""
         below = [key for key in self.model if key.startswith(inside)]
         assert sorted(self.store.list_prefix_sync(prefix)) == sorted(below)
@@ -173,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees_with_the_dict(self) -> None:
-        """All keys, values and sizes are the dict's."""
+        """All keys, values and sizes are those of the dict."""
         assert sorted(self.store.list_sync()) == sorted(self.model)
         values = self.store.get_partial_values_sync(None, [(key, None) for key in self.model])
         assert [_contents(value) for value in values] == list(self.model.values())
@@ -189,12 +189,12 @@ def run_machine(make: Callable[[], Store], *, settings: hypothesis.settings | No
     make : callable
         Makes a fresh, empty store for each example.
     settings : hypothesis.settings, optional
-        How long to search, and how.
+        How long and how to search.
 
     Raises
     ------
     AssertionError
-        If the store and the dict differ after some sequence of calls; hypothesis prints the shortest.
+        If the store and the dict differ after some sequence of calls; hypothesis prints a minimal one.
     """
     machine = type("Machine", (StoreMachine,), {"make": staticmethod(make)})
     run_state_machine_as_test(machine, settings=settings)

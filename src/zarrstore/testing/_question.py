@@ -1,4 +1,4 @@
-"""What a question is, and the list that the other modules fill."""
+"""Defines what a question is, and the list that the other modules fill."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from zarrstore.testing._asker import Asker
 
-    # Gets an `Asker` and, if the question is asked for several arguments, one of them as ``argument``.
+    # Takes an `Asker` and, if the question is asked for several arguments, one of them as ``argument``.
     Ask: TypeAlias = Callable[..., Coroutine[object, object, None]]
 
 VALUE = b"0123456789"
@@ -27,11 +27,11 @@ class Question:
     Attributes
     ----------
     name : str
-        Name for reports.
+        Name used in reports.
     ask : callable
-        Awaited with an `Asker` of a fresh store; an error that it raises is a wrong answer.
+        Awaited with an `Asker` for a fresh store; if it raises an error, the answer is wrong.
     needs : str
-        What a store must offer, separated by spaces: ``read``, ``seed`` (values to read, written through it
+        What a store must support, separated by spaces: ``read``, ``seed`` (values to read, written through it
         or otherwise), ``write``, ``delete``, ``list``, ``ours`` (more than zarr-python's interface).
     """
 
@@ -47,7 +47,7 @@ QUESTIONS: list[Question] = []
 
 
 def question(needs: str = "write", each: Iterable[tuple[str, object]] | None = None) -> Callable[[Ask], Ask]:
-    """Add a question; with ``each``, one for each ``(label, argument)``."""
+    """Register a question; with ``each``, one for each ``(label, argument)``."""
 
     def add(function: Ask) -> Ask:
         name = function.__name__.strip("_")
@@ -63,7 +63,7 @@ def question(needs: str = "write", each: Iterable[tuple[str, object]] | None = N
 async def raises(
     kinds: type[Exception] | tuple[type[Exception], ...], call: Awaitable[object], text: str = ""
 ) -> None:
-    """Assert that awaiting raises one of the errors, or a group of such."""
+    """Assert that awaiting the call raises one of the errors, or a group of them."""
     try:
         answer = await call
     except BaseExceptionGroup as group:
@@ -77,7 +77,7 @@ async def raises(
 
 
 async def in_threads(work: Callable[[int], object], count: int) -> None:
-    """Work in several threads at once without blocking the loop; raises the first error."""
+    """Run work in several threads at once without blocking the loop; raises the first error."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:

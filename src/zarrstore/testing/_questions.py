@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zarrstore.testing import _ask_keys, _ask_living, _ask_ranges, _ask_writing, _question
 
-# Importing these modules filled the list.
+# Importing these modules has filled the list.
 assert _ask_ranges
 assert _ask_keys
 assert _ask_writing

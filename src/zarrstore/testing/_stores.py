@@ -1,4 +1,4 @@
-"""Wrappers for tests that make a store slow or let it fail."""
+"""Wrappers for tests that make a store slow or make it fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Allocate, AnyPieces, Data
     from zarrstore._core.verbs import Conflict, Entry, Precondition, Verbs
 
-# Seconds, or the mean and the standard deviation of what is drawn.
+# Seconds, or the mean and standard deviation of random seconds.
 Latency: TypeAlias = float | tuple[float, float]
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
@@ -32,7 +32,7 @@ class _AroundVerbs(WrapperStore[T_Store]):
         """Wait or raise before a verb."""
 
     def _after(self, verb: str, key: str, answer: Data) -> Data:
-        """Return what a read is to return."""
+        """Return what a read should return."""
         return answer
 
     async def _read(
@@ -90,8 +90,8 @@ class LatencyStore(_AroundVerbs[T_Store]):
     store : Store
         The store to wrap.
     get_latency, set_latency : float or (float, float)
-        Seconds that each read (or look-up, or listing) and each write waits first. Of a pair, mean and
-        standard deviation, each call draws its own.
+        Seconds that each read (or lookup, or listing) and each write waits first. From a pair, the mean and
+        the standard deviation, each call draws its own.
     """
 
     def __init__(self, store: T_Store, *, get_latency: Latency = 0.0, set_latency: Latency = 0.0) -> None:
@@ -121,22 +121,22 @@ def _drawn(latency: Latency) -> float:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Probabilities, from 0 to 1, of the faults of a `FaultyStore`.
+    """Probabilities, from 0 to 1, of the faults that a `FaultyStore` makes.
 
     Attributes
     ----------
     fail_reads, fail_writes : float
-        That a verb raises before it does anything.
+        A verb raises before it does anything.
     lose_answers : float
-        That a write happens and then raises, as when its answer is lost.
+        A write takes effect and then raises, as if its answer were lost.
     truncate : float
-        That a read returns too few bytes, which no store may do: to test code that checks for it.
+        A read returns too few bytes, which no store may do; for tests of code that checks this.
     cancel : float
-        That a verb is cancelled before it does anything (``asyncio.CancelledError``).
+        A verb is cancelled before it does anything (``asyncio.CancelledError``).
     delay : float
-        That a verb waits for ``seconds`` first.
+        A verb first waits for ``seconds``.
     seconds : float
-        Length of that wait.
+        Duration of that wait, in seconds.
     transient : bool
         Whether errors are `TransientError`, which is worth another attempt.
     """
@@ -152,7 +152,7 @@ class FaultPlan:
 
 
 class FaultyStore(_AroundVerbs[T_Store]):
-    """A wrapper that fails by a plan, reproducibly for the same seed and calls.
+    """A wrapper that fails according to a plan, reproducibly for the same seed and calls.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class FaultyStore(_AroundVerbs[T_Store]):
     seed : int
         Seed of the random numbers.
     fail_if : callable, optional
-        Called with verb and key; the call fails if it returns True, whatever the plan says.
+        Called with the verb and the key; if it returns True the call fails, regardless of the plan.
 
     Attributes
     ----------

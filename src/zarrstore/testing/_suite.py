@@ -1,4 +1,4 @@
-"""Checking a store against the contract: by one call, or as a pytest class."""
+"""Checks a store against the contract: with one call, or as a pytest class."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FACES = ("await", "block")
 
 
 def applies(question: Question, store: TheirStore, writer: TheirStore | None = None) -> bool:
-    """Whether a store offers what a question needs.
+    """Whether a store supports what a question needs.
 
     Parameters
     ----------
     question : Question
         The question.
     store : Store
-        The store, which declares that (``supports_writes`` and so on).
+        The store, which declares what it supports (``supports_writes`` and so on).
     writer : Store, optional
-        As for `ask`.
+        See `ask`.
     """
     asker = Asker(store)
     needs = question.needs.split()
@@ -57,7 +57,7 @@ def ask(question: Question, store: TheirStore, face: str = "await", writer: Thei
     face : {"await", "block"}
         Whether to call its awaited or its blocking methods.
     writer : Store, optional
-        Another store of the same data, through which values are written for a store that only reads.
+        Another store on the same data, which writes the values if the store can only be read.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def ask(question: Question, store: TheirStore, face: str = "await", writer: Thei
 
 @dataclass
 class Report:
-    """What `check_store` found.
+    """The result of `check_store`.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ def check_store(
     questions : iterable of Question
         Which questions; all by default.
     faces : iterable of {"await", "block"}, optional
-        Whether to call awaited or blocking methods; both by default, awaited ones for zarr-python's stores.
+        Which methods to call. Both by default, only awaited ones for zarr-python's stores.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def check_store(
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error's text; of an assertion without one, the line that it stands in."""
+    """Return an error's text or, for an assertion without one, its source line."""
     line = traceback.extract_tb(error.__traceback__)[-1].line if error.__traceback__ else None
     return str(error) or line or ""
 
@@ -136,8 +136,8 @@ def _reason(error: BaseException) -> str:
 class StoreContract:
     """A pytest class that makes each question a test: a subclass defines the fixture ``store``.
 
-    The fixture returns a fresh, empty store. A subclass may narrow ``faces`` and ``questions``. For a store
-    that only reads, the fixture sets ``self.writer`` to a store that writes the same data.
+    The fixture returns a fresh, empty store. A subclass may restrict ``faces`` and ``questions``. For a store
+    that can only be read, the fixture sets ``self.writer`` to a store that writes to the same data.
     """
 
     faces: tuple[str, ...] = FACES
@@ -145,14 +145,14 @@ class StoreContract:
     writer: TheirStore | None = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test of each question and face."""
+        """Make a test for each question and face."""
         if {"question", "face"} <= set(metafunc.fixturenames):
             cases = [(question, face) for question in self.questions for face in self.faces]
             ids = [f"{question.name}/{face}" for question, face in cases]
             metafunc.parametrize(("question", "face"), cases, ids=[_ascii(text) for text in ids])
 
     def test_contract(self, store: TheirStore, question: Question, face: str) -> None:
-        """The store answers the question as the contract demands."""
+        """The store answers the question as the contract requires."""
         if not applies(question, store, self.writer):
             import pytest
 
@@ -161,5 +161,5 @@ class StoreContract:
 
 
 def _ascii(text: str) -> str:
-    """Restrict a test id to characters that shells and reports can show."""
+    """Restrict a test id to characters that shells and reports can display."""
     return text.encode("ascii", "backslashreplace").decode().replace("::", ":")

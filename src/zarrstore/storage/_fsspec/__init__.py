@@ -1,1 +1,1 @@
-"""The store over fsspec's file systems."""
+"""The store based on fsspec's file systems."""

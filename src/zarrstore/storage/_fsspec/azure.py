@@ -1,7 +1,7 @@
-"""What adlfs can do in few requests of Azure's own client, without its cache.
+"""Azure with adlfs: few requests, sent by Azure's own client, without adlfs's cache.
 
-Accounts with a hierarchical namespace list directories as empty blobs, marked by their metadata; they are
-no values.
+Accounts with a hierarchical namespace list directories as empty blobs marked in their metadata. These are not
+values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "adlfs"
 NEEDS: tuple[str, ...] = ("service_client",)
-BATCH = 256  # what Azure takes in a bulk delete
+BATCH = 256  # Azure's limit for a bulk delete
 IN_PARTS = False
 _FOLDER_MARKS = ("hdi_isfolder", "is_directory")
 
@@ -36,7 +36,7 @@ def _blob(fs: FileSystem, path: str) -> Untyped:
 
 @contextmanager
 def _as_missing(path: str) -> Iterator[None]:
-    """Raise `FileNotFoundError` where Azure's client says that something is missing."""
+    """Raise `FileNotFoundError` if Azure's client reports that something is missing."""
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
@@ -59,7 +59,7 @@ async def _properties(blob: Untyped, path: str) -> Untyped:
 
 
 def _check(told: Untyped) -> None:
-    """Hold an answer of Azure's to a read against its request."""
+    """Check Azure's answer to a read against the request."""
     answer, headers = told.http_response, told.http_request.headers
     asked = headers.get("x-ms-range") or headers.get("Range")
     if answer.status_code < 300:
@@ -69,7 +69,7 @@ def _check(told: Untyped) -> None:
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
-    """Read by one GET request; the last bytes by two, since Azure doesn't count from the end."""
+    """Read with one GET request; the last bytes with two, since Azure can't count from the end."""
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceModifiedError
 
@@ -98,7 +98,7 @@ async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -
             except ResourceModifiedError:
                 if not only or attempt == 4:
                     raise
-                continue  # it was replaced after its size was asked for
+                continue  # it was replaced after the request for its size
             if _is_folder(stream.properties.metadata):
                 raise FileNotFoundError(path)
             note_version(stream.properties.etag)
@@ -110,14 +110,14 @@ async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -
 
 
 async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
-    """Size of a value by one HEAD request, and its version."""
+    """Return a value's size and version with one HEAD request."""
     async with _blob(fs, path) as blob:
         found = await _properties(blob, path)
     return int(found.size), found.etag
 
 
 async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
-    """Write a value that isn't there, with a token in its metadata."""
+    """Create a value, with a token in its metadata."""
     async with _blob(fs, path) as blob:
         await blob.upload_blob(
             value,
@@ -129,7 +129,7 @@ async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
 
 
 async def was_written(fs: FileSystem, path: str, token: str) -> bool:
-    """Whether a value carries this token."""
+    """Whether a value has this token."""
     async with _blob(fs, path) as blob:
         metadata = (await _properties(blob, path)).metadata
     return bool((metadata or {}).get(TOKEN) == token)
@@ -138,7 +138,7 @@ async def was_written(fs: FileSystem, path: str, token: str) -> bool:
 async def page(
     fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
-    """List a page of what is below a directory; returns the next page's token, too."""
+    """List a page of what is below a directory; also return the next page's token."""
     container, _, above = (root + prefix).partition("/")
     async with fs.service_client.get_container_client(container) as client:
         listing = client.list_blobs if deep else client.walk_blobs
@@ -151,7 +151,7 @@ async def page(
 
 
 def _entry(blob: Untyped) -> Entry:
-    length = getattr(blob, "size", None)  # which a prefix has not
+    length = getattr(blob, "size", None)  # prefixes have none
     when = getattr(blob, "last_modified", None)
     size = None if length is None or _is_folder(blob.metadata) else length
     return Entry(blob.name, size, None, when and when.timestamp())
@@ -163,7 +163,7 @@ async def delete(fs: FileSystem, path: str) -> None:
 
 
 async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
-    """Remove up to `BATCH` values by one request."""
+    """Remove up to `BATCH` values with one request."""
     names = [path.partition("/")[2] for path in paths]
     async with fs.service_client.get_container_client(paths[0].partition("/")[0]) as client:
         parts = await client.delete_blobs(*names, raise_on_any_failure=False)

@@ -1,9 +1,9 @@
-"""Which file system a store's calls are made with: a copy of the user's, for this process's I/O thread.
+"""The file system that a store's calls are made on: a copy of the user's, for this process's I/O thread.
 
-An async file system belongs to the event loop that its connections were opened on, and one store serves
-every thread and loop. So its calls run on the process's private I/O thread, on a copy that was made with
-the same arguments: the user's own may belong to another loop, and goes on working there. A blocking file
-system is called in the thread pool. Either is renewed in a forked child.
+An async file system belongs to the event loop that opened its connections, but one store serves every thread
+and loop. So calls run on the process's private I/O thread, on a copy made with the same arguments. The user's
+own may belong to another loop and keeps working there. A blocking file system is called in the thread pool.
+After a fork, the child renews either kind.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ __all__ = [
     "url_to_fs",
 ]
 
-# Arguments that say how a file system is run, not what it is.
+# Arguments that affect how a file system runs, not which one it is.
 _MANNER = frozenset(("asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "batch_size"))
 
 # Copies on this process's I/O thread, so that equal file systems share connections.
 _copies: WeakValueDictionary[tuple[object, ...], FileSystem] = WeakValueDictionary()
 _copies_lock = threading.Lock()
 _all_files: WeakSet[Files] = WeakSet()
-# What a forked child inherited. It is kept, since closing it would reach into the parent's event loop.
+# What a forked child inherited. It is kept, since closing it would affect the parent's event loop.
 _inherited: list[FileSystem] = []
 
 
@@ -74,11 +74,11 @@ def _after_fork() -> None:
 
 
 def _detach_finalizers(*, forked: bool = False) -> None:
-    """Drop adlfs's finalizers that would fail at exit, or hang.
+    """Remove adlfs's finalizers that would fail or hang at exit.
 
-    They close the client on the file system's event loop. One made to be asynchronous has no loop, and in a
-    forked child the parent's doesn't run. adlfs keeps no reference to them, so they are found in the
-    private registry of `weakref.finalize`, by the function that they call.
+    They close the client on the file system's event loop. An asynchronous file system has no loop, and in a
+    forked child the parent's loop doesn't run. adlfs keeps no reference to its finalizers, so they are found
+    in the private registry of `weakref.finalize`, by the function that they call.
     """
     for finalizer in list(getattr(finalize, "_registry", ())):
         call = finalizer.peek()
@@ -91,10 +91,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def as_awaiting(fs: FileSystem) -> FileSystem:
-    """Return a file system that is asynchronous: itself, one made like it, or a wrapper around it."""
+    """Return an asynchronous file system: the given one, a copy of it, or a wrapper around it."""
     if fs.async_impl and fs.asynchronous:
         return fs
-    # fsspec's view of a directory is async by its class, but blocks if the file system below does.
+    # fsspec's view of a directory is async by its class, but it blocks if the file system below does.
     if fs.async_impl and getattr(getattr(fs, "fs", None), "async_impl", True):
         options = {name: value for name, value in fs.storage_options.items() if name != "loop"}
         return type(fs)(*fs.storage_args, **{**options, "asynchronous": True})
@@ -107,14 +107,14 @@ def as_awaiting(fs: FileSystem) -> FileSystem:
 
 
 def blocking_inside(fs: FileSystem) -> FileSystem | None:
-    """Return the blocking file system inside fsspec's wrapper; None if this one is async by itself."""
+    """Return the blocking file system inside fsspec's wrapper; None if this one is async itself."""
     if AsyncFileSystemWrapper is not None and isinstance(fs, AsyncFileSystemWrapper):
         return fs.sync_fs
     return None
 
 
 def identity(value: Untyped) -> object:
-    """Return what two file systems have in common that are the same place with the same credentials."""
+    """Return what is equal for two file systems with the same place and the same credentials."""
     if isinstance(value, AbstractFileSystem):
         inside = blocking_inside(value)
         if inside is not None:
@@ -131,12 +131,12 @@ def identity(value: Untyped) -> object:
 def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
     """Copy a file system, or arguments that may contain some, for an event loop."""
     if isinstance(value, AsyncFileSystem) and blocking_inside(value) is None:
-        # "Not asynchronous" is fsspec's word for one that has a loop of its own.
+        # In fsspec, "not asynchronous" means having a loop of its own.
         options = {**_moved(value.storage_options, loop), "asynchronous": False, "loop": loop}
         options["skip_instance_cache"] = True
         copy = type(value)(*_moved(tuple(value.storage_args), loop), **options)
         if type(copy.dircache) is DirCache:
-            # What a listing said a minute ago proves nothing.
+            # An earlier listing proves nothing about the present.
             copy.dircache = DirCache(use_listings_cache=False)
         return copy
     if isinstance(value, dict):
@@ -145,7 +145,7 @@ def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
             for name, inner in value.items()
             if name != "loop"
         }
-        # Where nothing changes, the user's own object is passed on: it may be shared on purpose.
+        # If nothing changes, the user's own object is passed on, as it may be shared on purpose.
         same = copy.keys() == value.keys() and all(copy[name] is value[name] for name in copy)
         return value if same else copy
     if type(value) is tuple:
@@ -154,20 +154,20 @@ def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
 
 
 class Files:
-    """A user's file system, and what calls are made with in its place.
+    """A user's file system, and the one that calls are made on in its place.
 
     Parameters
     ----------
     fs : AsyncFileSystem
-        The user's: pickled, while what is made of it here is not.
+        The user's file system. It is pickled; what is made from it here is not.
     quiet : bool
-        Whether to switch the client's own retries off.
+        Whether to disable the client's own retries.
     """
 
     def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
         self.fs = fs
         self.quiet = quiet
-        # The user's, without fsspec's wrapper around one that blocks.
+        # The user's file system, without fsspec's wrapper if it blocks.
         self.inside = blocking_inside(fs) or fs
         self.blocks = self.inside is not fs
         self.direct = find(fs)
@@ -183,9 +183,9 @@ class Files:
 
     @cached_property
     def client(self) -> FileSystem:
-        """The file system whose methods are called in this process."""
+        """The file system whose methods this process calls."""
         if self.blocks:
-            # In a child its connections are the parent's: pickle is how fsspec connects anew.
+            # In a child its connections belong to the parent; fsspec reconnects when it is unpickled.
             return pickle.loads(pickle.dumps(self.inside)) if self._is_child else self.inside
         if not self.fs.cachable:
             return self._copy()
@@ -206,12 +206,12 @@ class Files:
     def method(
         self, name: str, args: Untyped, kwargs: Untyped, *, abandon: bool
     ) -> Callable[[], Awaitable[Untyped]]:
-        """Bind a method; a blocking one to the thread pool, where ``abandon`` allows not to wait for it."""
+        """Bind a method; blocking ones to the thread pool, where cancelling abandons them if ``abandon``."""
         call = partial(getattr(self.client, name if self.blocks else "_" + name), *args, **kwargs)
         return partial(to_thread, call, abandon_on_cancel=abandon) if self.blocks else call
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, the parent's connections."""
+        """In a forked child, drop the parent's connections."""
         client = self.__dict__.pop("client", None)
         if client is not None:
             _inherited.append(client)

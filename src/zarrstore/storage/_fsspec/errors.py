@@ -1,7 +1,8 @@
-"""What the errors of fsspec's file systems mean.
+"""Interprets the errors of fsspec's file systems.
 
-They come as built-in errors that hide others: s3fs raises `FileNotFoundError` for a missing bucket as for a
-missing key, and the HTTP file system for a refused or failed request. So their whole chain is examined.
+File systems raise built-in errors that hide others. For example, s3fs raises `FileNotFoundError` for a
+missing bucket as well as for a missing key, and the HTTP file system for a refused or failed request. So the
+whole chain of errors is examined.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from zarrstore.storage._remote.answers import Answer
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-# What a file system may raise for a value that is missing, unless the user says otherwise.
+# What a file system may raise for a missing value, unless the user specifies otherwise.
 ALLOWED_EXCEPTIONS: tuple[type[Exception], ...] = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 _GONE = (404, 410)
 _HARMLESS = (*ALLOWED_EXCEPTIONS, LookupError)
-# The words by which a server says that a key is missing in a bucket that is there.
+# Codes that mean that a key is missing in an existing bucket.
 _NO_KEY = frozenset(("NoSuchKey", "BlobNotFound"))
 _CUT_SHORT = ("ClientPayloadError", "IncompleteReadError", "IncompleteRead")
-# What botocore and aiohttp raise when a connection fails, which derives from no built-in error.
-# Those of them that mean that no server was reached at all.
+# Errors of failed connections from botocore and aiohttp, which derive from no built-in error. The first set
+# means that no server was reached at all.
 _UNREACHED = frozenset(
     ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ServiceRequestError")
 )
@@ -44,7 +45,7 @@ _CONNECTION = frozenset(
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came from, down to the first cause."""
+    """Yield an error and the errors that led to it, down to the first cause."""
     link: BaseException | None = error
     for _ in range(16):
         if link is None:
@@ -54,10 +55,10 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    # Clients have different names for it.
+    # Clients use different names for it.
     for name in ("status", "status_code", "code"):
         number = getattr(error, name, None)
-        # aiohttp's is 0 for too many redirects, and it warns of the next name: so the first number counts.
+        # aiohttp's is 0 for too many redirects, and its next name warns if read: the first number counts.
         if isinstance(number, int):
             return number if 100 <= number < 600 else None
     response = getattr(error, "response", None)
@@ -72,8 +73,8 @@ def _code(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         code = str(response.get("Error", {}).get("Code", ""))
-        return "" if code.isdigit() else code  # of an answer to HEAD, botocore makes the status the code
-    # The header first: Azure's client gives some refusals another code than the server did.
+        return "" if code.isdigit() else code  # for an answer to HEAD, botocore uses the status as the code
+    # The header first, since Azure's client gives some refusals a different code than the server did.
     word = getattr(response, "headers", {}).get("x-ms-error-code") or getattr(error, "error_code", "") or ""
     return str(getattr(word, "value", word))
 
@@ -86,12 +87,12 @@ def _message(error: BaseException) -> str:
 
 
 def _answers(error: BaseException) -> list[Answer]:
-    """Return status, error code and message of each error in a chain, as far as it has them."""
+    """Return status, error code and message, if known, for each error in a chain."""
     return [Answer(_status(link), _code(link), _message(link)) for link in chain(error)]
 
 
 def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -> bool:
-    """Whether an error says that there is no such value, and hides nothing that says otherwise."""
+    """Whether an error means that there is no such value, and hides nothing to the contrary."""
     if not isinstance(error, allowed):
         return False
     if not isinstance(error, FileNotFoundError):
@@ -107,13 +108,13 @@ def proves_absence(error: BaseException, allowed: tuple[type[Exception], ...]) -
 
 
 def names_key(error: BaseException) -> bool:
-    """Whether the server says that it is the key which is missing: so the bucket is there."""
+    """Whether the server reports that the key is missing, which means that the bucket exists."""
     return any(answer.code in _NO_KEY for answer in _answers(error))
 
 
 def _text(link: BaseException) -> str:
-    """Return what a server says in an error: its code, or a text."""
-    # The text of a `FileNotFoundError` may be just the path, which may hold any words.
+    """Return what a server says in an error: its code, or else a text."""
+    # The text of a `FileNotFoundError` may be just the path, which may contain any words.
     return _code(link) or ("" if isinstance(link, _HARMLESS) else str(link))
 
 
@@ -122,12 +123,12 @@ def _lacks_container(link: BaseException) -> bool:
 
 
 def is_missing(error: BaseException, missing_on: Collection[int]) -> bool:
-    """Whether a server answered one of the statuses that a store takes for "missing"."""
+    """Whether a server answered with one of the statuses that a store treats as "missing"."""
     return any(answers.is_missing(answer, missing_on) for answer in _answers(error))
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Whether a server wants fewer requests."""
+    """Whether a server asks for fewer requests."""
     return any(map(answers.is_throttled, _answers(error)))
 
 
@@ -142,12 +143,12 @@ def is_past_the_end(error: BaseException) -> bool:
 def denies_condition(error: BaseException) -> bool:
     """Whether a create was refused because the key has a value."""
     found = [answer for answer in _answers(error) if answer.status is not None]
-    # gcsfs raises this class alone for status 412, and so do file systems without a server.
+    # For status 412, gcsfs raises only this class, and so do file systems without a server.
     return any(map(answers.denies_condition, found)) if found else isinstance(error, FileExistsError)
 
 
 def refused(answer: Answer, store: object, key: str | None, message: str = "") -> StoreError:
-    """Make the error for one of many deletes that a server refused."""
+    """Return the error for a delete that a server refused in a bulk request."""
     words = filter(None, (str(answer.status or ""), answer.code, message))
     why = without_secrets(" ".join(words)) or "the server gives no reason"
     kind = answers.error_class(answer) or BackendError
@@ -155,7 +156,7 @@ def refused(answer: Answer, store: object, key: str | None, message: str = "") -
 
 
 def unconfirmed(why: str, key: str | None = None) -> BackendError:
-    """Make the error for an answer of success that doesn't confirm what was asked."""
+    """Return the error for a success status whose answer doesn't confirm the request."""
     return BackendError(
         f"the server's answer doesn't confirm what was asked: {why}.",
         key=key,
@@ -164,25 +165,25 @@ def unconfirmed(why: str, key: str | None = None) -> BackendError:
 
 
 def _system_reason(error: BaseException) -> str:
-    """Return why the system could not connect, in words to append, where it says so."""
+    """Return why the system could not connect, as text to append, if known."""
     found = (link.strerror for link in chain(error) if isinstance(link, OSError) and link.strerror)
     reason = next((words for words in found if words not in str(error)), None)
     return f": {without_secrets(reason)}" if reason else ""
 
 
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
-    """Translate an error of a file system; the caller chains it with ``raise ... from error``."""
+    """Translate a file system's error; the caller chains it with ``raise ... from error``."""
     if isinstance(error, StoreError):
         return error.about(store, key)
     why = without_secrets(str(error) or type(error).__name__).strip().removesuffix(".")
     found = _answers(error)
     code = next((code for _, code, _ in found if code), "")
-    # gcsfs raises this class alone for status 412.
+    # For status 412, gcsfs raises only this class.
     default = 412 if isinstance(error, FileExistsError) else None
     hint = answers.hint(Answer(next((status for status, *_ in found if status), default), code))
     if code not in why:
         why = f"{code}: {why}"
-    if any(answers.error_class(answer) is BackendError for answer in found):  # not what wraps it
+    if any(answers.error_class(answer) is BackendError for answer in found):  # not the error around it
         return answers.failed(BackendError, action, why, store, key, hint)
     for link, answer in zip(chain(error), found, strict=True):
         kind = answers.error_class(answer)

@@ -1,4 +1,4 @@
-"""What gcsfs can do in few requests of Google's JSON interface, without its cache."""
+"""Google Cloud Storage with gcsfs: few requests to the JSON API, without gcsfs's cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "gcsfs"
 NEEDS: tuple[str, ...] = ("_call", "_request")
-BATCH = 100  # what Google takes in a bulk delete
+BATCH = 100  # Google's limit for a bulk delete
 IN_PARTS = False
 _LISTED = "items(name,size,updated),prefixes,nextPageToken"
 _BOUNDARY = "zarrstore-part"
@@ -28,7 +28,7 @@ _ANSWER = re.compile(rb"content-id:\s*<?response-<?(\d+)>?.*?\r?\n\r?\n\s*HTTP/[
 
 
 def settle(fs: FileSystem, *, quiet: bool) -> None:
-    """Prepare our copy of a file system: what it reads is held against what it asked for."""
+    """Prepare our copy of a file system: answers to its reads are checked against the requests."""
     request = fs._request
 
     async def checked(method: str, path: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
@@ -44,7 +44,7 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
-    """Read by one GET request."""
+    """Read with one GET request."""
     value: Data = await fs._cat_file(path, start=start, end=end)
     return value
 
@@ -56,23 +56,23 @@ async def _look(fs: FileSystem, path: str, fields: str) -> dict[str, Untyped]:
 
 
 async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
-    """Size of a value by one request, and its version."""
+    """Return a value's size and version with one request."""
     found = await _look(fs, path, "size,etag")
     return int(found["size"]), found.get("etag")
 
 
 async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
-    """Write a value that isn't there, with a token in its metadata."""
+    """Create a value, with a token in its metadata."""
     await fs._pipe_file(path, value, mode="create", metadata={TOKEN: token})
 
 
 async def was_written(fs: FileSystem, path: str, token: str) -> bool:
-    """Whether a value carries this token."""
+    """Whether a value has this token."""
     return bool((await _look(fs, path, "metadata")).get("metadata", {}).get(TOKEN) == token)
 
 
 async def delete(fs: FileSystem, path: str) -> None:
-    """Remove a value; gcsfs takes any 2xx for success, a proxy's page too."""
+    """Remove a value. Checks the answer, since gcsfs accepts any 2xx, even a proxy's page."""
     bucket, _, name = path.partition("/")
     _, body = await fs._call("DELETE", "b/{}/o/{}", bucket, name)
     if body.strip() not in (b"", b"null", b"{}"):
@@ -82,7 +82,7 @@ async def delete(fs: FileSystem, path: str) -> None:
 async def page(
     fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
-    """List a page of what is below a directory; returns the next page's token, too."""
+    """List a page of what is below a directory; also return the next page's token."""
     bucket, _, above = (root + prefix).partition("/")
     asked = {
         "prefix": above or None, "delimiter": None if deep else "/", "maxResults": most, "fields": _LISTED,
@@ -99,12 +99,12 @@ async def page(
 
 
 def _seconds(when: str | None) -> float | None:
-    """Return a time of the server's in seconds since 1970."""
+    """Convert a time from the server to seconds since 1970."""
     return None if when is None else datetime.fromisoformat(when).timestamp()
 
 
 async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
-    """Remove up to `BATCH` values by one request."""
+    """Remove up to `BATCH` values with one request."""
     query = urlencode(fs._get_params({}))
     parts = []
     for number, path in enumerate(paths):

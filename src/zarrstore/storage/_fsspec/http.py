@@ -1,4 +1,4 @@
-"""Reading over HTTP: one request for a value, whose answer is checked against the request."""
+"""Reads over HTTP: one request for a value, whose answer is checked against the request."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _SIZE = re.compile(r"bytes \*/(\d+)")
 _CODE = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
-_DECODED = ("gzip", "deflate", "br", "zstd")  # by aiohttp
+_DECODED = ("gzip", "deflate", "br", "zstd")  # supported by aiohttp
 
 
 class HTTPError(OSError):
-    """A refusal by a web server, with its status and, from object stores, its error code."""
+    """A web server's refusal, with its status and, from object stores, its error code."""
 
     def __init__(self, status: int, reason: str, code: str, message: str) -> None:
         told = ": ".join(filter(None, (code, message)))
@@ -36,16 +36,17 @@ class HTTPError(OSError):
 
 
 def join(base: str, key: str) -> str:
-    """Append a key to a base URL, before its query; special characters are quoted, a fragment is left out."""
+    """Append a key to a base URL, before its query; quotes special characters and drops a fragment."""
     path, mark, query = base.partition("#")[0].partition("?")
     return f"{path.rstrip('/')}/{quote(key)}{mark}{query}"
 
 
 async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data | None:
-    """Read a value, or part of it; None for a proven absence.
+    """Read a value, or part of it; None if it is proven to be absent.
 
-    What the server encodes is decoded, so a part of it is cut from the whole. If the server sends a part
-    without saying which, it is asked for anew by start and end, and must have exactly that length.
+    If the server encodes the value, it is decoded, and a part is cut from the whole. If the server sends a
+    part without saying which, the part is requested again by start and end, and must have exactly that
+    length.
     """
     asked = None if request is None else f"bytes={_header(request)}"
     async with _sent(fs, "GET", url, asked) as answer:
@@ -80,7 +81,7 @@ async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data |
 
 
 async def look(fs: FileSystem, url: str) -> int | None:
-    """Size of a value in bytes; None for a proven absence. Where HEAD doesn't say it, GET must."""
+    """Return a value's size in bytes; None if it is proven absent. If HEAD doesn't give it, GET must."""
     for method in ("HEAD", "GET"):
         async with _sent(fs, method, url, None) as answer:
             known = answer.headers.get("Content-Length", "") if not _is_encoded(answer) else ""
@@ -106,7 +107,7 @@ async def _sent(fs: FileSystem, method: str, url: str, asked: str | None) -> Asy
 
 
 def _is_absent(answer: Untyped, fs: FileSystem, url: str) -> bool:
-    """Whether there is no value at a URL: the server says so, or sends to the page of a directory there."""
+    """Whether there is no value at a URL: the server says so, or redirects to a directory's page."""
     return answer.status in (404, 410) or answer.url.path == fs.encode_url(url).path + "/"
 
 
@@ -115,7 +116,7 @@ def _is_encoded(answer: Untyped) -> bool:
 
 
 async def _check(answer: Untyped, fs: FileSystem, url: str) -> None:
-    """Raise for a refusal, for a page that the server sends to instead, and for what can't be decoded."""
+    """Raise for a refusal, for a redirect to another page, and for an unknown encoding."""
     if answer.status >= 400:
         found = _CODE.search((await answer.content.read(1 << 16)).decode(errors="replace"))
         raise HTTPError(answer.status, answer.reason or "", *(found.groups("") if found else ("", "")))

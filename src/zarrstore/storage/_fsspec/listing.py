@@ -1,4 +1,4 @@
-"""Listing in fsspec's file systems: an object store's pages, a web server's links, else level by level."""
+"""Lists fsspec's file systems: by an object store's pages, a web server's links, or level by level."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec.calls import Files
     from zarrstore.storage._fsspec.protocol import Direct, Untyped
 
-# Protocols whose `mv` replaces a file in the same directory in one step.
+# Protocols whose `mv` replaces a file in the same directory atomically.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
-# How many empty pages in a row a listing may have: servers send some after many removals.
+# How many empty pages in a row are accepted: servers send some after many removals.
 _EMPTY_PAGES = 1000
 
 
@@ -42,7 +42,7 @@ class _Child(NamedTuple):
 
 
 class ListingStore(RemoteStore, abstract=True):
-    """The lower half of `FsspecStore`: errors, single look-ups, and listings."""
+    """The lower half of `FsspecStore`: errors, lookups, and listings."""
 
     _files: Files
     _base: str
@@ -52,7 +52,7 @@ class ListingStore(RemoteStore, abstract=True):
     allowed_exceptions: tuple[type[Exception], ...]
 
     if TYPE_CHECKING:
-        # What `FsspecStore` defines.
+        # Methods that `FsspecStore` defines.
         def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]: ...
         def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
 
@@ -69,7 +69,7 @@ class ListingStore(RemoteStore, abstract=True):
 
     def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
         if self._files.direct is not None and self._is_absent(error):
-            # Nothing else can be lacking where there are no folders.
+            # Without folders, nothing else can be missing.
             return no_container(action, self, key)
         return self._failed(error, action, key)
 
@@ -79,7 +79,7 @@ class ListingStore(RemoteStore, abstract=True):
         return info
 
     def _forget(self, path: str) -> None:
-        """Clear a blocking file system's cache of listings; the copy of an async one has none."""
+        """Clear a blocking file system's cache of listings; our copy of an async one has none."""
         if self._files.blocks:
             self._files.client.invalidate_cache(path)
 
@@ -88,7 +88,7 @@ class ListingStore(RemoteStore, abstract=True):
             async for found in self._pages(self._files.direct, prefix, deep):
                 yield [entry for entry in found if _is_listed(entry, deep)]
             return
-        # Level by level, since fsspec's `find` and `walk` skip what they fail to list.
+        # Level by level, since fsspec's `find` and `walk` skip what they can't list.
         pending = [(self._directory(prefix), prefix)]
         while pending:
             batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
@@ -108,7 +108,7 @@ class ListingStore(RemoteStore, abstract=True):
                 yield page[first : first + PAGE_SIZE]
 
     async def _pages(self, kind: Direct, prefix: str, deep: bool) -> AsyncIterator[list[Entry]]:
-        """Yield all that a server lists, page by page."""
+        """Yield everything that a server lists, page by page."""
         token: str | None = None
         seen: set[str | None] = set()
         empty = 0
@@ -131,7 +131,7 @@ class ListingStore(RemoteStore, abstract=True):
                 return False
             if more is None:
                 return True
-            # What comes first is no valid key: some program's mark of a folder, say.
+            # The first entries aren't valid keys: a program's folder marker, for example.
         return await Verbs.is_empty(self._own_async_verbs, prefix)
 
     async def _page(
@@ -164,7 +164,7 @@ class ListingStore(RemoteStore, abstract=True):
         return False
 
     async def _level(self, directory: str) -> list[_Child]:
-        """List one level below a directory; nothing if it doesn't exist."""
+        """List one level below a directory; empty if it doesn't exist."""
         ask = self._level_of_links if self._http else self._level_once
         return await self._dispatcher.retry_call(lambda: ask(directory))
 
@@ -192,7 +192,7 @@ class ListingStore(RemoteStore, abstract=True):
         return found
 
     async def _follow_link(self, path: str, info: dict[str, Untyped]) -> dict[str, Untyped]:
-        """Look up what a link points to; a broken one stays what it is, a file that can't be read."""
+        """Look up a link's target; a broken link stays a file that can't be read."""
         try:
             return await self._info(path)
         except Exception as error:
@@ -204,14 +204,14 @@ class ListingStore(RemoteStore, abstract=True):
         return path.removeprefix(self._base).strip("/")
 
     async def _level_of_links(self, directory: str) -> list[_Child]:
-        """List what a web server's page for a directory links to, where it makes such pages."""
+        """List the links on a web server's page for a directory, if the server makes such pages."""
         refusal = None
         try:
             if found := await self._links(directory):
                 return found
         except AccessDeniedError as error:
             refusal = error
-        # No page, or one without links, means an empty directory only where the root has a page with links.
+        # No page, or one without links, means an empty directory only if the root has a page with links.
         try:
             lists = directory != self._base and bool(await self._links(self._base))
         except AccessDeniedError:
@@ -242,7 +242,7 @@ class ListingStore(RemoteStore, abstract=True):
 
 
 def _is_listed(entry: Entry, deep: bool) -> bool:
-    """Whether an entry of a server's listing is a valid key, or a directory of one level."""
+    """Whether an entry of a server's listing is a valid key or, in a listing of one level, a directory."""
     if entry.size is None:
         return not deep and entry.key.endswith("/") and is_key(entry.key[:-1])
     return is_key(entry.key)

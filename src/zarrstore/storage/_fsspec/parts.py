@@ -1,4 +1,4 @@
-"""Whether an answer to a read holds the bytes that were asked for, by its status and its Content-Range."""
+"""Checks by status and Content-Range whether an answer to a read contains the requested bytes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ASKED = re.compile(r"bytes=(\d*)-(\d*)")
-# Some servers say "bytes 0--1/0" of an empty value.
+# For an empty value, some servers send "bytes 0--1/0".
 _TOLD = re.compile(r"bytes (\d+)-(-?\d+)/(\d+|\*)")
 
 
-# Where the versions of the values that a call reads are noted.
+# Where to record the versions of the values that a call reads.
 _noted: ContextVar[list[str] | None] = ContextVar("_noted", default=None)
 
 
 @contextmanager
 def told_versions() -> Iterator[list[str]]:
-    """Collect the versions that answers tell within the block; the last one is of what is returned."""
+    """Collect the versions that answers give within the block; the last one belongs to the returned value."""
     versions: list[str] = []
     token = _noted.set(versions)
     try:
@@ -34,45 +34,45 @@ def told_versions() -> Iterator[list[str]]:
 
 
 def note_version(version: str | None) -> None:
-    """Note which version an answer brings, since clients return its bytes alone."""
+    """Record the version from an answer, since clients return only the bytes."""
     versions = _noted.get()
     if versions is not None and version:
         versions.append(version)
 
 
 def check_answer(asked: str | None, status: int, told: str | None, length: int | None) -> None:
-    """Raise unless an answer of success holds what was asked for; parameters and errors as of `is_proven`."""
+    """Raise unless a successful answer contains what was requested; for the rest see `is_proven`."""
     if not is_proven(asked, status, told, length):
         raise unplaced()
 
 
 def is_proven(asked: str | None, status: int, told: str | None, length: int | None) -> bool:
-    """Whether an answer of success says that it holds what was asked for.
+    """Whether a successful answer confirms that it contains what was requested.
 
     Parameters
     ----------
     asked : str or None
-        The request's header ``Range``; None for the whole value.
+        The request's ``Range`` header; None for the whole value.
     status : int
         The answer's status.
     told : str or None
-        The answer's header ``Content-Range``.
+        The answer's ``Content-Range`` header.
     length : int or None
-        How many bytes the answer has, where that is known.
+        How many bytes the answer has, if known.
 
     Returns
     -------
     bool
-        False if it has a part, and doesn't say which, or of how many bytes.
+        False if it contains a part but doesn't say which, or of how many bytes.
 
     Raises
     ------
     TruncatedError
-        If it has another part, or less than it says.
+        If it contains another part, or less than it announces.
     UnsupportedOperationError
-        If the server sends whole values only.
+        If the server sends only whole values.
     BackendError
-        If the status says that there is no value in the answer.
+        If the status means that the answer contains no value.
     """
     if asked is None:
         if status != 200:
@@ -96,7 +96,7 @@ def is_proven(asked: str | None, status: int, told: str | None, length: int | No
 
 
 def unplaced() -> BackendError:
-    """Make the error for a part of a value that may be another than was asked for."""
+    """Return the error for a part of a value that may not be the requested one."""
     return BackendError(
         "the server sent a part of the value without saying which, or of how many bytes.",
         hint="See whether a proxy alters the header Content-Range.",
@@ -104,7 +104,7 @@ def unplaced() -> BackendError:
 
 
 def _expected(first: str, last: str, size: int | None) -> tuple[int, int]:
-    """Return the first and last byte that an answer must have; without a size for a plain range only."""
+    """Return the first and last byte that an answer must have; without a size only for a plain range."""
     if size is None:
         return int(first), int(last)
     start = int(first) if first else max(0, size - int(last))

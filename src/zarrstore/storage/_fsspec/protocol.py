@@ -1,7 +1,7 @@
-"""What `FsspecStore` asks of an object store's file system directly, for few requests without a cache.
+"""What `FsspecStore` requests directly from an object store's file system: few requests, no cache.
 
-Their public methods answer from a cache, look twice for what is missing, list level by level and delete
-one by one. For those that are known here the requests are sent by the file system's own client.
+The file systems' public methods use a cache, look twice for what is missing, list level by level and delete
+values one by one. For the file systems known here, their own clients send the requests instead.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore._core.verbs import Entry
 
-# fsspec, its file systems and their clients have no types: what they return is one of these, too.
+# fsspec, its file systems and their clients are untyped, and so is what they return.
 FileSystem: TypeAlias = Any
 Untyped: TypeAlias = Any
 
 
 class Direct(Protocol):
-    """A module about one kind of object store; paths are ``bucket/key``, errors those of its client."""
+    """A module for one kind of object store; paths are ``bucket/key``, errors are those of its client."""
 
-    PACKAGE: str  # whose file systems it knows
-    NEEDS: tuple[str, ...]  # private attributes of a file system that it uses
-    BATCH: int  # how many values a bulk delete takes
-    IN_PARTS: bool  # whether `zarrstore.storage._fsspec.uploads` sends values in parts, and servers copy
+    PACKAGE: str  # the package of its file systems
+    NEEDS: tuple[str, ...]  # private attributes of a file system that the module uses
+    BATCH: int  # the limit of a bulk delete
+    IN_PARTS: bool  # whether `zarrstore.storage._fsspec.uploads` can send parts, and servers copy
 
     async def fetch(self, fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
         """Read a value, or part of it, as ``_cat_file`` does."""
 
     async def look(self, fs: FileSystem, path: str) -> tuple[int, str | None]:
-        """Size of a value in bytes, and its version."""
+        """Return a value's size in bytes, and its version."""
 
     async def create(self, fs: FileSystem, path: str, value: bytes, token: str) -> None:
-        """Write a value that isn't there, in one step; it carries the token."""
+        """Create a value atomically, with the token in its metadata."""
 
     async def was_written(self, fs: FileSystem, path: str, token: str) -> bool:
-        """Whether a value carries this token."""
+        """Whether a value has this token."""
 
     async def page(
         self, fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
     ) -> tuple[list[Entry], str | None]:
-        """List a page of what is below ``root + prefix``; returns the next page's token, too.
+        """List a page of what is below ``root + prefix``; also return the next page's token.
 
-        Everything is listed, valid keys or not, by its key in the bucket; what has no size is no value.
-        ``most`` is how many entries suffice.
+        Everything is listed by its key in the bucket, whether the key is valid or not; an entry without a
+        size isn't a value. ``most`` is how many entries are enough.
         """
 
     async def delete(self, fs: FileSystem, path: str) -> None:
-        """Remove a value; one that isn't there may be an error of the client's."""
+        """Remove a value; if there is none, the client may raise an error."""
 
     async def remove(self, fs: FileSystem, paths: list[str], store: object) -> None:
-        """Remove up to ``BATCH`` values of one bucket by one request; missing ones are no error."""
+        """Remove up to ``BATCH`` values from one bucket with one request; missing ones are ignored."""
 
 
 def find(fs: FileSystem) -> Direct | None:
-    """Return the module that knows a file system; none knows one with ``version_aware``."""
+    """Return the module for a file system; None for unknown ones and those with ``version_aware``."""
     modules: tuple[Direct, ...] = (s3, azure, gcs)
     for module in modules:
         if comes_from(fs, module.PACKAGE) and all(hasattr(fs, name) for name in module.NEEDS):

@@ -1,7 +1,7 @@
-"""What s3fs can do in few requests, without its cache and with every failure raised.
+"""S3 with s3fs: few requests, without s3fs's cache, and with every failure raised.
 
-Its public methods answer from a cache, look a second time for what is missing, ask for a size before
-they read, and ignore what a bulk delete failed to remove. These are the requests alone.
+s3fs's public methods use a cache, look a second time for what is missing, request the size before they read,
+and ignore what a bulk delete failed to remove. The functions here send only the requests themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
-# What an answer must contain to confirm the request; s3fs takes any 200 for success, a proxy's page too.
+# What an answer must contain to confirm the request, since s3fs accepts any 200, even a proxy's page.
 _CONFIRMED_BY = {
     "put_object": "ETag",
     "create_multipart_upload": "UploadId",
@@ -31,7 +31,7 @@ _CONFIRMED_BY = {
 }
 PACKAGE = "s3fs"
 NEEDS: tuple[str, ...] = ("_call_s3", "split_path")
-BATCH = 1000  # what S3 puts on a page of a listing, and takes in a bulk delete
+BATCH = 1000  # S3's limit for a page of a listing and for a bulk delete
 IN_PARTS = True
 
 
@@ -41,13 +41,13 @@ def retries(fs: FileSystem) -> bool:
 
 
 def settle(fs: FileSystem, *, quiet: bool) -> None:
-    """Prepare our copy of a file system; ``quiet`` switches its retries off."""
-    # More connections than botocore's ten: the store's limiter decides how many are used. And a fixed user
-    # agent: botocore would build one for each request, which takes a twentieth of the request's time.
+    """Prepare our copy of a file system; ``quiet`` disables its retries."""
+    # More connections than botocore's ten, as the store's limiter decides how many are used. And a fixed user
+    # agent, since botocore would build one for each request, which takes a twentieth of the request's time.
     agent = " ".join(f"{name}/{sys.modules[name].__version__}" for name in ("zarrstore", "s3fs"))
     fs.config_kwargs = {"max_pool_connections": CONCURRENCY, "user_agent": agent, **fs.config_kwargs}
     if quiet:
-        # It would repeat a request 25 times, and hide that the server is busy.
+        # Otherwise it would repeat a request 25 times, and hide that the server is busy.
         fs.retries = 1
         fs.config_kwargs["retries"] = {"max_attempts": 0}
     call = fs._call_s3
@@ -69,7 +69,7 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
 
 
 async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
-    """Size and version of a value by one HEAD request; GET says why it is refused, or that it alone is."""
+    """Return size and version with one HEAD request; if that is refused, GET succeeds or gives the reason."""
     bucket, key, _ = fs.split_path(path)
     answer = None
     with suppress(PermissionError):
@@ -81,26 +81,26 @@ async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
-    """Read by one GET request; s3fs would ask for the size first, to read a large value in parts."""
+    """Read with one GET request; by default s3fs first requests the size, to read large values in parts."""
     alone = {"max_concurrency": 1} if start is None and end is None else {}
     value: Data = await fs._cat_file(path, start=start, end=end, **alone)
     return value
 
 
 async def create(fs: FileSystem, path: str, value: bytes, token: str) -> None:
-    """Write a value that isn't there, with a token in its metadata."""
+    """Create a value, with a token in its metadata."""
     await fs._pipe_file(path, value, mode="create", Metadata={TOKEN: token})
 
 
 async def begin_upload(fs: FileSystem, path: str, token: str) -> str:
-    """Begin to send a value in parts; returns the upload's name."""
+    """Start a multipart upload; return its id."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("create_multipart_upload", Bucket=bucket, Key=key, Metadata={TOKEN: token})
     return str(answer["UploadId"])
 
 
 async def send_part(fs: FileSystem, path: str, upload: str, number: int, data: bytes) -> dict[str, object]:
-    """Send a part; returns what `end_upload` wants to know of it."""
+    """Send a part; return what `end_upload` needs to know about it."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3(
         "upload_part", Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=data
@@ -111,7 +111,7 @@ async def send_part(fs: FileSystem, path: str, upload: str, number: int, data: b
 async def end_upload(
     fs: FileSystem, path: str, upload: str, parts: list[dict[str, object]], absent: bool
 ) -> None:
-    """Put the parts together; if there is a value and ``absent`` is asked for, that is an error."""
+    """Join the parts; if ``absent`` is required and the key has a value, that is an error."""
     bucket, key, _ = fs.split_path(path)
     condition = {"IfNoneMatch": "*"} if absent else {}
     await fs._call_s3(
@@ -125,13 +125,13 @@ async def end_upload(
 
 
 async def drop_upload(fs: FileSystem, path: str, upload: str) -> None:
-    """Remove the parts of a value that won't be."""
+    """Remove the parts of an upload that isn't completed."""
     bucket, key, _ = fs.split_path(path)
     await fs._call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
 
 
 async def copy(fs: FileSystem, source: str, path: str, absent: bool) -> None:
-    """Have the server copy a value; one at the path is an error if ``absent`` is asked for."""
+    """Have the server copy a value; if ``absent`` is required, a value at the path is an error."""
     bucket, key, _ = fs.split_path(path)
     from_bucket, from_key, _ = fs.split_path(source)
     where = {"Bucket": from_bucket, "Key": from_key}
@@ -142,7 +142,7 @@ async def copy(fs: FileSystem, source: str, path: str, absent: bool) -> None:
 
 
 async def was_written(fs: FileSystem, path: str, token: str) -> bool:
-    """Whether a value carries this token."""
+    """Whether a value has this token."""
     bucket, key, _ = fs.split_path(path)
     answer = await fs._call_s3("head_object", fs.kwargs, Bucket=bucket, Key=key)
     return bool(answer.get("Metadata", {}).get(TOKEN) == token)
@@ -151,7 +151,7 @@ async def was_written(fs: FileSystem, path: str, token: str) -> bool:
 async def page(
     fs: FileSystem, root: str, prefix: str, deep: bool, token: str | None, most: int | None
 ) -> tuple[list[Entry], str | None]:
-    """List a page of what is below a directory; returns the next page's token, too."""
+    """List a page of what is below a directory; also return the next page's token."""
     bucket, _, above = (root + prefix).partition("/")
     wanted: dict[str, str | int] = {"Bucket": bucket, "Prefix": above, "MaxKeys": most or BATCH}
     if not deep:
@@ -178,7 +178,7 @@ async def delete(fs: FileSystem, path: str) -> None:
 
 
 async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
-    """Remove up to `BATCH` values by one request."""
+    """Remove up to `BATCH` values with one request."""
     parts = [fs.split_path(path) for path in paths]
     wanted = {"Objects": [{"Key": key} for _, key, _ in parts]}
     answer = await fs._call_s3("delete_objects", fs.req_kw, Bucket=parts[0][0], Delete=wanted)

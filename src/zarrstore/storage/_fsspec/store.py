@@ -1,4 +1,4 @@
-"""Values in any of fsspec's file systems."""
+"""Stores values in any of fsspec's file systems."""
 
 from __future__ import annotations
 
@@ -60,47 +60,47 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Protocols whose servers refuse a create of what exists, as one step, when fsspec asks them to.
+# Protocols whose servers can atomically refuse to create an existing key, if fsspec requests it.
 _AZURE = frozenset(("abfs", "abfss", "az"))
 _CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
-# Protocols whose root holds nothing but what the user put there.
+# Protocols whose root contains only what the user put there.
 _OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
-# Protocols whose clients retry by themselves, which can't be switched off.
+# Protocols whose clients retry by themselves, which can't be disabled.
 _RETRYING = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
 
 
 class FsspecStore(ListingStore):
-    """A store in one of fsspec's file systems.
+    """A store based on one of fsspec's file systems.
 
     Parameters
     ----------
     fs : AsyncFileSystem
-        The file system. Calls are made on a copy of it, which belongs to the library's own I/O thread: so
-        one store serves any thread, any event loop and, after a fork, the child.
+        The file system. Calls are made on a copy of it, which belongs to the library's own I/O thread. So one
+        store works in any thread, in any event loop and, after a fork, in the child.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
     path : str
-        The store's root in the file system, without a scheme (a whole URL only where the file system's own
-        paths are URLs, as over HTTP).
+        The store's root in the file system, without a scheme. It is a whole URL only if the file system's own
+        paths are URLs, as with HTTP.
     allowed_exceptions : tuple of exception types
-        What a file system may raise for a value that is missing. An exception that hides another
-        reason (a missing bucket, a refused request) raises all the same.
+        What a file system may raise for a missing value. An exception that hides another reason (a missing
+        bucket, a refused request) is still raised.
     missing_on : iterable of int
-        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
-        ``{403}`` for a bucket that one may read but not list, where S3 answers so for a missing key.
+        Statuses that mean that a value is missing, when it is read or looked up. An example is ``{403}`` for
+        a bucket that one may read but not list, where S3 answers this for a missing key.
     retry : RetryPolicy or None
-        When a failed request is made again. None leaves that to the client of the file system, and so does
-        the default where that client's own retries can't be switched off.
+        When to retry a failed request. None leaves retries to the file system's client, and so does the
+        default if that client's own retries can't be disabled.
     concurrency : int
-        How many requests may be under way at once; fewer while the server asks to slow down.
+        How many requests may run at once; fewer while the server asks to slow down.
     max_gap_bytes, max_coalesced_bytes : int
-        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
-        between them, up to this size in bytes.
+        Ranges of one value requested in one call are read as one if they are at most this many bytes apart,
+        up to this size in bytes.
 
     Raises
     ------
     TypeError
-        If the file system has no async operations; the classmethods wrap one that blocks.
+        If the file system has no async operations; the classmethods wrap a blocking one.
     ValueError
         If the path has a scheme.
 
@@ -111,8 +111,8 @@ class FsspecStore(ListingStore):
 
     Notes
     -----
-    Values are written whole. fsspec's local file system is served by `LocalStore`. Listings are never
-    answered from fsspec's cache of listings.
+    Values are written atomically. fsspec's local file system is served by `LocalStore`. Listings never come
+    from fsspec's cache.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class FsspecStore(ListingStore):
         self.fs = given
         self.path = path
         self.allowed_exceptions = tuple(allowed_exceptions)
-        # Resolved here, so that os.chdir doesn't change what a relative path means.
+        # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
@@ -187,9 +187,9 @@ class FsspecStore(ListingStore):
         upath : UPath
             The root.
         read_only : bool
-            Whether to refuse every call that changes something.
+            Whether to refuse every call that changes the store.
         allowed_exceptions : tuple of exception types
-            What the file system may raise for a value that is missing.
+            What the file system may raise for a missing value.
         """
         return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
 
@@ -200,16 +200,16 @@ class FsspecStore(ListingStore):
         read_only: bool = False,
         allowed_exceptions: tuple[type[Exception], ...] = ALLOWED_EXCEPTIONS,
     ) -> FsspecStore:
-        """Make a store whose root is that of one of fsspec's mappings.
+        """Make a store with the same root as one of fsspec's mappings.
 
         Parameters
         ----------
         fs_map : FSMap
-            The mapping, as ``fsspec.get_mapper`` makes it.
+            The mapping, as ``fsspec.get_mapper`` returns it.
         read_only : bool
-            Whether to refuse every call that changes something.
+            Whether to refuse every call that changes the store.
         allowed_exceptions : tuple of exception types
-            What the file system may raise for a value that is missing.
+            What the file system may raise for a missing value.
         """
         return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
 
@@ -227,23 +227,23 @@ class FsspecStore(ListingStore):
         max_gap_bytes: int = MAX_GAP,
         max_coalesced_bytes: int = MAX_COALESCED,
     ) -> FsspecStore:
-        """Make a store whose root is a URL of any of fsspec's protocols, or a chain of them.
+        """Make a store whose root is a URL of any of fsspec's protocols, or a chain of URLs.
 
         Parameters
         ----------
         url : str
             The root.
         storage_options : dict, optional
-            What to make the file system with.
+            Options for creating the file system.
         read_only : bool
-            Whether to refuse every call that changes something.
+            Whether to refuse every call that changes the store.
         allowed_exceptions : tuple of exception types
-            What the file system may raise for a value that is missing.
+            What the file system may raise for a missing value.
         missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
-            As the class takes them.
+            See the class.
         """
         url = with_lower_scheme(url)
-        bucket_place(url)  # which refuses what the backends would take for different places
+        bucket_place(url)  # refuses URLs that the backends would interpret differently
         if url.startswith("file://"):
             url = file_path(url)
         fs, path = url_to_fs(url, **(storage_options or {}))
@@ -279,7 +279,7 @@ class FsspecStore(ListingStore):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can promise, which depends on its file system."""
+        """What this store guarantees, which depends on its file system."""
         if self._local is not None:
             return self._local.capabilities
         return Capabilities(
@@ -296,12 +296,12 @@ class FsspecStore(ListingStore):
 
     @property
     def supports_writes(self) -> bool:
-        """Whether the file system writes at all; a web server only serves."""
+        """Whether the file system can write; a web server can't."""
         return not self._http
 
     @property
     def supports_deletes(self) -> bool:
-        """Whether the file system removes."""
+        """Whether the file system can remove values."""
         return not self._http
 
     @property
@@ -323,7 +323,7 @@ class FsspecStore(ListingStore):
         value : Buffer or bytes-like
             What to store.
         byte_range : (int, int), optional
-            Must be None: these file systems write whole values.
+            Must be None: these file systems only write whole values.
 
         Raises
         ------
@@ -342,7 +342,7 @@ class FsspecStore(ListingStore):
     async def _copy_once(
         self, source: FsspecStore, key: str, target_key: str, condition: Condition
     ) -> Conflict | None:
-        """Have the server copy a value of another store to here, once."""
+        """Make one attempt at a copy from another store, by the server."""
         try:
             await self._send_write(s3.copy, source._path(key), self._path(target_key), condition is ABSENT)
         except Exception as error:
@@ -354,8 +354,8 @@ class FsspecStore(ListingStore):
         return None
 
     # -- calls ------------------------------------------------------------------------------------
-    # `_call` calls a file system's method by its name, `_send` a function of ours with the file system; with
-    # `_write` they change something, and once sent are awaited to their end, even if cancelled.
+    # `_call` calls a file system's method by name; `_send` calls a function of ours with the file system.
+    # Those with `_write` have side effects: once sent, they are awaited to their end, even if cancelled.
 
     async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return await (coroutine if self._files.blocks else await_on_io(coroutine))
@@ -375,7 +375,7 @@ class FsspecStore(ListingStore):
     # -- paths ------------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
-        """Return a key's path in the file system; refuse keys that would end up elsewhere."""
+        """Return a key's path in the file system; refuse keys that would be stored elsewhere."""
         if self._http:
             return http.join(self._base, key)
         if self._protocol in _AZURE:
@@ -391,7 +391,7 @@ class FsspecStore(ListingStore):
             )
         moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
         if hasattr(inside, "split_path"):
-            # s3fs takes '?versionId=' for a version of another key, gcsfs '#' for a generation.
+            # s3fs interprets '?versionId=' as a version of another key, and gcsfs '#' as a generation.
             moved = moved or "/".join(inside.split_path(path)[:2]).rstrip("/") != path
         if moved:
             raise InvalidKeyError(
@@ -403,11 +403,11 @@ class FsspecStore(ListingStore):
         return path
 
     async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
-        """Whether a value that is read or looked up counts as missing."""
+        """Whether an error of a read or a lookup means that the value is missing."""
         return errors.is_missing(error, self.missing_on) or await self._proves_missing(error, action, key)
 
     async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
-        """Whether a value is missing; raises if it is the bucket."""
+        """Whether a value is missing; raise if the bucket is."""
         if not self._is_absent(error):
             return False
         if not errors.names_key(error):
@@ -452,7 +452,7 @@ class FsspecStore(ListingStore):
                 return await self._send(http.fetch, path, request)
             elif self._files.direct is not None:
                 value = await self._send(self._files.direct.fetch, path, *_bounds(request))
-                if value or request is None:  # Azure's client gives nothing for what is past the end
+                if value or request is None:  # Azure's client returns nothing for a range past the end
                     return value
             else:
                 start, end = _bounds(request)
@@ -470,7 +470,7 @@ class FsspecStore(ListingStore):
         return await self._check_length(key, request, value)
 
     async def _check_length(self, key: str, request: ByteRequest | None, value: Data) -> Data | None:
-        """Hold the length of an answer that isn't checked yet against the value's size."""
+        """Check the length of an answer, which hasn't been checked yet, against the value's size."""
         entry = await self._look(key)
         if entry is None:
             return None
@@ -479,7 +479,7 @@ class FsspecStore(ListingStore):
         if len(value) == stop - start:
             return value
         if len(value) == size:
-            return value[start:stop]  # the server takes no ranges
+            return value[start:stop]  # the server doesn't support ranges
         raise TruncatedError(
             f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
             store=self,
@@ -533,7 +533,7 @@ class FsspecStore(ListingStore):
                 await self._replace(path, value)
                 return
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                if self._files.direct is not None:  # there are no folders to be in the way
+                if self._files.direct is not None:  # no folders can be in the way
                     raise self._failed(error, "write", key) from safe_cause(error)
                 raise self._conflict(key) from safe_cause(error)
             except FileNotFoundError as error:
@@ -549,7 +549,7 @@ class FsspecStore(ListingStore):
         if self._protocol not in RENAMES:
             await self._call_write("pipe_file", path, value)
             return
-        # A file that is written in place could be read, or left behind, half done.
+        # A file written in place could be read, or left behind, half written.
         temporary = f"{path.rpartition('/')[0]}/{make_name()}"
         try:
             await self._call_write("pipe_file", temporary, value)
@@ -573,7 +573,7 @@ class FsspecStore(ListingStore):
             partial(self._create_once, path, key, value, token),
             partial(self._find_own, path, key, value, token),
             # s3fs, adlfs and gcsfs silently repeat a request whose connection was lost. Without a token only
-            # bytes could be compared, which others may have written too: not on a first attempt.
+            # the bytes could be compared, which others may have written too: so not after a first attempt.
             client_retries=self._files.direct is not None,
         )
         return None if answer is None else CONFLICT
@@ -591,7 +591,7 @@ class FsspecStore(ListingStore):
         return None
 
     async def _find_own(self, path: str, key: str, value: bytes, token: str) -> Conflict | None:
-        """Return None if the value has our token, or else our bytes; if not, `CONFLICT`."""
+        """Return None if the value has our token, or without tokens our bytes; otherwise `CONFLICT`."""
         try:
             if self._files.direct is not None:
                 is_own = await self._send(self._files.direct.was_written, path, token)
@@ -612,7 +612,7 @@ class FsspecStore(ListingStore):
             raise self._failed(error, "make a folder", key) from safe_cause(error)
 
     async def _clear_way(self, path: str, key: str) -> None:
-        """Remove empty folders at the path of a value; one that holds a key is a conflict."""
+        """Remove empty folders at a value's path; if one contains a key, that is a conflict."""
         try:
             if (await self._info(path))["type"] != "directory":
                 return
@@ -662,7 +662,7 @@ class FsspecStore(ListingStore):
             await self._send_write(kind.remove, paths, self)
         except Exception as error:
             failure = self._failed(error, "delete", "")
-            # The server names a key from its bucket on.
+            # The server names the key relative to its bucket.
             failure.key = failure.key and failure.key.removeprefix(self._prefix.partition("/")[2])
             raise failure from safe_cause(error)
 
@@ -670,7 +670,7 @@ class FsspecStore(ListingStore):
         await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
 
     async def _delete_once(self, path: str, key: str) -> None:
-        # Never fsspec's `rm`: it takes '*', '?' and '[' in a name for a pattern and removes what matches.
+        # Never fsspec's `rm`, which treats '*', '?' and '[' in a name as a pattern and removes all matches.
         try:
             if self._files.direct is not None:
                 await self._send_write(self._files.direct.delete, path)
@@ -689,7 +689,7 @@ class FsspecStore(ListingStore):
             )
         if self._files.direct is not None:
             async for page in self._pages(self._files.direct, prefix, True):
-                # All that the server lists, keys of ours or not.
+                # Everything that the server lists, whether it is a key of ours or not.
                 paths = [self._prefix + entry.key for entry in page]
                 await self._on_client(self._delete_all(self._files.direct, paths))
             return
@@ -709,7 +709,7 @@ class FsspecStore(ListingStore):
             await self._remove_folders(folders, prefix)
 
     async def _remove_folders(self, folders: list[str], key: str) -> None:
-        """Remove empty folders, from the inside out; some exist only by what is in them and are gone."""
+        """Remove empty folders, innermost first; some existed only through their contents and are gone."""
         for path in sorted(folders, key=len, reverse=True):
             try:
                 await self._call_write("rmdir", path)
@@ -720,7 +720,7 @@ class FsspecStore(ListingStore):
 
 
 def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
-    """Write a request as ``start`` and ``end`` of fsspec's ``cat_file``."""
+    """Convert a request to ``start`` and ``end`` of fsspec's ``cat_file``."""
     if isinstance(request, RangeByteRequest):
         return request.start, request.end
     if isinstance(request, SuffixByteRequest):
@@ -729,7 +729,7 @@ def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
 
 
 def _is_void(request: ByteRequest | None) -> bool:
-    """Whether a lenient request asks for no bytes at all, which HTTP can't express."""
+    """Whether a lenient request is for no bytes at all, which HTTP can't express."""
     if isinstance(request, RangeByteRequest):
         return request.end <= request.start
     return getattr(request, "suffix", None) == 0

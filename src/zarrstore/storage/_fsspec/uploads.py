@@ -1,4 +1,4 @@
-"""Values that are sent to S3 in parts as their pieces come, through s3fs."""
+"""Sends values to S3 in parts as their pieces arrive, with s3fs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec.protocol import Untyped
     from zarrstore.storage._fsspec.store import FsspecStore
 
-# How many parts of a value are under way at once.
+# How many parts of a value are sent at once.
 _AT_ONCE = 2
 
 
 class Upload:
-    """One value on its way.
+    """The upload of one value.
 
     Parameters
     ----------
     store : FsspecStore
-        The store that gets it.
+        The store to upload to.
     key : str
         Its key.
     condition : Condition
-        What must hold when the parts are put together.
+        What must hold when the parts are joined.
     """
 
     def __init__(self, store: FsspecStore, key: str, condition: Condition) -> None:
@@ -47,7 +47,7 @@ class Upload:
         self._token = os.urandom(16).hex()
 
     async def run(self, pieces: AsyncIterable[Data]) -> Conflict | None:
-        """Send all pieces; none of them stays if that fails."""
+        """Send all pieces; if that fails, none of them stays on the server."""
         store = self._store
         if self._absent and await store._stat(self._key) is not None:
             return CONFLICT
@@ -80,7 +80,7 @@ class Upload:
                     parts.append(await under_way.popleft())
                 send = self._call(s3.send_part, self._path, name, number, data)
                 under_way.append(asyncio.ensure_future(send))
-                del data, send  # while the next part comes
+                del data, send  # frees the memory while the next part arrives
             while under_way:
                 parts.append(await under_way.popleft())
         finally:
@@ -114,15 +114,15 @@ class Upload:
         try:
             await self._call(s3.drop_upload, self._path, name)
         except StoreError:
-            pass  # what is told is why
+            pass  # the original error is the one to report
 
 
 async def _parts(pieces: AsyncIterable[Data]) -> AsyncIterator[bytes]:
-    """Yield pieces as parts of at least `PART` bytes, but for the last."""
+    """Combine pieces into parts of at least `PART` bytes, except the last."""
     waiting: list[Data] = []
     async for piece in pieces:
         waiting.append(piece)
-        del piece  # while the next one comes
+        del piece  # frees the memory while the next one arrives
         if sum(map(len, waiting)) >= PART:
             yield _joined(waiting)
     if waiting:

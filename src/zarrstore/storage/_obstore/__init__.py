@@ -1,1 +1,1 @@
-"""The store over obstore."""
+"""The store based on obstore."""

@@ -1,8 +1,8 @@
-"""Calls of obstore's whose end the process waits for, before the interpreter ends.
+"""Calls to obstore that the process waits for before the interpreter exits.
 
-A thread of obstore's that delivers an answer wakes the event loop, and then needs the interpreter once more.
-If that is ending by then, CPython (until 3.14) ends the thread, and Rust takes this for its own end: SIGABRT.
-Such a thread holds the future of its answer until it is through, so that is what is waited for.
+A thread of obstore that delivers an answer wakes the event loop, and then needs the interpreter once more. If
+the interpreter is exiting by then, CPython (until 3.14) ends the thread, which makes Rust abort the process:
+SIGABRT. Such a thread keeps the future of its answer until it has finished, so that is what is waited for.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# How long leaving waits: for answers that are under way to a running loop, and for what nobody may be at any
-# more, such as a future in the queue of a loop that was stopped; and how often it looks, in seconds.
+# How long exit waits, in seconds: for answers that a running loop expects; for futures that may never be
+# finished, such as those in the queue of a stopped loop; and between two checks.
 _LEAVING, _SHORTLY, _STEP = 5.0, 1.0, 0.0005
 
 _held: set[ref[asyncio.Future[Any]]] = set()
@@ -42,7 +42,7 @@ _has_left = False
 
 
 def _watched(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Make a function of obstore's one whose futures are waited for."""
+    """Wrap a function of obstore so that exit waits for its futures."""
 
     def watched(*args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         if _has_left:
@@ -52,7 +52,7 @@ def _watched(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         return future
 
     async def to_the_end(*args: P.args, **kwargs: P.kwargs) -> T:
-        """Wait at once: a handler at exit that is called after ours has nobody else to do so."""
+        """Wait at once, for exit handlers that run after ours, since nothing else waits for them."""
         future = call(*args, **kwargs)
         held = _hold(future)
         try:
@@ -68,14 +68,14 @@ def _watched(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 
 
 def _hold(future: Any) -> ref[asyncio.Future[Any]]:
-    """Remember a future until nothing, Rust included, refers to it any more."""
+    """Remember a future as long as anything, Rust included, refers to it."""
     held = ref(future, _held.discard)
     _held.add(held)
     return held
 
 
 def _let_go() -> None:
-    """Have Rust let go of objects that it dropped without the interpreter's lock; any call into it does."""
+    """Make Rust release objects that it dropped without the interpreter's lock; any call into it does."""
     MemoryStore()
 
 
@@ -84,7 +84,7 @@ def _leave() -> None:
     """Wait for obstore's threads."""
     global _has_left
     _has_left = True
-    held = _held.copy()  # those of now: other threads may go on for ever
+    held = _held.copy()  # only those that exist now: other threads may continue for ever
     begun = last = time.monotonic()
     while not held.isdisjoint(_held):
         now = time.monotonic()
@@ -102,7 +102,7 @@ def _is_expected(held: ref[asyncio.Future[Any]]) -> bool:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_held.clear)  # threads stay with the parent
+    os.register_at_fork(after_in_child=_held.clear)  # threads stay in the parent
 
 copy = _watched(obstore.copy_async)
 delete = _watched(obstore.delete_async)
@@ -120,14 +120,14 @@ def buffer(answer: GetResult) -> Awaitable[Bytes]:
 
 
 class Pages:
-    """The pages of a listing, of what lies behind a path.
+    """The pages of a listing of what comes after a path.
 
     Parameters
     ----------
     store : obstore.store.ObjectStore
-        What to list.
+        The store to list.
     prefix, start : str or None
-        The directory, and the path.
+        The directory, and the path to start after.
     size : int
         How many entries a page has.
     """

@@ -1,4 +1,4 @@
-"""What obstore's errors mean: their classes say little, so status and code are read from their text."""
+"""Interprets obstore's errors: their classes say little, so status and code are parsed from the text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from zarrstore.storage._remote.answers import Answer
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-# Where a server's answer begins in an error's text; one to a bulk delete has no status of its own.
+# Where a server's answer begins in an error's text; the answer to a bulk delete has no status of its own.
 _ANSWER = re.compile(
     r"non-2xx status code: (\d{3})|Server returned error response|[Dd]elete\w* request failed for key"
 )
-# Where a server's document begins.
+# Where the document that a server sent begins.
 _DOCUMENT = re.compile(r":?\s*<(?:\?xml|Error|!DOCTYPE|html)", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
-# A range past the end is no failure of the server's: each of obstore's stores says it in its own words.
-# (The last is about a server that answers for a part of an empty value, "bytes 0--1/0".)
+# A range past the end isn't a failure of the server. Each of obstore's stores words this differently.
+# (The last is for a server that answers a request for part of an empty value with "bytes 0--1/0".)
 _PAST = (
     "invalid range", "range was invalid", "invalidrange", "starttoolarge", "parse value for content_range",
 )  # fmt: skip
@@ -41,14 +41,14 @@ _CUT_SHORT = ("error decoding response body", "unexpected eof", "end of file bef
 _RETRIED = re.compile(r", after [1-9]\d* retries")
 _TRANSIENT = ("error sending request", "timed out", "connection", "request or response body")
 _FOREIGN = re.compile(r'Path "(.*?)"(?: contained|: Encountered)', re.DOTALL)
-# Why no server was reached, in the details of an error.
+# Why no server was reached, from the details of an error.
 _UNREACHED = re.compile(r'kind: Connect,.*?(?:message|error): "([^"]*)"', re.DOTALL)
-# Classes that stand for a status, whether or not the text has it.
+# Classes that imply a status, whether or not it is in the text.
 _STATUSES = {"PermissionDeniedError": 403, "UnauthenticatedError": 401}
 
 
 def answer(error: BaseException) -> Answer:
-    """Return the status, error code and message that a server answered, where one did."""
+    """Return the status, error code and message of a server's answer, if there was one."""
     text = str(error)
     found = _ANSWER.search(text)
     if found is None:
@@ -62,35 +62,35 @@ def answer(error: BaseException) -> Answer:
 
 
 def proves_absence(error: BaseException, key: str | None) -> bool:
-    """Whether an error says that there is no such value; obstore takes a web server's 405 for that, too."""
+    """Whether an error means that there is no such value; obstore treats a web server's 405 as that, too."""
     found = isinstance(error, FileNotFoundError) and answer(error).status in (None, 404)
     return found and not lacks_container(error, key)
 
 
 def denies_condition(error: BaseException, key: str | None) -> bool:
-    """Whether an error says that the condition of a write, which was sent, doesn't hold."""
+    """Whether an error means that the condition of a write that was sent doesn't hold."""
     found = answer(error)
     if isinstance(error, FileNotFoundError) or found.status == 404:
-        return not lacks_container(error, key)  # a version was asked for, and there is no value
-    if found.status is None:  # no server was asked
+        return not lacks_container(error, key)  # a version was required, and there is no value
+    if found.status is None:  # no server was involved
         return type(error).__name__ in ("AlreadyExistsError", "PreconditionError")
     return answers.denies_condition(found)
 
 
 def is_missing(error: BaseException, missing_on: Collection[int]) -> bool:
-    """Whether a server answered one of the statuses that a store takes for "missing"."""
+    """Whether a server answered with one of the statuses that a store treats as "missing"."""
     found = answer(error)
     status = _STATUSES.get(type(error).__name__, found.status)
     return answers.is_missing(found._replace(status=status), missing_on)
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether a server refused the caller."""
+    """Whether a server denied access to the caller."""
     return type(error).__name__ in _STATUSES or answer(error).status in _STATUSES.values()
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Whether a server wants fewer requests."""
+    """Whether a server asks for fewer requests."""
     return answers.is_throttled(answer(error))
 
 
@@ -105,22 +105,22 @@ def is_past_the_end(error: BaseException, key: str | None) -> bool:
 
 
 def foreign_name(error: BaseException) -> str | None:
-    """Return the name of an object that a listing met and obstore can't take; None for other errors."""
+    """Return the name of a listed object that obstore can't represent; None for other errors."""
     found = _FOREIGN.search(str(error)) if type(error).__name__ == "InvalidPathError" else None
     return found and found[1]
 
 
 def is_unsupported(error: BaseException) -> bool:
-    """Whether the backend has no such operation."""
+    """Whether the backend doesn't support the operation."""
     return isinstance(error, NotImplementedError) or type(error).__name__ == "NotSupportedError"
 
 
 def _text(error: BaseException, key: str | None) -> str:
-    """Return an error's text in lower case, without the key, which may hold any words."""
+    """Return an error's text in lower case, without the key, which may contain any words."""
     text = str(error)
     if key:
         for shown in (key, quote(key), quote(key, safe="")):
-            # As a whole only: a key "k" is no part of "NoSuchBucket".
+            # Only as a whole: a key "k" isn't part of "NoSuchBucket".
             text = re.sub(rf"(?<!\w){re.escape(shown)}(?!\w)", "", text)
     return text.lower()
 
@@ -131,7 +131,7 @@ def _says(error: BaseException, words: Iterable[str], key: str | None) -> bool:
 
 
 def _reason(error: BaseException, found: Answer) -> str:
-    """Return what an error says, without its details; of a server's document its code and message."""
+    """Return what an error says, without its details; from a server's document only code and message."""
     said = without_secrets(_DOCUMENT.split(str(error).partition("\n")[0], maxsplit=1)[0]).strip()
     for words in (found.code, without_secrets(found.message)):
         if words not in said:
@@ -140,7 +140,7 @@ def _reason(error: BaseException, found: Answer) -> str:
 
 
 def translated(error: BaseException, action: str, store: object, key: str | None) -> StoreError:
-    """Translate an error of obstore's; the caller chains it to what `safe_cause` returns."""
+    """Translate one of obstore's errors; the caller chains it to what `safe_cause` returns."""
     found, class_name = answer(error), type(error).__name__
     why = _reason(error, found)
     kind = answers.error_class(found)

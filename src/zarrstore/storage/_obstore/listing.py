@@ -1,4 +1,4 @@
-"""Listing through obstore, which hides marks of directories, stumbles over names, and trusts any answer."""
+"""Lists with obstore, which hides directory markers, fails on some names, and accepts any answer."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Verbs
     from zarrstore.abc.store import Store
 
-# Sorts behind all that a directory holds.
+# Sorts after everything in a directory.
 _BEHIND_ALL = "\U0010ffff"
 
 
 class ForeignNameError(BackendError):
-    """A listing met a name that obstore can't take; the fallback can."""
+    """A listing met a name that obstore can't represent; the fallback store can."""
 
 
-# Goes on by the fallback where a foreign name ended obstore's listing.
+# Continues with the fallback store if a foreign name ended obstore's listing.
 _BY_FALLBACK = RetryPolicy(attempts=2, base=0, errors=(ForeignNameError,))
 
 
 @dataclass
 class _Met:
-    """What a listing has met: the greatest path, and whether there are names that obstore can't take."""
+    """What a listing has met: the greatest path, and whether some entries were markers or foreign names."""
 
     greatest: str | None = None
     marks: bool = False
 
 
 class ListingStore(RemoteStore, abstract=True):
-    """The lower half of `ObjectStore`: listings, and the removal of all that they name."""
+    """The lower half of `ObjectStore`: listings, and the removal of everything they name."""
 
     store: ObstoreStore
     fallback: Callable[[], Store] | None
-    # Whether there may be marks of directories. obstore drops the slash at the end of their names, so that
-    # they look like empty values.
+    # Whether there may be directory markers. obstore drops the slash at the end of their names, so they look
+    # like empty values.
     _has_marks: bool
-    # Whether obstore takes any answer for a listing, and a listing that was cut for a whole one.
+    # Whether obstore accepts any answer as a listing, and a truncated listing as a complete one.
     _is_lenient: bool
     _http: bool
 
     if TYPE_CHECKING:
-        # What `ObjectStore` defines.
+        # Attributes that `ObjectStore` defines.
         @property
         def _lister(self) -> ObstoreStore: ...
         def _alive(self) -> ObstoreStore: ...
@@ -80,7 +80,7 @@ class ListingStore(RemoteStore, abstract=True):
 
     async def _is_empty(self, prefix: str) -> bool:
         async def look() -> bool:
-            # The server may send a whole page; obstore makes one entry of it at a time.
+            # The server may send a whole page, but obstore converts one entry at a time.
             async with closing_pages(self._pages(prefix, 1)) as pages:
                 async for page in pages:
                     if page:
@@ -109,11 +109,11 @@ class ListingStore(RemoteStore, abstract=True):
         except ForeignNameError:
             met.marks = True
         if met.marks and self.fallback is not None:  # obstore can't name them
-            with suppress(MissingDependencyError):  # marks are no keys: they may stay
+            with suppress(MissingDependencyError):  # markers aren't keys, so they may stay
                 await self._others.remove_below(prefix)
 
     async def _remove_listed(self, prefix: str, met: _Met) -> None:
-        """Remove keys until none is listed: obstore takes a bulk delete that left out some for done."""
+        """Remove keys until none is listed, since obstore accepts a bulk delete that skipped some."""
         before: Entry | None = None
         while True:
             first: Entry | None = None
@@ -157,7 +157,7 @@ class ListingStore(RemoteStore, abstract=True):
         return self._entries(level["objects"], prefix) + below
 
     async def _prove_end(self, prefix: str, last: str | None) -> None:
-        """Raise if the server lists more behind the last name that it gave."""
+        """Raise if the server lists more after the last name that it returned."""
         if last is None:
             await self._prove_listing(prefix)
             return
@@ -166,7 +166,7 @@ class ListingStore(RemoteStore, abstract=True):
                 raise cut_listing(self, prefix)
 
     async def _prove_listing(self, prefix: str) -> None:
-        """Raise if a server that lists nothing has whatever it is asked for: it is no bucket."""
+        """Raise if a server lists nothing but claims to have any key: it isn't a bucket."""
         self._proven = True
         with suppress(AccessDeniedError):
             if await self._look_again(f"{prefix}{os.urandom(8).hex()}") is not None:
@@ -181,7 +181,7 @@ class ListingStore(RemoteStore, abstract=True):
         return list_with_retries(_BY_FALLBACK, lambda: next(ways)(prefix), asyncio.sleep)
 
     async def _pages(self, prefix: str, size: int = PAGE_SIZE) -> AsyncIterator[list[Entry]]:
-        """Yield pages of keys until nothing is listed behind the greatest."""
+        """Yield pages of keys until nothing is listed after the greatest."""
         met = _Met()
         while True:
             start = met.greatest
@@ -198,8 +198,8 @@ class ListingStore(RemoteStore, abstract=True):
     async def _pages_from(
         self, prefix: str, start: str | None, size: int, met: _Met
     ) -> AsyncIterator[list[Entry]]:
-        """Yield pages of the keys behind a path; note what is met beside them."""
-        shared: set[str] = set()  # keys that marks further on may repeat: they begin with them
+        """Yield pages of the keys after a path; record what else is met."""
+        shared: set[str] = set()  # keys that later markers may repeat, since those begin with them
         async for page in self._ask_pages(prefix, start, size):
             entries = self._entries(page, prefix)
             if self._has_marks:
@@ -213,21 +213,21 @@ class ListingStore(RemoteStore, abstract=True):
     async def _ask_pages(
         self, prefix: str, start: str | None, size: int
     ) -> AsyncIterator[Sequence[ObjectMeta]]:
-        """Yield pages as obstore lists them, of what is behind a path."""
+        """Yield obstore's pages of what comes after a path."""
         self._alive()
         count, anchor = 0, None
         try:
-            # By the user's own store: obstore has no tokens of pages, so only its client can retry one.
+            # Uses `_lister`: obstore has no page tokens, so only its own client can retry a page.
             async for page in calls.Pages(self._lister, prefix or None, start or None, size):
-                # obstore would follow a server that repeats pages for ever. Wherever they begin to, one will
-                # be met that was the last of the first 1, 2, 4, 8 and so on.
+                # obstore would follow for ever a server that repeats pages. Wherever the repetition begins,
+                # it returns to a page that was the last of the first 1, 2, 4, 8 and so on.
                 sized = [meta["path"] for meta in page if meta["size"]]
                 if page[0] == anchor or len(set(sized)) < len(sized):
                     raise endless("the server repeats a page", self, prefix)
                 count += 1
                 if count & (count - 1) == 0:
                     anchor = page[0]
-                # Not every server knows from where to list.
+                # Not every server honours the path to start after.
                 behind = page if start is None else [meta for meta in page if meta["path"] > start]
                 if not behind:
                     return
@@ -239,7 +239,7 @@ class ListingStore(RemoteStore, abstract=True):
                 raise self._unlisted(error, prefix) from safe_cause(error)
 
     async def _without_marks(self, entries: list[Entry], listed: set[str]) -> list[Entry]:
-        """Look up what is listed with no bytes: it may be a mark of a directory, which is no key."""
+        """Look up entries listed with no bytes: they may be directory markers, which aren't keys."""
         doubtful = {entry.key for entry in entries if not entry.size}
         if not doubtful:
             return entries
@@ -258,7 +258,7 @@ class ListingStore(RemoteStore, abstract=True):
         ]
 
     def _lies_below(self, path: str, prefix: str) -> bool:
-        """Whether a path is below a directory, rather than being its mark."""
+        """Whether a path is below a directory, rather than its marker."""
         if path.startswith(prefix):
             return True
         if path + "/" == prefix:
@@ -274,7 +274,7 @@ class ListingStore(RemoteStore, abstract=True):
         kind, remedy = BackendError, "make a store over fsspec there, or give one as fallback"
         if self.fallback is not None:
             try:
-                self._other_store  # noqa: B018 - whether it can be made
+                self._other_store  # noqa: B018 - checks whether it can be made
                 kind = ForeignNameError
             except MissingDependencyError as failure:
                 remedy = str(failure.hint)
@@ -288,12 +288,12 @@ class ListingStore(RemoteStore, abstract=True):
 
     @property
     def _others(self) -> Verbs:
-        """The fallback's verbs."""
+        """The fallback store's verbs."""
         return self._other_store._verbs_for_wrapper(sync=False)
 
 
 def _quoted(etag: str | None) -> str | None:
-    """Return an etag as a server's headers have it: Azure lists it without its quotes."""
+    """Return an etag as in a server's headers; Azure's listings omit the quotes."""
     return etag if not etag or etag[-1] == '"' else f'"{etag}"'
 
 

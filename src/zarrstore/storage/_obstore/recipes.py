@@ -1,7 +1,7 @@
-"""Stores of obstore's by what they are made of: equal ones share a client, and so its connections.
+"""Recipes for obstore's stores: stores made from equal ones share a client, and so its connections.
 
-A worker unpickles a store with each task. To make a client takes milliseconds, and its first request a new
-connection.
+A worker unpickles a store for each task. Making a client takes milliseconds, and its first request needs a
+new connection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as ObstoreStore
 
-# So many are kept, the last ones used: a process talks to few buckets.
+# How many of the most recently used stores are kept: a process uses few buckets.
 _MOST = 32
 
 _made: dict[str, ObstoreStore] = {}
@@ -23,7 +23,7 @@ _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """In a forked child: free the lock, and let go of clients whose connections are the parent's."""
+    """In a forked child: replace the lock, and drop clients whose connections belong to the parent."""
     global _lock
     _lock = threading.Lock()
     _made.clear()
@@ -34,14 +34,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Recipe(NamedTuple):
-    """What one of obstore's stores is made of."""
+    """What one of obstore's stores is made from."""
 
     kind: type[ObstoreStore]
     args: tuple[Any, ...]
     options: dict[str, Any]
 
     def made(self) -> ObstoreStore:
-        """Return a store: one that was made before, if it is made of the same plain values."""
+        """Return a store: an existing one, if it was made from the same plain values."""
         digest = self._digest()
         if digest is None:
             return self.kind(*self.args, **self.options)
@@ -49,15 +49,15 @@ class Recipe(NamedTuple):
             found = _made.pop(digest, None)
             if found is None:
                 found = self.kind(*self.args, **self.options)
-            _made[digest] = found  # the last one used is last
+            _made[digest] = found  # the most recently used store is last
             while len(_made) > _MOST:
                 del _made[next(iter(_made))]
         return found
 
     def _digest(self) -> str | None:
-        """Return what equal recipes share, or None if there are objects in one, such as credential providers.
+        """Return a digest that equal recipes share; None if there are objects, such as credential providers.
 
-        The environment is part of it: obstore takes credentials from there, and more.
+        It includes the environment, from which obstore takes credentials and other settings.
         """
         try:
             text = repr((self.kind, _plain(self.args), _plain(self.options), sorted(os.environ.items())))
@@ -67,12 +67,12 @@ class Recipe(NamedTuple):
 
 
 def _plain(value: object) -> object:
-    """Bring plain values into one order.
+    """Put plain values into a canonical order.
 
     Raises
     ------
     TypeError
-        If something else is among them.
+        If a value isn't plain.
     """
     if isinstance(value, dict):
         return sorted((str(name), _plain(inner)) for name, inner in value.items())

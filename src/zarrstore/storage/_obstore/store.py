@@ -1,4 +1,4 @@
-"""Values in any of obstore's stores: S3, GCS, Azure, HTTP, and its own of folders and of memory."""
+"""Stores values in any of obstore's stores: S3, GCS, Azure, HTTP, local folders and memory."""
 
 from __future__ import annotations
 
@@ -46,38 +46,38 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Conflict, Precondition
     from zarrstore.abc.store import Store
 
-# The class of obstore's store.
+# The class of the underlying obstore store.
 T_Upstream = TypeVar("T_Upstream", bound="ObstoreStore")
 
-# Stores in obstore's memory by their text form, which tells an address only.
+# Stores in obstore's memory by their text form, which contains only an address.
 in_memory: WeakValueDictionary[str, Store] = WeakValueDictionary()
 
-_BATCH = 1000  # what S3 takes in a bulk delete
+_BATCH = 1000  # the limit of a bulk delete on S3
 _PARTS = 2  # how many parts of a value are sent at once
 # Stores whose clients retry by themselves.
 _RETRYING = frozenset(("S3Store", "GCSStore", "AzureStore", "HTTPStore"))
-# Stores in buckets. They keep metadata with a value, so that a conditional write can leave its token there.
+# Stores in buckets. These keep metadata with a value, so a conditional write can leave its token there.
 _BUCKETS = _RETRYING - {"HTTPStore"}
 
 
 class _Runtime:
-    """Whether obstore's runtime was started before a fork: then its threads are missing here."""
+    """Whether obstore's runtime was started before a fork, in which case its threads don't exist here."""
 
     used = False
     dead = False
 
     @classmethod
     def before_fork(cls) -> None:
-        """Look whether obstore's threads run, whoever started them."""
+        """Check whether obstore's threads are running, whoever started them."""
         if not cls.used:
-            with suppress(OSError):  # no /proc here
+            with suppress(OSError):  # there is no /proc
                 for thread in os.listdir("/proc/self/task"):
                     with suppress(OSError), open(f"/proc/self/task/{thread}/comm") as name:
                         cls.used = cls.used or name.read().startswith("tokio")
 
     @classmethod
     def after_fork(cls) -> None:
-        """Remember in the child that it can't be used here."""
+        """Mark the runtime as unusable in the child."""
         cls.dead = cls.used
 
 
@@ -86,49 +86,48 @@ if hasattr(os, "register_at_fork"):
 
 
 class _TakenError(Exception):
-    """Ends an upload: there is a value by now."""
+    """Ends an upload because the key has a value by now."""
 
 
 class ObjectStore(ListingStore, Generic[T_Upstream]):
-    """A store in one of obstore's stores.
+    """A store based on one of obstore's stores.
 
     Parameters
     ----------
     store : obstore.store.ObjectStore
-        Any of obstore's stores: S3, GCS, Azure, HTTP, local folders, memory. A prefix that it was made
-        with is this store's root.
+        Any of obstore's stores: S3, GCS, Azure, HTTP, local folders, memory. If it was made with a prefix,
+        that is this store's root.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
     missing_on : iterable of int
-        Statuses of a server's answer that mean, of a value that is read or looked up, that it is missing:
-        ``{403}`` for a bucket that one may read but not list, where S3 answers so for a missing key.
+        Statuses that mean that a value is missing, when it is read or looked up. An example is ``{403}`` for
+        a bucket that one may read but not list, where S3 answers this for a missing key.
     retry : RetryPolicy or None
-        When a failed request is made again. None leaves that to obstore, and so does the default where the
-        store was made with a ``retry_config``.
+        When to retry a failed request. None leaves retries to obstore, and so does the default if the store
+        was made with a ``retry_config``.
     concurrency : int
-        How many requests may be under way at once on an event loop; fewer while the server asks to slow
-        down.
+        How many requests may run at once on an event loop; fewer while the server asks to slow down.
     max_gap_bytes, max_coalesced_bytes : int
-        Ranges of one value that are asked for by one call are read as one if at most this many bytes lie
-        between them, up to this size in bytes.
+        Ranges of one value requested in one call are read as one if they are at most this many bytes apart,
+        up to this size in bytes.
     fallback : callable, optional
-        Makes another store of the same place, which lists and removes objects whose names obstore can't
-        take: ``lambda: FsspecStore.from_url(...)``. `make_store` gives one.
+        Makes another store for the same place, which lists and removes objects whose names obstore can't
+        represent: ``lambda: FsspecStore.from_url(...)``. `make_store` passes one.
 
     Raises
     ------
     TypeError
-        If it is none of obstore's stores.
+        If the object isn't one of obstore's stores.
 
     Notes
     -----
-    What is read is obstore's own memory, not a copy. Its local folders are served by `LocalStore`. obstore's
-    threads don't survive ``os.fork``: in a forked child of a process that used obstore every call raises
-    `ForkError`.
+    Reads return obstore's own memory, not a copy. obstore's local folders are served by `LocalStore`.
+    obstore's threads don't survive ``os.fork``: in a forked child of a process that used obstore, every call
+    raises `ForkError`.
 
-    A value's version is its etag, which on S3 is a digest of the bytes: a value that was changed and changed
-    back counts as unchanged there. ``delete_if_unchanged`` looks, and then deletes: obstore has no
-    conditional delete.
+    A value's version is its etag. On S3 this is a digest of the bytes, so a value that was changed and
+    changed back counts as unchanged. ``delete_if_unchanged`` looks the value up and then deletes it, since
+    obstore has no conditional delete.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         retry_config = getattr(store, "retry_config", None)
         if retry is DEFAULT and retry_config is not None:
             retry = None
-        # Whether to switch obstore's own retries off: they would multiply ours, and hide that the server is
+        # Whether to disable obstore's own retries, which would multiply ours and hide that the server is
         # busy.
         self._no_client_retries = (
             retry is not None and retry_config is None and type(store).__name__ in _RETRYING
@@ -159,7 +158,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         self.store: T_Upstream = store
         self.fallback = fallback
         names = {cls.__name__ for cls in type(store).__mro__}
-        # Folders are folders: what our own store knows of them (empty ones, conflicts) holds.
+        # Folders are handled by our own store, which knows about empty folders and conflicts.
         if "LocalStore" in names:
             self._local = LocalStore(getattr(store, "prefix", None) or "/")
         self._http = "HTTPStore" in names
@@ -169,10 +168,11 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         self._azure = "AzureStore" in names
         self._gcs = "GCSStore" in names
         self._leaves_token = self._has_marks = not names.isdisjoint(_BUCKETS)
-        # S3's directory buckets can't be listed from a name on, so the end of their listings stays unproven.
+        # S3's directory buckets can't be listed from a name on, so the end of their listings can't be
+        # verified.
         express = getattr(store, "config", {}).get("s3_express")
         self._is_lenient = not names.isdisjoint(("S3Store", "GCSStore")) and not express
-        # An answer to HEAD doesn't say whether key or bucket is missing.
+        # An answer to HEAD doesn't say whether the key or the bucket is missing.
         self._proven = self._http or self._in_memory
 
     # -- identity ---------------------------------------------------------------------------------
@@ -199,14 +199,14 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
 
     @property
     def _lists_in_order(self) -> bool:
-        return self._is_lenient  # S3's and Google's listings, which are gone on with from a name
+        return self._is_lenient  # S3's and Google's listings, which can be continued from a name
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this store can promise, which depends on what obstore has behind it."""
+        """What this store guarantees, which depends on the service behind obstore."""
         if self._local is not None:
             return self._local.capabilities
-        # On Google's servers a write demands a generation, which listings don't have, and no ETag.
+        # On Google's servers a conditional write needs a generation, which listings don't have, not an ETag.
         versions = not self._http and not self._gcs
         return Capabilities(atomic_create=not self._http, versions=versions, shared=not self._in_memory)
 
@@ -219,12 +219,12 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
 
     @cached_property
     def _client(self) -> ObstoreStore:
-        """The store that requests are made with: one like the user's, whose client retries nothing."""
+        """The store that sends requests: like the user's, with a client that never retries."""
         return self._like({"max_retries": 0})
 
     @cached_property
     def _lister(self) -> ObstoreStore:
-        """The store that is asked for listings: its client, which alone can retry a page, does so."""
+        """The store for listings: it retries, since only obstore's client can retry a page."""
         retry = self._dispatcher.retry
         if retry is None:
             return self.store
@@ -239,10 +239,10 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         )
 
     def _like(self, retry_config: RetryConfig) -> ObstoreStore:
-        """Make a store like the user's; that itself where its client keeps its own retries."""
+        """Make a store like the user's, or return that one if its client keeps its own retries."""
         if not self._no_client_retries:
             return self.store
-        theirs = cast("S3Store", self.store)  # or another of `_RETRYING`
+        theirs = cast("S3Store", self.store)  # or another class of `_RETRYING`
         args, options = theirs.__getnewargs_ex__()  # type: ignore[no-untyped-call]
         retry = self._dispatcher.retry
         if retry is not None and retry.timeout is not None:
@@ -254,7 +254,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         made = ("_client", "_lister", "_other_store")
         state = {name: value for name, value in super().__getstate__().items() if name not in made}
         if type(self.store).__name__ in _RETRYING:
-            theirs = cast("S3Store", self.store)  # or another of those
+            theirs = cast("S3Store", self.store)  # or another class of those
             state["store"] = Recipe(type(theirs), *theirs.__getnewargs_ex__())  # type: ignore[no-untyped-call]
         return state
 
@@ -267,7 +267,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
     __copy__ = ListingStore._share
 
     def _alive(self) -> ObstoreStore:
-        """Return obstore's store, unless its calls would wait for threads that a fork left behind."""
+        """Return obstore's store; raise if its threads were lost in a fork, since calls would hang."""
         if _Runtime.dead:
             raise ForkError(
                 "obstore was used before this process was forked off, and can't be used here.",
@@ -289,7 +289,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return errors.proves_absence(error, key)
 
     def _is_unseen(self, error: Exception, key: str) -> bool:
-        """Whether a value that is read or looked up counts as missing."""
+        """Whether an error of a read or a lookup means that the value is missing."""
         return self._is_absent(error, key) or errors.is_missing(error, self.missing_on)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return await self._dispatcher.single_flight((key, request, "and its version"), fetch)
 
     async def _fetch(self, key: str, request: ByteRequest | None, versioned: bool) -> Found | None:
-        """Read bytes, and their version, in one request, and check what arrived against what was asked."""
+        """Read bytes, and their version, in one request; check that what arrived is what was requested."""
         self._check(key)
         store = self._alive()
         options = None if request is None else _options(request)
@@ -327,14 +327,15 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
 
         try:
             if isinstance(request, RangeByteRequest) and not versioned and not self._http:
-                # Bytes alone take one call of obstore's instead of two.
+                # For bytes alone, obstore needs one call instead of two.
                 size = request.end - request.start
                 ask = partial(calls.get_range, store, key, start=request.start, end=request.end)
                 part = await self._dispatcher.dispatch(ask)
                 if len(part) == size:
                     self._proven = True
                     return Found(memoryview(part), None)
-                # The value ends before the range does, or the answer was cut short: ask for its size, too.
+                # The value ends before the range, or the answer was truncated: the next request also gives
+                # the size.
             answer, value = await self._dispatcher.dispatch(get)
             start, stop = answer.range
         except StoreError as error:
@@ -346,7 +347,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
                 return await self._read_refused(key, request, error)
             raise self._failed(error, "read", key) from safe_cause(error)
         self._proven = True
-        # `answer.meta` takes obstore longer than all that is done here: only if it is needed.
+        # `answer.meta` takes obstore longer than everything else here, so read it only if needed.
         size, version = stop, None
         if versioned or request is not None:
             size, version = answer.meta["size"], answer.meta["e_tag"]
@@ -361,12 +362,12 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return Found(value, version)
 
     async def _read_nothing(self, key: str) -> Found | None:
-        """Answer a lenient request for no bytes at all: only whether there is such a value matters."""
+        """Answer a lenient request for no bytes: only whether the value exists matters."""
         entry = await self._look(key)
         return entry and Found(b"", entry.version)
 
     async def _read_refused(self, key: str, request: ByteRequest, error: Exception) -> Found | None:
-        """Say why a range was refused, or read it by start and end, which every server understands."""
+        """Raise the reason for a refused range, or read it by start and end, which every server supports."""
         entry = await self._look(key)
         if entry is None:
             return None
@@ -380,7 +381,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             if whole is None:
                 return None
             value: Data = whole.value
-            if len(value) == entry.size:  # else it is no value: obstore takes any status of success
+            if len(value) == entry.size:  # otherwise it isn't the value: obstore accepts any success status
                 value = value[start:stop]
         else:
             try:
@@ -397,7 +398,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return Found(value, entry.version)
 
     def _check_encoding(self, answer: GetResult) -> None:
-        """Raise for what a web server has encoded; object stores send values as they got them."""
+        """Raise if a web server encoded the value; object stores send values as they were stored."""
         if self._http and is_encoded(name := str(answer.attributes.get("Content-Encoding", ""))):
             raise BackendError(
                 f"the server sends the value encoded as {name!r}, and obstore doesn't decode it.",
@@ -427,7 +428,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return Entry(key, meta["size"], meta["e_tag"])
 
     async def _look_twice(self, key: str) -> Entry | None:
-        """GET what HEAD didn't find: this answer says whether for the key, the bucket or the caller."""
+        """GET what HEAD didn't find: the answer says whether key, bucket or caller is the reason."""
         try:
             meta = (await self._dispatcher.dispatch(partial(calls.get, self._alive(), key))).meta
         except Exception as error:
@@ -447,7 +448,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
                 return await self._upload(key, pieces, condition)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
             value: Data = pieces[0]
-        else:  # a copy: obstore's memory store would keep the caller's memory
+        else:  # a copy: otherwise obstore's memory store would keep the caller's memory
             value = await gather_pieces(pieces)
         if condition is ANY:
             return await self._dispatcher.retry_call(partial(self._put, key, value, ANY, None))
@@ -465,7 +466,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         mode: PutMode | None = None
         if condition is not ANY:
             mode = "create" if isinstance(condition, Condition) else {"e_tag": condition}
-        # obstore has no conditions for uploads in parts.
+        # obstore doesn't support conditions for multipart uploads.
         multipart = None if mode is None else False
         put = partial(calls.put, attributes=attributes, mode=mode, use_multipart=multipart)
         send = partial(put, self._alive(), key, value)
@@ -481,10 +482,10 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
     async def _upload(
         self, key: str, pieces: AsyncIterable[Data], condition: Condition
     ) -> str | Conflict | None:
-        """Send a value in parts as its pieces come.
+        """Send a value in parts as its pieces arrive.
 
-        obstore has no condition for that: whether there is a value is looked up first, and once more before
-        the server makes one of the parts.
+        obstore doesn't support a condition for that. So the key is looked up first, and again before the
+        server joins the parts.
         """
         if condition is ABSENT and await self._look_again(key) is not None:
             return CONFLICT
@@ -494,14 +495,14 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             try:
                 async for piece in pieces:
                     yield piece
-                    del piece  # while the next one comes
+                    del piece  # frees the memory while the next one arrives
                 if condition is ABSENT and await self._is_there(key):
                     raise _TakenError
             except BaseException as error:
                 failures.append(error)
                 raise
 
-        # The user's own store, or one like it: a part that was lost can only be sent again by its client.
+        # Uses the user's own store, or one like it: only its client can resend a lost part.
         put = partial(calls.put, self._lister, key, checked(), use_multipart=True)
         try:
             send = partial(put, chunk_size=PART, max_concurrency=_PARTS)
@@ -527,7 +528,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return True
 
     async def _find_own(self, key: str, value: Data, token: str) -> str | Conflict | None:
-        """Return the version of the value if it has our token, or else our bytes; if not, `CONFLICT`."""
+        """Return the value's version if it has our token, or without tokens our bytes; else `CONFLICT`."""
         if not self._leaves_token:
             found = await self._fetch(key, None, True)
             return found.version if found is not None and found.value == memoryview(value) else CONFLICT
@@ -563,7 +564,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         entry = await self._stat(key)
         if entry is None or entry.version != condition:
             return CONFLICT
-        # Once only: a second attempt might remove what was written after the first.
+        # Only once: a second attempt might remove what was written after the first.
         await self._delete(key, key)
         return None
 
@@ -581,23 +582,23 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             if not self._is_absent(error, key):
                 raise self._failed(error, "delete", key) from safe_cause(error)
             if not isinstance(paths, str):
-                # Some stores stop at the first that is missing.
+                # Some stores stop at the first key that is missing.
                 await gather([self._delete(path, path) for path in paths])
 
 
 def _in_order(value: object) -> object:
-    """Bring what a store was made with into one order, for a digest."""
+    """Put what a store was made from into a canonical order, for a digest."""
     if isinstance(value, dict):
         return sorted((str(name), _in_order(inner)) for name, inner in value.items())
     if isinstance(value, (list, tuple)):
         return [_in_order(inner) for inner in value]
     if isinstance(value, (str, bytes, int, float, timedelta, type(None))):
         return repr(value)
-    return type(value).__qualname__  # what provides credentials, say: they are no place
+    return type(value).__qualname__  # credential providers, for example, don't affect the place
 
 
 def _options(request: ByteRequest) -> GetOptions:
-    """Write a request as obstore takes it."""
+    """Convert a request to obstore's options."""
     if isinstance(request, OffsetByteRequest):
         return {"range": {"offset": request.offset}}
     if isinstance(request, SuffixByteRequest):

@@ -1,4 +1,4 @@
-"""From a URL and the options that fsspec takes to a store of obstore's, where it can do the job as well."""
+"""Makes an obstore store from a URL and fsspec's options, if obstore can do the job as well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SAME = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token"}
 _CLIENT = {"region_name": "region", "endpoint_url": "endpoint"}
-_MANNER = ("asynchronous", "use_listings_cache")  # how fsspec is run, which does not concern obstore
+_MANNER = ("asynchronous", "use_listings_cache")  # how fsspec runs, which doesn't concern obstore
 _AZURE_SAME = {
     name: "sas_key" if name == "sas_token" else name
     for name in ("account_name", "account_key", "sas_token", "client_id", "client_secret", "tenant_id")
@@ -37,16 +37,16 @@ def installed() -> bool:
 
 
 def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> tuple[Any, bool]:
-    """Make one of obstore's stores, or None where fsspec serves better; and whether fsspec can open it, too.
+    """Return one of obstore's stores, or None if fsspec is better; and whether fsspec can open it too.
 
     Parameters
     ----------
     url : str
         A URL with one scheme.
     options : dict or None
-        What the caller gave: fsspec's names, or (``sure``) obstore's own.
+        What the caller passed: fsspec's names or, if ``sure``, obstore's own.
     sure : bool
-        Whether the caller wants obstore and nothing else.
+        Whether the caller chose obstore.
     """
     from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
@@ -64,7 +64,7 @@ def open_url(url: str, options: dict[str, Any] | None, *, sure: bool) -> tuple[A
         return None, False
     own = dict(options or {})
     if place is not None and make is not None:
-        # Not by `from_url`, which decodes and drops parts of the text.
+        # Not with `from_url`, which decodes and drops parts of the text.
         bucket, directory = place
         made = make(bucket, prefix=directory or None, **(own if found is None else found))
         return made, found is not None
@@ -80,8 +80,8 @@ def _s3_options(
 ) -> dict[str, Any] | None:
     """Translate s3fs's options for obstore; None if some have no counterpart, or something is missing.
 
-    s3fs finds regions and profiles by itself, obstore doesn't: without a region or an endpoint, and
-    without credentials in the options or in the environment, s3fs is used.
+    s3fs finds regions and profiles by itself, but obstore doesn't. So s3fs is used if there is neither a
+    region nor an endpoint, or if there are no credentials in the options or in the environment.
     """
     made: dict[str, Any] = {}
     for name, value in options.items():
@@ -103,7 +103,7 @@ def _s3_options(
         if endpoint := aws_endpoint(environ, profile):
             made["endpoint"] = endpoint
         elif any(map(environ.get, AWS_ENDPOINTS)) and not sure:
-            return None  # obstore takes from the environment what it is told to ignore
+            return None  # obstore would use settings in the environment that it is told to ignore
     if "region" not in made:
         region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or profile.get("region")
         if region:
@@ -125,7 +125,7 @@ def _s3_options(
 def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
     """Translate adlfs's options for obstore; None if some have no counterpart, or something is missing.
 
-    adlfs tries all of Azure's ways to find credentials: where none are given, adlfs is used.
+    adlfs tries all of Azure's ways to find credentials, so it is used if none are given.
     """
     given = dict(options)
     for name in ("connection_string", *_AZURE_SAME):
@@ -145,7 +145,7 @@ def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> di
         else:
             return None
     if given.get("connection_string"):
-        # For adlfs, too, it takes precedence.
+        # It takes precedence for adlfs, too.
         parts = connection_parts(given["connection_string"])
         made = {_AZURE_STRING[name]: value for name, value in parts.items() if name in _AZURE_STRING}
     known = any(name in made for name in ("account_key", "sas_key", "skip_signature")) or (
@@ -159,7 +159,7 @@ def _azure_options(options: Mapping[str, Any], environ: Mapping[str, str]) -> di
 
 
 def _gcs_options(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Translate gcsfs's options for public data for obstore; anything else is left to gcsfs."""
+    """Translate gcsfs's options for public data to obstore's; anything else is left to gcsfs."""
     if set(options) <= {"token", "project", *_MANNER} and options.get("token") == "anon":
         return {"skip_signature": True}
     return None

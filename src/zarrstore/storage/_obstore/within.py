@@ -1,4 +1,4 @@
-"""Copies that an object server makes by itself, from one place of a bucket to another, through obstore."""
+"""Copies within a bucket that the object server makes itself, with obstore."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Condition, Conflict
     from zarrstore.storage._obstore.store import ObjectStore
 
-# How S3 is told that a copy is to create its target.
+# Tells S3 that a copy must create its target.
 _CREATE = "header-with-status: if-none-match:*:412"
 
 
 def server_copies(source: ObjectStore[ObstoreStore], target: ObjectStore[ObstoreStore]) -> StoreCopies | None:
-    """Return what makes a server copy, if both stores are in one bucket, and reached alike."""
+    """Return copies made by the server, if both stores are in one bucket and reached in the same way."""
     ends = [getattr(store.store, "__getnewargs_ex__", None) for store in (source, target)]
     if None in ends or type(source.store) is not type(target.store) or not target._leaves_token:
         return None

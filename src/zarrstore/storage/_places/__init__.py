@@ -1,1 +1,1 @@
-"""Which value means which store."""
+"""Turns values that name a place into stores."""

@@ -1,4 +1,4 @@
-"""Stores from paths, URLs, mappings and other objects that name a place."""
+"""Makes stores from paths, URLs, mappings and other objects that name a place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec.store import FsspecStore
     from zarrstore.storage._zip.store import ZipStore
 
-    # Options of the file system behind a URL.
+    # Options of a URL's file system.
     Options: TypeAlias = dict[str, object]
 
 
@@ -68,32 +68,32 @@ async def make_store(
     Parameters
     ----------
     store_like : StoreLike or None
-        A store is returned as it is, a store path gives its store, None and a dict a `MemoryStore`,
-        a path a `LocalStore`, or a `ZipStore` if it is an archive's file, or if it ends in ``.zip`` or
-        ``.ozx`` and isn't a folder. A URL with such an ending is an archive, which is only read.
-        ``PLACE|zip:`` is a zip archive at any path or URL, ``PLACE|zip:a/b`` a directory in it;
-        fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
+        A store is returned unchanged. A store path gives its store. None and a dict give a `MemoryStore`. A
+        path gives a `ZipStore` if it is an archive file, or if it ends in ``.zip`` or ``.ozx`` and isn't a
+        folder; otherwise it gives a `LocalStore`. A URL with such an ending is an archive, which is
+        read-only. ``PLACE|zip:`` is a zip archive at any path or URL, and ``PLACE|zip:a/b`` a directory in
+        it. fsspec's ``zip::PLACE`` and ``zip://a/b::PLACE`` mean the same.
     mode : str, optional
         ``"r"`` makes the result read-only.
     storage_options : mapping, optional
-        Options for the file system behind a URL.
+        Options for the URL's file system.
     backend : {"obstore", "fsspec"}, optional
         Which library opens a URL. By default obstore, if it is installed, for S3 (with a region or an
-        endpoint) and Azure with credentials that are given, in the environment or not needed, and for
-        public data of GCS (``token="anon"``), unless an option has no equivalent there; else fsspec.
-        ``"obstore"`` takes obstore's own options as well.
+        endpoint) and Azure with credentials that are given, in the environment or not needed, and for public
+        data on GCS (``token="anon"``). If an option has no equivalent there, and in all other cases, fsspec.
+        ``"obstore"`` also accepts obstore's own options.
 
     Raises
     ------
     StoreLikeError
-        If nothing of the above fits, or if an option would be ignored.
+        If the object is none of the above, or if an option would be ignored.
     ReadOnlyError
         If the mode writes and the store is read-only.
 
     Warns
     -----
     UserWarning
-        If a path is read that is an archive with a folder around the hierarchy, as ``zip -r`` makes them.
+        If a path to be read is an archive with a folder around the hierarchy, as ``zip -r`` creates.
     """
     store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
     place = _read_path(store_like, mode)
@@ -118,7 +118,7 @@ def make_store_sync(
 
 
 def _read_path(store_like: object, mode: AccessModeLiteral | None) -> str | None:
-    """Path that is opened to be read; None where a folder in an archive can be no surprise."""
+    """Return a path that is opened for reading; None where a folder in an archive is no surprise."""
     if mode not in (None, "r", "r+") or not isinstance(store_like, (str, os.PathLike)):
         return None
     place = os.fspath(store_like)
@@ -132,7 +132,7 @@ def open_place(
     storage_options: Mapping[str, object] | None = None,
     backend: Backend | None = None,
 ) -> Store:
-    """Do what `make_store_sync` does, without a word on what is there."""
+    """Do the same as `make_store_sync`, without warnings."""
     if not isinstance(store_like, str) and storage_options:
         raise StoreLikeError(
             f"storage_options go with a URL, not with {type(store_like).__name__}: nothing would use them.",
@@ -151,7 +151,7 @@ def open_place(
 
 
 def _reached_by(text: str) -> str | None:
-    """Return the scheme by which text is reached; None for paths, and for chains, which have options each."""
+    """Return the scheme of a URL; None for paths, and for chains, whose parts have their own options."""
     place = (_archive_in(text) or (text, ""))[0].partition("|")[0]
     scheme = _scheme(urls.with_lower_scheme(place))
     return None if scheme in ("", "file") or "::" in place else scheme
@@ -170,17 +170,17 @@ async def make_store_path(
     Parameters
     ----------
     store_like : StoreLike or None
-        As in `make_store`; a store path keeps its path.
+        As in `make_store`; a store path's own path is kept.
     path : str, optional
-        Path below it.
+        Path below the place.
     mode : str, optional
-        As in `StorePath.open`, but that ``"w"`` removes nothing.
+        As in `StorePath.open`, except that ``"w"`` removes nothing.
     storage_options : mapping, optional
-        Options for the file system behind a URL.
+        Options for the URL's file system.
     backend : {"obstore", "fsspec"}, optional
         Which library opens a URL, as in `make_store`.
     """
-    if path:  # whoever knows what is in an archive needs no hint
+    if path:  # a caller that names a path in an archive needs no hint
         store = open_place(store_like, mode=mode, storage_options=storage_options, backend=backend)
     else:
         store = await make_store(store_like, mode=mode, storage_options=storage_options, backend=backend)
@@ -232,7 +232,7 @@ def _dispatch(
 
 
 def _comes_from(value: object, package: str) -> bool:
-    """Whether a value's class, or a base of it, is a package's."""
+    """Whether a value's class, or one of its bases, is defined in a package."""
     return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
 
 
@@ -270,7 +270,7 @@ def _from_text(
         _check_unused(options, text)
         return _from_path(_path_of(text) if scheme else text, mode)
     if scheme == "memory" and not options and backend is None:
-        # Memory of this process that has this name or text form; else it is fsspec's.
+        # A memory of this process with this name or text form; otherwise the URL is fsspec's.
         from zarrstore.storage._managed import ManagedMemoryStore
 
         managed = ManagedMemoryStore._find(text)
@@ -278,7 +278,7 @@ def _from_text(
             return managed
     if "::" not in text and is_named_so(text):
         return _from_archive(text, "", mode, options, backend)
-    urls.bucket_place(text)  # which refuses what the backends would take for different places
+    urls.bucket_place(text)  # refuses URLs that the backends would interpret differently
     if backend != "fsspec" and "::" not in text:
         store = _by_obstore(text, options, backend)
         if store is not None:
@@ -287,7 +287,7 @@ def _from_text(
 
 
 def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> Store | None:
-    """Open a URL with obstore if that was chosen or serves it equally well; else None."""
+    """Open a URL with obstore if it was chosen or is equivalent; otherwise return None."""
     from zarrstore.storage._obstore.urls import open_url
 
     if backend is None and not _has_obstore():
@@ -298,7 +298,7 @@ def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> S
         theirs, translated = open_url(url, options, sure=backend == "obstore")
     except Exception as error:
         if backend is None:
-            return None  # fsspec raises an error in terms of the given options
+            return None  # fsspec's error will be about the options as they were given
         raise StoreLikeError(
             f"obstore can't open {without_secrets(url)!r}.", hint="Check the options, or let fsspec open it."
         ) from safe_cause(error)
@@ -308,7 +308,7 @@ def _by_obstore(url: str, options: Options | None, backend: Backend | None) -> S
 
 
 def _archive_in(text: str) -> tuple[str, str] | None:
-    """Split text that names a zip archive into its place and the directory in it; None for other text."""
+    """Split text that names a zip archive into its place and a directory in it; None for other text."""
     place, mark, inside = text.rpartition("|zip:")
     if mark:
         return place, inside
@@ -349,7 +349,7 @@ def _from_archive(
 
 
 def _check_encodable(text: str) -> None:
-    """Refuse text that can name nothing: with a NUL or a lone surrogate."""
+    """Refuse text with a NUL or a lone surrogate, which can't name anything."""
     try:
         if "\0" not in text and os.fsencode(text):
             return
@@ -360,15 +360,15 @@ def _check_encodable(text: str) -> None:
 
 
 def _local_archive(path: str, mode: AccessModeLiteral | None) -> Store:
-    """Open an archive in a local file, or one that is to be: no mode removes what is there."""
+    """Open or create an archive in a local file; no mode removes existing data."""
     there = os.path.lexists(path)
     if mode in ("r", "r+") or (mode is None and there):
-        return _zip_store()(path, read_only=mode != "r+")  # which creates no file
+        return _zip_store()(path, read_only=mode != "r+")  # without creating a file
     return _zip_store()(path, mode="x" if mode == "w-" and not there else "a")
 
 
 def _check_read(mode: AccessModeLiteral | None, place: str) -> None:
-    """Refuse to write an archive that isn't in a local file."""
+    """Refuse to write an archive that isn't a local file."""
     if mode not in (None, "r"):
         raise UnsupportedOperationError(
             f"mode {mode!r} writes, and the archive at {without_secrets(place)!r} can only be read: "
@@ -380,7 +380,7 @@ def _check_read(mode: AccessModeLiteral | None, place: str) -> None:
 def _parent_by_obstore(
     url: str, options: Options | None, backend: Backend | None
 ) -> tuple[Store, str] | None:
-    """Do as `_parent_of` does, by obstore, if that was chosen or serves the URL equally well; else None."""
+    """The same as `_parent_of` with obstore, if it was chosen or is equivalent; otherwise None."""
     if backend == "fsspec" or "::" in url:
         return None
     if backend is None and urls.bucket_place(url) is None:
@@ -393,14 +393,14 @@ def _parent_by_obstore(
 
 
 def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
-    """Return a store of the folder of a file at a URL, and the file's key in it."""
+    """Return a store of the folder that contains the file at a URL, and the file's key in it."""
     schemes = _schemes(url)
     if options and len(schemes) == 1 and set(options) == set(schemes):
-        # In a chain, fsspec takes options by scheme; the part for the archive is gone.
+        # For a chain, fsspec expects options by scheme; the part for the archive has been removed.
         options = cast("Options", options[schemes[0]])
     whole = _from_url(url, options)
     path = whole.path
-    # A web server's paths are URLs: with what they are signed by, and with special characters quoted.
+    # On a web server paths are URLs: they include the signature, and special characters are quoted.
     is_web = path.startswith(("http://", "https://"))
     path, mark, query = path.partition("?") if is_web else (path, "", "")
     parent, _, name = path.rpartition("/")
@@ -419,7 +419,7 @@ def _check_unused(options: Options | None, text: str) -> None:
 
 
 def _scheme(text: str) -> str:
-    """Scheme of a URL; empty for a path (a single letter is a drive of Windows)."""
+    """Return a URL's scheme; empty for a path (a single letter is a Windows drive)."""
     head, mark, _ = text.partition("://")
     if mark and len(head) > 1 and "/" not in head:
         return head.rpartition("::")[2] if "::" in head else head.lower()
@@ -443,7 +443,7 @@ def _from_path(path: str, mode: AccessModeLiteral | None) -> Store:
     return LocalStore(path)
 
 
-# Options that fsspec takes as ones of `fsspec.open` and silently drops.
+# Options that fsspec interprets as arguments of `fsspec.open` and silently drops.
 _DROPPED = {"compression", "encoding", "errors", "expand", "mode", "name_function", "newline", "num"}
 # Schemes whose file systems ignore all options.
 _WITHOUT_OPTIONS = {"memory"}
@@ -479,7 +479,7 @@ def _from_url(url: str, options: Options | None) -> FsspecStore:
 
 
 def _path_of(url: str) -> str:
-    """Path that a URL of a file names. A store's text form has it as it is, without ``%20`` and the like."""
+    """Return the path that a file URL names. In a store's text form it is literal, without ``%20``."""
     literal = url.partition("://")[2]
     try:
         path = urls.file_path(url)
@@ -491,7 +491,7 @@ def _path_of(url: str) -> str:
 
 
 def _extra_for(schemes: list[str]) -> str:
-    """Name the extra that brings what opens URLs of some schemes."""
+    """Return the hint for the extra that supports some schemes."""
     for extra, known in (("s3", urls.S3), ("gcs", urls.GCS), ("azure", urls.AZURE)):
         if any(scheme in known for scheme in schemes):
             return f" Install it: pip install 'zarrstore[{extra}]'."
@@ -499,13 +499,13 @@ def _extra_for(schemes: list[str]) -> str:
 
 
 def _schemes(url: str) -> list[str]:
-    """Schemes of a URL, or of each part of a chain."""
+    """Return the scheme of a URL, or of each part of a chain."""
     found = []
     for part in url.split("::"):
         head, mark, _ = part.partition("://")
         if mark:
             found.append(head)
-        elif part.isalpha() and part.islower():  # fsspec takes a single word as a scheme
+        elif part.isalpha() and part.islower():  # fsspec interprets a single word as a scheme
             found.append(part)
     return found
 

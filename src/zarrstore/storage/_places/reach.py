@@ -1,4 +1,4 @@
-"""How URLs are reached beside what the URL says: what a program's user gave for all, and the environment."""
+"""Settings for reaching URLs besides the URL itself: a program's settings for all, and the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Backend: TypeAlias = Literal["obstore", "fsspec"]
 
-# What says in the environment that requests aren't to be signed: AWS's, GDAL's and obstore's names.
+# Environment variables that say not to sign requests: AWS's, GDAL's and obstore's names.
 _UNSIGNED = {
     "AWS_NO_SIGN_REQUEST": S3,
     "AWS_SKIP_SIGNATURE": S3,
@@ -26,23 +26,23 @@ _UNSIGNED = {
     "AZURE_SKIP_SIGNATURE": AZURE,
 }
 _YES = ("1", "true", "yes", "on")
-# Options that don't say who asks.
+# Options that don't concern credentials.
 _ANYBODY = {"endpoint_url", "client_kwargs", "account_name", "account_host", "project"}
 _ANYBODY |= {"asynchronous", "use_listings_cache", "config_kwargs", "use_ssl"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What holds for all URLs.
+    """Settings that apply to all URLs.
 
     Attributes
     ----------
     options : dict
-        Storage options, by the backend's names.
+        Storage options, under the backend's names.
     endpoint_url, profile, region : str or None
-        The server, the profile of AWS's configuration, and the region.
+        The server, the profile in AWS's configuration, and the region.
     anon : bool
-        Whether requests aren't signed.
+        Whether to send requests unsigned.
     backend : {"obstore", "fsspec"} or None
         Which library opens URLs.
     """
@@ -60,7 +60,7 @@ _given: ContextVar[Reach | None] = ContextVar("_given", default=None)
 
 @contextmanager
 def reaching(reach: Reach) -> Iterator[None]:
-    """Let all URLs that are opened in a block without options of their own be reached so."""
+    """Within a block, apply settings to all URLs opened without options of their own."""
     token = _given.set(reach)
     try:
         yield
@@ -71,12 +71,12 @@ def reaching(reach: Reach) -> Iterator[None]:
 def reached(
     scheme: str, options: Mapping[str, object] | None, backend: Backend | None
 ) -> tuple[dict[str, object] | None, Backend | None]:
-    """Return the options and the backend for a URL of some scheme.
+    """Return the options and the backend for a URL with the given scheme.
 
     Raises
     ------
     StoreLikeError
-        If what holds for all means nothing there.
+        If one of the general settings has no meaning for this scheme.
     """
     reach = _given.get()
     made = None if options is None else dict(options)
@@ -99,7 +99,7 @@ def _unsigned(scheme: str) -> dict[str, object]:
 
 
 def _translated(reach: Reach, scheme: str) -> dict[str, object]:
-    """Put what holds for all into the options of fsspec's file system for a scheme."""
+    """Convert the general settings to options of fsspec's file system for a scheme."""
     made = dict(reach.options)
     unused = []
     if reach.endpoint_url is not None:

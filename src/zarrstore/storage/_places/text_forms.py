@@ -1,4 +1,4 @@
-"""Stores from their own text forms, as far as those are neither paths nor URLs."""
+"""Makes stores from their own text forms, where those are neither paths nor URLs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _WRAPPERS = {"wrapping-": WrapperStore, "logging-": LoggingStore}
 _FORM = re.compile(r"(wrapping-|logging-)*\w+://")
-# obstore's text form of a store of its own, and a directory in it.
+# The text form of one of obstore's own stores, followed by a directory in it.
 _OBSTORE = re.compile(r"object_store://((?P<kind>\w+)(\((?P<options>.*?)\))?|<.*?>)(?P<below>/.*)?")
 _OPTION = re.compile(r'(?:(\w+)=)?"(.*?)"')
 _SCHEMES = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az"}
@@ -30,14 +30,14 @@ def from_text_form(
     open_url: Callable[[str, dict[str, object]], Store],
     open_archive: Callable[[str], Store],
 ) -> Store | None:
-    """Open what is the text form of a store, and no path or URL; None for other text.
+    """Open a store from its text form, if that is neither a path nor a URL; None for other text.
 
     Parameters
     ----------
     text : str
         The text.
     open_text, open_url, open_archive : callable
-        What opens any text, a URL with options, and a zip archive in a file.
+        Functions that open any text, a URL with options, and a zip archive in a file.
     """
     for prefix, wrapper in _WRAPPERS.items():
         if text.startswith(prefix) and _FORM.match(text, len(prefix)):
@@ -54,7 +54,7 @@ def from_text_form(
 
 
 def _archive(text: str, path: str, open_archive: Callable[[str], Store]) -> Store:
-    """Open an archive by path, of which the end may be a directory in it."""
+    """Open an archive from a path whose end may be a directory in the archive."""
     if not os.path.isabs(path):
         from zarrstore.storage._zip.store import in_files
 

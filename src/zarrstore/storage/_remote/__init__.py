@@ -1,1 +1,1 @@
-"""What remote stores share: limits, retries, coalesced reads, the meaning of answers."""
+"""What remote stores share: limits, retries, coalesced reads, the interpretation of answers."""

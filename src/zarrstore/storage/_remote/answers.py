@@ -1,4 +1,4 @@
-"""What the answers of object stores mean, by status and error code: for s3fs, gcsfs, adlfs and obstore."""
+"""Interprets object servers' answers by status and error code, for s3fs, gcsfs, adlfs and obstore."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T_Error = TypeVar("T_Error", bound="StoreError")
 
 
 class Answer(NamedTuple):
-    """What a server answered to a failed request.
+    """A server's answer to a failed request.
 
     Attributes
     ----------
     status : int or None
-        HTTP status, where it is known.
+        HTTP status, if known.
     code : str
-        The server's error code, ``NoSuchKey`` say; empty where there is none.
+        The server's error code, for example ``NoSuchKey``; empty if there is none.
     message : str
-        The server's words, where they are known.
+        The server's message, if known.
     """
 
     status: int | None
@@ -32,26 +32,26 @@ class Answer(NamedTuple):
     message: str = ""
 
 
-# Statuses and codes of failures that may pass. The last two codes say that another request interfered.
+# Statuses and codes of temporary failures. The last two codes mean that another request interfered.
 _TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504))
 _TRANSIENT_CODES = frozenset((
     "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict",
     "OperationAborted",
 ))  # fmt: skip
 _NO_CONTAINER = ("nosuchbucket", "bucket does not exist", "containernotfound", "container does not exist")
-# The caller isn't known, whatever was asked for: that says nothing about a key.
+# The server doesn't recognise the caller, whatever the request: this says nothing about a key.
 _UNKNOWN_CALLER = frozenset((
     "AuthenticationFailed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
     "InvalidAuthenticationInfo", "InvalidSecurity", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed",
     "SignatureDoesNotMatch", "TokenRefreshRequired",
 ))  # fmt: skip
-# Refusals that a missing value may get, since whoever may not list may not learn that it is missing.
+# Codes of refusals that may conceal a missing value: a caller who may not list isn't told.
 _HIDING = frozenset(("", "accessdenied", "forbidden", "authorizationpermissionmismatch"))
 _OF_THE_CALLER = ("expired", "signature", "not signed", "not yet valid")
-# The value is there, and has to be fetched from an archive first.
+# The value exists, but must first be restored from an archive.
 _ARCHIVED = frozenset(("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"))
 _DENIED = _UNKNOWN_CALLER | {"AccessDenied", "AuthorizationPermissionMismatch"}
-# With these codes, or none, status 412 says that a condition doesn't hold. With others it doesn't: a lease.
+# Status 412 means that a condition doesn't hold only with these codes, or none; a lease has another.
 _NOT_MET = frozenset(("", "PreconditionFailed", "ConditionNotMet", "conditionNotMet"))
 _HINTS = {
     "Lease": "There is a lease on it: wait until that ends, or break it.",
@@ -60,33 +60,33 @@ _HINTS = {
 }
 
 
-# What the user can do where no server was reached.
+# What the user can do if no server was reached.
 UNREACHED = "Nothing answers there: check the endpoint's address, the network, and any proxy."
 
 
 def denies_condition(answer: Answer) -> bool:
-    """Whether an answer says that the condition of a write doesn't hold."""
+    """Whether an answer means that the condition of a write doesn't hold."""
     status, code, _ = answer
     return (status == 412 and code in _NOT_MET) or (status == 409 and code == "BlobAlreadyExists")
 
 
 def is_throttled(answer: Answer) -> bool:
-    """Whether a server wants fewer requests."""
+    """Whether a server asks for fewer requests."""
     return answer.status in (429, 503) or answer.code == "SlowDown"
 
 
 def is_encoded(name: str) -> bool:
-    """Whether a web server's ``Content-Encoding`` means that other bytes are sent than the value has.
+    """Whether a web server's ``Content-Encoding`` means that the bytes sent differ from the value's.
 
-    "aws-chunked" is how S3 was once sent a value: it remembers that, and sends the value as it is.
+    "aws-chunked" is how a value was once uploaded to S3, which remembers this and sends the value unchanged.
     """
     return name.strip().lower() not in ("", "identity", "aws-chunked")
 
 
 def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
-    """Whether an answer has one of the statuses that a store takes for "missing".
+    """Whether an answer has one of the statuses that a store treats as "missing".
 
-    A refusal counts only if that is all it says: not if it speaks of the caller, or of what is there.
+    A refusal counts only if it says nothing else: not if it concerns the caller, or an existing value.
     """
     if answer.status not in missing_on or answer.code in _UNKNOWN_CALLER:
         return False
@@ -97,13 +97,13 @@ def is_missing(answer: Answer, missing_on: Collection[int]) -> bool:
 
 
 def names_no_container(text: str) -> bool:
-    """Whether an error code or text says that the bucket or container itself doesn't exist."""
+    """Whether an error code or text means that the bucket or container itself doesn't exist."""
     text = text.lower()
     return any(words in text for words in _NO_CONTAINER)
 
 
 def error_class(answer: Answer) -> type[StoreError] | None:
-    """Return the class of the error for a refused request; None if status and code leave it open."""
+    """Return the class of the error for a refused request; None if status and code don't determine it."""
     status, code, _ = answer
     if code in _ARCHIVED:
         return BackendError
@@ -115,7 +115,7 @@ def error_class(answer: Answer) -> type[StoreError] | None:
 
 
 def hint(answer: Answer) -> str | None:
-    """Return what the user can do about a refusal, where anything is known."""
+    """Return what the user can do about a refusal, if anything is known."""
     if answer.code in _ARCHIVED:
         return "It is in an archive: restore it, and read it when that is done."
     for start, text in _HINTS.items():
@@ -129,24 +129,24 @@ def hint(answer: Answer) -> str | None:
 def failed(
     kind: type[T_Error], action: str, why: str, store: object, key: str | None, hint: str | None = None
 ) -> T_Error:
-    """Make the error for an action that failed."""
+    """Return the error for an action that failed."""
     return kind(f"could not {action}: {why}.", store=store, key=key or None, hint=hint)
 
 
 def denied(action: str, why: str, store: object, key: str | None, public: str) -> AccessDeniedError:
-    """Make the error for an action that the caller may not do; ``public`` is the option for public data."""
+    """Return the error for an action the caller isn't allowed; ``public`` is the option for public data."""
     advice = f"Check the credentials and what they may do; public data often needs {public}."
     return failed(AccessDeniedError, action, why, store, key, advice)
 
 
 def no_container(action: str, store: object, key: str | None) -> BackendError:
-    """Make the error for a bucket or container that doesn't exist."""
+    """Return the error for a bucket or container that doesn't exist."""
     why, advice = "the bucket or container does not exist", "Create it, or check its name and region."
     return failed(BackendError, action, why, store, key, advice)
 
 
 def unlistable(store: object) -> UnsupportedOperationError:
-    """Make the error for a web server that has no listings."""
+    """Return the error for a web server without listings."""
     return UnsupportedOperationError(
         "this server doesn't list what it has.",
         store=store,
@@ -155,29 +155,29 @@ def unlistable(store: object) -> UnsupportedOperationError:
 
 
 def endless(why: str, store: object, prefix: str) -> BackendError:
-    """Make the error for a listing that the server never ends."""
+    """Return the error for a listing that the server never ends."""
     why = f"{why}, so the listing doesn't end"
     return failed(BackendError, "list", why, store, prefix, "Tell whoever runs the server.")
 
 
 def elsewhere(name: str, store: object, prefix: str) -> BackendError:
-    """Make the error for a listing that names a key outside the directory that was asked for."""
+    """Return the error for a listing that names a key outside the requested directory."""
     return failed(BackendError, "list", f"{name!r} was named, which doesn't lie there", store, prefix)
 
 
 def cut_listing(store: object, prefix: str) -> TransientError:
-    """Make the error for a listing whose end isn't the end of what there is."""
+    """Return the error for a listing that ended too early."""
     return failed(TransientError, "list", "the server ended the listing, and has more to list", store, prefix)
 
 
 def no_listing(store: object, prefix: str) -> BackendError:
-    """Make the error for a listing by a server that has whatever it is asked for."""
+    """Return the error for a listing by a server that claims to have any key it is asked for."""
     why = "nothing is listed by a server that has any key it is asked for: it is no bucket"
     advice = "See whether a proxy or a login page answers in the server's place."
     return failed(BackendError, "list", why, store, prefix, advice)
 
 
 def undeleted(store: object, key: str) -> BackendError:
-    """Make the error for a key that is there after the server confirmed its removal."""
+    """Return the error for a key that still exists after the server confirmed its removal."""
     why = "the server confirmed it, and lists the key as before"
     return failed(BackendError, "delete", why, store, key, "Tell whoever runs the server.")

@@ -1,4 +1,4 @@
-"""Copies that an object server makes by itself, between two stores that it serves."""
+"""Copies between two stores on one object server, which the server makes itself."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Condition, Conflict
     from zarrstore.storage._remote.store import RemoteStore
 
-    # Makes one attempt to copy a key's value to a key, under a condition.
+    # Makes one attempt to copy a value from one key to another, under a condition.
     Send: TypeAlias = Callable[[str, str, Condition], Coroutine[object, object, str | Conflict | None]]
 
-# How much of two values is held at once to compare them, in bytes.
+# How much of each value is in memory at once for a comparison, in bytes.
 _PIECE = 8 << 20
 
 
 class StoreCopies:
-    """Copies from one store's values to another's.
+    """Copies values from one store to another.
 
     Parameters
     ----------
     source, target : RemoteStore
         The stores.
     send : callable
-        Makes one attempt; answers as `_write` does.
+        Makes one attempt; returns what `_write` does.
     client_retries : bool
-        Whether the client repeats lost requests unseen.
+        Whether the client silently repeats lost requests.
     """
 
     def __init__(self, source: RemoteStore, target: RemoteStore, send: Send, *, client_retries: bool) -> None:
@@ -41,7 +41,7 @@ class StoreCopies:
         self._client_retries = client_retries
 
     async def copy(self, key: str, target_key: str, condition: Condition) -> str | Conflict | None:
-        """Copy a value; `CONFLICT` if the target is to have none and has one.
+        """Copy a value; `CONFLICT` if the target must have none but has one.
 
         Raises
         ------
@@ -56,11 +56,11 @@ class StoreCopies:
         return await target._on_client(target._write_if(send, find_own, client_retries=self._client_retries))
 
     async def _find_own(self, key: str, target_key: str) -> str | Conflict | None:
-        """Return the version of the value if it is the source's, as an earlier attempt may have made it."""
+        """Return the target's version if it has the source's value, perhaps from an earlier attempt."""
         ours, theirs = await self._source._look(key), await self._target._look(target_key)
         if ours is None or theirs is None or ours.size != theirs.size:
             return CONFLICT
-        if ours.version != theirs.version:  # on Azure no digest of the bytes
+        if ours.version != theirs.version:  # on Azure it isn't a digest of the bytes
             for start in range(0, ours.size or 0, _PIECE):
                 part = RangeByteRequest(start, start + _PIECE)
                 if await self._source._read_once(key, part) != await self._target._read_once(

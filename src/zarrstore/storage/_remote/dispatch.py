@@ -1,4 +1,4 @@
-"""How a remote store sends its requests: how many at once, with which timeout, retried, or shared."""
+"""Sends a remote store's requests: limits and timeouts, retries, and sharing of equal reads."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 def default_concurrency() -> int:
-    """Return how many requests a store may have under way at once, unless its user says otherwise.
+    """Return how many requests a store may send at once by default.
 
-    Servers take hundreds, and answer "slow down" when that is too many. Each request takes a connection,
-    which counts as an open file: a process may have 256 of those on macOS and 1,024 on most Linux systems,
-    and needs some for other things.
+    Servers accept hundreds, and answer "slow down" if that is too many. Each request needs a connection,
+    which counts as an open file. A process may have 256 of those on macOS and 1,024 on most Linux systems,
+    and needs some for other purposes.
     """
     try:
         import resource
-    except ImportError:  # Windows, where sockets are no files
+    except ImportError:  # Windows, where sockets aren't files
         return 512
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 512 if files == resource.RLIM_INFINITY else max(16, min(512, files // 4))
@@ -36,36 +36,36 @@ CONCURRENCY = default_concurrency()
 
 
 class _LastWrite:
-    """Identifies the last acknowledged write of any remote store in this process: a new object for each."""
+    """Identifies the last acknowledged write of any remote store in this process by a new object for each."""
 
     mark: object = object()
 
 
 class AdaptiveLimiter:
-    """Limits how many requests are under way at once, adapting to what the server can take.
+    """Limits how many requests run at once, adapting to what the server can handle.
 
-    Each throttled request halves the limit, each success raises it by the reciprocal of the limit: it
-    settles near what the server can take (additive increase, multiplicative decrease).
+    Each throttled request halves the limit, and each success raises it by the reciprocal of the limit. So it
+    settles near what the server can handle (additive increase, multiplicative decrease).
 
     Parameters
     ----------
     most : int
-        The highest limit, and the first.
+        The highest limit, which is also the initial one.
     """
 
     __slots__ = ("_most", "_used", "_waiters", "generation", "limit")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # How many requests may be under way now.
+        # How many requests may run now.
         self.limit = float(most)
         self._used = 0
-        # Counts the halvings. A request sent before the last one says nothing about the limit of now.
+        # Counts the halvings. A request sent before the last halving says nothing about the current limit.
         self.generation = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def acquire_nowait(self) -> bool:
-        """Take a permit if one is free and nobody waits for it."""
+        """Take a permit if one is free and nobody is waiting."""
         if self._used < self.limit and not self._waiters:
             self._used += 1
             return True
@@ -83,7 +83,7 @@ class AdaptiveLimiter:
             raise
 
     def release(self) -> None:
-        """Give a permit back, and grant what is free to those who wait."""
+        """Return a permit, and grant free permits to waiting requests."""
         self._used -= 1
         while self._waiters and self._used < self.limit:
             waiter = self._waiters.popleft()
@@ -97,14 +97,14 @@ class AdaptiveLimiter:
             self.limit = min(self._most, self.limit + 1 / self.limit)
 
     def on_throttled(self, generation: int) -> None:
-        """Halve the limit, once for all requests that were sent in one generation."""
+        """Halve the limit, once for all requests sent in the same generation."""
         if generation == self.generation:
             self.generation += 1
             self.limit = max(1.0, self.limit / 2)
 
 
 class _Permit:
-    """A limiter permit; on exit the outcome adjusts the limit."""
+    """A limiter's permit; on exit the outcome of the request adjusts the limit."""
 
     __slots__ = ("_generation", "_is_throttled", "_limiter")
 
@@ -124,19 +124,19 @@ class _Permit:
 
 
 class _Read:
-    """A read under way, whose answer equal reads may share."""
+    """A running read, whose answer equal reads may share."""
 
     __slots__ = ("after", "answer")
 
     def __init__(self) -> None:
         self.after = _LastWrite.mark
-        # Holds the answer in a list, which is empty if the read was cancelled. Made by the first that
-        # shares it, since most reads are not shared.
+        # Contains the answer in a list, which is empty if the read was cancelled. Created by the first read
+        # that shares it, since most reads are not shared.
         self.answer: asyncio.Future[list[Any]] | None = None
 
 
 class _LoopState:
-    """What a dispatcher keeps for one event loop."""
+    """A dispatcher's state for one event loop."""
 
     __slots__ = ("limiter", "reads")
 
@@ -146,26 +146,26 @@ class _LoopState:
 
 
 def _no_loop() -> None:
-    """Pass for a weak reference whose event loop is gone."""
+    """Stand in for a weak reference to an event loop that is gone."""
 
 
 _NO_LOOP = _no_loop, _LoopState(0)
 
 
 class Dispatcher:
-    """Sends the requests of one store.
+    """Sends one store's requests.
 
     Parameters
     ----------
     retry : RetryPolicy or None
-        When a call is made again; None is never.
+        When to retry a call; None means never.
     concurrency : int
-        How many requests may be under way at once on an event loop.
+        How many requests may run at once on an event loop.
     is_throttled : callable
-        Whether an error of the client's says that the server wants fewer requests.
+        Whether an error of the client means that the server asks for fewer requests.
     timed : bool
-        Whether to apply the policy's timeout here. Not over blocking calls, which can't be interrupted,
-        nor where the client applies it.
+        Whether to apply the policy's timeout here. Not for blocking calls, which can't be interrupted, nor if
+        the client applies it.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class Dispatcher:
     def _for_loop(self) -> _LoopState:
         loop = asyncio.get_running_loop()
         last, state = self._last
-        if last() is not loop:  # cached, since a look into the dictionary takes half a microsecond
+        if last() is not loop:  # cached, since a dictionary lookup takes half a microsecond
             found = self._loops.get(loop)
             if found is None:
                 found = self._loops[loop] = _LoopState(self.concurrency)
@@ -212,17 +212,17 @@ class Dispatcher:
         return state
 
     def limits(self) -> list[float]:
-        """Return how many requests may be under way now, for each event loop."""
+        """Return how many requests may run now, for each event loop."""
         return [state.limiter.limit for state in self._loops.values()]
 
-    # Each further coroutine costs every request time: where possible, an awaitable is returned as it is.
+    # Each extra coroutine costs every request time, so awaitables are returned as they are where possible.
 
     def retry_call(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         """Make a call, which raises our errors, as often as the policy allows."""
         return call() if self.retry is None else self.retry.call(call, asyncio.sleep)
 
     def dispatch(self, send: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
-        """Send a request that changes nothing; cancelling abandons it."""
+        """Send a request without side effects; cancelling abandons it."""
         return self._send(send) if self._timeout is None else self._send_in_time(send)
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
@@ -235,7 +235,7 @@ class Dispatcher:
                 return await send()
 
     async def dispatch_write(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Send a request that changes something; once sent it is awaited to its end, even if cancelled."""
+        """Send a request with side effects; once sent, it is awaited to its end, even if cancelled."""
         try:
             with self._permit_nowait() or await self._permit():
                 return await finished(send(), self._timeout)
@@ -243,9 +243,9 @@ class Dispatcher:
             _LastWrite.mark = object()
 
     async def send_stream(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Send a value that arrives in pieces, by many requests, and await the end.
+        """Send a value that arrives in pieces, with many requests, and await the end.
 
-        It takes no permit: what its pieces are read by may wait for one.
+        It takes no permit, since the reads that supply the pieces may be waiting for one.
         """
         try:
             return await finished(send())
@@ -253,7 +253,7 @@ class Dispatcher:
             _LastWrite.mark = object()
 
     def _permit_nowait(self) -> _Permit | None:
-        """Return a permit for one request; None if it has to wait for one."""
+        """Return a permit for one request; None if it would have to wait."""
         limiter = self._for_loop().limiter
         return _Permit(limiter, self._is_throttled) if limiter.acquire_nowait() else None
 
@@ -263,9 +263,9 @@ class Dispatcher:
         return _Permit(limiter, self._is_throttled)
 
     async def single_flight(self, what: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Read as `retry_call` does, or share the answer of an equal read under way.
+        """Read with retries, or share the answer of an equal read that is running.
 
-        A read that began before the last acknowledged write is not shared: its answer may be older.
+        A read that began before the last acknowledged write is not shared, since its answer may be older.
         """
         reads = self._for_loop().reads
         while (other := reads.get(what)) is not None and other.after is _LastWrite.mark:
@@ -279,7 +279,7 @@ class Dispatcher:
         retry = self.retry
         retried = retry.errors if retry is not None and retry.attempts > 1 else ()
         try:
-            # The first attempt is made here: `retry.call` would be one more coroutine for each read.
+            # The first attempt is made here, since `retry.call` would add a coroutine to each read.
             delay = None
             try:
                 answer.append(await read())

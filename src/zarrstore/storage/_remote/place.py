@@ -1,4 +1,4 @@
-"""Where remote data is, spelt alike whether fsspec or obstore reaches it: service, server, bucket, path."""
+"""The location of remote data in one form for fsspec and obstore: service, server, bucket, path."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from zarrstore._core.urls import AZURE, GCS, S3
 from zarrstore.storage._remote.settings import AWS_ENDPOINTS, aws_endpoint, aws_profile, connection_parts
 from zarrstore.storage._remote.store import comes_from
 
-# A store or a file system of a library that may not be installed.
+# A store or a file system from a library that may not be installed.
 Untyped: TypeAlias = Any
 
 _SERVICES = {**dict.fromkeys(S3, "s3"), **dict.fromkeys(GCS, "gs"), **dict.fromkeys(AZURE, "az")}
-# The services' own servers: there a bucket's name is unique, whatever form the address has.
+# The services' own servers, where a bucket's name is unique, whatever form the address takes.
 _PUBLIC = re.compile(r"(.*\.)?(amazonaws\.com(\.cn)?|googleapis\.com)")
-# Whose file systems are understood; another package may have its own of such a scheme.
+# The packages whose file systems are supported; another package may define its own for such a scheme.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 _AWS = "https://s3.amazonaws.com"
 
@@ -50,7 +50,7 @@ def of_fsspec(fs: Untyped, path: str, token: object) -> str:
     path : str
         The directory, as the file system spells it.
     token : object
-        What tells apart two file systems whose kind isn't known here.
+        Distinguishes two file systems whose kind isn't known here.
     """
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     service = _SERVICES.get(protocol, protocol)
@@ -94,5 +94,5 @@ def _azure_server(account: str | None, connection: str | None = None) -> str | N
 
 
 def _joined(*parts: str) -> str:
-    """Join parts by single slashes; the result ends with one."""
+    """Join parts with single slashes; the result ends with one."""
     return "/".join([parts[0].rstrip("/"), *filter(None, (part.strip("/") for part in parts[1:]))]) + "/"

@@ -1,4 +1,4 @@
-"""What the stores over fsspec and obstore share: their options, ranges read by few requests, lost writes."""
+"""What the stores over fsspec and obstore share: options, coalesced reads, writes whose answer was lost."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Conflict, Entry, Request, Verbs
     from zarrstore.storage._remote.dispatch import Dispatcher
 
-    # Which of the requests an answer holds, each with its start and stop.
+    # Which requests an answer serves, each with its start and stop.
     Members: TypeAlias = list[tuple[int, int, int]]
 
 T = TypeVar("T")
 
-# A conditional write leaves a random token in the value's metadata, under this name: lower case and without
-# punctuation, since Azure wants an identifier and some servers change the case.
+# A conditional write leaves a random token in the value's metadata under this name. It is in lower case and
+# without punctuation, since Azure requires an identifier and some servers change the case.
 TOKEN = "zarrstorewrite"
 
-# Ranges with at most this many bytes between them are read as one, up to this size: the latency of a
-# request is worth about a megabyte of transfer.
+# Ranges at most this many bytes apart are read as one, up to this size, since the latency of a request is
+# worth about a megabyte of transfer.
 MAX_GAP = 1 << 20
 MAX_COALESCED = 16 << 20
-# How often parts of a value are read anew if it was replaced meanwhile.
+# How many times to read parts of a value again if it was replaced meanwhile.
 _TRIES = 5
 
 
 class Found(NamedTuple):
-    """A value, or part of it, and its version where that was asked for."""
+    """A value, or part of it, and its version if that was requested."""
 
     value: Data
     version: str | None
 
 
-# A value that comes in pieces and has more bytes than this is sent in parts of so many.
+# A value that arrives in pieces and is larger than this is sent in parts of this size, in bytes.
 PART = 8 << 20
 
 
 async def begun(pieces: AsyncIterator[Data]) -> AnyPieces:
-    """Return the pieces of a value, in a list if they fit into one part."""
+    """Return the pieces of a value; as a list if they fit into one part."""
     first: list[Data] = []
     size = 0
     async for piece in pieces:
@@ -66,11 +66,11 @@ async def _chained(first: list[Data], rest: AsyncIterator[Data]) -> AsyncIterato
         yield first.pop(0)
     async for piece in rest:
         yield piece
-        del piece  # while the next one comes
+        del piece  # frees the memory while the next one arrives
 
 
 def comes_from(value: object, package: str) -> bool:
-    """Whether an object's class, or one that it derives from, is a package's."""
+    """Whether an object's class, or one of its bases, is defined in a package."""
     return any(cls.__module__.partition(".")[0] == package for cls in type(value).__mro__)
 
 
@@ -82,17 +82,17 @@ class RemoteStore(Store, abstract=True):
     dispatcher : Dispatcher
         Sends the requests.
     limits : (int, int)
-        ``max_gap_bytes`` and ``max_coalesced_bytes``: ranges of one value that are asked for by one call are
-        read as one if at most so many bytes lie between them, up to this size in bytes.
+        ``max_gap_bytes`` and ``max_coalesced_bytes``: ranges of one value requested in one call are read as
+        one if they are at most this many bytes apart, up to this size in bytes.
     missing_on : iterable of int
-        Statuses that mean, of a value that is read or looked up, that it is missing.
+        Statuses that mean that a value is missing, when it is read or looked up.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse every call that changes the store.
     """
 
     supports_partial_writes: bool = False
 
-    # Serves local folders in this store's place: it knows what files need, whole writes for example.
+    # Handles local folders in this store's place, since it knows what files need, such as atomic writes.
     _local: Store | None = None
 
     def __init__(
@@ -116,7 +116,7 @@ class RemoteStore(Store, abstract=True):
     __hash__ = Store.__hash__
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        # Two servers may have buckets of the same name: what distinguishes them goes in, as a digest.
+        # Two servers may have buckets with the same name, so a digest of what distinguishes them is included.
         return (*super().__dask_tokenize__(), self._digest())
 
     @cached_property
@@ -126,7 +126,7 @@ class RemoteStore(Store, abstract=True):
     # -- what a store defines ---------------------------------------------------------------------
 
     def _identity(self) -> object:
-        """Return what distinguishes two stores of one location: server and credentials."""
+        """Return what distinguishes two stores with the same location: server and credentials."""
         raise NotImplementedError
 
     def _digest(self) -> object:
@@ -134,15 +134,15 @@ class RemoteStore(Store, abstract=True):
         raise NotImplementedError
 
     async def _on_client(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Await requests where the client can send them."""
+        """Await requests on the loop where the client can send them."""
         return await coroutine
 
     async def _read_once(self, key: str, request: ByteRequest | None) -> Data | None:
-        """Read as `_read` does, where the client can send requests; equal reads share one."""
+        """Do what `_read` does, where the client can send requests; equal reads share one request."""
         raise NotImplementedError
 
     async def _read_told(self, key: str, request: ByteRequest | None) -> Found | None:
-        """Read as `_read_once` does; the answer tells the value's version, where the server does."""
+        """Do what `_read_once` does, and return the value's version if the server gives it."""
         raise NotImplementedError
 
     async def _look(self, key: str) -> Entry | None:
@@ -161,7 +161,7 @@ class RemoteStore(Store, abstract=True):
         return await self._on_client(self._read_coalesced(list(requests)))
 
     async def _read_coalesced(self, requests: list[Request]) -> list[Data | None]:
-        """Answer many reads in the order asked: near ranges of one value are read as one."""
+        """Answer many reads in order; ranges of one value that are close together are coalesced."""
         answers: list[Data | None] = [None] * len(requests)
 
         def take(
@@ -173,7 +173,7 @@ class RemoteStore(Store, abstract=True):
                 answers[indexes[members[0][0]]] = answer
                 return
             base = getattr(merged, "start", 0)
-            array = np.frombuffer(answer, np.uint8)  # whose slices go into buffers without a copy
+            array = np.frombuffer(answer, np.uint8)  # slices of it can become buffers without a copy
             for member, start, stop in members:
                 index = indexes[member]
                 answers[index] = cut_member(array, start, stop, requests[index][1], base)
@@ -191,12 +191,12 @@ class RemoteStore(Store, abstract=True):
         return answers
 
     async def _read_together(self, key: str, requests: list[ByteRequest | None]) -> list[Data | None]:
-        """Read parts of a value at once: all of the same one, where the server tells versions.
+        """Read parts of a value concurrently; all from one version, if the server gives versions.
 
         Raises
         ------
         TransientError
-            If each time another value was there before all parts were read.
+            If the value was replaced during every attempt.
         """
         if len(requests) == 1:
             return [await self._read_once(key, requests[0])]
@@ -218,12 +218,12 @@ class RemoteStore(Store, abstract=True):
         Parameters
         ----------
         send : callable
-            Makes one attempt; answers as `_write` does.
+            Makes one attempt; returns what `_write` does.
         find_own : callable
-            Returns the version of the value that is there if it is this write's, else `CONFLICT`. Asked
-            after a conflict that an earlier attempt of ours may have caused, whose answer was lost.
+            Returns the version of the existing value if this write stored it, otherwise `CONFLICT`. Called
+            after a conflict that one of our earlier attempts may have caused, if its answer was lost.
         client_retries : bool
-            Whether the client repeats lost requests unseen, so that the first attempt may have been one.
+            Whether the client silently repeats lost requests, so that the first attempt may be a repetition.
         """
         repeated = client_retries
 
@@ -237,6 +237,6 @@ class RemoteStore(Store, abstract=True):
 
 
 def _is_one_value(parts: list[Found | None]) -> bool:
-    """Whether parts are of one value; those without a version are taken as they are."""
+    """Whether all parts are from one version; parts without a version are accepted."""
     versions = {part.version for part in parts if part is not None and part.version}
     return len(versions) <= 1 and parts.count(None) in (0, len(parts))

@@ -1,1 +1,1 @@
-"""Stores around stores, and other views of them."""
+"""Stores that wrap other stores, and other views of them."""

@@ -1,4 +1,4 @@
-"""One of zarr-python's stores as a store of ours."""
+"""Adapts one of zarr-python's stores to our base class."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class ZarrStoreAdapter(Store):
-    """Verbs over the public methods of one of zarr-python's stores.
+    """Verbs that call the public methods of one of zarr-python's stores.
 
-    It translates requests, prototypes and buffers. zarr-python's stores slice where ours refuse a range, so
-    a request is checked against the value's size first.
+    It converts requests, prototypes and buffers. zarr-python's stores slice where ours refuse a range, so a
+    request is first checked against the value's size.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ZarrStoreAdapter(Store):
         return self._store.read_only
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return an adapter of what the adapted store's own ``with_read_only`` returns."""
+        """Return an adapter around what the adapted store's own ``with_read_only`` returns."""
         other = super().with_read_only(read_only)
         other._store = self._store.with_read_only(read_only)
         return other
@@ -75,7 +75,7 @@ class ZarrStoreAdapter(Store):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the adapted store promises, as far as that is known."""
+        """What the adapted store guarantees, as far as that is known."""
         package = type(self._store).__module__.partition(".")[0]
         return Capabilities(transactional=package == "icechunk")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     AnyLoggingStore: TypeAlias = "LoggingStore[TheirStore]"
 
-# Logged methods, each with the argument that its records show.
+# Logged methods, each with the argument that is shown in its records.
 _METHODS: dict[str, str | None] = {
     **dict.fromkeys(("clear", "list")),
     **dict.fromkeys(("create", "delete", "delete_if_unchanged", "exists", "get", "get_ranges"), "key"),
@@ -38,9 +38,9 @@ _METHODS: dict[str, str | None] = {
     "set_partial_values": "key_start_values",
 }
 _METHODS |= {f"{name}_sync": argument for name, argument in _METHODS.items()}
-_METHODS["tree"] = "prefix"  # which blocks
+_METHODS["tree"] = "prefix"  # this one blocks
 
-# A wrapper around a logging store calls its verbs; each counts as a method.
+# A wrapper around a logging store calls its verbs; each is counted as the method named here.
 _VERBS = {
     "copy": "copy",
     "is_empty": "is_empty",
@@ -71,8 +71,8 @@ if hasattr(os, "register_at_fork"):
 class LoggingStore(WrapperStore[T_Store]):
     """A wrapper that counts and logs every call.
 
-    Each call makes two records of level ``INFO``, one before it and one after it. Where that level is off,
-    no record is made, and the wrapper adds some microseconds to a call.
+    Each call makes two records at level ``INFO``, one before and one after. If that level is disabled, no
+    record is made, and the wrapper adds some microseconds to a call.
 
     Parameters
     ----------
@@ -81,18 +81,18 @@ class LoggingStore(WrapperStore[T_Store]):
     log_level : str
         Level of the logger: ``"INFO"`` or below to see the calls.
     log_handler : logging.Handler, optional
-        Gets the records. By default the root logger's handlers do or, if it has none, a handler that
-        prints to the standard output.
+        Receives the records. By default the root logger's handlers do or, if it has none, a handler that
+        prints to standard output.
 
     Attributes
     ----------
     counter : dict
-        Number of calls of each method, blocking ones under their own names. What `with_read_only` returns
-        counts into the same dictionary.
+        Number of calls of each method; blocking methods have their own names. Stores returned by
+        `with_read_only` count in the same dictionary.
 
     Notes
     -----
-    ``log_handler`` isn't pickled, since handlers hold files and locks.
+    ``log_handler`` isn't pickled, since handlers contain files and locks.
     """
 
     counter: defaultdict[str, int]
@@ -112,14 +112,14 @@ class LoggingStore(WrapperStore[T_Store]):
 
     @classmethod
     async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
-        """Make a store, open it and wrap it.
+        """Create a store, open it and wrap it.
 
         Parameters
         ----------
         store_cls : type
             The class of the store to wrap.
         *args, **kwargs
-            Passed to its constructor, except ``log_level`` and ``log_handler``, which are for the wrapper.
+            Passed to its constructor, except ``log_level`` and ``log_handler``, which the wrapper takes.
         """
         own = {name: kwargs.pop(name) for name in ("log_level", "log_handler") if name in kwargs}
         store = cls(store_cls(*args, **kwargs), **own)
@@ -150,7 +150,7 @@ class LoggingStore(WrapperStore[T_Store]):
 
     @cached_property
     def logger(self) -> logging.Logger:
-        """The logger of this store alone, so that no other store changes its level."""
+        """The logger of this store only, so that no other store changes its level."""
         logger = logging.Logger(f"LoggingStore({self._store})", self.log_level)
         logger.parent = logging.getLogger()
         if self.log_handler is not None:
@@ -166,7 +166,7 @@ class LoggingStore(WrapperStore[T_Store]):
         return handler
 
     def _is_enabled(self) -> bool:
-        # `Logger.isEnabledFor` caches its answers, and only registered loggers' caches are cleared.
+        # `Logger.isEnabledFor` caches its results, and only the caches of registered loggers are cleared.
         logger = self.logger
         return logger.level <= logging.INFO and logger.manager.disable < logging.INFO
 
@@ -195,12 +195,12 @@ class LoggingStore(WrapperStore[T_Store]):
         self._record("Finished %s [%.2f s]", call, time.perf_counter() - start)
 
     def log(self, hint: object = "") -> AbstractContextManager[None]:
-        """Count and log the body of a ``with`` statement as a call of the function that it is in.
+        """Count and log the body of a ``with`` statement as a call of the enclosing function.
 
         Parameters
         ----------
         hint : object
-            Shown in the records, in parentheses.
+            Shown in parentheses in the records.
         """
         method = sys._getframe(1).f_code.co_name
         self._count(method)
@@ -208,7 +208,7 @@ class LoggingStore(WrapperStore[T_Store]):
 
 
 def _hint(value: object) -> str:
-    """Text form of an argument in a record: a key, the keys of a batch, or whatever was passed instead."""
+    """Return an argument as text for a record: a key, the keys of a batch, or whatever was passed instead."""
     if isinstance(value, list):
         return ",".join(_hint(item[0]) if isinstance(item, tuple) and item else repr(item) for item in value)
     # Handlers can't encode lone surrogates.
@@ -216,7 +216,7 @@ def _hint(value: object) -> str:
 
 
 def _logging_method(name: str, argument: str | None) -> Callable[..., object]:
-    """Make the method that counts and logs calls of one of `Store`'s methods."""
+    """Make the method that counts and logs the calls of one of `Store`'s methods."""
     method: Callable[..., Any] = getattr(Store, name)
     parameters = signature(method)
 
@@ -245,7 +245,7 @@ def _logging_method(name: str, argument: str | None) -> Callable[..., object]:
             return await method(*call.args, **call.kwargs)
 
     def listing_sync(self: AnyLoggingStore, *args: object, **kwargs: object) -> Iterator[object]:
-        items = method(self, *args, **kwargs)  # raises errors of the arguments now, not at the first item
+        items = method(self, *args, **kwargs)  # raises errors about the arguments now, not at the first item
         self._count(name)
         hint, _ = bound(self, *args, **kwargs)
 
@@ -270,7 +270,7 @@ def _logging_method(name: str, argument: str | None) -> Callable[..., object]:
         made = awaited
     else:
         made = listing_sync if name.startswith("list") else blocking
-    # `wraps` copies the mark of `own_face`: the method changes nothing, so it is no override.
+    # `wraps` copies the mark of `own_face`, so the method doesn't count as an override.
     return wraps(method)(made)
 
 
@@ -286,7 +286,7 @@ class _LoggingVerbs(WrapperVerbs):
     store: Callable[[], AnyLoggingStore]
 
     async def scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
-        """Count, log and pass on."""
+        """Count and log, then list with the verb below."""
         store, method = self.store(), "list_prefix" if deep else "list_dir"
         store._count(method)
         with store._logged(method, _hint(prefix)):

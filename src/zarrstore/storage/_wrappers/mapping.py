@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class StoreMapping(MutableMapping[str, bytes]):
-    """A live view of a store as a mapping; ``store.mapping()`` makes one.
+    """A live view of a store as a mapping, as ``store.mapping()`` returns it.
 
-    Looking up an invalid key is a `KeyError`, setting one an `InvalidKeyError`. A failure of the store is
-    never a `KeyError`.
+    Looking up an invalid key raises `KeyError`, setting one `InvalidKeyError`. A failure of the store never
+    raises `KeyError`.
 
     Parameters
     ----------
     store : Store
-        The store, one of ours or of zarr-python's.
+        The store: one of ours or of zarr-python's.
     """
 
     def __init__(self, store: TheirStore) -> None:

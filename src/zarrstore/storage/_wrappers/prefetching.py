@@ -1,4 +1,4 @@
-"""A wrapper that reads all documents of a hierarchy at once, and answers them from memory for a while."""
+"""A wrapper that reads all documents of a hierarchy at once and serves them from memory for some time."""
 
 from __future__ import annotations
 
@@ -23,27 +23,26 @@ if TYPE_CHECKING:
 
 
 class PrefetchStore(WrapperStore[T_Store]):
-    """A wrapper that reads all metadata documents of a hierarchy at once, before the first is asked for.
+    """A wrapper that reads all metadata documents of a hierarchy at once, when the first is requested.
 
-    A hierarchy without consolidated metadata is opened in a few rounds of requests, instead of one after
-    another for each node: level by level, all documents of a level are read at once, and the groups among
-    them listed. Everything else goes to the wrapped store: chunks, listings, sizes, and reads with versions.
+    A hierarchy without consolidated metadata is then opened in a few rounds of requests, rather than node by
+    node. In each round all documents of one level are read, and the groups among them are listed. Everything
+    else goes to the wrapped store: chunks, listings, sizes, and reads with versions.
 
     Parameters
     ----------
     store : Store
-        The store to wrap. It must be able to list.
+        The store to wrap. It must support listing.
     path : str
-        The group below which documents are kept; the store's root by default.
+        The group whose documents are kept; the store's root by default.
     max_age : float
-        For how many seconds documents are answered from memory. After that all are read anew.
+        How many seconds documents are served from memory. After that all are read again.
 
     Notes
     -----
-    A document, or that there is none, is what the store had at most ``max_age`` seconds before it is
-    answered. What is written or removed through this store is seen at once; what others write, once that
-    time is over. So is what is written through the wrapped store itself. A change that demands a version
-    never rests on what is kept.
+    A document that is returned, or its absence, is at most ``max_age`` seconds old. Changes made through this
+    store are seen at once; changes by others, and those made through the wrapped store itself, when that time
+    is over. A change that requires a version never relies on kept documents.
     """
 
     path: str
@@ -57,7 +56,7 @@ class PrefetchStore(WrapperStore[T_Store]):
         self._kept = _Kept()
 
     def refresh(self) -> None:
-        """Forget all documents: the next that is asked for is read anew, and so are the others."""
+        """Drop all documents; the next request for one reads all of them again."""
         self._kept.forget_below("")
 
     async def _read(
@@ -84,7 +83,7 @@ class PrefetchStore(WrapperStore[T_Store]):
         return await below.read_versioned(key, request, allocate)
 
     async def _sweep(self, below: Verbs) -> None:
-        """Read all documents; while one caller does, others read below."""
+        """Read all documents. While one caller does this, others read from the store below."""
 
         async def read(key: str) -> Found | None:
             value = await below.read(key, None, host_memory)
@@ -138,20 +137,20 @@ class PrefetchStore(WrapperStore[T_Store]):
 
 
 class _Kept:
-    """Documents by their keys, None for those that aren't there; threads, loops and twins share them."""
+    """Documents by key, None for absent ones; shared by threads, loops and copies of the store."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._documents: dict[str, Data | None] = {}
-        self._since: float | None = None  # when the sweep began that they are from
+        self._since: float | None = None  # when the sweep that found them began
         self._is_sweeping = False
-        self._changed: list[str] = []  # keys, and directories, changed since a sweep began
+        self._changed: list[str] = []  # keys and directories changed since a sweep began
 
     def __reduce__(self) -> tuple[type[_Kept], tuple[()]]:
-        return _Kept, ()  # another process keeps its own
+        return _Kept, ()  # another process has its own
 
     def begin(self, max_age: float) -> bool:
-        """Whether it is the caller's turn to read all documents."""
+        """Whether the caller should read all documents now."""
         if self._is_fresh(max_age):
             return False
         with self._lock:
@@ -162,7 +161,7 @@ class _Kept:
             return True
 
     def end(self, found: Sweep | None, began: float) -> None:
-        """Keep what was read, but for what was changed meanwhile."""
+        """Keep what was read, except what was changed meanwhile."""
         with self._lock:
             self._is_sweeping = False
             if found is None:
@@ -174,7 +173,7 @@ class _Kept:
                 self._drop(changed)
 
     def answer(self, key: str, max_age: float) -> tuple[Data | None] | None:
-        """Return what is kept of a key; None if nothing is."""
+        """Return the kept document of a key; None if nothing is known."""
         if not self._is_fresh(max_age):
             return None
         try:
@@ -186,14 +185,14 @@ class _Kept:
         return self._since is not None and time.monotonic() - self._since < max_age
 
     def forget(self, key: str) -> None:
-        """Keep nothing of a key that was changed."""
+        """Drop the document of a key that was changed."""
         if key.rpartition("/")[2] in NAMES:
             with self._lock:
                 self._changed.append(key)
                 self._drop(key)
 
     def forget_below(self, prefix: str) -> None:
-        """Keep nothing of a directory that was changed."""
+        """Drop the documents below a directory that was changed."""
         with self._lock:
             self._changed.append(prefix)
             self._drop(prefix)

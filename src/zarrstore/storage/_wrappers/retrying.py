@@ -1,4 +1,4 @@
-"""A wrapper that repeats calls which failed for a transient reason."""
+"""A wrapper that retries calls after transient failures."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ T = TypeVar("T")
 
 
 class RetryStore(WrapperStore[T_Store]):
-    """A wrapper that repeats calls which failed for a transient reason.
+    """A wrapper that retries calls after transient failures.
 
     Parameters
     ----------
     store : Store
         The store to wrap.
     policy : RetryPolicy, optional
-        Which errors are transient, how often a call is repeated, and how long to wait between attempts.
+        Which errors are transient, how often a call is made, and how long to wait between attempts.
 
     Notes
     -----
-    A write whose answer was lost may have happened. An unconditional write or removal can be repeated. If
-    a repeated create finds a value, that is read back: if it equals the value to be written, the create
-    has succeeded. The same holds for a write that demands a version. A removal that demands a version is
-    never repeated.
+    A write whose answer was lost may have taken effect. An unconditional write or removal can be repeated. If
+    a repeated create finds a value, it is read back; if it equals the value to be written, the create has
+    succeeded. The same applies to a write that requires a version. A removal that requires a version is never
+    repeated.
 
-    A listing that fails midway starts over and continues where it had stopped, provided that it repeats
-    the entries before that unchanged; otherwise its error is raised.
+    A listing that fails midway is started again and continues where it stopped, provided that the earlier
+    entries are unchanged. Otherwise its error is raised.
 
-    `FsspecStore` and `ObjectStore` have a policy of their own.
+    `FsspecStore` and `ObjectStore` have their own policies.
     """
 
     def __init__(self, store: T_Store, policy: RetryPolicy | None = None) -> None:
@@ -50,7 +50,7 @@ class RetryStore(WrapperStore[T_Store]):
         self.policy = policy or RetryPolicy()
 
     async def _call(self, below: Verbs, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until it succeeds or the policy ends; an awaiting store has ``policy.timeout`` per attempt."""
+        """Call as often as the policy says; in awaiting stores ``policy.timeout`` limits each attempt."""
         if self._blocks or self.policy.timeout is None:
             return await self.policy.call(call, below.sleep)
 
@@ -91,11 +91,11 @@ class RetryStore(WrapperStore[T_Store]):
         asked: list[Request],
         allocate: Allocate,
     ) -> list[Data | None]:
-        """Read together; if that fails, each by itself."""
+        """Read all together; if that fails, each separately."""
         try:
             return await together()
         except self.policy.errors:
-            # Repeating the whole batch would probably fail again, so each read gets attempts of its own.
+            # Repeating the whole batch would probably fail again, so each read gets its own attempts.
             await below.sleep(self.policy.wait(1))
             return [await self._read(below, key, request, allocate) for key, request in asked]
 
@@ -138,7 +138,7 @@ class RetryStore(WrapperStore[T_Store]):
     async def _own_write(
         self, below: Verbs, key: str, value: bytes, condition: Precondition
     ) -> str | Conflict | None:
-        """Answer a repeated write's conflict: the version if the value there is what it was to write."""
+        """Resolve a conflict of a repeated write: return the version if the existing value is its own."""
         if condition is ABSENT:
             found, version = await below.read(key, None, host_memory), None
         else:

@@ -1,4 +1,4 @@
-"""A store that is a directory of another store."""
+"""A directory of a store, as a store."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 class SubStore(WrapperStore[T_Store]):
     """What is below a directory of a store, as a store whose keys are relative to that directory.
 
-    It reaches nothing outside the directory. ``store.sub(path)`` makes one.
+    It can't reach anything outside the directory. ``store.sub(path)`` makes one.
 
     Parameters
     ----------
     store : Store
-        The store that has the directory.
+        The store that contains the directory.
     path : str
         The directory; it need not exist yet.
 
     Attributes
     ----------
     path : str
-        The directory, without a slash at the end.
+        The directory, without a trailing slash.
     """
 
     path: str
@@ -65,7 +65,7 @@ class SubStore(WrapperStore[T_Store]):
         return self._below._takes_pieces
 
     def sub(self, path: str) -> Self:
-        """Return what is below a directory of this one: a view of the underlying store, not of this view.
+        """Return a store of a directory below this one; it wraps the underlying store, not this view.
 
         Parameters
         ----------

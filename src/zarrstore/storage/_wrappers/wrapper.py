@@ -1,4 +1,4 @@
-"""A store around a store: changes verbs, passes the rest through."""
+"""A store that wraps another one: it changes some verbs and passes the rest through."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ T_Store = TypeVar("T_Store", bound="TheirStore")
 class WrapperStore(Store, Generic[T_Store]):
     """A store that passes everything on to another one.
 
-    A subclass changes a verb by overriding it as a coroutine that gets the verbs below first::
+    A subclass changes a verb by overriding it as a coroutine whose first argument is the verbs below::
 
         class Shouting(WrapperStore):
             async def _read(self, below, key, request, allocate):
                 print("reading", key)
                 return await below.read(key, request, allocate)
 
-    One definition serves blocking and awaiting stores, and both the awaited and the blocking methods; no
-    method bypasses it. A wrapper that changes keys or the lengths of values overrides ``_scan`` and
-    ``_stat`` as well. Overriding public methods works too, but is slower.
+    One definition works for blocking and awaiting stores, and for both the awaited and the blocking methods;
+    no method bypasses it. A wrapper that changes keys or the lengths of values must also override ``_scan``
+    and ``_stat``. Overriding public methods works too, but is slower.
 
     Parameters
     ----------
     store : Store
-        The store to wrap: one of ours, or one of zarr-python's. Subclasses find it as ``_store``, and another
-        one that is assigned to that is wrapped from then on.
+        The store to wrap: one of ours, or one of zarr-python's. Subclasses access it as ``_store``. Assigning
+        another store to ``_store`` wraps that one from then on.
     """
 
-    _is_open = False  # where a subclass's constructor sets nothing but `_store`
+    _is_open = False  # for subclasses whose constructors set only `_store`
     _below: Store
 
     def __init__(self, store: T_Store) -> None:
@@ -58,14 +58,14 @@ class WrapperStore(Store, Generic[T_Store]):
     def _store(self, store: T_Store) -> None:
         below = as_store(store)
         self.__dict__.update(_store=store, _below=below)
-        # Bound verbs are changed in place: wrappers around this one hold on to them.
+        # Bound verbs are changed in place, since wrappers around this one keep references to them.
         for name, sync in (("_own_sync_verbs", True), ("_own_async_verbs", False)):
             if name in self.__dict__:
                 self.__dict__[name].below = below._verbs_for_wrapper(sync=sync)
 
     @classmethod
     async def open(cls, store_cls: type[T_Store], *args: Any, **kwargs: Any) -> Self:
-        """Make a store, open it and wrap it.
+        """Create a store, open it and wrap it.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class WrapperStore(Store, Generic[T_Store]):
         return self._below.read_only
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return this wrapper around a wrapped store that is read-only, or not.
+        """Return this wrapper around a read-only or writable form of the wrapped store.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class WrapperStore(Store, Generic[T_Store]):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the wrapped store can promise."""
+        """What the wrapped store guarantees."""
         return self._below.capabilities
 
     @property
@@ -198,7 +198,7 @@ class WrapperStore(Store, Generic[T_Store]):
 
 
 def as_store(store: object) -> Store:
-    """Return a store of ours as it is, and one of zarr-python's in an adapter.
+    """Return a store of ours unchanged, and one of zarr-python's in an adapter.
 
     Raises
     ------
