@@ -17,7 +17,6 @@ from benchmarks import peers as them
 
 _COUNT = 200
 _VALUE = os.urandom(4096)
-_WHATS = {"read": "get_all", "write": "set_all", "batch of reads": "get_batch", "blocking read": "get_now"}
 
 
 def system_calls():
@@ -80,8 +79,6 @@ async def _work(name, what, count, folder):
         await peer.get_all(keys, 1)
     elif what == "write":
         await peer.set_all([(key, _VALUE) for key in keys], 1)
-    elif what == "batch of reads":
-        await peer.get_batch(keys)
     else:
         for key in keys:
             peer.get_now(key)
