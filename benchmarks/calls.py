@@ -17,6 +17,7 @@ from benchmarks import peers as them
 
 _COUNT = 200
 _VALUE = os.urandom(4096)
+_WHATS = {"read": "get_all", "write": "set_all", "blocking read": "get_now"}
 
 
 def system_calls():
