@@ -7,11 +7,11 @@ from contextlib import suppress
 import fsspec
 import obstore.store
 import pytest
-from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from local_fs import OtherLocalFileSystem, through_fsspec
 from power_loss import seen
 
 from zarrstore import (
@@ -81,14 +81,6 @@ NAMES = st.one_of(
     ),
     st.text(max_size=30),
 )
-
-
-class OtherLocalFileSystem(LocalFileSystem):
-    """Not fsspec's own class, so the store calls its methods."""
-
-
-def through_fsspec(fs, path):
-    return FsspecStore(AsyncFileSystemWrapper(fs, asynchronous=True), path=path)
 
 
 def fsspec_memory(place):

@@ -93,7 +93,7 @@ class ListingStore(RemoteStore, abstract=True):
         pending = [(self._directory(prefix), prefix)]
         while pending:
             batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
-            levels = await self._on_client(gather([self._level(path) for path, _ in batch]))
+            levels = await self._on_client(gather(self._level(path) for path, _ in batch))
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
                 for child in level:

@@ -655,7 +655,7 @@ class FsspecStore(ListingStore):
         if self._files.direct is not None:
             await self._on_client(self._delete_all(self._files.direct, list(paths.values())))
             return
-        await self._on_client(gather([self._delete(path, key) for key, path in paths.items()]))
+        await self._on_client(gather(self._delete(path, key) for key, path in paths.items()))
 
     async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
         await self._prove("delete", "")
