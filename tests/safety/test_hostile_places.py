@@ -17,6 +17,7 @@ from zarrstore._core.keys import is_key
 from zarrstore.errors import StoreError
 from zarrstore.storage import LocalStore, ZipStore
 
+# URLs of servers are left out: some would be connected to.
 # -- URLs -------------------------------------------------------------------------------------------
 
 HEADS = [
@@ -36,14 +37,12 @@ HEADS += [
     "zip://a::memory://",
     "object_store://",
     "object_store://LocalStore",
-    "s3://b/",
 ]
 HEADS += [
     "object_store://HTTPStore",
-    "object_store://S3Store(bucket=",
+    "object_store://S3Store",
     "wrapping-",
     "logging-file://",
-    "az://c/",
 ]
 HEADS += ["gpumemory://", "nothing://", "://", "::", "|zip:", "a.zip", "memory://x|zip:", "zip:///"]
 TAILS = [
@@ -68,8 +67,6 @@ def open_texts(place, monkeypatch, examples):
     deep = place / "root/1/2/3/4/5/6/7/8"  # so that a few ".." stay in the place
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
-    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "yes")
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "nobody")
     before = outside(place)
 
     @asked_with(TEXTS, examples)
