@@ -3,15 +3,12 @@
 import fsspec
 import pytest
 from bucket_fs import BUCKETS, BucketFileSystem
-from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from local_fs import OtherLocalFileSystem, through_fsspec
 
 from zarrstore.storage import FsspecStore
 from zarrstore.testing import StoreContract
-
-
-class OtherLocalFileSystem(LocalFileSystem):
-    """Not fsspec's own class, so the store may not assume that it works as that one does."""
 
 
 class TestFsspecLocal(StoreContract):
@@ -23,8 +20,13 @@ class TestFsspecLocal(StoreContract):
 class TestFsspecOtherLocal(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
-        fs = AsyncFileSystemWrapper(OtherLocalFileSystem(), asynchronous=True)
-        return FsspecStore(fs, path=f"{tmp_path}/root")
+        return through_fsspec(OtherLocalFileSystem(), tmp_path / "root")
+
+
+class TestFsspecView(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return through_fsspec(DirFileSystem(f"{tmp_path}/seen", LocalFileSystem()), "root")
 
 
 class TestFsspecMemory(StoreContract):

@@ -5,8 +5,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import fsspec
 import lives
 import pytest
+from hostile import make_victim
 from power_loss import Disk, record
 
 from zarrstore.storage._zip import reader as _reader
@@ -41,3 +43,12 @@ def cut(tmp_path, monkeypatch):
     monkeypatch.setattr(_reader, "_MOMENT", 0)  # nobody else writes there, so there is nothing to wait for
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
         yield Path(folder) / "cut"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A place where only what is named "root" may be touched."""
+    top = tmp_path / "hostile"
+    make_victim(top)
+    yield top
+    fsspec.filesystem("memory").rm(str(top), recursive=True)

@@ -1,58 +1,55 @@
 """Keys and prefixes that mean harm: nothing outside the root is read, written, listed or removed."""
 
 import os
+from contextlib import suppress
 
+import obstore.store
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from hostile import HIDDEN, NAMES, SECRET, asked_with, outside
+from local_fs import OtherLocalFileSystem, through_fsspec
 from power_loss import seen
 
-from zarrstore import copy_store_sync
+from zarrstore import (
+    StorePath,
+    check_store_sync,
+    copy_store_sync,
+    digest_store_sync,
+    move_store_sync,
+    sync_store_sync,
+)
 from zarrstore.errors import StoreError
-from zarrstore.storage import LocalStore, MemoryStore, ZipStore
+from zarrstore.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore
 
-HIDDEN, SECRET = "hidden-by-its-owner", b"a secret of somebody else"
-SEGMENTS = st.one_of(
-    st.sampled_from(
-        [
-            "..",
-            ".",
-            "",
-            "a",
-            "out",
-            "root",
-            "victim",
-            HIDDEN,
-            "~",
-            "x" * 300,
-            "\0",
-            "\udcff",
-            "..\\",
-            "*",
-            "[a]",
-        ]
+
+def fsspec_memory(place):
+    return FsspecStore.from_url(f"memory://{place}/root")
+
+
+# What makes a store whose root is in a place.
+FOLDERS = {
+    "folder": lambda place: LocalStore(place / "root"),
+    "links": lambda place: LocalStore(place / "root", follow_symlinks=False),
+    "view": lambda place: LocalStore(place).sub("root"),
+    "fsspec, folder": lambda place: through_fsspec(OtherLocalFileSystem(), f"{place}/root"),
+    "fsspec, view": lambda place: through_fsspec(DirFileSystem(f"{place}/root", LocalFileSystem()), ""),
+    "fsspec, other view": lambda place: through_fsspec(
+        DirFileSystem(f"{place}/root", OtherLocalFileSystem()), ""
     ),
-    st.text(max_size=8),
-)
-NAMES = st.one_of(
-    st.lists(SEGMENTS, max_size=5).map("/".join),
-    st.sampled_from(
-        ["/", "//", "/etc", f"../victim/{HIDDEN}", f"a/../../victim/{HIDDEN}", f"out/{HIDDEN}", "out/.."]
-    ),
-    st.text(max_size=30),
-)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    top = tmp_path_factory.mktemp("hostile")
-    (top / "victim/folder").mkdir(parents=True)
-    (top / "victim" / HIDDEN).write_bytes(SECRET)
-    return top
+    "obstore, folder": lambda place: ObjectStore(obstore.store.LocalStore(place / "root", mkdir=True)),
+}
+STORES = {
+    **FOLDERS,
+    "archive": lambda place: ZipStore(place / "root.zip", mode="w", deletes=True),
+    "fsspec, memory": fsspec_memory,
+    "obstore, memory": lambda place: ObjectStore(obstore.store.MemoryStore()),
+}
 
 
 def calls(store, name):
     """What can be asked of a store with one name."""
+    mine = MemoryStore({"k": b"mine"})
     yield lambda: store.get_sync(name)
     yield lambda: store.exists_sync(name)
     yield lambda: store.getsize_sync(name)
@@ -60,29 +57,34 @@ def calls(store, name):
     yield lambda: list(store.list_dir_sync(name))
     yield lambda: store.is_empty_sync(name)
     yield lambda: store.getsize_prefix_sync(name)
+    yield lambda: StorePath(store, name).get_sync()
+    yield lambda: (StorePath(store) / name).get_sync()
+    yield lambda: digest_store_sync(store, prefix=name)
+    yield lambda: check_store_sync(store, prefix=name)
+    yield lambda: copy_store_sync(store, MemoryStore(), prefix=name)
     yield lambda: store.set_sync(name, b"mine")
+    yield lambda: StorePath(store, name).set_sync(b"mine")
     yield lambda: store.create_sync(name, b"mine")
     yield lambda: store.set_partial_values_sync([(name, 0, b"mine")])
     yield lambda: store.sub(name).set_sync("k", b"mine")
-    yield lambda: copy_store_sync(MemoryStore({"k": b"mine"}), store, target_prefix=name)
+    yield lambda: copy_store_sync(mine, store, target_prefix=name)
+    yield lambda: sync_store_sync(mine, store, target_prefix=name, delete=True)
+    yield lambda: move_store_sync(store, MemoryStore(), prefix=name)
     yield lambda: store.delete_sync(name)
+    yield lambda: StorePath(store, name).delete_sync()
     yield lambda: store.delete_dir_sync(name)
 
 
-@pytest.mark.parametrize("kind", ["folder", "links", "archive"])
-def test_nothing_outside_is_touched(place, kind):
-    before = seen(place / "victim")
+def ask_all(place, kind, examples):
+    """Ask everything with many names, and return how often."""
+    before = outside(place)
     count = 0
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(NAMES)
+    @asked_with(NAMES, examples)
     def ask(name):
         nonlocal count
-        if kind == "archive":
-            store = ZipStore(place / "root.zip", mode="w", deletes=True)
-        else:
-            store = LocalStore(place / "root", follow_symlinks=kind == "folder")
-            store.set_sync("a/k", b"")
+        store = STORES[kind](place)
+        store.set_sync("a/k", b"")
         if kind == "links" and not os.path.lexists(place / "root/out"):
             (place / "root/out").symlink_to(place / "victim")
         for call in calls(store, name):
@@ -94,10 +96,40 @@ def test_nothing_outside_is_touched(place, kind):
             told = answer.to_bytes() if hasattr(answer, "to_bytes") else repr(answer).encode()
             assert SECRET not in told
             assert HIDDEN.encode() not in told
-        if kind == "archive":
-            store.close()
-        assert seen(place / "victim") == before
+        store.close()
+        assert outside(place) == before
 
     ask()
-    assert count > 300
-    assert set(os.listdir(place)) <= {"victim", "root", "root.zip"}
+    return count
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_nothing_outside_is_touched(place, kind):
+    assert ask_all(place, kind, 12) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", STORES)
+def test_nothing_outside_is_touched_by_many_names(place, kind, record_property):
+    record_property("cases", ask_all(place, kind, 500))
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+@pytest.mark.parametrize("name", ["", "b", "b/out", "b/empty", "b/value", "b/nothing"])
+def test_what_a_link_leads_to_stays(tmp_path, kind, name):
+    """A removal takes links away, and a new value takes their place."""
+    (tmp_path / "victim/folder").mkdir(parents=True)
+    (tmp_path / "victim" / HIDDEN).write_bytes(SECRET)
+    before = seen(tmp_path / "victim")
+    for change in ("delete_dir_sync", "delete_sync", "set_sync", "create_sync", "clear_sync"):
+        store = FOLDERS[kind](tmp_path)
+        store.set_sync("b/k", b"")
+        for link, target in {"out": "", "empty": "folder", "value": HIDDEN, "nothing": "missing"}.items():
+            path = tmp_path / "root/b" / link
+            if not os.path.lexists(path):
+                path.symlink_to(tmp_path / "victim" / target)
+        arguments = {"set_sync": (name, b"mine"), "create_sync": (name, b"mine"), "clear_sync": ()}
+        with suppress(StoreError):
+            getattr(store, change)(*arguments.get(change, (name,)))
+        assert seen(tmp_path / "victim") == before, change
+    assert not any((tmp_path / "root").rglob("*"))

@@ -87,7 +87,14 @@ class _Sent(Generic[T]):
 
 
 async def gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+<<<<<<< HEAD
     """Await many concurrently; the first failure cancels the others."""
+=======
+    """Await many side by side; the first failure stops the others.
+
+    Coroutines for a task are best given as a generator: cancelled before it begins, it hasn't made any.
+    """
+>>>>>>> he
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         return await asyncio.gather(*tasks)

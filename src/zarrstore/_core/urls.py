@@ -93,9 +93,13 @@ def file_path(url: str) -> str:
         raise StoreLikeError(
             "a file URL with a query or a fragment names no file.", hint="Write %3F for '?' and %23 for '#'."
         )
-    decoded = os.fsdecode(unquote_to_bytes(path))
-    if not path or "\0" in decoded or "%2f" in path.lower():
-        raise StoreLikeError(f"file:///{path} names no file.", hint="Write file:///folder/data.zarr")
+    try:
+        decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        decoded = ""
+    if not decoded or "\0" in decoded or "%2f" in path.lower():
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise StoreLikeError(f"file:///{shown} names no file.", hint="Write file:///folder/data.zarr")
     return "/" + decoded
 
 

@@ -25,6 +25,7 @@ try:
     from fsspec.asyn import AsyncFileSystem, sync
     from fsspec.core import url_to_fs
     from fsspec.dircache import DirCache
+    from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.utils import tokenize
 except ImportError as error:
@@ -46,6 +47,7 @@ __all__ = [
     "Files",
     "LocalFileSystem",
     "as_awaiting",
+    "behind_views",
     "blocking_inside",
     "identity",
     "tokenize",
@@ -113,6 +115,13 @@ def blocking_inside(fs: FileSystem) -> FileSystem | None:
     return None
 
 
+def behind_views(fs: FileSystem, path: str) -> tuple[FileSystem, str]:
+    """Return the blocking file system behind fsspec's views of directories, and where there a path is."""
+    while type(fs) is DirFileSystem and fs.path and not fs.fs.async_impl:
+        fs, path = fs.fs, f"{fs.path.rstrip('/')}/{path.lstrip('/')}"
+    return fs, path
+
+
 def identity(value: Untyped) -> object:
     """Return what is equal for two file systems with the same place and the same credentials."""
     if isinstance(value, AbstractFileSystem):
@@ -167,8 +176,14 @@ class Files:
     def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
         self.fs = fs
         self.quiet = quiet
+<<<<<<< HEAD
         # The user's file system, without fsspec's wrapper if it blocks.
         self.inside = blocking_inside(fs) or fs
+=======
+        # The user's, without what fsspec wraps around one that blocks.
+        blocking = blocking_inside(fs)
+        self.inside = fs if blocking is None else behind_views(blocking, "")[0]
+>>>>>>> he
         self.blocks = self.inside is not fs
         self.direct = find(fs)
         self._is_child = False

@@ -39,6 +39,7 @@ class _Child(NamedTuple):
     path: str
     is_directory: bool
     size: int | None
+    is_link: bool = False
 
 
 class ListingStore(RemoteStore, abstract=True):
@@ -92,7 +93,7 @@ class ListingStore(RemoteStore, abstract=True):
         pending = [(self._directory(prefix), prefix)]
         while pending:
             batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
-            levels = await self._on_client(gather([self._level(path) for path, _ in batch]))
+            levels = await self._on_client(gather(self._level(path) for path, _ in batch))
             page: list[Entry] = []
             for (_, above), level in zip(batch, levels, strict=True):
                 for child in level:
@@ -184,11 +185,11 @@ class ListingStore(RemoteStore, abstract=True):
                 continue  # a value, which some file systems list as if it were a directory
             if not path.startswith(start):
                 raise elsewhere(path, self, self._key_of(directory))
-            if info["type"] not in ("file", "directory"):
+            name = path[len(start) :].rstrip("/")
+            is_link = bool(info.get("islink")) or info["type"] not in ("file", "directory")
+            if is_link:
                 info = await self._follow_link(path, info)
-            found.append(
-                _Child(path[len(start) :].rstrip("/"), path, info["type"] == "directory", info.get("size"))
-            )
+            found.append(_Child(name, path, info["type"] == "directory", info.get("size"), is_link))
         return found
 
     async def _follow_link(self, path: str, info: dict[str, Untyped]) -> dict[str, Untyped]:

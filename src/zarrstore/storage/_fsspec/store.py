@@ -33,6 +33,7 @@ from zarrstore.storage._fsspec.calls import (
     Files,
     LocalFileSystem,
     as_awaiting,
+    behind_views,
     blocking_inside,
     identity,
     tokenize,
@@ -134,9 +135,10 @@ class FsspecStore(ListingStore):
                 f"Filesystem needs to support async operations, {type(given).__name__} doesn't. "
                 "FsspecStore.from_url and from_upath wrap it so that it does."
             )
-        inside = blocking_inside(given) or given
+        outer = blocking_inside(given) or given
+        base = outer._strip_protocol(path)
         scheme, mark, _ = path.partition("://")
-        if mark and "://" not in inside._strip_protocol(path):
+        if mark and "://" not in base:
             raise ValueError(
                 f"path argument to FsspecStore must not include scheme ({scheme}), "
                 f"got {without_secrets(path)!r}; use FsspecStore.from_url for a URL"
@@ -148,6 +150,7 @@ class FsspecStore(ListingStore):
                 UserWarning,
                 stacklevel=2,
             )
+        inside, base = behind_views(outer, base or outer.root_marker)
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
@@ -163,8 +166,13 @@ class FsspecStore(ListingStore):
         self.fs = given
         self.path = path
         self.allowed_exceptions = tuple(allowed_exceptions)
+<<<<<<< HEAD
         # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
         self._base: str = inside._strip_protocol(path) or inside.root_marker
+=======
+        # Resolved here, so that os.chdir doesn't change what a relative path means.
+        self._base: str = inside._strip_protocol(base) or inside.root_marker
+>>>>>>> he
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
@@ -612,22 +620,29 @@ class FsspecStore(ListingStore):
             raise self._failed(error, "make a folder", key) from safe_cause(error)
 
     async def _clear_way(self, path: str, key: str) -> None:
+<<<<<<< HEAD
         """Remove empty folders at a value's path; if one contains a key, that is a conflict."""
+=======
+        """Remove a link or empty folders at the path of a value; a folder that holds a key is a conflict."""
+>>>>>>> he
         try:
-            if (await self._info(path))["type"] != "directory":
-                return
+            info = await self._info(path)
         except Exception as error:
             if self._is_absent(error):
                 return
             raise self._failed(error, "write", key) from safe_cause(error)
-        folders, pending = [path], [path]
+        is_folder, is_link = info["type"] == "directory", info.get("islink")
+        folders, pending = [path], [path] if is_folder else []
         while pending:
             for child in await self._level(pending.pop()):
-                if not child.is_directory:
+                if is_link or child.is_link or not child.is_directory:
                     raise self._conflict(key)
                 folders.append(child.path)
                 pending.append(child.path)
-        await self._remove_folders(folders, key)
+        if is_link and (is_folder or self._protocol not in RENAMES):
+            await self._delete_once(path, key)  # else the value would be written where the link leads
+        elif is_folder:
+            await self._remove_folders(folders, key)
 
     def _conflict(self, key: str) -> KeyConflictError:
         return KeyConflictError(
@@ -649,7 +664,7 @@ class FsspecStore(ListingStore):
         if self._files.direct is not None:
             await self._on_client(self._delete_all(self._files.direct, list(paths.values())))
             return
-        await self._on_client(gather([self._delete(path, key) for key, path in paths.items()]))
+        await self._on_client(gather(self._delete(path, key) for key, path in paths.items()))
 
     async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
         await self._prove("delete", "")
@@ -696,17 +711,30 @@ class FsspecStore(ListingStore):
         await self._on_client(self._delete_below(self._directory(prefix), prefix))
 
     async def _delete_below(self, directory: str, prefix: str) -> None:
+        if prefix and self._files.blocks and await self._is_link(directory, prefix):
+            await self._delete(directory, prefix)
+            return
         folders = [directory] if prefix else []
         pending = [directory]
         while pending:
             batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
             for level in await gather([self._level(path) for path in batch]):
-                below = [child.path for child in level if child.is_directory]
+                # A link goes itself: what it leads to may be outside.
+                below = [child.path for child in level if child.is_directory and not child.is_link]
                 pending += below
                 folders += below
-                await gather([self._delete(c.path, prefix + c.name) for c in level if not c.is_directory])
+                others = [child for child in level if child.is_link or not child.is_directory]
+                await gather([self._delete(child.path, prefix + child.name) for child in others])
         if self._files.blocks:
             await self._remove_folders(folders, prefix)
+
+    async def _is_link(self, path: str, key: str) -> bool:
+        try:
+            return bool((await self._info(path)).get("islink"))
+        except Exception as error:
+            if self._is_absent(error):
+                return False
+            raise self._failed(error, "delete", key) from safe_cause(error)
 
     async def _remove_folders(self, folders: list[str], key: str) -> None:
         """Remove empty folders, innermost first; some existed only through their contents and are gone."""

@@ -87,14 +87,22 @@ def _in_obstore(text: str, open_url: Callable[[str, dict[str, object]], Store]) 
 
         return _below(ObjectStore(LocalStore(options.get("")) if options else LocalStore()), below)
     if kind == "HTTPStore":
-        return _below(open_url(options[""], {}), below)
+        return _below(open_url(_told(options, text, ""), {}), below)
     if kind in _SCHEMES:
-        bucket = options.get("bucket") or options.get("container_name")
+        bucket = _told(options, text, "bucket", "container_name")
         url = f"{_SCHEMES[kind]}://{bucket}/{options.get('prefix', '')}".rstrip("/")
         return _below(
             open_url(url, {name: options[name] for name in ("account_name",) if name in options}), below
         )
     return _below(in_memory.get(text.removesuffix(below)) or _gone(text), below)
+
+
+def _told(options: dict[str, str], text: str, *names: str) -> str:
+    """Return what a text form tells under one of some names."""
+    for name in names:
+        if options.get(name):
+            return options[name]
+    raise StoreLikeError(f"{text!r} doesn't tell where its store is.")
 
 
 def _below(store: Store, path: str) -> Store:
