@@ -87,14 +87,10 @@ class _Sent(Generic[T]):
 
 
 async def gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-<<<<<<< HEAD
-    """Await many concurrently; the first failure cancels the others."""
-=======
-    """Await many side by side; the first failure stops the others.
+    """Await many concurrently; the first failure cancels the others.
 
-    Coroutines for a task are best given as a generator: cancelled before it begins, it hasn't made any.
+    Pass coroutines as a generator: a task that is cancelled before it begins then makes none.
     """
->>>>>>> he
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         return await asyncio.gather(*tasks)

@@ -79,7 +79,8 @@ def test_names_are_the_same_wherever_they_are_found():
     assert zarrstore.Store is importlib.import_module("zarrstore.abc.store").Store
 
 
-# Each module is imported in a child of its own, which has NumPy and asyncio already: half of the time would be theirs.
+# Each module is imported in a child of its own, which has NumPy and asyncio already: most of the time would
+# be theirs.
 IMPORT_EACH = """
 import asyncio, importlib, os, sys, traceback, numpy
 for name in sys.argv[1:]:

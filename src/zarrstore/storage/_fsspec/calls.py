@@ -176,14 +176,9 @@ class Files:
     def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
         self.fs = fs
         self.quiet = quiet
-<<<<<<< HEAD
         # The user's file system, without fsspec's wrapper if it blocks.
-        self.inside = blocking_inside(fs) or fs
-=======
-        # The user's, without what fsspec wraps around one that blocks.
         blocking = blocking_inside(fs)
         self.inside = fs if blocking is None else behind_views(blocking, "")[0]
->>>>>>> he
         self.blocks = self.inside is not fs
         self.direct = find(fs)
         self._is_child = False

@@ -166,13 +166,8 @@ class FsspecStore(ListingStore):
         self.fs = given
         self.path = path
         self.allowed_exceptions = tuple(allowed_exceptions)
-<<<<<<< HEAD
         # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
-        self._base: str = inside._strip_protocol(path) or inside.root_marker
-=======
-        # Resolved here, so that os.chdir doesn't change what a relative path means.
         self._base: str = inside._strip_protocol(base) or inside.root_marker
->>>>>>> he
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
@@ -620,11 +615,7 @@ class FsspecStore(ListingStore):
             raise self._failed(error, "make a folder", key) from safe_cause(error)
 
     async def _clear_way(self, path: str, key: str) -> None:
-<<<<<<< HEAD
-        """Remove empty folders at a value's path; if one contains a key, that is a conflict."""
-=======
-        """Remove a link or empty folders at the path of a value; a folder that holds a key is a conflict."""
->>>>>>> he
+        """Remove a link, or empty folders, at a value's path; a folder that contains a key is a conflict."""
         try:
             info = await self._info(path)
         except Exception as error:
