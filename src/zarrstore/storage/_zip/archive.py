@@ -1,8 +1,8 @@
-"""An archive that several stores share: opened by its first use, written by one process at a time.
+"""An archive that several stores share: opened on first use, written by one process at a time.
 
-Readers use the current `View` and need no lock. A writer holds the archive's lock against other threads,
-and from the first write to `Archive.close` ``flock`` on the file against other processes. A forked child
-inherits the file's lock, but isn't a writer.
+Readers use the current `View` and need no lock. A writer holds the archive's lock against other threads.
+Against other processes it holds ``flock`` on the file, from the first write until `Archive.close`. A forked
+child inherits the file's lock, but isn't a writer.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ if TYPE_CHECKING:
 DEAD_SHARE = 0.5
 DEAD_BYTES = 1 << 16
 
-# How many small values are written in one batch, at most.
+# The most small values in one batch.
 _RUN = 64
 
-# How many bytes at the end of an archive that isn't a file to read first: they may hold its directory.
+# How many bytes to read first, at the end of an archive that isn't a file: they may hold its directory.
 _TAIL = 1 << 20
 
 _archives: WeakSet[Archive] = WeakSet()
-# Archives of this process by token: a store that is unpickled where it was pickled shares its archive.
+# Archives of this process by token: a store unpickled in the process that pickled it shares its archive.
 archives_by_token: WeakValueDictionary[str, Archive] = WeakValueDictionary()
 
 
@@ -85,9 +85,9 @@ class Archive:
     open_source : callable, optional
         Opens an archive that isn't a file at a path; it can only be read.
     ozx : bool
-        Whether it is one of OME's single files: with a comment of its own, Zip64, and all documents in front.
+        Whether it is an OME single-file archive: with a comment of its own, Zip64, and all documents first.
     spool : Spool, optional
-        Takes the archive elsewhere when it is closed; its path is the archive's.
+        Delivers the archive elsewhere when it is closed; ``path`` is the spool's path.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Archive:
         self._open_source = open_source
         self._spool = spool
         self._ozx = ozx
-        self._is_due = False  # whether the spool has something to take elsewhere
+        self._is_due = False  # whether the spool has something to deliver
         self._lock = PatientLock()
         self._writer: _writer.Appender | None = None
-        self._is_for_writing = False  # whether a store that may write has opened it
+        self._is_for_writing = False  # whether a writable store has opened it
         self.in_memory: bool | None = None  # None until the first write finds out
         _archives.add(self)
         archives_by_token[self.token] = self
@@ -127,7 +127,7 @@ class Archive:
         try:
             self.close()
         except Exception:
-            pass  # all values are in the file, which lacks only a directory
+            pass  # all values are in the file; only the directory is missing
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -137,14 +137,14 @@ class Archive:
         return self._writer is not None
 
     def open(self, *, read_only: bool = False) -> View:
-        """Return the current view, opening the archive if need be; a read-only store replaces nothing."""
+        """Return the current view, opening the archive if necessary; a read-only store replaces nothing."""
         view = self.view
         if not read_only:
             self._is_for_writing = True
         if view is None:
             with self._lock:
                 if read_only and self.mode in ("w", "x"):
-                    return self._look()  # not kept: a writer's first use will replace or make the archive
+                    return self._look()  # not kept: the first use by a writer replaces or creates the archive
                 self.prepare()
                 view = self.view
                 if view is None:
@@ -152,14 +152,14 @@ class Archive:
         return view
 
     def renew(self, stale: View) -> View:
-        """Open the archive again, whose file a network file system's server has lost."""
+        """Open the archive again after a network file system's server has lost its file."""
         with self._lock:
             if self._writer is None and self.view is stale:
                 self.view = None
             return self.open(read_only=True)
 
     def prepare(self) -> None:
-        """Replace or create the file, as mode ``"w"`` or ``"x"`` asks of the first opening."""
+        """Replace or create the file if it is opened for the first time with mode ``"w"`` or ``"x"``."""
         with self._lock:
             if self.mode == "w":
                 self._replace()
@@ -197,7 +197,7 @@ class Archive:
             try:
                 mapped = mmap.mmap(descriptor, view.size, access=mmap.ACCESS_READ)
             except (OSError, ValueError):
-                pass  # not on this file system, or a writer has cut the file meanwhile: it is read instead
+                pass  # unsupported by the file system, or a writer has truncated the file: it is read instead
             else:
                 view.mapped = np.frombuffer(mapped, np.uint8)
         return view
@@ -205,7 +205,7 @@ class Archive:
     # -- locking ----------------------------------------------------------------------------------
 
     def _begin(self) -> tuple[_writer.Appender, View]:
-        """Become the file's writer, unless we are; the caller holds the lock."""
+        """Become the file's writer if we aren't yet; the caller holds the lock."""
         self.prepare()  # may make us the writer
         while True:
             writer, view = self._writer, self.view
@@ -223,7 +223,7 @@ class Archive:
                 self._adopt(descriptor)
 
     def _create(self) -> bool:
-        """Make a new file and become its writer; False if there is a file already."""
+        """Create a new file and become its writer; False if there is a file already."""
         make_folder(os.path.dirname(self.path), self.fsync)
         try:
             descriptor = os.open(self.path, MAKE, 0o666)
@@ -247,7 +247,7 @@ class Archive:
             self._sync_folder()
             view = self.view
             known = None if view is None else getattr(view.source, "stamp", None)
-            # An archive that wasn't closed may have grown without a change of size, below its guard.
+            # An archive that wasn't closed may have grown without a change of size, before its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
                 view = self._view_of(os.open(self.path, READ))
             if not view.size:
@@ -263,7 +263,7 @@ class Archive:
         _writer.write_start(descriptor, _writer.OZX_GAP if self._ozx else _writer.GAP)
 
     def _replace(self) -> None:
-        """Replace the file by a new, empty archive, and become its writer."""
+        """Replace the file with a new, empty archive, and become its writer."""
         if self._writer is not None:
             if self._writer.pid != os.getpid():
                 raise _locked("This process was forked from the one that writes it.")
@@ -280,10 +280,10 @@ class Archive:
             return
 
     def _rename_new(self, fill: Callable[[int], None], *, keep: bool = True, old: int = -1) -> None:
-        """Make a new file, fill it, and rename it over the old one; with ``keep`` become its writer.
+        """Create a new file, fill it, and rename it over the old one; with ``keep`` become its writer.
 
-        Else it is to replace values that may long have been on the medium, so it is synced in any case.
-        The old file is closed, if it is ``old``.
+        Without ``keep``, it replaces values that may be on the medium already, so it is always synced. The
+        descriptor ``old``, if given, is closed.
         """
         self._check_place()
         try:
@@ -320,7 +320,7 @@ class Archive:
         return open_locked(self.path)
 
     def _check_place(self) -> None:
-        """Raise if the file that we are writing is no longer the one at the path."""
+        """Raise if the file that we are writing is no longer at the path."""
         if self._writer is not None and not _is_at(self._writer.descriptor, self.path):
             raise ChangedError(
                 "the archive was removed, or another file put in its place, while it was being written.",
@@ -333,13 +333,13 @@ class Archive:
             fsync.FOLDERS.sync_name(folder, folder, fsync.FOLDERS.ticket())
 
     def _sync_rename(self) -> None:
-        """Sync the name of a file that took the place of an archive; with "data" where that is possible."""
+        """Sync the name of a file that replaced an archive; with "data" only if the file system can."""
         if self.fsync != "none":
             with fsync.required(self.fsync == "full"):
                 fsync.FOLDERS.sync(os.path.dirname(self.path))
 
     def _release(self) -> None:
-        """Drop view and writer, and release the file's lock."""
+        """Drop the view and the writer, and release the file's lock."""
         writer, self._writer = self._writer, None
         self.view = None
         if writer is not None:
@@ -351,7 +351,7 @@ class Archive:
     # -- writing ----------------------------------------------------------------------------------
 
     def put(self, key: str, pieces: Pieces, condition: Precondition) -> Conflict | None:
-        """Store a value; returns `CONFLICT` if the condition doesn't hold."""
+        """Store a value; return `CONFLICT` if the condition doesn't hold."""
         (answer,) = self.put_many([(key, pieces, condition)])
         if isinstance(answer, Exception):
             raise answer
@@ -382,7 +382,7 @@ class Archive:
             self._lock.release()
 
     def put_many(self, writes: list[Write]) -> list[Conflict | Exception | None]:
-        """Store values, small ones in batches; returns `put`'s answer for each, or its error."""
+        """Store values, small ones in batches; return the result of `put` for each, or its error."""
         answers: list[Conflict | Exception | None] = [None] * len(writes)
         run: dict[str, int] = {}  # indexes of small values in the current batch, by key
         with self._lock:
@@ -449,7 +449,7 @@ class Archive:
             writer.check_synced()
 
     def clear(self) -> None:
-        """Replace the archive by an empty one; readers that have the old one open keep it."""
+        """Replace the archive with an empty one; readers that have the old one open keep it."""
         with self._lock:
             if self.mode == "x":
                 self.prepare()
@@ -469,7 +469,7 @@ class Archive:
             self._begin()[0].comment = comment
 
     def dead_bytes(self) -> int:
-        """Return how many bytes of the file are dead, at most."""
+        """Return an upper bound of the file's dead bytes."""
         with self._lock:
             view = self.open()
             writer = self._writer
@@ -483,7 +483,7 @@ class Archive:
             return max(0, size - needed)
 
     def compact(self) -> int:
-        """Rewrite the archive without its dead bytes; returns by how many it shrank."""
+        """Rewrite the archive without its dead bytes; return by how many bytes it shrank."""
         with self._lock:
             self._say_ozx(*self._begin())
             before = self.open().source.size()
@@ -520,7 +520,7 @@ class Archive:
     def move(self, target: str) -> None:
         """Close the archive, and move its file to another path."""
         with self._lock:
-            self._begin()  # so that no other writer has it, and a file is there
+            self._begin()  # so that the file exists, and no other writer has it
             self.close()
             if os.path.lexists(target):
                 raise KeyConflictError(f"{target!r} exists already.", hint="Move to a new path.")
@@ -536,8 +536,8 @@ class Archive:
         Parameters
         ----------
         mend : bool
-            Whether to write the directory that another writer, which was killed, didn't. That is also done
-            if a store that may write has opened the archive.
+            Whether to write the directory if another writer was killed before it could. That is also done if
+            a writable store has opened the archive.
         """
         with self._lock:
             if self._writer is None and (mend or (self._is_for_writing and self.view is not None)):
@@ -549,7 +549,7 @@ class Archive:
                         self._check_place()
                         self._finish(writer, view)
                     else:
-                        writer.cut_torn()  # what a killed writer left behind the end
+                        writer.cut_torn()  # what a killed writer left after the end
             finally:
                 self._release()
             if self._spool is not None and self._is_due:
@@ -557,20 +557,20 @@ class Archive:
                 self._is_due = False
 
     def _mend(self) -> None:
-        """Become the writer of an archive that was never closed, if nobody else is, and we may."""
+        """Become the writer of an archive that was never closed, if we may and nobody else is."""
         if self.mode in ("w", "x") or self._open_source is not None:
             return
         try:
             if _is_unclosed(self.path):
                 self._begin()
         except (LockedError, CorruptError, RootError, PermissionError, FileNotFoundError):
-            pass  # it is being written, or damaged, which its use tells, or can only be read
+            pass  # it is being written, or read-only, or damaged, which its next use reports
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise
 
     def _say_ozx(self, writer: _writer.Appender, view: View) -> None:
-        """Give one of OME's single files its comment, unless it has one or holds no hierarchy."""
+        """Give an OME single-file archive its comment, unless it has one or holds no hierarchy."""
         root = view.index.find(ozx.ROOT) if self._ozx and not writer.comment else None
         if root is not None:
             document = view.read(root, ozx.ROOT, None, host_memory, verify=False)
@@ -581,7 +581,7 @@ class Archive:
         writer.fill_gap(view.index)
         dead = self.dead_bytes()
         mostly_dead = dead > DEAD_BYTES and dead > DEAD_SHARE * writer.stop
-        # A file that can't be replaced while it is open is only compacted when that is asked for.
+        # A file that can't be replaced while it is open is compacted only on request.
         if files.MOVES_OPEN and (mostly_dead or not writer.leads(view.index)):
             try:
                 self._compact()
@@ -618,12 +618,12 @@ def _closed_on_error(descriptor: int) -> Iterator[None]:
 
 @contextmanager
 def new_file(target: str, mode: int) -> Iterator[tuple[int, str]]:
-    """Make a locked temporary file, which is removed if the block fails.
+    """Create a locked temporary file, which is removed if the block fails.
 
     Parameters
     ----------
     target : str
-        Path of the file that it is to replace.
+        Path of the file that it will replace.
     mode : int
         Its mode.
 
@@ -653,12 +653,12 @@ def new_file(target: str, mode: int) -> Iterator[tuple[int, str]]:
 
 
 def _litter_of(path: str) -> str:
-    """Path of the temporary file that whoever was killed while replacing an archive left."""
+    """Path of the temporary file that a process killed while replacing an archive leaves behind."""
     return os.path.join(os.path.dirname(path), name_beside(path))
 
 
 class _CutOnError:
-    """Cuts off what a write leaves in the file if the block fails."""
+    """Cuts off what a write left in the file if the block fails."""
 
     def __init__(self, writer: _writer.Appender) -> None:
         self._writer = writer
@@ -672,7 +672,7 @@ class _CutOnError:
 
 
 def _cut_torn(writer: _writer.Appender) -> None:
-    """Cut off what a failed write left, if that is possible now."""
+    """Cut off what a failed write left, if possible now."""
     try:
         writer.cut_torn()
     except OSError:
@@ -692,7 +692,7 @@ class _Nothing:
 
 
 def lock_file(descriptor: int) -> None:
-    """Lock a file against other writers, where the file system has locks."""
+    """Lock a file against other writers, if the file system has locks."""
     try:
         lock(descriptor)
     except BlockingIOError:
@@ -704,7 +704,7 @@ def _locked(hint: str) -> LockedError:
 
 
 def open_locked(path: str) -> int:
-    """Open and lock the file at a path for writing; no other writer replaces it while it is locked."""
+    """Open the file at a path for writing and lock it, so that no other writer replaces it."""
     while True:
         try:
             descriptor = os.open(path, UPDATE)
@@ -732,7 +732,7 @@ def _check_regular(descriptor: int) -> None:
 
 
 def _is_unclosed(path: str) -> bool:
-    """Whether a file ends as an archive does that was never closed, or in zeros, or is empty."""
+    """Whether a file is empty, ends in zeros, or ends like an archive that was never closed."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - GUARD.size))

@@ -1,4 +1,4 @@
-"""Compression methods of zip members: compression by pieces, and decompression into bounded memory."""
+"""Compression methods of zip members: compresses piece by piece, decompresses into bounded memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _NAMES = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma", ZSTANDARD: "zstandard"}
 
-# Deflate expands a byte to at most 1,032, so a larger size is wrong without a try.
+# Deflate expands a byte to at most 1,032, so a larger declared size must be wrong.
 _DEFLATE_RATIO = 1032
-# LZMA expands a byte to some 7,000. Its dictionary is allocated first, so a wrong size would cost memory.
+# LZMA expands a byte to about 7,000. Its dictionary is allocated first, so a wrong size would cost memory.
 _LZMA_RATIO = 1 << 14
 # LZMA parameters for writing: xz's defaults, with a dictionary of 8 MiB.
 _LC, _LP, _PB, _DICTIONARY = 3, 0, 2, 1 << 23
@@ -28,7 +28,7 @@ class Packer(Protocol):
     """Compresses a value piece by piece."""
 
     def compress(self, piece: Data, /) -> bytes:
-        """Take a piece; returns what is ready of the output."""
+        """Take a piece; return the output that is ready."""
 
     def flush(self) -> bytes:
         """Return the rest of the output."""
@@ -43,7 +43,7 @@ class _Unpacker(Protocol):
 
 
 def packer(method: int) -> Packer:
-    """Return what compresses a value by a method.
+    """Return a compressor for a method.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def _unpack_deflated(data: bytes | memoryview, size: int) -> bytes:
     import zlib
 
     engine = zlib.decompressobj(-15)
-    # One byte more than declared, to detect a member that holds more.
+    # One byte more than declared, to detect members with more data.
     value = engine.decompress(data, size + 1)
     if not engine.eof and len(value) <= size:
         value += engine.decompress(engine.unconsumed_tail, size + 1 - len(value))
@@ -196,7 +196,7 @@ def _unpack_lzma(data: bytes | memoryview, size: int) -> bytes:
             break
         parts.append(value)
         done += len(value)
-    # Writers may omit the end mark (a flag says so), so only the size tells where the data end.
+    # Writers may omit the end mark (a flag says so); then only the size tells where the data end.
     return _checked(b"".join(parts), size, ended=True)
 
 

@@ -1,7 +1,7 @@
-"""Packing and parsing of a zip archive's records, and of two of our own.
+"""Packs and parses the records of a zip archive, and two of our own: marks and guards.
 
-Names follow PKWARE's APPNOTE: a local header in front of each member's data, a directory of central
-records behind all members, then the end record, with two more before it in a Zip64 archive.
+Names follow PKWARE's APPNOTE: a local header before each member's data, a directory of central
+records after all members, then the end record, with two more before it in a Zip64 archive.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ LZMA_END_MARK = 0x2
 SIZES_BEHIND = 0x8
 UTF8 = 0x800
 
-# Systems that a record may be from.
+# Systems that a record may come from.
 UNIX, _MACOS = 3, 19
 
 STORED, DEFLATED, BZIP2, LZMA, ZSTANDARD = 0, 8, 12, 14, 93
-# Version of the format that a reader needs for each method.
+# The format version that a reader needs for each method.
 _NEEDED = {STORED: 20, DEFLATED: 20, BZIP2: 46, LZMA: 63, ZSTANDARD: 63}
 _ZIP64_VERSION = 45
 
@@ -48,23 +48,23 @@ FULL32 = 0xFFFFFFFF
 
 # The private extra field that ends each local header of ours: id, size, kind, three reserved bytes, and
 # a checksum of the header up to here and its position in the file. A `FOLLOWER` is a value whose header was
-# synced together with that of the value in front of it.
+# synced together with that of the value before it.
 MARK = struct.Struct("<2sHB3xL")
 _MARK_ID = b"zs"
-_MARKED = struct.Struct("<BQ")  # covered by the checksum beside the header: kind and position
+_MARKED = struct.Struct("<BQ")  # also covered by the checksum: kind and position
 _MARK_SIZE = MARK.size - 4
 VALUE, REMOVAL, REMOVAL_BELOW, FOLLOWER = 0, 1, 2, 3
 
 # Padding field of Android's tools; other readers skip it.
 _PADDING = 0xD935
 
-# The guard: signature, where the members behind the last end record start, the distance back from there
+# The guard: signature, where the members after the last end record start, the distance back from there
 # to the end record (0: there is none), and a checksum of these and the guard's position.
 GUARD = struct.Struct("<4sQLL")
 _GUARD_SIGNATURE = b"PKzg"
 SECTOR = 512
 
-# What begins where an archive's members end.
+# Signatures that may follow the last member.
 _ENDING = (CENTRAL_SIGNATURE, END_SIGNATURE, END64_SIGNATURE)
 
 
@@ -82,13 +82,13 @@ class Member(NamedTuple):
     crc : int
         CRC-32 of the value.
     method : int
-        How it is compressed.
+        Compression method.
     flags : int
         General purpose flags.
     start : int
-        Where its data start; 0 if its local header hasn't been read.
+        Where its data start; 0 until its local header has been read.
     row : int
-        Its row in the directory; -1 behind the last end record.
+        Its row in the directory; -1 after the last end record.
     time : int
         Date and time in the format's encoding.
     """
@@ -110,7 +110,7 @@ class Guard(NamedTuple):
     Attributes
     ----------
     start : int
-        Where the members behind the last end record start.
+        Where the members after the last end record start.
     end_record : int or None
         Where that record starts; None if there is none yet.
     """
@@ -126,7 +126,7 @@ def fit(position: int, size: int) -> int:
 
 
 def fit_end(position: int, size: int, comment: int) -> int:
-    """Return the next position for end records of a size, and a comment behind them.
+    """Return the next position for end records of this size, followed by a comment.
 
     Neither the records nor the last bytes of the file, where a guard is until they are written, cross a
     sector boundary.
@@ -138,13 +138,13 @@ def fit_end(position: int, size: int, comment: int) -> int:
 
 
 def pack_guard(guard: Guard, position: int) -> bytes:
-    """Return a guard's bytes for a position in the file."""
+    """Return the bytes of a guard at a position in the file."""
     back = 0 if guard.end_record is None else guard.start - guard.end_record
     return GUARD.pack(_GUARD_SIGNATURE, guard.start, back, _guard_crc(guard.start, back, position))
 
 
 def parse_guard(data: bytes, position: int) -> Guard | None:
-    """Parse the guard in 20 bytes at a position; None if it is none."""
+    """Parse 20 bytes at a position as a guard; None if they aren't one."""
     if len(data) != GUARD.size or data[:4] != _GUARD_SIGNATURE:
         return None
     _, start, back, crc = GUARD.unpack(data)
@@ -154,17 +154,17 @@ def parse_guard(data: bytes, position: int) -> Guard | None:
 
 
 def may_be_unwritten(data: bytes, position: int) -> bool:
-    """Whether bytes behind the last member may be what a writer that died left there.
+    """Whether bytes after the last member may be the leftovers of a writer that died.
 
-    That is zeros, a guard, the start of a directory or an end record, or a header without its last byte or,
-    after a loss of power, one of its sectors. Anything else was once a whole header.
+    Leftovers are zeros, a guard, the start of a directory or an end record, or a header that lacks its last
+    byte or, after a power failure, a sector. Anything else was once a whole header.
 
     Parameters
     ----------
     data : bytes
-        Bytes behind the last member.
+        Bytes after the last member.
     position : int
-        Where in the file they are.
+        Their position in the file.
     """
     head = data[: LOCAL.size + len(CENTRAL_SIGNATURE)]
     if any(signature in head for signature in _ENDING) or _lacks_sector(data[: LOCAL.size], position):
@@ -174,12 +174,12 @@ def may_be_unwritten(data: bytes, position: int) -> bool:
     stop = LOCAL.size + (sum(LOCAL.unpack_from(data)[-2:]) if len(data) >= LOCAL.size else 0)
     mark = data.find(MARK.pack(_MARK_ID, _MARK_SIZE, 0, 0)[:4], LOCAL.size, stop + MARK.size)
     if mark >= 0 and mark + MARK.size != stop:
-        return False  # its sizes were changed since it was written
+        return False  # its sizes have changed since it was written
     return stop <= len(data) and (not data[stop - 1] or _lacks_sector(data[:stop], position))
 
 
 def _lacks_sector(header: bytes, position: int) -> bool:
-    """Whether a sector of a header holds what was there before it was written: zeros, or a guard."""
+    """Whether a sector of a header still holds what was there before: zeros, or a guard."""
     first = SECTOR - position % SECTOR
     sectors = [header[:first], *(header[at : at + SECTOR] for at in range(first, len(header), SECTOR))]
     rests = [sector.lstrip(b"\0") for sector in sectors]
@@ -216,7 +216,7 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
     name : bytes
         The encoded name.
     member : Member
-        The member behind the header.
+        The member after the header.
     kind : int
         ``VALUE``, ``FOLLOWER``, ``REMOVAL`` or ``REMOVAL_BELOW``.
     zip64 : bool
@@ -232,7 +232,7 @@ def pack_local(name: bytes, member: Member, kind: int, *, zip64: bool, padding: 
 
 
 def pack_stored(name: bytes, member: Member) -> bytes:
-    """Return a local header for a stored value without Zip64, in half of `pack_local`'s time."""
+    """Return a local header for a stored value without Zip64, in half the time of `pack_local`."""
     offset, packed, size, crc, _, flags, _, _, when = member
     fields = (_NEEDED[STORED], flags, STORED, when, crc, packed, size, len(name), MARK.size)
     head = LOCAL.pack(LOCAL_SIGNATURE, *fields) + name
@@ -242,7 +242,7 @@ def pack_stored(name: bytes, member: Member) -> bytes:
 def pack_lead(name: bytes, member: Member) -> bytes | None:
     """Return the start of a local header, without a mark, that extends from a member's offset to its data.
 
-    The bytes between are the content of a padding field. None if they are too many for one.
+    A padding field fills the bytes between. None if they are too many for one.
     """
     zip64 = max(member.size, member.packed) > ZIP64_LIMIT
     extra = _pack_sizes(member) if zip64 else b""
@@ -275,7 +275,7 @@ def _pack_header(name: bytes, member: Member, extra_size: int, *, zip64: bool) -
 
 
 def _mark_crc(head: bytes | memoryview, kind: int, offset: int) -> int:
-    """Return a mark's checksum. Its last byte is never zero, which `may_be_unwritten` takes for a gap."""
+    """Return a mark's checksum. Its last byte is never zero: `may_be_unwritten` would take that for a gap."""
     crc = crc32(_MARKED.pack(kind, offset), crc32(head))
     return crc if crc > 0xFFFFFF else crc | 1 << 24
 
@@ -287,8 +287,8 @@ def _version(method: int, *, zip64: bool) -> int:
 def decode_name(name: bytes, flags: int) -> str:
     """Return a member's name as text.
 
-    macOS, and zip 3.0 without an American locale, write UTF-8 and don't mark it. Names in cp437 that are
-    valid UTF-8 by chance consist of line drawings.
+    macOS, and zip 3.0 without an American locale, write UTF-8 and don't flag it. A name in cp437 that happens
+    to be valid UTF-8 would consist of line-drawing characters.
     """
     if flags & UTF8:
         return name.decode("utf-8", "surrogateescape")
@@ -299,10 +299,10 @@ def decode_name(name: bytes, flags: int) -> str:
 
 
 def key_of(name: str, flags: int, system: int = UNIX) -> str:
-    """Return the key that a member's name means.
+    """Return the key for a member's name.
 
-    Some programs write ``./`` in front, and some of Windows backslashes. In a name that is marked as UTF-8 on
-    Unix, as this library marks all that have one, a backslash is a character like others.
+    Some programs prepend ``./``, and some on Windows write backslashes. In a name flagged as UTF-8 on Unix, a
+    backslash is an ordinary character; this library flags every name with a backslash.
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ def key_of(name: str, flags: int, system: int = UNIX) -> str:
     flags : int
         The member's flags.
     system : int
-        The system that its record says it is from.
+        The system that its record names as its origin.
     """
     if not (flags & UTF8 and system in (UNIX, _MACOS)):
         name = name.replace("\\", "/")
@@ -334,7 +334,7 @@ class Local(NamedTuple):
     is_marked : bool
         Whether it ends with a mark, even a damaged one.
     follows : bool
-        Whether it was synced together with the one in front of it.
+        Whether it was synced together with the one before it.
     """
 
     name: bytes
@@ -359,7 +359,7 @@ def parse_local(data: bytes | memoryview, at: int, offset: int) -> Local | None:
     Returns
     -------
     Local or None
-        None if there is no header, or not a whole one.
+        None if there is no complete header.
     """
     if len(data) - at < LOCAL.size:
         return None
@@ -431,7 +431,7 @@ def without_extra(extra: bytes, unwanted: int) -> bytes:
 
 
 class Details(NamedTuple):
-    """What a member's record in the directory says beside its numbers; by default as we write it."""
+    """What a directory record holds besides numbers; the defaults are what we write."""
 
     extra: bytes = b""
     comment: bytes = b""
@@ -453,7 +453,7 @@ def pack_central(name: bytes, member: Member, offset: int, details: Details = NO
     member : Member
         What to record.
     offset : int
-        Of the local header, from the start of the archive, behind its prefix.
+        Of the local header, relative to the start of the archive, after its prefix.
     details : Details
         From an earlier record of this member.
     """
@@ -488,13 +488,13 @@ def pack_end(
     count : int
         Number of records in the directory.
     size, offset : int
-        The directory's size, and its start, from the start of the archive.
+        The directory's size, and its start, relative to the start of the archive.
     prefix : int
-        Bytes in front of the archive, which offsets don't count.
+        Bytes before the archive, which offsets don't count.
     comment : bytes
         The archive's comment.
     always64 : bool
-        Whether to write Zip64 records where they aren't needed, too.
+        Whether to write Zip64 records even if they aren't needed.
     """
     records = b""
     if always64 or needs_zip64(count, size, offset):
@@ -517,15 +517,15 @@ class End(NamedTuple):
     record : int
         Where the last of them starts.
     stop : int
-        Where the archive ends, behind its comment.
+        Where the archive ends, after its comment.
     directory : int
         Where the directory starts.
     records : int
         Number of records in it.
     exact : bool
-        Whether ``records`` is the whole number, rather than its low 16 bits.
+        Whether ``records`` is the full number rather than its low 16 bits.
     prefix : int
-        Bytes in front of the archive, which its offsets don't count.
+        Bytes before the archive, which its offsets don't count.
     comment : bytes
         The archive's comment.
     """
@@ -555,7 +555,7 @@ def parse_end(data: bytes, at: int, base: int) -> End | None:
     Returns
     -------
     End or None
-        None if there is none, if it isn't all in ``data``, or if it contradicts its position.
+        None if there is none, if ``data`` has only part of it, or if it contradicts its position.
     """
     if at < 0 or len(data) - at < END.size or data[at : at + 4] != END_SIGNATURE:
         return None

@@ -1,7 +1,7 @@
 """The members of an archive: its directory, parsed in one pass, and a tree of its keys for listings.
 
-The directory's numbers stay in numpy arrays, some 50 bytes a member; keys are the keys of one ``dict``.
-The tree is built by the first listing, at no cost to archives that are only read.
+The directory's numbers stay in numpy arrays, about 50 bytes per member; the keys are those of one ``dict``.
+The first listing builds the tree, so archives that are only read don't pay for it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _RECORD = np.dtype(
         ("offset", "<u4"),
     ]
 )
-# One `Member` a row, its fields in their order.
+# One `Member` per row, with its fields in order.
 _MEMBER = np.dtype(
     [
         ("offset", np.int64),
@@ -66,16 +66,16 @@ _MEMBER = np.dtype(
         ("row", np.int64),
         ("time", np.uint32),
     ],
-    align=True,  # else Python's memory views can't read it
+    align=True,  # otherwise Python's memory views can't read it
 )
-# How many names are handled by one call: other threads wait for its end.
+# How many names one call handles: other threads wait until it ends.
 _AT_ONCE = 1 << 12
 _UNICODE_PATH = 0x7075
-_SYSTEM = 5  # where in a record the system is that it is from
+_SYSTEM = 5  # position in a record of its system of origin
 
 
 class Directory:
-    """The records of a central directory, as arrays with a row for each.
+    """The records of a central directory, as arrays with one row per record.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Directory:
     start : int
         Where in the file it starts.
     prefix : int
-        Bytes in front of the archive, which its offsets don't count.
+        Bytes before the archive, which its offsets don't count.
 
     Raises
     ------
@@ -112,8 +112,9 @@ class Directory:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise CorruptError(f"the directory's record {row} points outside the archive.")
-        # What nearly every read needs, where access takes a third of the time: whether a member is stored
-        # and unencrypted, size, checksum, and where its data start (0 until its local header was read).
+        # What nearly every read needs, in a form that is read in a third of the time: whether a member is
+        # stored and unencrypted, its size, checksum, and where its data start (0 until its local header has
+        # been read).
         members = self.members
         stored = (members["method"] == STORED) & (members["flags"] & ENCRYPTED == 0)
         self.is_direct = (stored & (self.size == self.packed)).tobytes()
@@ -122,7 +123,7 @@ class Directory:
         self.starts = memoryview(members["start"])
 
     def _widen(self, data: bytes, records: npt.NDArray[np.void]) -> None:
-        """Take sizes and offsets that don't fit 32 bits from the Zip64 fields."""
+        """Take sizes and offsets that don't fit into 32 bits from the Zip64 fields."""
         long = np.stack([records[name] == FULL32 for name in ("size", "packed", "offset")])
         rows = np.flatnonzero(long.any(axis=0))
         if not len(rows):
@@ -131,7 +132,7 @@ class Directory:
         extra_size = records["extra"][rows].astype(np.int64)
         wanted = 8 * long[:, rows].sum(axis=0)
         buffer = np.frombuffer(data, np.uint8)
-        # Most writers put this field first: those are decoded together, the others one by one.
+        # Most writers put this field first: those fields are decoded together, others one by one.
         is_first = extra_size >= 4 + wanted
         heads = np.zeros((len(rows), 4), np.uint8)
         heads[is_first] = np.lib.stride_tricks.sliding_window_view(buffer, 4)[extra_at[is_first]]
@@ -155,12 +156,12 @@ class Directory:
                     values[row] = next(numbers)
 
     def keys(self, data: bytes) -> list[str]:
-        """Return the keys that the names mean; notes the rows of values whose names are no keys.
+        """Return the keys for the names; note the rows of values whose names aren't keys.
 
         Raises
         ------
         CorruptError
-            If two names mean one key.
+            If two names map to the same key.
         """
         self.odd: list[int] = []
         if not self.count:
@@ -189,7 +190,7 @@ class Directory:
             names = self._meant(names, data)
         if is_odd:
             self.odd = [row for row, name in enumerate(names) if not is_key(name.removesuffix("/"))]
-        # A folder has no bytes: one that has some is a value whose name was damaged.
+        # A folder has no data: one with data is a value whose name was damaged.
         filled = np.flatnonzero((joined[begins + self.name_size - 1] == ord("/")) & (self.size > 0))
         self.odd += filled.tolist()
         return names
@@ -210,18 +211,18 @@ class Directory:
         return keys
 
     def _join_names(self, data: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Join all names, a NUL behind each; returns that and where each begins."""
+        """Join all names, each followed by a NUL; return them and where each begins."""
         buffer = np.frombuffer(data, np.uint8)
         starts = self.at + CENTRAL.size
         sizes = self.name_size + np.int64(1)
         ends = np.cumsum(sizes)
         begins = ends - sizes
-        # Positions of all bytes, made by a cumulative sum of the steps between them.
+        # The positions of all bytes are a cumulative sum of the steps between them.
         places = np.ones(int(ends[-1]), np.int32 if len(data) < 1 << 31 else np.int64)
         places[0] = starts[0]
         places[begins[1:]] = starts[1:] - (starts + self.name_size)[:-1]
         np.cumsum(places, out=places)
-        places[-1] = 0  # the last name may end where the data do
+        places[-1] = 0  # the last name may end with the data
         joined = buffer[places]
         joined[ends - 1] = 0
         return joined, begins
@@ -250,13 +251,13 @@ class Directory:
 
 
 def _has_odd_segment(joined: npt.NDArray[np.uint8]) -> bool:
-    """Whether any of the names, with a NUL behind each, has an empty segment, or one of one or two dots."""
+    """Whether any of the NUL-terminated names has a segment that is empty, ``.`` or ``..``."""
     text = np.concatenate((joined[-1:], joined))
     slash, end, dot = (text == sign for sign in b"/\0.")
     edge = slash | end
     if (edge[:-1] & slash[1:]).any() or (end[:-1] & end[1:]).any():
         return True
-    if not (edge[:-1] & dot[1:]).any():  # enough for most
+    if not (edge[:-1] & dot[1:]).any():  # settles most archives
         return False
     one = edge[:-2] & dot[1:-1] & edge[2:]
     two = edge[:-3] & dot[1:-2] & dot[2:-1] & edge[3:]
@@ -302,16 +303,16 @@ def _walk(at: npt.NDArray[np.int64], following: npt.NDArray[np.int64], size: int
 
 
 class Index:
-    """Maps keys to rows of the directory, or to members behind the last end record.
+    """Maps keys to rows of the directory, or to members after the last end record.
 
-    Changes and the building of the tree hold a lock; lookups need none.
+    Changes, and building the tree, hold a lock; lookups need none.
 
     Parameters
     ----------
     directory : Directory, optional
         The directory written when the archive was last closed.
     names : list of str
-        The names in its rows; of equal ones the last counts.
+        The names in its rows; the last of equal ones counts.
     """
 
     def __init__(self, directory: Directory | None = None, names: list[str] | None = None) -> None:
@@ -331,7 +332,7 @@ class Index:
         """Return a key's member, or None."""
         found = self.rows.get(key)
         if isinstance(found, int):
-            return tuple.__new__(Member, self._fields(found))  # as Member._make does, in half the time
+            return tuple.__new__(Member, self._fields(found))  # like Member._make, in half the time
         return found
 
     def size(self, key: str) -> int | None:
@@ -342,7 +343,7 @@ class Index:
         return None if found is None else found.size
 
     def offset(self, key: str) -> int:
-        """Return where the member of a key that is there starts."""
+        """Return where the member of an existing key starts."""
         found = self.rows[key]
         return int(self.directory.offset[found]) if isinstance(found, int) else found.offset
 
@@ -360,7 +361,7 @@ class Index:
                 self._tree.discard(key)
 
     def drop_below(self, prefix: str) -> None:
-        """Remove all names below a directory, even those that are no keys."""
+        """Remove all names below a directory, even those that aren't keys."""
         with self.lock:
             for name in [name for name in self.rows if name.startswith(prefix)]:
                 del self.rows[name]
@@ -372,7 +373,7 @@ class Index:
         return self._tree is not None
 
     def tree(self) -> KeyTree:
-        """Return the tree of the keys; built by the first call."""
+        """Return the tree of the keys; the first call builds it."""
         tree = self._tree
         if tree is None:
             with self.lock:
@@ -385,7 +386,7 @@ class Index:
         return tree
 
     def live_rows(self) -> npt.NDArray[np.bool_]:
-        """Return which rows of the directory still count, as a boolean array."""
+        """Return a boolean array of the directory's rows that still count."""
         live = np.zeros(self.directory.count, bool)
         with self.lock:
             kept = [found for found in self.rows.values() if isinstance(found, int)]
@@ -393,7 +394,7 @@ class Index:
         return live
 
     def appended(self) -> list[tuple[str, Member]]:
-        """Return the keys and members behind the last end record."""
+        """Return the keys and members after the last end record."""
         with self.lock:
             return [(key, found) for key, found in self.rows.items() if not isinstance(found, int)]
 

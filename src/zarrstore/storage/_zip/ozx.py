@@ -1,4 +1,4 @@
-"""OME's single file (RFC-9): which archives are one, and what their comment says."""
+"""OME single-file archives (RFC-9): how to recognise them, and their comment."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 ENDING = ".ozx"
 ROOT = "zarr.json"
-# The first version of OME-Zarr that is stored in such a file: what a root says that names none.
+# The first OME-Zarr version with such files, for a root that names no version.
 _VERSION = "0.5"
 
 
 def is_named_ozx(path: str) -> bool:
-    """Whether a path ends as those of OME's single files do."""
+    """Whether a path ends like that of an OME single-file archive."""
     return path.lower().endswith(ENDING)
 
 
@@ -22,7 +22,7 @@ def comment_for(document: bytes) -> bytes:
 
 
 def is_whole(comment: bytes) -> bool:
-    """Whether a comment is JSON: one that was cut off isn't."""
+    """Whether a comment is JSON, which a truncated one isn't."""
     try:
         json.loads(comment)
     except ValueError:

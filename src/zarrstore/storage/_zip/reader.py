@@ -1,7 +1,7 @@
-"""Opening an archive, closed or not, and reading its members.
+"""Opens an archive, closed or not, and reads its members.
 
-A `View` is an archive as it was found: a source, an index, and the positions of the last end record and of
-the members behind it. Its reads share nothing else, so threads and forked children may read at once.
+A `View` is the state of an archive when it was opened: a source, an index, and the positions of the last end
+record and of the members after it. Reads share nothing else, so threads and forked children may read at once.
 """
 
 from __future__ import annotations
@@ -67,35 +67,35 @@ if TYPE_CHECKING:
 
 # An end record may be followed by a comment of 64 KiB less one byte.
 _TAIL = END.size + 0xFFFF + LOCATOR.size + END64.size
-# Bytes to read at once on a walk over headers, where members are small, and where they aren't.
+# How many bytes a walk over headers reads at once: if members are small, and if they aren't.
 _WINDOW = 1 << 16
 _GLANCE = 1 << 10
-# How many bytes of decompressed values to keep that were read in part; one is kept however large it is.
+# How many bytes to keep of decompressed values that were read in part; the latest is kept whatever its size.
 _KEPT = 64 << 20
 
-# A header is read with this many bytes for its extra fields, nearly always enough.
+# How many bytes to read for a header's extra fields; nearly always enough.
 _LIKELY_EXTRA = 64
 _TRIES = 1000
-# More names that are no keys aren't due to damage.
+# If more names than this aren't keys, the cause isn't damage.
 _FEW = 1000
-# How long another process takes at most to finish a small write, in seconds.
+# The longest that another process takes to finish a small write, in seconds.
 _MOMENT = 0.05
 _REPAIR = "'zarrstore repair' saves what is whole."
 
 
 class View:
-    """An archive as it was found when it was opened.
+    """The state of an archive when it was opened.
 
     Attributes
     ----------
     source : Source
         Its bytes.
     index : Index
-        Its members; a writer in this process keeps it up to date.
+        Its members; a writer in this process keeps them up to date.
     end : End or None
         The last end record; None if there is none yet.
     chain_start, chain_stop : int
-        Where the members behind it start and end.
+        Where the members after it start and end.
     size : int
         The size of the file when it was opened.
     """
@@ -109,15 +109,15 @@ class View:
         self.chain_start = chain_start
         self.chain_stop = chain_stop
         self.size = size
-        # The whole source, if it is mapped into memory: reads are slices of it then.
+        # The whole source, if it is mapped into memory; reads are then slices of it.
         self.mapped: npt.NDArray[np.uint8] | None = None
         self._file = source if isinstance(source, FileSource) and hasattr(os, "preadv") else None
-        # Decompressed values of which a part was read, by their places: who reads in pieces reads on.
+        # Decompressed values that were read in part, by offset: the next part is likely to be read soon.
         self._unpacked: dict[int, bytes] = {}
 
     @property
     def is_closed(self) -> bool:
-        """Whether its directory is complete, with nothing behind the last end record."""
+        """Whether its directory is complete, with nothing after the last end record."""
         return self.end is not None and self.chain_start == self.chain_stop and self.size == self.end.stop
 
     @property
@@ -136,7 +136,7 @@ class View:
         *,
         verify: bool = False,
     ) -> Data:
-        """Read what a request selects of a member.
+        """Read the requested bytes of a member.
 
         Parameters
         ----------
@@ -147,9 +147,10 @@ class View:
         request : ByteRequest or None
             Which bytes.
         allocate : callable
-            Gives memory for large reads.
+            Returns the memory that a large value is read into.
         verify : bool
-            Whether to check even part of a stored member against its checksum; what is read whole always is.
+            Whether to check the checksum even if only part of a stored member is read; whole reads always are
+            checked.
         """
         if member.method == STORED:
             self._check_stored(member)
@@ -176,7 +177,7 @@ class View:
         return value[start:stop]
 
     def _keep(self, place: int, value: bytes) -> None:
-        """Keep a decompressed value for the next read of a part, and forget the first of too many."""
+        """Keep a decompressed value for the next partial read; drop the oldest if there are too many."""
         kept = self._unpacked
         kept[place] = value
         while len(kept) > 1 and sum(map(len, list(kept.values()))) > _KEPT:
@@ -188,7 +189,7 @@ class View:
         return bytes(self.source.read(directory.start, directory.stop - directory.start))
 
     def fetched(self, requests: list[tuple[Member, str, ByteRequest | None]], source: StoreSource) -> View:
-        """Return a view that has fetched at once what some reads will need."""
+        """Return a view with what some reads will need, fetched all at once."""
         parts = []
         for member, key, request in requests:
             start, stop = 0, member.packed
@@ -206,7 +207,7 @@ class View:
         return view
 
     def read_stored(self, key: str, wait: bool) -> Data | WouldBlock | None:
-        """Read a whole stored member of an archive in a file by one system call, the most frequent case.
+        """Read a whole stored member from a file with one system call, the most frequent case.
 
         Parameters
         ----------
@@ -242,7 +243,7 @@ class View:
     def read_nowait(
         self, member: Member, key: str, request: ByteRequest | None, source: FileSource, allocate: Allocate
     ) -> Data | WouldBlock:
-        """Read from a stored member without waiting; `WOULD_BLOCK` for anything else, errors included."""
+        """Read from a stored member without waiting; otherwise, and on errors, return `WOULD_BLOCK`."""
         if member.method != STORED or member.flags & ENCRYPTED or member.size != member.packed:
             return WOULD_BLOCK
         start, stop = 0, member.size
@@ -288,7 +289,7 @@ class View:
             raise CorruptError("it isn't compressed, yet its two sizes differ.")
 
     def _data(self, member: Member, key: str, start: int, stop: int, allocate: Allocate) -> Data:
-        """Return some of a member's data, compressed or not, as in the file."""
+        """Return part of a member's data as stored, compressed or not."""
         size = stop - start
         first = member.start
         if not first:
@@ -306,7 +307,7 @@ class View:
         return memory
 
     def _data_with_header(self, member: Member, key: str, size: int) -> bytes | memoryview:
-        """Read a header whose size isn't known and the start of the data at once."""
+        """Read a header of unknown size and the start of the data at once."""
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
         data = self.source.read(member.offset, guess + size)
         local = parse_local(data, 0, member.offset)
@@ -317,7 +318,7 @@ class View:
         return _whole(self.source.read(first, size), size)
 
     def locate(self, member: Member, key: str) -> int:
-        """Return where a member's data start, by its local header if need be."""
+        """Return where a member's data start; reads its local header if necessary."""
         if member.start:
             return member.start
         guess = LOCAL.size + len(key) + _LIKELY_EXTRA
@@ -327,7 +328,7 @@ class View:
         return self._check_local(member, key, local)
 
     def _check_local(self, member: Member, key: str, local: Local) -> int:
-        """Check a local header against the directory; records and returns where the data start."""
+        """Check a local header against the directory; record and return where the data start."""
         directory = self.index.directory
         there = local.member
         first = there.start
@@ -352,20 +353,20 @@ class View:
         return first
 
     def _ends_right(self, member: Member, first: int) -> bool:
-        """Whether the sizes are written behind a member's data, or the next member starts there."""
+        """Whether a member's sizes, or the next member, follow its data."""
         stop = first + member.packed
         if self.index.directory.limit(member) == stop or member.flags & ENCRYPTED:
             return True
         if member.packed and not isinstance(self.source, (FileSource, ObjectSource)):
-            return True  # far away this would be a request more
+            return True  # on a remote store this would be one more request
         behind = self.source.read(stop, 24)
         return descriptor_size(behind, member.packed, member.size, member.crc) is not None
 
     def _is_named(self, member: Member, key: str, local: Local) -> bool:
-        """Whether a local header has the name of a key that isn't ASCII, or is spelt in another way."""
+        """Whether a local header has the name of a key that isn't ASCII, or is written in another way."""
         if not key.isascii() and decode_name(local.name, local.member.flags) == key:
             return True
-        # The key may be another spelling, or come from a field that only the directory has.
+        # The key may be a normalised name, or come from a field that only the directory has.
         directory = self.index.directory
         place = directory.start + int(directory.at[member.row]) + CENTRAL.size
         same = bytes(self.source.read(place, len(local.name))) == local.name
@@ -391,15 +392,14 @@ def _check_crc(value: Data, member: Member) -> None:
 
 
 def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
-    """Find an archive's end, read its directory, and walk over the members behind it.
+    """Find an archive's end, read its directory, and walk over the members after it.
 
     Parameters
     ----------
     source : Source
         The archive.
     tail_size : int
-        How many bytes at the end to read first. Where each read is a request, the directory should be
-        among them.
+        How many bytes at the end to read first. If each read is a request, they should include the directory.
 
     Raises
     ------
@@ -428,18 +428,18 @@ def open_view(source: Source, *, tail_size: int = _TAIL) -> View:
 
 
 def _open_before_zeros(source: Source, size: int) -> View | None:
-    """Open an archive that a writer was about to extend when the power failed: zeros are behind its end.
+    """Open an archive that a writer was extending when the power failed, so that zeros follow its end.
 
     Returns
     -------
     View or None
-        None if it doesn't end in front of them.
+        None if no archive ends before them.
     """
     if not isinstance(source, FileSource):
         return None
     stop = _last_byte(source, size)
     base = max(0, stop - _TAIL)
-    for place in range(stop, min(size, stop + END.size) + 1):  # its own last bytes may be zeros
+    for place in range(stop, min(size, stop + END.size) + 1):  # the archive's own last bytes may be zeros
         tail = bytes(source.read(base, place - base))
         if guard := parse_guard(tail[-GUARD.size :], place - GUARD.size):
             return _open_unclosed(source, guard, size) if guard.start < place else _nothing(source)
@@ -466,7 +466,7 @@ def _nothing(source: Source) -> View:
 
 
 def guard_at_end(last: bytes, size: int) -> Guard | None:
-    """Return the guard in the last bytes of a file, unless its members start behind it."""
+    """Return the guard in the last bytes of a file, unless its members would start after the end."""
     guard = parse_guard(last, size - GUARD.size)
     return guard if guard is not None and guard.start < size else None
 
@@ -482,17 +482,17 @@ def _open_closed(source: Source, tail: bytes, base: int, size: int) -> View:
 
 
 def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
-    """Yield end records that end where the file does, the likeliest first.
+    """Yield end records that end where the file ends, the likeliest first.
 
-    Others are older than what follows them, or are within a value.
+    Others are older than what follows them, or are part of a value.
     """
     doubtful = []
     at = tail.rfind(END_SIGNATURE)
     while at >= 0:
         end = parse_end(tail, at, base)
         if end is not None and end.stop == size:
-            # One with a prefix may be a whole archive within a comment, or within the last value of an
-            # archive that lost its end.
+            # One with a prefix may be an archive within a comment, or within the last value of an archive
+            # that lost its end.
             if end.prefix:
                 doubtful.append(end)
             else:
@@ -502,7 +502,7 @@ def _ends(tail: bytes, base: int, size: int) -> Iterator[End]:
 
 
 def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
-    """Read the directory of an end record; ``tail`` is what was read from ``base`` on."""
+    """Read the directory of an end record; ``tail`` was read from position ``base``."""
     size = end.start - end.directory
     if end.directory >= base:
         data = tail[end.directory - base : end.start - base]
@@ -517,7 +517,7 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
     if end.prefix:
         _check_prefix(source)
     if count and end.prefix:
-        # May not be the file's (see `_ends`): check that its members are there.
+        # It may not be this file's (see `_ends`), so check that its members are there.
         first = int(directory.offset[0])
         if bytes(source.read(first, len(LOCAL_SIGNATURE))) != LOCAL_SIGNATURE:
             raise CorruptError("the directory leads to no members.")
@@ -529,7 +529,7 @@ def read_index(source: Source, end: End, tail: bytes, base: int) -> Index:
 
 
 def _check_name(source: Source, directory: Directory, row: int, data: bytes) -> None:
-    """Raise if a name that is no key is so by damage: no read would meet the value that it belongs to."""
+    """Raise if a name isn't a key because of damage; no read would ever find its value."""
     start = int(directory.at[row]) + CENTRAL.size
     name = data[start : start + int(directory.name_size[row])]
     local = read_local(source, int(directory.offset[row]), LOCAL.size + len(name) + _LIKELY_EXTRA)[0]
@@ -540,9 +540,9 @@ def _check_name(source: Source, directory: Directory, row: int, data: bytes) -> 
 
 
 def _check_prefix(source: Source) -> None:
-    """Raise if the bytes in front of an archive are an archive themselves.
+    """Raise if the bytes before an archive are an archive themselves.
 
-    A file that was cut off may end exactly behind an archive within one of its values.
+    A truncated file may end exactly after an archive within one of its values.
     """
     head = bytes(source.read(0, GUARD.size))
     if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
@@ -553,7 +553,7 @@ def _check_prefix(source: Source) -> None:
 
 
 def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
-    """Open an archive with members behind its last end record, or without one."""
+    """Open an archive with members after its last end record, or without an end record."""
     end = None
     index = Index()
     if guard.end_record is not None:
@@ -573,26 +573,27 @@ def _open_unclosed(source: Source, guard: Guard, size: int) -> View:
             return View(source, index, end, guard.start, chain_stop, size)
         if looked_at == chain_stop:
             break
-        # A header may just be being written; look again a moment later.
+        # Another process may be writing a header right now; look again a moment later.
         looked_at = chain_stop
         time.sleep(_MOMENT)
     raise CorruptError(f"at byte {chain_stop} there should be a member; it is damaged.", hint=_REPAIR)
 
 
 def _is_damaged(source: Source, position: int, size: int) -> bool:
-    """Whether there are members behind the last one that a walk found."""
+    """Whether there are members after the last one that a walk found."""
     local, data = read_local(source, position, _GLANCE)
     if local is not None and local.kind is not None:
-        return source.size() == size  # else it was appended meanwhile
+        return source.size() == size  # otherwise it was just appended
     if not may_be_unwritten(data, position):
         return True
     return next(find_marked(source, position, size, followers=False), None) is not None
 
 
 def find_marked(source: Source, start: int, stop: int, *, followers: bool = True) -> Iterator[int]:
-    """Yield positions of headers whose mark is valid for their position.
+    """Yield the positions of headers with a mark that is valid there.
 
-    Without followers, what was lost in front of them may never have been acknowledged.
+    Without ``followers``, headers synced together with the one before are left out: what was lost before them
+    may never have been acknowledged.
     """
     for place in find_all(source, LOCAL_SIGNATURE, start, stop):
         local = read_local(source, place, _GLANCE)[0]
@@ -614,7 +615,7 @@ def find_all(source: Source, wanted: bytes, start: int, stop: int) -> Iterator[i
 
 
 def apply(index: Index, local: Local) -> None:
-    """Update an index by a member, or a removal, behind the end record."""
+    """Update an index with a member or removal found after the end record."""
     name = decode_name(local.name, UTF8)
     if local.kind == VALUE:
         index.put(name, local.member)
@@ -625,7 +626,7 @@ def apply(index: Index, local: Local) -> None:
 
 
 def read_local(source: Source, position: int, guess: int) -> tuple[Local | None, bytes]:
-    """Read a local header, in one read if ``guess`` bytes suffice; returns it and the bytes read."""
+    """Read a local header, in one read if ``guess`` bytes suffice; return it and the bytes read."""
     data = bytes(source.read(position, guess))
     local = parse_local(data, 0, position)
     if local is None and len(data) >= LOCAL.size:
@@ -637,7 +638,7 @@ def read_local(source: Source, position: int, guess: int) -> tuple[Local | None,
 
 
 def walk(source: Source, start: int, stop: int) -> Iterator[Local]:
-    """Yield headers of ours one after the other, up to the first that isn't whole."""
+    """Yield headers of ours one after the other, up to the first that isn't complete."""
     window = b""
     base = 0
     reach = _WINDOW
@@ -653,6 +654,6 @@ def walk(source: Source, start: int, stop: int) -> Iterator[Local]:
         if following > stop:
             return
         yield local
-        # Where values are large, read no more than a header next.
+        # If values are large, read little more than a header next.
         reach = _WINDOW if local.member.packed < _GLANCE else _GLANCE
         start = following

@@ -1,10 +1,10 @@
-"""Repair: saving the whole members of a damaged archive into a new one.
+"""Repair: saves the intact members of a damaged archive into a new one.
 
-If the archive still opens, its directory lists what it held when it was last closed. From there on (or
-from the start of the file) a walk over local headers finds the members. It goes by their sizes, and so never
-looks for headers within a value. A directory on the way counts as if the walk had started behind it. At
-damaged bytes the walk skips to the next header with a valid mark. A member is saved if its checksum matches.
-The new archive replaces the old one; if anything may be lost, the old one is kept beside it.
+If the archive still opens, its directory lists what it held when it was last closed. From there (or from the
+start of the file) a walk over local headers finds the members. It steps over values by their sizes, so it
+never looks for headers within one. At a directory it starts over, with the members that the directory lists.
+At damaged bytes it skips to the next header with a valid mark. A member is saved if its checksum matches. The
+new archive replaces the old one; if anything may be lost, the old one is kept beside it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from zarrstore.storage._zip.reader import (
 )
 from zarrstore.storage._zip.source import BLOCK, FileSource, read_blocks
 
-# Readers use signed sizes, this library as well.
+# Readers, this library included, use signed sizes.
 _LARGEST = (1 << 63) - 1
 _HEADER = 1 << 10
 _RECORDS = (
@@ -112,7 +112,8 @@ class RepairReport:
     changed : bool
         Whether a new archive was written; False if the old one was undamaged.
     damaged : Path or None
-        Where the damaged file is kept; None unless something may be lost. A file that didn't open is kept.
+        Where the damaged file is kept; None unless something may be lost. A file that can't be opened as an
+        archive is always kept.
     """
 
     path: Path
@@ -150,7 +151,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     path : str or Path
         The archive.
     output : str or Path, optional
-        Where to write the new archive; there must be no file. By default it replaces the old one.
+        Where to write the new archive; no file may exist there. By default it replaces the old one.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
     KeyConflictError
         If there is a file at ``output``.
     CorruptError
-        If the file is empty, or if there is nothing to save and it doesn't begin as an archive does.
+        If the file is empty, or if there is nothing to save and it doesn't begin like an archive.
     """
     real = os.path.realpath(path)
     target = real if output is None else os.path.realpath(output)
@@ -216,13 +217,13 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
 
 
 def _began_as_archive(source: FileSource) -> bool:
-    """Whether a file begins as an archive does, as far as it goes."""
+    """Whether a file, however short, begins like an archive."""
     head = bytes(source.read(0, min(4, source.size())))
     return any(start.startswith(head) for start in (b"PK\x03\x04", b"PK\x05\x06", b"PKzg"))
 
 
 def _ozx_comment(source: FileSource, whole: list[_Found]) -> bytes:
-    """Make anew the comment that one of OME's single files lost with its end."""
+    """Recreate the comment of an OME single-file archive that lost its end."""
     for item in whole:
         if item.raw == ozx.ROOT.encode() and item.member.method == STORED:
             return ozx.comment_for(bytes(source.read(item.member.start, item.member.packed)))
@@ -230,7 +231,7 @@ def _ozx_comment(source: FileSource, whole: list[_Found]) -> bytes:
 
 
 def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_Found]]:
-    """Find the members: by the last directory, and by a search behind it."""
+    """Find the members: those of the last directory, and by a search those after it."""
     try:
         view = open_view(source)
         if not view.size:
@@ -244,7 +245,7 @@ def _find(source: FileSource, report: RepairReport) -> tuple[View | None, list[_
 
 
 def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
-    """Find the members in a directory; where a valid header of ours differs, it is believed."""
+    """Find the members in a directory; if a valid header of ours differs, the header counts."""
     members: dict[str, _Found] = {}
     directory = view.index.directory
     data = view.read_directory()
@@ -267,14 +268,14 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
 
 
 def _is_meant(found: _Found, local: Local) -> bool:
-    """Whether a directory's record means the member at its offset, though they differ in part."""
+    """Whether a directory's record belongs to the member at its offset, though they differ in part."""
     recorded, there = found.member, local.member
     numbers = recorded.packed, recorded.size, recorded.crc
     return local.name == found.raw or numbers == (there.packed, there.size, there.crc)
 
 
 def _is_whole(source: FileSource, item: _Found, report: RepairReport) -> bool:
-    """Whether a member's data match their checksum; if not, the report lists it as lost."""
+    """Whether a member's data match its checksum; if not, the report lists it as lost."""
     try:
         _check(source, item.member)
     except StoreError as error:
@@ -307,7 +308,7 @@ def _check(source: FileSource, member: Member) -> None:
 
 
 def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tuple[int, int, int]:
-    """Decompress a deflate stream without keeping it; returns its size, its value's size and checksum."""
+    """Decompress a deflate stream without keeping it; return its size, and the value's size and checksum."""
     engine = zlib.decompressobj(-15)
     taken = size = crc = 0
     try:
@@ -340,7 +341,7 @@ def _inflate(source: FileSource, start: int, room: int, most: int | None) -> tup
 def _search(
     source: FileSource, position: int, members: dict[str, _Found], report: RepairReport
 ) -> dict[str, _Found]:
-    """Walk over a file from a position to its end; returns the members, updated by what was found."""
+    """Walk over a file from a position to its end; return the members, updated with what was found."""
     size = stop = source.size()
     if guard_at_end(source.read(max(0, size - GUARD.size), GUARD.size), size):
         stop -= GUARD.size
@@ -363,9 +364,9 @@ def _search(
             closed = _closed_at(source, position, head, report)
             if closed is not None:
                 members = closed
-                del report.lost[known:]  # lost before the archive was closed, so not missing
+                del report.lost[known:]  # lost before the archive was closed, so nothing is missing
             position += skipped
-            # Even a cut directory shows that all members before it were written.
+            # Even a truncated directory shows that all members before it were written.
             is_ended = stop < size or (position >= size and len(head) >= len(END_SIGNATURE))
             is_gap = False
             continue
@@ -409,7 +410,7 @@ def _closed_at(
 def _take(
     source: FileSource, local: Local, members: dict[str, _Found], report: RepairReport, has_ours: bool
 ) -> int:
-    """Record a member or a removal; returns where the next one starts, 0 if the header isn't trusted."""
+    """Record a member or a removal; return where the next one starts, 0 if the header isn't trusted."""
     member = local.member
     name = _decode(local)
     if local.kind == REMOVAL:
@@ -425,9 +426,9 @@ def _take(
             except CorruptError as error:
                 report.lost.append(Lost(name, member.offset, error.message))
                 return member.start
-        # It replaces an earlier member of this name, unless it is broken.
+        # It replaces an earlier member with this name, unless it is broken.
         found = _Found(name, local.name, member)
-        # Among headers of ours, one without a valid mark may be damaged, and so may be its name.
+        # Among headers of ours, one without a valid mark may be damaged, name included.
         if (
             has_ours
             and local.kind is None
@@ -452,7 +453,7 @@ def _take(
 
 
 def _measure(source: FileSource, member: Member) -> tuple[Member, int]:
-    """Find the sizes of a member that lacks them in its header; returns it and its descriptor's size."""
+    """Find the sizes of a member whose header lacks them; return it and its descriptor's size."""
     size = source.size()
     if member.method == DEFLATED:
         packed, made, crc = _inflate(source, member.start, size - member.start, None)
@@ -482,12 +483,12 @@ def _decode(local: Local) -> str:
 
 
 def _skip(head: bytes, position: int) -> int:
-    """Return the size of a record other than a member at the start of some bytes; 0 if there is none."""
+    """Return the size of the record, other than a member, that some bytes start with; 0 if none."""
     for signature, layout in _RECORDS:
         if head[:4] != signature[: len(head)]:
             continue
         if len(head) < layout.size:
-            return len(head)  # the file was cut off in this record, which holds no member
+            return len(head)  # the file was truncated in this record, which holds no member
         fields = layout.unpack_from(head)
         behind = sum(fields[11:14]) if layout is CENTRAL else fields[-1] if layout is END else 0
         return layout.size + int(behind)
@@ -497,10 +498,10 @@ def _skip(head: bytes, position: int) -> int:
 
 
 def _next_header(source: FileSource, position: int, size: int, *, only_ours: bool) -> int:
-    """Return where the next member starts behind bytes that aren't one.
+    """Return where the next member starts after bytes that aren't one.
 
-    In an archive of ours such bytes may be the rest of a value, which may hold another archive. So only
-    headers with a valid mark count there.
+    In an archive of ours, such bytes may be the rest of a value that holds another archive. So only headers
+    with a valid mark count there.
     """
     if only_ours:
         return next(find_marked(source, position + 1, size), size)
@@ -554,7 +555,7 @@ def _write_new(
         else:
             if keep:
                 report.damaged = _keep(real)
-                with required(False):  # so that not only the new archive's name survives a loss of power
+                with required(False):  # so that the old file's new name survives a power failure, too
                     sync_folder(os.path.dirname(real))
             if files.MOVES_OPEN:
                 os.replace(temporary, target)
@@ -565,7 +566,7 @@ def _write_new(
         source.close()
         files.replace(temporary, target)
     if target != real:
-        with suppress(FileNotFoundError):  # where there are no hard links it was renamed
+        with suppress(FileNotFoundError):  # without hard links it was renamed
             os.unlink(temporary)
 
 
@@ -578,7 +579,7 @@ def _taken(target: str) -> KeyConflictError:
 
 
 def _keep(path: str) -> Path:
-    """Keep the damaged file under another name beside its own."""
+    """Keep the damaged file under a second name in the same folder."""
     number = 0
     while True:
         kept = f"{path}.damaged" + (f".{number}" if number else "")

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from zarrstore.abc.store import Store
     from zarrstore.buffer import Buffer
 
-# Up to this size, in bytes, one read takes a member's header and data: a copy costs less than a second read.
+# Up to this size in bytes, one read gets a member's header and data: a copy costs less than a second read.
 _AT_ONCE = 1 << 17
-# Data are compressed, checksummed and copied in blocks of this size, in bytes: they fit the CPU's cache.
+# Data are compressed, checksummed and copied in blocks of this size in bytes, which fit the CPU's cache.
 BLOCK = 1 << 20
 
 
@@ -39,13 +39,13 @@ class Source(Protocol):
     Attributes
     ----------
     at_once : int
-        Up to which size to read a member's header and data at once.
+        Up to this size, a member's header and data are read at once.
     """
 
     at_once: int
 
     def size(self) -> int:
-        """Return the number of bytes there are now."""
+        """Return the current number of bytes."""
 
     def read(self, start: int, size: int) -> bytes | memoryview:
         """Return ``size`` bytes from ``start``; fewer only at the end."""
@@ -60,23 +60,23 @@ def read_blocks(source: Source, start: int, size: int) -> Iterator[bytes | memor
 
 
 def stamp_of(descriptor: int) -> tuple[int, int, int, int]:
-    """Return what identifies a state of a file: device, inode, size and time of its last change."""
+    """Return what identifies a file's state: device, inode, size and time of the last change."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class FileSource:
-    """An open file, by its descriptor, which it owns.
+    """An open file, given by its descriptor, which this object owns.
 
-    The descriptor is closed with the last reference to the source. Closed with the archive, its number
-    might mean another file to a read in progress.
+    The descriptor is closed with the last reference to the source. If it were closed with the archive, a read
+    in progress might get another file with the same number.
 
     Attributes
     ----------
     can_nowait : bool or None
         Whether reads that never wait are possible; None if the system has refused them with `now_flags`.
     now_flags : int
-        The flags of such reads.
+        Flags for such reads.
     stamp : tuple of int
         See `stamp_of`.
     """
@@ -94,12 +94,12 @@ class FileSource:
         self.close()
 
     def close(self) -> None:
-        """Close the file early, where nobody else reads it."""
+        """Close the file early, if nobody else reads it."""
         descriptor, self.descriptor = self.descriptor, -1
         files.close_quietly(descriptor)
 
     def size(self) -> int:
-        """Return the size of the file now."""
+        """Return the file's current size."""
         return os.fstat(self.descriptor).st_size
 
     def read(self, start: int, size: int) -> bytes:
@@ -107,7 +107,7 @@ class FileSource:
         return files.read_bytes(self.descriptor, size, start)
 
     def read_nowait(self, start: int, memory: npt.NDArray[np.uint8]) -> int:
-        """Fill memory without waiting for the medium; returns fewer bytes if that is impossible."""
+        """Fill memory without waiting for the medium; return how many bytes that gave."""
         try:
             return os.preadv(self.descriptor, [memory], start, self.now_flags)
         except OSError as error:
@@ -117,7 +117,7 @@ class FileSource:
 
 
 def source_of(file: BinaryIO) -> Source:
-    """Return a source of what an open file reads; without its position, wherever that is possible."""
+    """Return a source for an open file; it doesn't use the file's position if it can avoid it."""
     plain = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
     raw = getattr(plain, "raw", plain)
     if isinstance(raw, io.FileIO) and isinstance(plain, (io.FileIO, io.BufferedReader, io.BufferedRandom)):
@@ -138,7 +138,7 @@ class ObjectSource:
         self._process = os.getpid()
 
     def _check_process(self) -> None:
-        """Refuse to share a position with the process that this one was forked from."""
+        """Refuse to share a file position with the process that this one was forked from."""
         if os.getpid() != self._process and not isinstance(self._file, io.BytesIO):
             raise ForkError(
                 f"the open file ({type(self._file).__name__}) of this archive is read by the process that "
@@ -147,7 +147,7 @@ class ObjectSource:
             )
 
     def size(self) -> int:
-        """Return the size now."""
+        """Return the current size."""
         self._check_process()
         with self.lock:
             self._file.seek(0, os.SEEK_END)
@@ -168,7 +168,7 @@ class ObjectSource:
 class StoreSource:
     """A value of another store, read by ranges.
 
-    Each read may be a network request, so it is read in few, large parts.
+    Each read may be a network request, so reads are few and large.
     """
 
     def __init__(self, store: Store, key: str) -> None:
@@ -178,7 +178,7 @@ class StoreSource:
         self._entry: Entry | None = None
 
     def size(self) -> int:
-        """Return the size, which is asked for once."""
+        """Return the size, which is looked up once."""
         if self._entry is None:
             self._entry = self._look()
         return self._entry.size or 0
@@ -215,13 +215,13 @@ class StoreSource:
                 self._check_same(Entry(self._key, self.size(), found[1]))
             return None if found is None else found[0]
         answer = self._store.get_sync(self._key, byte_range=request)
-        # Where answers don't tell a version and a look is a request, checksums must do.
+        # If results have no version and a lookup is a request, checksums must suffice.
         if self._store._blocks:
             self._check_same(self._look())
         return answer
 
     def _check_same(self, now: Entry) -> None:
-        """Raise if the value isn't the one that was looked at first: what was read may be of another."""
+        """Raise if the value isn't the one seen first: what was read may belong to another."""
         then = self._entry or now
         if now.size != then.size or (None not in (now.version, then.version) and now.version != then.version):
             raise ChangedError(
@@ -238,7 +238,7 @@ class StoreSource:
 
 
 class FetchedSource:
-    """A source of which some parts were fetched in advance."""
+    """A source with some parts fetched in advance."""
 
     def __init__(self, source: StoreSource, parts: list[tuple[int, int]]) -> None:
         self.at_once = source.at_once

@@ -1,4 +1,4 @@
-"""An archive that goes into an open file object: kept in a temporary file until it is closed."""
+"""An archive for an open file object, kept in a temporary file until it is closed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Spool:
     Parameters
     ----------
     file : binary file
-        What the archive goes into, from its position on; an object that only writes will do.
+        Where the archive is written, from the file's position on; a write-only object is enough.
     keep : bool
-        Whether to begin with the archive that is in the file.
+        Whether to start with the archive that is in the file.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Spool:
                 shutil.copyfileobj(self._file, copy, BLOCK)
 
     def check(self) -> None:
-        """Raise if what would be written now could reach the file no more."""
+        """Raise if what is written now could no longer reach the file."""
         if self._is_done and not self._can_seek:
             raise UnsupportedOperationError(
                 f"the archive was closed, and so went into {type(self._file).__name__}, which can't seek.",
@@ -63,7 +63,7 @@ class Spool:
             )
 
     def deliver(self) -> None:
-        """Write the archive into the file, behind what was in front of it."""
+        """Write the archive into the file, after the bytes that preceded it."""
         if self._can_seek:
             self._file.seek(self._start)
         with open(self.path, "rb") as archive:
@@ -82,7 +82,7 @@ def _can_seek(file: BinaryIO) -> bool:
 
 
 def _write_all(file: BinaryIO, block: Data) -> None:
-    """Write a block; unbuffered files may take a part at a time."""
+    """Write a block; unbuffered files may take only part of it at a time."""
     rest = memoryview(block)
     while len(rest):
         taken = file.write(rest)

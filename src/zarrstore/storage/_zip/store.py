@@ -1,4 +1,4 @@
-"""A store in a zip archive, with a member for each value."""
+"""A store in a zip archive, with one member per value."""
 
 from __future__ import annotations
 
@@ -47,66 +47,66 @@ ZipStoreAccessModeLiteral: TypeAlias = Literal["r", "w", "a", "x"]
 _MODES = ("r", "w", "a", "x")
 
 _MAX_COMMENT = 0xFFFF
-# Stores in open files by their text form, which tells an address only.
+# Stores in open files by their text form, which shows only an address.
 in_files: WeakValueDictionary[str, ZipStore] = WeakValueDictionary()
-# What to do where a file system can't do what a call needs.
+# Hint for file systems that can't do what a call needs.
 _CANNOT = (
     "Check the owner and mode of the file. If this file system can't rename or sync files, as mounts of "
     "buckets can't, write the archive on a local disk and copy it there; fsync='none' needs no syncs."
 )
-# What is at the root of a hierarchy.
+# Names at the root of a hierarchy.
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
-# Where macOS puts attributes of files, beside what was packed.
+# The folder that macOS adds for file attributes.
 _MACOS = "__MACOSX/"
 
 
 class ZipStore(NowaitStore):
     """A store whose keys are the members of a zip archive.
 
-    A value survives a crash of its process as soon as ``set`` has returned, and this class finds it
-    wherever the archive is opened next. Other programs find it once the store is closed.
+    A value survives a crash of the process once ``set`` has returned, and this class finds it when the
+    archive is opened again. Other programs find it once the store is closed.
 
     Parameters
     ----------
     path : str, Path, binary file or StorePath
         Path of the archive, which is resolved once, here. Or an open binary file, or a value of another
-        store, which is read by ranges: its end first, for the index, then what is asked for. A value of a
-        store can only be read. What is written into a file is kept in a temporary file and goes into it by
-        `close`; an object that only writes, as a socket's, will do for mode ``"w"``, once.
+        store, which is read by ranges: first its end, for the index, then what is requested. A value of a
+        store can only be read. What is written to a file is kept in a temporary file until `close` copies it;
+        for mode ``"w"`` a write-only object, such as a socket's, can be used once.
     mode : str
-        ``"r"`` reads an existing file, ``"w"`` replaces any existing file by a new one, ``"a"`` adds to an
-        existing file or makes one, ``"x"`` makes a new file and fails if there is one. ``"w"`` and ``"x"``
-        hold for the first use only: a store that is closed and used again, or unpickled, adds to what it
+        ``"r"`` reads an existing file, ``"w"`` replaces any existing file with a new one, ``"a"`` adds to an
+        existing file or creates one, ``"x"`` creates a new file and fails if one exists. ``"w"`` and ``"x"``
+        apply to the first use only: a store that is closed and used again, or unpickled, adds to what it
         wrote.
     read_only : bool, optional
-        Whether to refuse every call that changes something; by default if ``mode`` is ``"r"``. A
-        read-only store changes no file, whatever its mode.
+        Whether to refuse all changes; by default if ``mode`` is ``"r"``. A read-only store changes no file,
+        whatever its mode.
     compression : int
         How to compress new members: ``zipfile.ZIP_STORED``, ``ZIP_DEFLATED``, ``ZIP_BZIP2``, ``ZIP_LZMA``.
     allowZip64 : bool
         Whether the archive may grow beyond 2 GiB or 65,535 members. If not, a write that needs more
         raises an error before it changes anything.
     deletes : bool
-        Whether keys can be deleted. Without it deleting an existing key raises an error (`clear`
-        works all the same, and any key can be overwritten).
+        Whether keys can be deleted. If not, deleting an existing key raises an error (`clear` still works,
+        and any key can be overwritten).
     mmap : bool
         Whether to map the file into memory and return slices of it. If another process truncates the
         file, the operating system kills this one.
     verify : bool
-        Whether to check parts of values as well against the checksum, which means to read the whole value
-        for each. Whole values and compressed ones are always checked.
+        Whether to verify the checksum even if only part of a value is read, which takes reading the whole
+        value. Whole values and compressed ones are always checked.
     fsync : str
-        What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to be on the medium,
+        What a write waits for: ``"none"`` for nothing, ``"data"`` for its bytes to reach the medium,
         ``"full"`` for the file's name in its folder as well.
     ozx : bool, optional
-        Whether the archive is to be one of OME's single files (RFC-9); by default if its name ends in
-        ``.ozx``. Members are stored without compression then.
+        Whether the archive is an OME single-file archive (RFC-9); by default if its name ends in ``.ozx``.
+        Its members are stored without compression.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or if the archive is one of OME's single files and ``compression``
-        or ``allowZip64=False`` contradicts that.
+        If an argument is out of range, or if ``compression`` or ``allowZip64=False`` contradicts an OME
+        single-file archive.
 
     Attributes
     ----------
@@ -119,10 +119,10 @@ class ZipStore(NowaitStore):
 
     Notes
     -----
-    One store, and its copies by `with_read_only`, can write an archive at a time, from its first write
+    Only one store (and its copies from `with_read_only`) can write an archive at a time, from its first write
     until `close`. Others get a `LockedError` if they write, and read the archive as it was when they opened
-    it. Overwriting and deleting leave dead bytes, which `compact` reclaims, and `close` if they are more than
-    half of the file.
+    it. Overwriting and deleting leave dead bytes. `compact` reclaims them, as does `close` if they are more
+    than half of the file.
     """
 
     supports_writes: bool = True
@@ -186,7 +186,7 @@ class ZipStore(NowaitStore):
         self._verify = verify
         self._mmap = mmap
         self._fsync = fsync
-        # A read-only store replaces and creates no file.
+        # A read-only store neither replaces nor creates a file.
         self._archive = self._make_archive(place, "a" if self.read_only and mode != "r" else mode)
         if self._origin is not None and not isinstance(self._origin, StorePath):
             in_files[self._location] = self
@@ -248,20 +248,20 @@ class ZipStore(NowaitStore):
         return view
 
     def _check_medium(self) -> None:
-        """Find out whether the file system is in memory, so that a write needs no waiting."""
+        """Find out whether the file system is in memory, where writes don't wait."""
         if self._archive.in_memory is None:
             self._archive.in_memory = is_memory(file_system(self._archive.path))
 
     def close(self) -> None:
         """Write the archive's directory, if anything was written, and close the file.
 
-        From then on any program that reads zip archives finds all values. So it does in an archive whose last
-        writer was killed, if this store may write. The next use of the store opens the archive again.
+        After that, any program that reads zip archives finds all values. If this store may write, that also
+        holds for an archive whose last writer was killed. The next use of the store opens the archive again.
 
         Raises
         ------
         ChangedError
-            If the file was removed or replaced meanwhile, and so what was written is gone.
+            If the file was removed or replaced meanwhile, so that what was written is gone.
         """
         super().close()
         with _ErrorContext(self, "close", None):
@@ -273,7 +273,7 @@ class ZipStore(NowaitStore):
         Parameters
         ----------
         read_only : bool
-            What the new store is to be.
+            Whether the new store is read-only.
         """
         if not (read_only or self._archive.path):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
@@ -288,7 +288,7 @@ class ZipStore(NowaitStore):
         state.pop("_archive")
         archive = self._archive
         if not self.read_only:
-            # Else each copy would replace the archive by its first use.
+            # Otherwise each copy would replace the archive on its first use.
             with _ErrorContext(self, "open", None):
                 archive.prepare()
         mode = "r" if archive.mode == "r" else "a"
@@ -314,7 +314,7 @@ class ZipStore(NowaitStore):
         return self._read_from(view, key, request, allocate)
 
     def _renewed(self, view: View, error: BackendError | ChangedError) -> View:
-        """Open the archive anew if another one is in its place; else raise the error."""
+        """Open the archive again if another one has replaced it; otherwise raise the error."""
         if isinstance(error, BackendError) and error.errno != errno.ESTALE:
             raise error
         with _ErrorContext(self, "open", None):
@@ -367,7 +367,7 @@ class ZipStore(NowaitStore):
         return view.read_nowait(member, key, request, source, allocate)
 
     def _allow_nowait_in_memory(self, source: FileSource) -> bool:
-        """Where the system refuses nowait reads: read as usual if the file is in memory; whether it is."""
+        """If nowait reads are refused, allow ordinary ones for files in memory; return whether it is one."""
         source.now_flags = 0
         path = self._archive.path
         source.can_nowait = bool(path) and is_memory(file_system(path))
@@ -403,7 +403,7 @@ class ZipStore(NowaitStore):
     def _parts_from(
         self, view: View, key: str, requests: list[ByteRequest | None], allocate: Allocate
     ) -> list[Data | None]:
-        """Read parts of one member: another may replace it meanwhile, whose bytes are elsewhere."""
+        """Read parts of one member, even if another one replaces it meanwhile."""
         member = view.index.find(key)
         if member is None:
             return [None] * len(requests)
@@ -411,7 +411,7 @@ class ZipStore(NowaitStore):
             return [view.read(member, key, request, allocate, verify=self._verify) for request in requests]
 
     def _read_together(self, view: View, asked: list[Request], allocate: Allocate) -> list[Data | None]:
-        """Read from an archive in a store, with all requests made at once."""
+        """Read from an archive in a store, with all requests at once."""
         found = [(member, key, request) for key, request in asked if (member := view.index.find(key))]
         with _ErrorContext(self, "read", None):
             fetched = view.fetched(found, cast("StoreSource", view.source))
@@ -422,7 +422,8 @@ class ZipStore(NowaitStore):
         size = index.size(key)
         if size is None or size <= MAX_INLINE_SIZE:
             return None if size is None else Entry(key, size)
-        # A large one may be read in pieces: the version, which none can write against, tells its checksum.
+        # A large value may be read in pieces. This version, which writes can't be conditional on, has its
+        # checksum.
         member = index.find(key)
         return None if member is None else Entry(key, member.size, crc_version(member.crc, member.offset))
 
@@ -517,7 +518,7 @@ class ZipStore(NowaitStore):
         )
 
     async def move(self, path: Path | str) -> None:
-        """Close the archive and move it to another path, where there must be no file.
+        """Close the archive and move it to another path, where no file may exist.
 
         Parameters
         ----------
@@ -527,7 +528,7 @@ class ZipStore(NowaitStore):
         Raises
         ------
         FileExistsError
-            If there is something at the new path.
+            If the new path exists.
         """
         self._check_writable()
         if self.path is None:
@@ -543,7 +544,7 @@ class ZipStore(NowaitStore):
     # -- dead bytes -------------------------------------------------------------------------------
 
     async def compact(self) -> int:
-        """Rewrite the archive without what was overwritten or deleted.
+        """Rewrite the archive without overwritten and deleted values.
 
         The new file replaces the old one once it is complete.
 
@@ -562,9 +563,9 @@ class ZipStore(NowaitStore):
 
     @classmethod
     def repair(cls, path: Path | str, *, output: Path | str | None = None) -> RepairReport:
-        """Repair an archive that was cut off or damaged.
+        """Repair an archive that was truncated or damaged.
 
-        A new archive with all whole values replaces the old one; if anything may be lost, the old one is
+        A new archive with all intact values replaces the old one; if anything may be lost, the old one is
         kept beside it.
 
         Parameters
@@ -572,7 +573,7 @@ class ZipStore(NowaitStore):
         path : str or Path
             The archive.
         output : str or Path, optional
-            Where to write the new archive instead; there must be no file.
+            Where to write the new archive instead; no file may exist there.
 
         Returns
         -------
@@ -606,7 +607,7 @@ class ZipStore(NowaitStore):
 
     @property
     def comment(self) -> bytes:
-        """The archive's comment, of at most 65,535 bytes. A new one is written by `close`."""
+        """The archive's comment, of at most 65,535 bytes. `close` writes a new one."""
         view = self._view()
         return self._archive.comment if self._archive.is_written else view.comment
 
@@ -625,26 +626,25 @@ class ZipStore(NowaitStore):
 
     @property
     def unclosed(self) -> bool:
-        """Whether another writer of the archive never closed it: it was killed, or is still at work.
+        """Whether another writer hasn't closed the archive: it was killed, or is still working.
 
-        Other programs may not find all values then. To open such an archive for writing and close it
-        makes it whole.
+        Other programs may then miss some values. Opening the archive for writing and closing it fixes that.
         """
         view = self._view()
         return not (view.is_closed or self._archive.is_written) and view.size > 0
 
     @property
     def dead_bytes(self) -> int:
-        """How many bytes of the file were overwritten or deleted.
+        """The number of dead bytes: of overwritten or deleted values.
 
-        This is an upper bound, since headers written by other programs are counted with their least size.
+        This is an upper bound, since headers written by other programs are counted at their minimal size.
         """
         with _ErrorContext(self, "open", None):
             return self._archive.dead_bytes()
 
 
 def _first_folder(names: Iterable[str]) -> str:
-    """Return the folder at the root that the first name is in; empty if it is in none."""
+    """Return the top-level folder of the first name; empty if it has none."""
     for name in names:
         if not name.startswith(_MACOS):
             folder, slash, _ = name.partition("/")
@@ -653,7 +653,7 @@ def _first_folder(names: Iterable[str]) -> str:
 
 
 def _attempt(call: Callable[..., object], *args: object) -> object:
-    """Return what a call returns, or the error that it raises."""
+    """Return a call's result, or the error that it raises."""
     try:
         return call(*args)
     except Exception as error:
@@ -661,7 +661,7 @@ def _attempt(call: Callable[..., object], *args: object) -> object:
 
 
 def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
-    """Make entries of a listing; with sizes, without keys that were removed meanwhile."""
+    """Make the entries of a listing; with sizes, keys that were removed meanwhile are left out."""
     new = tuple.__new__  # makes an Entry in half the time
     if not sizes:
         return [new(Entry, (path, None, None, None)) for path in paths]
@@ -672,7 +672,7 @@ def _entries(paths: list[str], index: Index, sizes: bool) -> list[Entry]:
 
 
 def _is_file(value: object, *, writes: bool) -> bool:
-    """Whether something is an open file, as far as that is needed."""
+    """Whether something has what is needed of an open file."""
     reads = hasattr(value, "read") and hasattr(value, "seek")
     return reads or (writes and hasattr(value, "write"))
 
@@ -684,7 +684,7 @@ def _open_source(origin: StorePath | BinaryIO) -> Source:
 
 
 class _ErrorContext:
-    """Names the store and the key on errors of the archive, and translates the system's."""
+    """Adds the store and key to the archive's errors, and translates those of the system."""
 
     __slots__ = ("_action", "_key", "_store")
 

@@ -1,4 +1,4 @@
-"""Appending to an archive, and rewriting it. The package's docstring explains the order of writes."""
+"""Appends to an archive, and rewrites it. The package's docstring explains the order of writes."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ if TYPE_CHECKING:
     # A live member with its encoded name.
     Record = tuple[bytes, Member, Details]
 
-# Values of at most so many bytes are written in batches.
+# Values of at most this many bytes are written in batches.
 _SMALL = 1 << 16
-# Up to so many bytes on average, headers included, writing twice takes less time than many writes.
+# Up to this many bytes on average, headers included, writing everything twice is faster than many writes.
 _TINY = 1 << 12
 # Compression enlarges a value by less than a 64th of its size plus this many bytes.
 _GROWTH, _GROWTH_BYTES = 64, 1 << 16
-# Size of the gap in front of a new archive (see `Appender.fill_gap`); most metadata fit in.
+# Size of the gap at the start of a new archive (see `Appender.fill_gap`); most metadata documents fit in.
 GAP = 1 << 11
-# The same in front of one of OME's single files, for all documents.
+# The same in an OME single-file archive, for all documents.
 OZX_GAP = 1 << 15
-# How far ahead a guard is written, so that small members share one; farther if each is synced.
+# How far ahead a guard is written, so that small members share it; farther if each guard is synced.
 _AHEAD, _SYNCED_AHEAD = 1 << 16, 1 << 20
 _MAX_NAME = (1 << 16) - 1
 _DOCUMENT = "zarr.json"
-# Upper bound of the end records' size and the bytes skipped in front, without a comment.
+# Upper bound of the end records' size plus the bytes skipped before them, without a comment.
 _END_ROOM = 2 * (END64.size + LOCATOR.size + END.size) + GUARD.size
 
 
@@ -92,14 +92,14 @@ class Appender:
     descriptor : int
         The file, open for writing; the caller closes it.
     view : View
-        The archive as it is found there.
+        The archive's current state.
     fsync : str
         ``"none"``; anything else syncs each member's data before its header is written, and the header
         before the call returns.
     zip64 : bool
         Whether Zip64 may be used.
     ozx : bool
-        Whether it is one of OME's single files, with all documents in front and Zip64 in any case.
+        Whether it is an OME single-file archive: with all documents first, and always Zip64.
     """
 
     def __init__(self, descriptor: int, view: View, *, fsync: str, zip64: bool, ozx: bool = False) -> None:
@@ -115,7 +115,7 @@ class Appender:
         self._old_comment = self.comment = view.comment
         self._guard = Guard(self.start, None if end is None else end.record)
         self._file_size = view.size
-        # Whether a failed write, or a writer that died, may have left bytes behind the last member.
+        # Whether a failed write, or a writer that died, may have left bytes after the last member.
         self._is_torn = not view.is_closed
         self._unsynced: OSError | None = None
 
@@ -137,9 +137,9 @@ class Appender:
     def put_small(self, values: list[tuple[str, Pieces]], method: int) -> list[Member]:
         """Append small values; all are committed when this returns.
 
-        They are written with gaps for their headers, which are filled in then, one after the other: if that
-        is cut short, the members up to there are committed. Tiny values are written again with their
-        headers, which takes one write.
+        They are first written with gaps for their headers. Then the headers are filled in, one after the
+        other: if that is interrupted, the members up to there are committed. Tiny values are written again
+        together with their headers, in one write.
         """
         self._begin()
         position = self.stop
@@ -178,7 +178,7 @@ class Appender:
         return members
 
     def put_one(self, key: str, pieces: Sequence[Data]) -> Member:
-        """Append one small value uncompressed, in less than half of `put_small`'s time."""
+        """Append one small value uncompressed, in less than half the time of `put_small`."""
         name = key.encode()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         size = len(data)
@@ -200,7 +200,7 @@ class Appender:
         Raises
         ------
         UnsupportedOperationError
-            If this needs Zip64, which isn't allowed.
+            If it needs Zip64, which isn't allowed.
         InvalidKeyError
             If the key doesn't fit a zip archive.
         """
@@ -251,7 +251,7 @@ class Appender:
         self._commit([(self.stop, pack_local(raw, member, kind, zip64=False))], first, has_data=False)
 
     def _begin(self) -> None:
-        """Prepare to write behind the last member, until `_commit` has written the header."""
+        """Prepare to write after the last member; `_commit` then writes the header."""
         self.cut_torn()
         self._is_torn = True
 
@@ -260,7 +260,7 @@ class Appender:
             sync_file(self.descriptor, "data")
         for place, header in headers:
             write_all(self.descriptor, header, place)
-        # From here on readers may have seen it, so its place isn't used again, whatever the sync says.
+        # Readers may see it now, so its place isn't reused even if the sync fails.
         self.stop = stop
         self._is_torn = False
         if self._fsync:
@@ -270,13 +270,13 @@ class Appender:
                 self._unsynced = error
 
     def check_synced(self) -> None:
-        """Raise if what was committed last may not survive a power failure."""
+        """Raise if the last commit may not survive a power failure."""
         error, self._unsynced = self._unsynced, None
         if error is not None:
             raise error
 
     def _write(self, position: int, block: Data) -> int:
-        """Write data, with a guard behind them; returns where they end."""
+        """Write data, with a guard after them; return where they end."""
         if not len(block):
             return position
         self._protect(position + len(block))
@@ -284,7 +284,7 @@ class Appender:
         return position + len(block)
 
     def _protect(self, position: int) -> None:
-        """Make sure that a guard ends the file, at or behind a position."""
+        """Make sure that the file ends with a guard, at or after a position."""
         # The first comparison is cheap, and enough for most small members.
         if position + 2 * GUARD.size > self._file_size < fit(position, GUARD.size) + GUARD.size:
             place = fit(position + (_SYNCED_AHEAD if self._fsync else _AHEAD), GUARD.size)
@@ -292,7 +292,7 @@ class Appender:
             self._file_size = place + GUARD.size
 
     def _write_guard(self, place: int) -> None:
-        """Write a guard where the file is to end; it is synced before anything makes the file end there."""
+        """Write a guard where the file will end; it is synced before anything makes the file end there."""
         write_all(self.descriptor, pack_guard(self._guard, place), place)
         if self._fsync:
             sync_file(self.descriptor, "data")
@@ -303,7 +303,7 @@ class Appender:
             self.cut()
 
     def cut(self) -> None:
-        """Cut off what is behind the last member: it was never acknowledged."""
+        """Cut off what follows the last member: it was never acknowledged."""
         if self.stop == self.start and self._guard.end_record is not None:
             self._file_size = self.start
         else:
@@ -333,7 +333,7 @@ class Appender:
     # -- the end ----------------------------------------------------------------------------------
 
     def finish(self, index: Index) -> None:
-        """Write the directory and the end records behind the members."""
+        """Write the directory and the end records after the members."""
         self.cut_torn()
         end = self._view.end
         prefix = 0 if end is None else end.prefix
@@ -352,18 +352,18 @@ class Appender:
         )
 
     def _guard_end(self, stop: int) -> None:
-        """Write a guard in front of the archive's future end; one at or behind it ends the file already."""
+        """Write a guard just before the archive's future end, after making sure that one ends the file."""
         self._protect(stop)
         place = stop - GUARD.size
         write_all(self.descriptor, pack_guard(self._guard, place), place)
 
     def fill_gap(self, index: Index) -> None:
-        """Fill the gap in front of a new archive with a live member, so that 7-Zip trusts the directory.
+        """Fill the gap at the start of a new archive with a live member, so that 7-Zip trusts the directory.
 
-        7-Zip ignores a directory that lacks the first header in the file, and lists replaced members
-        instead. The first member written, the root's metadata, is also the most often replaced. So on the
-        first close a small member deep in the hierarchy is copied to the front. If none fits, the first
-        live member gets a header that extends from the front to its data.
+        7-Zip ignores a directory that lacks the first header in the file, and then lists replaced members,
+        too. The first member written, the root's metadata, is also the one most often replaced. So the first
+        close copies a small member from deep in the hierarchy to the start. If none fits, the first live
+        member gets a header that extends from the start of the file to its data.
         """
         gap = self.start if self._view.end is None else 0
         if gap and self._ozx and (keys := documents(index.rows)):
@@ -387,7 +387,7 @@ class Appender:
         index.put(key, copy)
 
     def _fill_with_documents(self, index: Index, keys: list[str], gap: int) -> None:
-        """Copy all documents into the gap, in order. If they don't fit, the archive is rewritten instead."""
+        """Copy all documents into the gap, in order. If they don't fit, the caller rewrites the archive."""
         found = [(key, member) for key in keys if (member := index.find(key)) is not None]
         padding = gap - sum(local_size(key.encode(), zip64=False) + member.packed for key, member in found)
         if padding < 0 or 0 < padding < 4:
@@ -413,13 +413,13 @@ class Appender:
             key, member = first
             member = member._replace(offset=0)
             header = pack_lead(key.encode(), member)
-            # A long one would reach over the members behind the gap, which count until the end is written.
+            # A long one would overwrite members after the gap, which count until the end record is written.
             if header is not None and len(header) <= self.start:
                 write_all(self.descriptor, header, 0)
                 index.put(key, member)
 
     def leads(self, index: Index) -> bool:
-        """Whether the first header in the file is a live member's."""
+        """Whether the first header in the file belongs to a live member."""
         end = self._view.end
         first = 0 if end is None else end.prefix
         directory = index.directory
@@ -430,7 +430,7 @@ class Appender:
         return any(member.offset == first for _, member in index.appended())
 
     def _directory(self, index: Index, prefix: int) -> tuple[list[bytes], int]:
-        """Return the new directory's blocks and count.
+        """Return the new directory as blocks, and its number of records.
 
         Documents come first, then old records that still count, then new ones.
         """
@@ -458,9 +458,9 @@ class Appender:
 
 
 def documents(keys: Iterable[str]) -> list[str]:
-    """Return the keys of documents in the order of a directory: the root's first, then level by level.
+    """Return the keys of documents in directory order: the root's first, then level by level.
 
-    So remote readers, and OME's RFC-9, look for them there.
+    Remote readers, and OME's RFC-9, expect them in this order.
     """
     found = [key for key in keys if key.endswith(_DOCUMENT)]
     return sorted([key for key in found if key.rpartition("/")[2] == _DOCUMENT], key=_level)
@@ -492,9 +492,9 @@ def write_end(
     zip64: bool = True,
     always64: bool = False,
 ) -> None:
-    """Write a directory and its end records, so that a guard ends the file until they are whole.
+    """Write a directory and its end records; a guard ends the file until they are complete.
 
-    Once the directory is synced, the file is cut, and the end records take the guard's place.
+    Once the directory is synced, the file is truncated, and the end records replace the guard.
 
     Parameters
     ----------
@@ -507,7 +507,7 @@ def write_end(
     count : int
         Their number.
     prefix : int
-        Bytes in front of the archive, which its offsets don't count.
+        Bytes before the archive, which its offsets don't count.
     comment : bytes
         The archive's comment.
     guard_end : callable or None
@@ -517,7 +517,7 @@ def write_end(
     zip64 : bool
         Whether Zip64 may be used.
     always64 : bool
-        Whether to use it where it isn't needed, too.
+        Whether to use it even if it isn't needed.
     """
     size = sum(len(block) for block in blocks)
     if not zip64 and needs_zip64(count, size, position + _END_ROOM - prefix):
@@ -537,7 +537,7 @@ def write_end(
     if guard_end is not None:
         os.ftruncate(descriptor, stop)
     last_sector = max(place, (stop - 1) // SECTOR * SECTOR)
-    if fsync and last_sector > place:  # a long comment: the sector with the guard is the last to change
+    if fsync and last_sector > place:  # a long comment: the sector with the guard must change last
         write_all(descriptor, end[: last_sector - place], place)
         sync_file(descriptor, "data")
     write_all(descriptor, end, place)
@@ -546,7 +546,7 @@ def write_end(
 
 
 def write_start(descriptor: int, gap: int = GAP) -> None:
-    """Turn a file that holds nothing into an archive without members or directory, with a gap in front."""
+    """Turn an unused file into an archive without members or directory, with a gap at its start."""
     os.ftruncate(descriptor, 0)
     guard = Guard(gap, None)
     write_all(descriptor, pack_guard(guard, gap), gap)
@@ -554,14 +554,14 @@ def write_start(descriptor: int, gap: int = GAP) -> None:
 
 
 def live_members(view: View) -> Iterator[Record]:
-    """Yield all live members, in the order of the file."""
+    """Yield all live members, in file order."""
     index = view.index
     data = view.read_directory()
     at = index.directory.at
     with index.lock:
         keys = list(index.rows)
         offsets = np.fromiter(map(index.offset, keys), np.int64, len(keys))
-    for place in np.argsort(offsets, kind="stable"):  # not `sorted`, for which all threads would wait
+    for place in np.argsort(offsets, kind="stable"):  # `sorted` would make all threads wait
         key = keys[place]
         member = index.find(key)
         if member is None:
@@ -571,7 +571,7 @@ def live_members(view: View) -> Iterator[Record]:
 
 
 def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
-    """Copy members into a new file, compressed as they are, documents first.
+    """Copy members into a new file without recompressing them, documents first.
 
     Returns
     -------
@@ -585,7 +585,7 @@ def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> 
     for name, member, details in sorted(records, key=_place):
         long = max(member.size, member.packed) > ZIP64_LIMIT
         first = position + local_size(name, zip64=long)
-        # Where the sizes follow the data, an encrypted member's password is checked against the time.
+        # If the sizes follow the data, readers check an encrypted member's password against the time.
         flags = member.flags if member.flags & ENCRYPTED else member.flags & ~SIZES_BEHIND
         copy = member._replace(offset=position, start=first, flags=flags)
         write_all(descriptor, pack_local(name, copy, VALUE, zip64=long), position)
@@ -602,13 +602,13 @@ def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> 
 
 
 def _place(record: Record) -> tuple[int, int, str]:
-    """Where a member comes in a new file: documents first, level by level, and the rest as it was."""
+    """Sort key of a member in a new file: documents first, level by level, the rest in its old order."""
     name = record[0].decode("latin-1")
     return (0, *_level(name)) if name.rpartition("/")[2] == _DOCUMENT else (1, 0, "")
 
 
 def recorded(data: bytes, at: int) -> tuple[bytes, Details]:
-    """Return the encoded name in a record of the directory, and the further details."""
+    """Return the encoded name and the other details in a directory record."""
     fields = CENTRAL.unpack_from(data, at)
     name_size, extra_size, comment_size = fields[11:14]
     name_at = at + CENTRAL.size
@@ -625,18 +625,18 @@ def recorded(data: bytes, at: int) -> tuple[bytes, Details]:
 
 
 def live_bytes(view: View) -> int:
-    """Return the number of bytes that live members need, with headers of the least size."""
+    """Return the number of bytes that live members need, with headers of minimal size."""
     index = view.index
     live = index.live_rows()
     directory = index.directory
-    # The sizes of other writers' local headers are unknown until each is read.
+    # The size of another writer's local header is unknown until it is read.
     total = int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
     total += int(live.sum()) * (LOCAL.size + 32)
     return total + sum(member.start - member.offset + member.packed for _, member in index.appended())
 
 
 def _selected(data: bytes, at: npt.NDArray[np.int64], live: npt.NDArray[np.bool_]) -> list[bytes]:
-    """Return the records of a directory that still count, adjacent ones in one piece."""
+    """Return the live records of a directory, adjacent ones in one piece."""
     if live.all():
         return [data] if data else []
     bounds = np.append(at, len(data))
@@ -659,7 +659,7 @@ def _blocks(piece: Data) -> Iterator[memoryview]:
 
 
 def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
-    """Write many small blocks in few calls."""
+    """Write many small blocks in a few calls."""
     pending: list[bytes] = []
     size = 0
     for block in blocks:
