@@ -1,6 +1,7 @@
 """URLs, commands, archives and listings of servers that mean harm: an error or a harmless answer."""
 
 import re
+import warnings
 import zipfile
 from contextlib import suppress
 from xml.sax.saxutils import escape
@@ -160,7 +161,8 @@ TRANSFERS = [
 
 
 def pack(path, names):
-    with zipfile.ZipFile(path, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # two of one name, which are to be tried as well
         for number, name in enumerate(names):
             info = zipfile.ZipInfo("n")
             info.filename, info.create_system = name, number % 2 * 3
