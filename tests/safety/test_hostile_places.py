@@ -83,7 +83,7 @@ def open_texts(place, monkeypatch, examples):
 
 
 def test_texts_that_name_a_place_badly(place, monkeypatch):
-    open_texts(place, monkeypatch, 60)
+    open_texts(place, monkeypatch, 40)
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def run_commands(place, kind, examples):
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "memory"])
 def test_commands_with_bad_names(place, kind):
-    assert run_commands(place, kind, 8) > 50
+    assert run_commands(place, kind, 6) > 50
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def unpack(place, examples):
 
 
 def test_members_with_bad_names(place):
-    unpack(place, 15)
+    unpack(place, 10)
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def server():
 
 @pytest.mark.parametrize("which", ["s3 by fsspec", "s3 by obstore"])
 def test_keys_that_a_server_lists(server, which, place):
-    list_from(server, which, place, 8)
+    list_from(server, which, place, 5)
 
 
 @pytest.mark.slow

@@ -112,8 +112,9 @@ class FsspecStore(ListingStore):
 
     Notes
     -----
-    Values are written whole. fsspec's local file system is served by `LocalStore`. Listings are never
-    answered from fsspec's cache of listings.
+    Values are written whole. fsspec's local file system is served by `LocalStore`, and so is its view of a
+    directory there. Listings are never answered from fsspec's cache of listings. Removals take links for
+    themselves, where the file system tells which names are links: what they lead to stays.
     """
 
     def __init__(
