@@ -158,7 +158,9 @@ async def check(store, changes, where):
         assert (await store.get("after")).to_bytes() == NEW, where
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=pytest.mark.slow if "later" in name else ()) for name in MOMENTS]
+)
 @pytest.mark.parametrize("kind", STORES)
 def test_wherever_a_call_waits(kind, moment, tmp_path, record_property):
     count = asyncio.run(cancel_everywhere(kind, tmp_path, moment))

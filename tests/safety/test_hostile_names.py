@@ -105,7 +105,7 @@ def ask_all(place, kind, examples):
 
 @pytest.mark.parametrize("kind", STORES)
 def test_nothing_outside_is_touched(place, kind):
-    assert ask_all(place, kind, 12) > 100
+    assert ask_all(place, kind, 8) > 100
 
 
 @pytest.mark.slow

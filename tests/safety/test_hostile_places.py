@@ -1,6 +1,7 @@
 """URLs, commands, archives and listings of servers that mean harm: an error or a harmless answer."""
 
 import re
+import warnings
 import zipfile
 from contextlib import suppress
 from xml.sax.saxutils import escape
@@ -82,7 +83,7 @@ def open_texts(place, monkeypatch, examples):
 
 
 def test_texts_that_name_a_place_badly(place, monkeypatch):
-    open_texts(place, monkeypatch, 60)
+    open_texts(place, monkeypatch, 40)
 
 
 @pytest.mark.slow
@@ -138,7 +139,7 @@ def run_commands(place, kind, examples):
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "memory"])
 def test_commands_with_bad_names(place, kind):
-    assert run_commands(place, kind, 8) > 50
+    assert run_commands(place, kind, 6) > 50
 
 
 @pytest.mark.slow
@@ -160,7 +161,8 @@ TRANSFERS = [
 
 
 def pack(path, names):
-    with zipfile.ZipFile(path, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # two of one name, which are to be tried as well
         for number, name in enumerate(names):
             info = zipfile.ZipInfo("n")
             info.filename, info.create_system = name, number % 2 * 3
@@ -187,7 +189,7 @@ def unpack(place, examples):
 
 
 def test_members_with_bad_names(place):
-    unpack(place, 15)
+    unpack(place, 10)
 
 
 @pytest.mark.slow
@@ -243,7 +245,7 @@ def server():
 
 @pytest.mark.parametrize("which", ["s3 by fsspec", "s3 by obstore"])
 def test_keys_that_a_server_lists(server, which, place):
-    list_from(server, which, place, 8)
+    list_from(server, which, place, 5)
 
 
 @pytest.mark.slow

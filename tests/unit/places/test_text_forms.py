@@ -90,6 +90,20 @@ def test_what_is_gone_is_not_found(make):
         make_store_sync("gpumemory://nothing")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "object_store://HTTPStore",
+        "object_store://S3Store/x",
+        'object_store://GCSStore(prefix="x")',
+        "file:///\ud800",
+    ],
+)
+def test_what_tells_no_place(text):
+    with pytest.raises(StoreLikeError):
+        make_store_sync(text)
+
+
 def test_folders_of_such_names_are_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("logging-data", "wrapping-data", "zip"):

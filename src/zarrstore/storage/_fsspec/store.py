@@ -112,8 +112,9 @@ class FsspecStore(ListingStore):
 
     Notes
     -----
-    Values are written atomically. fsspec's local file system is served by `LocalStore`. Listings never come
-    from fsspec's cache.
+    Values are written atomically. fsspec's local file system, and a view of a directory in it, is served by
+    `LocalStore`. Listings never come from fsspec's cache. A removal removes a link itself, where the file
+    system reports links; what it leads to stays.
     """
 
     def __init__(
