@@ -1,9 +1,9 @@
-"""Everything that is measured, beside every peer, in turn in one process, on the same data.
+"""Measures everything, beside every peer: in turn in one process, on the same data.
 
     python -m benchmarks [--long] [--only PART] [--json FILE] [--page FILE]
 
 The short form takes some minutes, the long one an hour: all sizes, a million keys, more rounds. ``--page``
-writes a page of tables and charts; with ``--from FILE`` it is made of figures that were kept by ``--json``.
+writes a page of tables and charts; with ``--from FILE`` it uses figures saved by ``--json``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from benchmarks.calls import system_calls
 from benchmarks.measure import machine, measure
 from benchmarks.questions import everything
 
-# A file system in memory, where there is one.
+# A file system in memory, if there is one.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 async def run(options):
-    """Measure all rows; prints each when it is done."""
+    """Measure all rows; print each when it is done."""
     figures = []
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -1,11 +1,11 @@
-"""zarr-python's arrays on our stores, on its own, and on one that costs as little as can be.
+"""zarr-python's arrays on our stores, on its own stores, and on one that costs as little as possible.
 
     python benchmarks/arrays.py [--quick] [--only KIND] [--rounds N] [--json FILE] [--picture FILE]
 
-Everything runs in turn in one process, several times over. Printed are the best microseconds a chunk, how
-many times as fast as on zarr-python's store of the kind that is, by the median of all rounds and with its
-95% interval, and how many times as fast it would be on a store that costs nothing: the rest is zarr-python's
-own time. Folders and archives lie in memory, so that no medium drowns the difference.
+Everything runs in turn in one process, several times over. It prints the best microseconds per chunk; how
+many times as fast that is as on zarr-python's store of the same kind (the median of all rounds, with its 95%
+interval); and how many times as fast it would be on a store that costs nothing, since the rest is
+zarr-python's own time. Folders and archives are in memory, so that no medium hides the difference.
 """
 
 import argparse
@@ -28,12 +28,12 @@ LAYOUTS = {
     "4 KiB chunks": {"chunks": (1, 1024)},
     "shards of 64 chunks of 4 KiB": {"chunks": (1, 1024), "shards": (64, 1024)},
 }
-# What the folders' arrays should reach; no other store leaves that much to gain.
+# Ratios that arrays in folders should reach; no other store leaves that much to gain.
 FLOORS = {("local", "read"): 1.6, ("local", "write"): 1.3}
 
 
 class FreeStore(zarr.storage.MemoryStore):
-    """Keeps buffers as they come and gives them back: what is left is the time of everything else."""
+    """Keeps buffers and returns them as they are: what remains is the time of everything else."""
 
     async def get(self, key, prototype=None, byte_range=None):
         value = self._store_dict.get(key)
@@ -46,7 +46,7 @@ class FreeStore(zarr.storage.MemoryStore):
 
 
 def contestants(kind, folder):
-    """A maker of stores for each contestant, the one that reads what the one that writes has written."""
+    """Return a function for each contestant that makes its stores; the reader reads what the writer wrote."""
     if kind == "memory":
         kept = {"zarr": zarr.storage.MemoryStore(), "zarrstore": MemoryStore()}
         makers = {who: lambda mode, store=store: store for who, store in kept.items()}

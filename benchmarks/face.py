@@ -1,4 +1,4 @@
-"""What the face costs over a verb, and a wrapper over a face. Prints microseconds a call.
+"""What a public method costs over a verb, and a wrapper over a public method. Prints microseconds per call.
 
 python benchmarks/face.py
 """
@@ -16,7 +16,7 @@ ROUNDS, CALLS = 15, 4000
 
 
 class PassingOn(WrapperStore):
-    """The least that a wrapper can do to a read."""
+    """The least that a wrapper can do with a read."""
 
     async def _read(self, below, key, request, allocate):
         return await below.read(key, request, allocate)

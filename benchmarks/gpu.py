@@ -1,14 +1,14 @@
-"""Reading files out of the page cache into a GPU's memory: zarr-python's way beside ours.
+"""Reads files from the page cache into a GPU's memory: zarr-python's way beside ours.
 
     python benchmarks/gpu.py [--quick] [--folder DIR]
 
-Needs a GPU, cupy and zarr-python. Printed are milliseconds, gigabytes a second, how many times faster than
-zarr-python that is (it reads into host memory and copies that), and the share of what the bus gives: the
-bandwidth of copies out of pinned memory, measured first. Everything runs in turn, several times over; the
-best time of each counts. What was read is compared with what was written.
+Needs a GPU, cupy and zarr-python. It prints milliseconds, gigabytes per second, how many times faster that is
+than zarr-python (which reads into host memory and copies from there), and the share of the bus's bandwidth,
+measured first with copies from pinned memory. Everything runs in turn, several times over; the best time of
+each counts. What was read is compared with what was written.
 
-Where there is no GPU it says so and ends with code 3. ``--stand-in`` runs the same code over a stand-in for
-cupy on NumPy: its figures mean nothing, and it says that too.
+Without a GPU it says so and exits with code 3. ``--stand-in`` runs the same code on a stand-in for cupy in
+NumPy: its figures mean nothing, and it says that, too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NO_DEVICE = 3
 
 
 def measure_bus(cupy, size: int, rounds: int) -> float:
-    """Bytes a second of copies from pinned memory to the device."""
+    """Return the bytes per second of copies from pinned memory to the device."""
     cuda = cupy.cuda
     pinned = cuda.alloc_pinned_memory(size)
-    np.frombuffer(pinned, np.uint8, size)[:] = 1  # touched, so that the memory is really there
+    np.frombuffer(pinned, np.uint8, size)[:] = 1  # touched, so that the memory is really allocated
     array = cupy.empty(size, np.uint8)
     stream = cuda.Stream(non_blocking=True)
     best = float("inf")
@@ -95,7 +95,7 @@ async def line(cupy, title: str, folder: Path, count: int, size: int, rounds: in
             start = time.perf_counter()
             values = await ways[who]()
             cupy.cuda.Device().synchronize()
-            if round_:  # the first one makes threads and blocks
+            if round_:  # the first one creates threads and memory blocks
                 best[who] = min(best[who], time.perf_counter() - start)
             for value in (values[0], values[-1]):
                 if not np.array_equal(cupy.asnumpy(value.as_array_like()), data):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: contestants in turn in one process, best times, ratios and floors, a picture."""
+"""Shared by the benchmarks: runs contestants in turn in one process; times, ratios, floors, a picture."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Bench:
     Parameters
     ----------
     rounds : int
-        How often each contestant has its turn.
+        How often each contestant runs.
     paired : bool
-        Whether ratios are medians of those of each round, which tell a few percent apart where the machine's
-        pace changes from minute to minute, instead of ratios of the best times. Of such a line the garbage
-        of what ran before is collected beforehand, its 95% interval is printed too, and it goes on for up
-        to twice as many rounds while that is wider than 1% to both sides and near 1. A ratio whose
-        whole interval is below 1 is called slower.
+        Whether ratios are medians of the rounds' ratios instead of ratios of the best times. They show
+        differences of a few percent even if the machine's speed changes from minute to minute. For such a
+        line, garbage of earlier runs is collected first, and the 95% interval is printed too. It runs for up
+        to twice as many rounds while that interval is wider than 1% to both sides and near 1. A ratio whose
+        whole interval is below 1 counts as slower.
     """
 
     def __init__(self, rounds, *, paired=False):
@@ -48,15 +48,15 @@ class Bench:
         Parameters
         ----------
         contestants : dict of str to callable
-            What is timed: a coroutine is awaited. A tuple is (prepare, call) or (prepare, call, finish), of
-            which only the call is timed; None is left out. Ratios are those of "zarr" to "zarrstore"; "bare"
-            is the least that can be done, "free" a store that costs as little as can be.
+            What is timed; coroutines are awaited. A tuple is (prepare, call) or (prepare, call, finish), of
+            which only the call is timed; None is left out. Ratios compare "zarr" with "zarrstore"; "bare" is
+            the least that can be done, "free" a store that costs as little as possible.
         per : int
-            Operations in a call.
+            Operations per call.
         floor : float
             How many times as fast as zarr-python this should be.
         size : int
-            Bytes in a call, for a line in gigabytes a second.
+            Bytes per call, for a line in gigabytes per second.
         """
         contestants = {who: call for who, call in contestants.items() if call is not None}
         times = self.times[name] = {who: [] for who in contestants}
@@ -73,7 +73,8 @@ class Bench:
                     gc.collect()
                     gc.freeze()
                 if size is not None:
-                    # What the last one left is given back by other threads, which would take memory and time.
+                    # Other threads free what the last one left; otherwise that would cost memory and time
+                    # here.
                     gc.collect()
                     await asyncio.sleep(0.02)
                 start = time.perf_counter()
@@ -90,7 +91,7 @@ class Bench:
         self._show(name)
 
     def ratio(self, name):
-        """How many times as fast as zarr-python we are."""
+        """Return how many times as fast as zarr-python we are."""
         return self._ratio(name, "zarrstore")
 
     def _ratio(self, name, who):
@@ -99,11 +100,11 @@ class Bench:
         return compared(self.times[name]["zarr"], self.times[name][who])[0]
 
     def interval(self, name):
-        """Where our ratio lies, but for one time in 20."""
+        """Return the 95% interval of our ratio."""
         return compared(self.times[name]["zarr"], self.times[name]["zarrstore"])[1:]
 
     def is_slower(self, name):
-        """Whether we are slower than zarr-python beyond what chance does."""
+        """Whether we are slower than zarr-python beyond chance."""
         return self.paired and self.interval(name)[1] < 1
 
     def _show(self, name):
@@ -129,7 +130,7 @@ class Bench:
         return f"{microseconds:.1f} us" if microseconds < 1e4 else f"{microseconds / 1e3:.1f} ms"
 
     def finish(self, options):
-        """Say which floors were missed; keep and draw what the options ask for."""
+        """Print which floors were missed; save figures and draw the picture if the options say so."""
         missed = [name for name, floor in self.floors.items() if self.ratio(name) < floor]
         print(f"{len(self.floors) - len(missed)} floors reached, {len(missed)} missed")
         for name in missed:
@@ -162,9 +163,9 @@ class Bench:
 
 
 def _orders(names):
-    """Orders for one round after another, in which each has each place, and follows itself, as often.
+    """Yield an order for each round, so that each name has each place, and follows itself, equally often.
 
-    Whoever runs after itself finds its memory warm.
+    A contestant that runs after itself finds its memory warm.
     """
     for first in itertools.cycle(range(len(names))):
         turned = names[first:] + names[:first]
@@ -173,13 +174,13 @@ def _orders(names):
 
 
 def compared(theirs, ours):
-    """Compare times that were taken in turn.
+    """Compare times that were measured in turn.
 
     Returns
     -------
     (float, float, float)
-        How many times as fast we are, by the median of the rounds' ratios, and between which ones of those
-        the true median lies but for one time in 20, whatever their distribution.
+        How many times as fast we are, as the median of the rounds' ratios, and the ratios that bound its 95%
+        interval, whatever their distribution.
     """
     ratios = sorted(their / our for their, our in zip(theirs, ours, strict=True))
     rank = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
@@ -187,12 +188,12 @@ def compared(theirs, ours):
 
 
 def is_settled(low, high):
-    """Whether more rounds would tell nothing new of an interval: it is narrow, or far from 1."""
+    """Whether more rounds would add nothing: the interval is narrow, or far from 1."""
     return high - low < 0.02 or low > 1.05
 
 
 def add_options(parser):
-    """Add what every benchmark understands to a parser."""
+    """Add the options of every benchmark to a parser."""
     from pathlib import Path
 
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
@@ -202,7 +203,7 @@ def add_options(parser):
 
 
 async def collect(listing):
-    """Count what a listing tells."""
+    """Count the items of a listing."""
     count = 0
     async for _ in listing:
         count += 1
@@ -216,5 +217,5 @@ async def one_by_one(call, keys):
 
 
 async def at_once(call, keys):
-    """Await a call for all keys together."""
+    """Await calls for all keys concurrently."""
     await asyncio.gather(*(call(key) for key in keys))

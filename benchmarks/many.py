@@ -1,4 +1,4 @@
-"""A store of a great many small values that nothing is kept of: what a copy of it takes is the copy's own."""
+"""A store of very many small values that keeps nothing: all memory used is that of the copy itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VALUE = b"0123456789abcdef"
 
 
 class Many(Store):
-    """So many keys, listed out of order; writes are forgotten."""
+    """``count`` keys, listed out of order; writes are forgotten."""
 
     _capabilities = Capabilities(atomic_create=True)
 

@@ -1,4 +1,4 @@
-"""Peers in turn in one process: times, their ratios with intervals, processor time and memory."""
+"""Measures peers in turn in one process: times, ratios with intervals, CPU time and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARIES = (
 
 
 async def measure(row, rounds, seconds):
-    """Have each peer do a row in turn, over and over.
+    """Have each peer do a row in turn, repeatedly.
 
     Parameters
     ----------
@@ -30,14 +30,13 @@ async def measure(row, rounds, seconds):
     rounds : int
         How often, at least three times.
     seconds : float
-        After so long no further round begins.
+        After this time no further round begins.
 
     Returns
     -------
     list of dict
-        By peer: median and extremes in microseconds an operation, processor time, the most memory over what
-        there was before, and how many times our time it takes, with the interval in which that lies but
-        for one time in 20.
+        By peer: median and extremes in microseconds per operation, CPU time, peak memory above that before,
+        and the ratio to our time, with its 95% interval.
     """
     samples = {name: [] for name in row.calls}
     failed = {}
@@ -50,7 +49,7 @@ async def measure(row, rounds, seconds):
         for name in [*names[shift:], *names[:shift]]:
             try:
                 samples[name].append(await _once(row, name))
-            except Exception as error:  # a peer that can't is told of, and left out
+            except Exception as error:  # a peer that can't do it is reported and left out
                 failed[name] = f"{type(error).__name__}: {error}"
                 del samples[name]
     for name, why in failed.items():
@@ -97,7 +96,7 @@ def _figures(row, name, taken, ours):
 
 
 def _restart_peak():
-    """Have the kernel measure the most memory anew; returns what there is, in bytes."""
+    """Reset the kernel's peak memory; return the current memory in bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -117,7 +116,7 @@ def _status(name):
 
 
 def machine():
-    """Return what the figures were taken on."""
+    """Return the machine and versions on which the figures were measured."""
     found = {}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""The page that shows all figures: where a peer is faster first, then a chart and a table a question."""
+"""The page of all figures: first where a peer is faster, then a chart and a table per question."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-# Told apart without colour: a marker and a line for each.
+# Distinguishable without colour: a marker and a line style for each.
 STYLES = {
     "zarrstore": ("o", "-", "#0b5394", 2.4),
     "zarrstore, s3fs": ("o", "--", "#0b5394", 1.6),
@@ -19,7 +19,7 @@ STYLES = {
     "bare calls": ("x", ":", "#000000", 1.0),
     "zipfile": ("*", ":", "#444444", 1.0),
 }
-# No peers, but what a machine can do.
+# Not peers, but the machine's limits.
 LIMITS = ("bare calls",)
 
 
@@ -31,9 +31,9 @@ def write(path, figures, machine):
     path : Path
         The page.
     figures : list of dict
-        What `measure` returned, for all rows.
+        The results of `measure`, for all rows.
     machine : dict
-        Where they were taken.
+        Where they were measured.
     """
     charts = path.parent / path.stem
     charts.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def _head(machine):
 
 
 def _faster(figures):
-    """List the rows in which a peer is surely faster."""
+    """List the rows in which a peer is certainly faster."""
     rows = [
         figure
         for figure in figures
@@ -96,7 +96,7 @@ _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
 
 
 def _amounts(rows):
-    """Return (amount, row) of the rows whose labels begin with one, as far as they are of one kind."""
+    """Return (amount, row) of the rows whose labels begin with an amount of the first one's kind."""
     found = [(match, row) for row in rows if (match := _AMOUNT.fullmatch(row))]
     return [
         (int(match[1].replace(",", "")) * _UNITS.get(match[2], 1), row)
@@ -106,7 +106,7 @@ def _amounts(rows):
 
 
 def _growth(questions):
-    """List how time grows with what a question's rows count: 0 is not at all, 1 in proportion."""
+    """List how time grows with the amounts in a question's rows: 0 is not at all, 1 in proportion."""
     lines = [
         "## How time grows",
         "",
@@ -174,7 +174,7 @@ def _draw(path, question, rows):
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "zarrstore"
-    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text: half the size
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text, for half the size
     import matplotlib.pyplot as plt
 
     labels = list(dict.fromkeys(row["row"] for row in rows))

@@ -1,4 +1,4 @@
-"""The libraries that are compared, each behind the same few calls."""
+"""The compared libraries, each behind the same few calls."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ icechunk.set_logs_filter("error")
 
 
 class Peer:
-    """One library's way to a store.
+    """One library's access to a store.
 
-    A subclass defines what its library can do; questions leave out a peer without the calls that they need.
+    A subclass defines what its library can do; a question leaves out peers without the calls that it needs.
     """
 
     name = ""
@@ -39,19 +39,19 @@ class Peer:
         """Open the store."""
 
     async def get_all(self, keys, in_flight):
-        """Get values, so many at a time."""
+        """Get values, ``in_flight`` at a time."""
         await in_turns(self.get, keys, in_flight)
 
     async def set_all(self, items, in_flight):
-        """Set values, so many at a time."""
+        """Set values, ``in_flight`` at a time."""
         await in_turns(lambda item: self.set(*item), items, in_flight)
 
     async def close(self):
-        """Make what was written last, where that takes a step of its own."""
+        """Make written values durable, if that takes a step of its own."""
 
 
 async def in_turns(call, arguments, in_flight):
-    """Await a call for each argument, so many at a time."""
+    """Await a call for each argument, ``in_flight`` at a time."""
     if in_flight == 1:
         for argument in arguments:
             await call(argument)
@@ -69,7 +69,7 @@ async def in_turns(call, arguments, in_flight):
 
 
 async def count(listing):
-    """Return how many names an asynchronous listing has."""
+    """Return the number of names in an asynchronous listing."""
     number = 0
     async for _ in listing:
         number += 1
@@ -77,7 +77,7 @@ async def count(listing):
 
 
 class ZarrLike(Peer):
-    """A store with zarr-python's calls: ours, theirs, icechunk's."""
+    """A store with zarr-python's interface: ours, theirs, icechunk's."""
 
     def __init__(self, name, store):
         self.name = name
@@ -119,7 +119,7 @@ class ZarrLike(Peer):
 
 
 class Icechunk(ZarrLike):
-    """A session of a new icechunk repository; what is written is committed by `close`."""
+    """A session of a new icechunk repository; `close` commits what was written."""
 
     is_fresh = False
     get_batch = size = is_empty = delete = None
@@ -134,7 +134,7 @@ class Icechunk(ZarrLike):
         )  # fmt: skip
 
     def _key(self, key):
-        """Icechunk takes keys of chunks only."""
+        """Return a chunk's key, since icechunk accepts no others."""
         return f"c/c/{abs(hash(key)) % (1 << 30)}"
 
     async def get(self, key):
@@ -184,7 +184,7 @@ class Obstore(Peer):
 
 
 class Tensorstore(Peer):
-    """tensorstore's key-value store; futures are what it has in flight."""
+    """tensorstore's key-value store; its calls in flight are futures."""
 
     name = "tensorstore"
 
@@ -280,7 +280,7 @@ class Fsspec(Peer):
 
 
 class Bare(Peer):
-    """System calls in a Python loop: the least that can be done from Python, one call at a time."""
+    """System calls in a Python loop: the minimum from Python, one call at a time."""
 
     name = "bare calls"
 
@@ -371,7 +371,7 @@ class Zipfile(Peer):
 
 
 def in_folder(root):
-    """Peers whose stores are folders, each in its own below ``root``."""
+    """Return peers whose stores are folders, each in its own folder below ``root``."""
     root = Path(root)
     for name in ("zarrstore", "zarr-python", "obstore", "tensorstore", "fsspec", "icechunk", "bare calls"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -387,7 +387,7 @@ def in_folder(root):
 
 
 def in_folder_synced(root):
-    """Peers that can make a value last a power cut before they call it written."""
+    """Return peers that can make a value survive a power failure before they report it as written."""
     root = Path(root)
     (root / "bare calls").mkdir(parents=True)
     return [
@@ -398,7 +398,7 @@ def in_folder_synced(root):
 
 
 def in_memory():
-    """Peers whose stores are memory."""
+    """Return peers whose stores are in memory."""
     return [
         ZarrLike("zarrstore", zarrstore.MemoryStore()),
         ZarrLike("zarr-python", zarr.storage.MemoryStore()),
@@ -410,7 +410,7 @@ def in_memory():
 
 
 def in_zip(root, mode):
-    """Peers whose stores are zip archives."""
+    """Return peers whose stores are zip archives."""
     root = Path(root)
     return [
         ZarrLike("zarrstore", zarrstore.ZipStore(root / "zarrstore.zip", mode=mode)),
@@ -420,7 +420,7 @@ def in_zip(root, mode):
 
 
 def on_s3(server, bucket, key, secret):
-    """Peers whose stores are prefixes of a bucket."""
+    """Return peers whose stores are prefixes in a bucket."""
     options = server.fsspec_options()
 
     def fs():

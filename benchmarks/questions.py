@@ -1,4 +1,4 @@
-"""What is asked of every peer: rows of questions, and what each peer has to do for one."""
+"""The questions for every peer: their rows, and what each peer does for a row."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Row:
     Parameters
     ----------
     question : str
-        What is asked; one chart.
+        The question; one chart.
     label : str
         The row within it.
     calls : dict of str to callable
         What each peer does; a coroutine is awaited.
     per : int
-        Operations in a call.
+        Operations per call.
     before : callable, optional
         Called with the peer's name before each call; a coroutine is awaited.
     sent : callable, optional
-        Returns how many requests a server has got so far.
+        Returns how many requests a server has received so far.
     """
 
     question: str
@@ -74,12 +74,12 @@ def keys_of(count):
 
 
 def able(peers, name, call):
-    """Return what the peers do that have a method of that name."""
+    """Return the calls of the peers that have a method of this name."""
     return {peer.name: (lambda peer=peer: call(peer)) for peer in peers if getattr(peer, name, None)}
 
 
 def drop_cache(root):
-    """Have the page cache forget the files below a folder."""
+    """Drop the files below a folder from the page cache."""
     for folder, _, names in os.walk(root):
         for name in names:
             descriptor = os.open(f"{folder}/{name}", os.O_RDONLY)
@@ -96,7 +96,7 @@ async def fill(peers, keys, value):
 
 
 async def reads(place, peers, sizes, flights, root=None) -> AsyncIterator[Row]:
-    """Values by size and by how many are in flight, as a batch, and not in the page cache."""
+    """Yield reads of values by size and by number in flight, as a batch, and outside the page cache."""
     for label, size in sizes.items():
         keys = keys_of(count_of(size))
         await fill(peers, keys, os.urandom(size))
@@ -126,7 +126,7 @@ async def reads(place, peers, sizes, flights, root=None) -> AsyncIterator[Row]:
 
 
 async def batch(peer, keys):
-    """Read values that are all kept until the last is there, by the best way that a peer has."""
+    """Read values, all held until the last has arrived, in the best way that a peer has."""
     if getattr(peer, "get_batch", None):
         await peer.get_batch(keys)
     elif getattr(peer, "get", None) and not isinstance(peer, them.Tensorstore):
@@ -139,7 +139,7 @@ async def batch(peer, keys):
 
 
 async def ranges(place, peers) -> AsyncIterator[Row]:
-    """Parts of one large value."""
+    """Yield reads of parts of one large value."""
     await fill(peers, ["wide"], os.urandom(16 << 20))
     spans = [(number * 160_000, number * 160_000 + 4096) for number in range(100)]
     for flight in (1, 100):
@@ -158,7 +158,7 @@ async def ranges(place, peers) -> AsyncIterator[Row]:
 
 
 async def threads(place, peers, sizes) -> AsyncIterator[Row]:
-    """Blocking reads from several threads."""
+    """Yield blocking reads from several threads."""
     for label, size in sizes.items():
         keys = keys_of(count_of(size, 500))
         await fill(peers, keys, os.urandom(size))
@@ -176,7 +176,7 @@ async def threads(place, peers, sizes) -> AsyncIterator[Row]:
 
 
 def in_threads(call, keys, number):
-    """Have each of some threads make a call for all keys."""
+    """Make a call for all keys in each of several threads."""
 
     def work():
         for key in keys:
@@ -190,7 +190,7 @@ def in_threads(call, keys, number):
 
 
 async def writes(place, peers, sizes, flights, how="") -> AsyncIterator[Row]:
-    """Values that are new, and values in place of others."""
+    """Yield writes of new values, and of values that replace others."""
     for peer in peers:
         await peer.ready()
     by_name = {peer.name: peer for peer in peers}
@@ -227,7 +227,7 @@ async def writes(place, peers, sizes, flights, how="") -> AsyncIterator[Row]:
 
 
 async def names(place, peers, counts, plant) -> AsyncIterator[Row]:
-    """Listings, sizes and deletes by the number of keys."""
+    """Yield listings, sizes and deletes by the number of keys."""
     by_name = {peer.name: peer for peer in peers}
     for count in counts:
         for peer in peers:
@@ -262,7 +262,7 @@ PIPELINES = {
 
 
 async def arrays(root, chunk) -> AsyncIterator[Row]:
-    """An array of 64 MiB as a whole: by zarr-python's pipelines, xarray, dask, tensorstore's driver."""
+    """Yield a whole array of 64 MiB: with zarr-python's pipelines, xarray, dask, tensorstore's driver."""
     shape = (4096, 4096)
     data = np.random.default_rng(0).integers(0, 1 << 20, shape, dtype="<i4")
     number = data.nbytes // (chunk[0] * chunk[1] * 4)
@@ -320,7 +320,7 @@ async def arrays(root, chunk) -> AsyncIterator[Row]:
 
 
 async def everything(folder, tmpfs, *, long: bool, only: str) -> AsyncIterator[Row]:
-    """Yield all rows, each when its data are there."""
+    """Yield all rows, each when its data are ready."""
     parts = {
         "folder": lambda: of_folders(folder, "folder on disk", long),
         "tmpfs": lambda: of_folders(tmpfs, "folder on tmpfs", long) if long else nothing(),

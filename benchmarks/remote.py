@@ -2,15 +2,15 @@
 
     python benchmarks/remote.py [--quick] [--only LINE] [--json FILE]
 
-Everything runs in turn in one process, on the same data, many times over. Requests are counted in a pass
-of their own, by a proxy in front of the server, and times are taken in another without it. Printed are the
-best milliseconds a call, how many times faster than zarr-python's store over the same client that is, by
-the median of all rounds and with its 95% interval, and the requests that each sends. Where both send the
-same requests nothing is to be gained: a ratio below 1 is told apart from an error by the interval.
+Everything runs in turn in one process, on the same data, many times over. A proxy in front of the server
+counts requests in a separate pass; times are measured in another pass without it. It prints the best
+milliseconds per call, how many times faster that is than zarr-python's store over the same client (the median
+of all rounds, with its 95% interval), and the requests that each sends. If both send the same requests, there
+is nothing to gain; the interval shows whether a ratio below 1 is just noise.
 
-Lines that end in "far" are taken through the proxy, which holds each request back for 50 ms, about as long
-as object stores take to answer one (Amazon tells of 100 to 200 ms for small objects); where the server is at
-the other end of the loopback, its own work is most of a time.
+Lines that end in "far" are measured through the proxy, which delays each request by 50 ms, about as long as
+object stores take to answer (Amazon reports 100 to 200 ms for small objects). With a server on the loopback,
+most of the time is the server's own work.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ DOOMED = [f"doomed/{number // 100}/{number % 100}" for number in range(1000)]
 WIDE = os.urandom(300 * 4096)
 RANGES = [("wide", RangeByteRequest(4096 * number, 4096 * number + 256)) for number in range(300)]
 
-# What each line must show: requests at most, and how many times faster than zarr-python's.
+# What each line must show: the most requests, and how many times faster than zarr-python.
 FEW = {"getsize_prefix": (1, 1), "is_empty": (1, 1)}
 URL_LINE = "get, 1,000 at once"
-# The seconds before each request is passed on in a second pass, and what is asked of that.
+# The delay in seconds of each request in a second pass, and what each line must show then.
 DISTANCE = 0.05
 DEMANDS = {
     "FsspecStore": {**FEW, "300 near ranges": (8, 20), "delete_dir of 1,000": (4, 1)},
@@ -66,7 +66,7 @@ FAR = {"FsspecStore": {"300 near ranges": 20}, "ObjectStore": {"delete_dir of 1,
 
 
 def stores(server):
-    """Pairs of zarr-python's store and ours over the same client, and of what opens a URL by default."""
+    """Return pairs of zarr-python's store and ours over the same client, or opened from a URL by default."""
     options = server.fsspec_options()
     theirs = S3Store(BUCKET, prefix="data", **server.obstore_options())
 
@@ -83,7 +83,7 @@ def stores(server):
 
 
 async def opened(server):
-    """What ``s3://`` opens, with the options that both take."""
+    """Return what ``s3://`` opens in both libraries, with the same options."""
     options = server.fsspec_options()
     url = f"s3://{BUCKET}/data"
     return (
@@ -93,7 +93,7 @@ async def opened(server):
 
 
 class Plants:
-    """The data, written beside the stores that are measured."""
+    """The data, written independently of the measured stores."""
 
     def __init__(self, server):
         self.store = S3Store(BUCKET, prefix="data", **server.obstore_options())
@@ -109,7 +109,7 @@ class Plants:
 
 
 def lines(store):
-    """What is measured: by name, the call."""
+    """Return the measured calls by name."""
     return {
         "get, 400 at once": lambda: at_once(lambda key: store.get(key, PROTOTYPE), KEYS),
         "get, 40 one by one": lambda: one_by_one(lambda key: store.get(key, PROTOTYPE), KEYS[:40]),
@@ -125,7 +125,7 @@ def lines(store):
 
 
 async def prepare(name, store, plants):
-    """What a line needs before each call: a warm connection, data to delete, no answers from a cache."""
+    """Prepare a call: warm up the connection, write data to delete, clear caches."""
     await store.get(KEYS[0], PROTOTYPE)
     if "delete" in name:
         await plants.plant(DOOMED)
@@ -134,7 +134,7 @@ async def prepare(name, store, plants):
 
 
 async def timed(name, pair, plants, rounds):
-    """Milliseconds of a call on each of two stores in turn, in each of so many rounds; of more near 1."""
+    """Return milliseconds of a call on two stores in turn, by round; more rounds if the ratio is near 1."""
     taken = [[] for _ in pair]
     for round_ in range(4 * rounds):
         if round_ >= rounds and not round_ % 2 and is_settled(*compared(*taken)[1:]):
@@ -152,7 +152,7 @@ async def timed(name, pair, plants, rounds):
 
 
 async def counted(name, pair, plants, proxy):
-    """Requests of a call on each of two stores."""
+    """Return the number of requests of a call on each of two stores."""
     counts = []
     for store in pair:
         call = lines(store)[name]
@@ -181,7 +181,7 @@ def show(kind, name, taken, counts, demand):
 
 
 async def alone(plants, rounds):
-    """Best milliseconds that the server takes for nothing but the bulk deletes that `delete_dir` sends."""
+    """Return the server's best milliseconds for only the bulk deletes that `delete_dir` sends."""
     best = float("inf")
     for _ in range(rounds):
         await plants.plant(DOOMED)
@@ -213,7 +213,7 @@ async def measure(server, proxy, url, rounds, only):
                 print(
                     f"{'':12} the same bulk deletes and nothing else {least:.2f} ms: {most:.1f} x at the most"
                 )
-    # A server at the other end of the loopback answers at once, as hardly any other does.
+    # A server on the loopback answers at once; real ones hardly ever do.
     proxy.plan = lambda method, target: DISTANCE
     for (kind, name), counts in counts_of.items():
         times = await timed(name, behind[kind], plants, min(rounds, 5))

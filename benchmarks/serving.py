@@ -2,11 +2,11 @@
 
     python benchmarks/serving.py [--size BYTES] [--rounds N] [--seconds S] [--workers N ...]
 
-Each server gives chunks of one folder to clients on the loopback, which keep their connections; all servers
-take turns, several times over. Printed are medians: requests a second, CPU seconds of the server for a
+Each server serves chunks of one folder to clients on the loopback, which keep their connections. All servers
+run in turn, several times over. It prints medians: requests per second, CPU seconds of the server per
 thousand requests, and its peak memory in MiB. Clients and servers share the machine's cores, so CPU seconds
-say more of a server than its requests do. *uvicorn alone* sends bytes that it has: the limit of the server
-that ours stands on. Servers that aren't there are left out: nginx comes with ``apt-get install nginx-light``.
+say more about a server than its requests do. *uvicorn alone* sends bytes from memory: the limit for our
+server, which runs on it. Missing servers are left out; ``apt-get install nginx-light`` installs nginx.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 def commands(root: Path, scratch: Path, workers: int, size: int) -> dict[str, tuple[list[str], int]]:
-    """How each server is started, and at which port it listens."""
+    """Return how each server is started, and the port on which it listens."""
     ports = [free_port() for _ in range(5)]
     python = sys.executable
     place = ["--port", str(ports[0]), "--workers", str(workers)]
@@ -95,13 +95,13 @@ def running(command: list[str], port: int):
 
 
 def family(pid: int) -> list[int]:
-    """A process and those that it started."""
+    """Return a process and those that it started."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(other for child in children for other in family(int(child)))]
 
 
 def used(pid: int) -> tuple[float, float]:
-    """CPU seconds and peak memory (MiB) of a server."""
+    """Return the CPU seconds and peak memory (MiB) of a server."""
     seconds = memory = 0.0
     for one in family(pid):
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
@@ -112,7 +112,7 @@ def used(pid: int) -> tuple[float, float]:
 
 
 def asked(port: int, size: int, seconds: float) -> float:
-    """Ask for chunks for some seconds, over several connections at once; returns requests a second."""
+    """Request chunks for some seconds, over several connections at once; return requests per second."""
     lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
     buffer, count, began = bytearray(size + 4096), 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -128,7 +128,7 @@ def asked(port: int, size: int, seconds: float) -> float:
 
 
 def receive(line: socket.socket, buffer: bytearray, size: int) -> None:
-    """Read one answer, whose body has a size that is known."""
+    """Read one response, whose body size is known."""
     got, end, view = 0, -1, memoryview(buffer)
     while end < 0 or got < end + 4 + size:
         read = line.recv_into(view[got:])
@@ -150,7 +150,7 @@ def main() -> None:
         root, scratch = Path(folder, "data"), Path(folder, "scratch")
         (root / "c").mkdir(parents=True)
         scratch.mkdir()
-        os.chmod(folder, 0o755)  # nginx's workers are another user
+        os.chmod(folder, 0o755)  # nginx's workers run as another user
         for number in range(CHUNKS):
             (root / "c" / str(number)).write_bytes(random.randbytes(options.size))
         for workers in options.workers:

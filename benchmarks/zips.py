@@ -1,9 +1,9 @@
-"""Our zip store beside zarr-python's, on one and the same archive.
+"""Our zip store beside zarr-python's, on the same archive.
 
     python benchmarks/zips.py [--quick] [--members N] [--only PART] [--json FILE] [--picture FILE]
 
-Everything runs in turn in one process, several times over; the best time of each counts. Printed are
-microseconds (or milliseconds) an operation and how many times faster than zarr-python that is.
+Everything runs in turn in one process, several times over; the best time of each counts. It prints
+microseconds (or milliseconds) per operation and how many times faster than zarr-python that is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUFFER = cpu.Buffer.from_bytes(SMALL)
 
 
 def make_archive(path, members):
-    """An archive of another program, 1,000 members a directory."""
+    """Make an archive as another program does, with 1,000 members per directory."""
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(members):
             archive.writestr(f"g{number // 1000}/c/{number % 1000}", SMALL)

@@ -1,4 +1,4 @@
-"""A plugin for pytest that puts our stores in the place of zarr-python's, for its repository's own tests."""
+"""A pytest plugin that replaces zarr-python's stores with ours, for the tests in its repository."""
 
 import zarr.storage
 import zarr.storage._common
@@ -7,7 +7,7 @@ import zarr.testing.store
 import zarrstore.storage
 from zarrstore.testing import LatencyStore
 
-# What `zarr.storage` has, but for a class of a version's that isn't there.
+# The stores of `zarr.storage`, except those that this version lacks.
 for _name in (
     "FsspecStore",
     "LocalStore",

@@ -1,7 +1,7 @@
-"""An awaiting file system of buckets in memory, with the manners of s3fs, for tests.
+"""An asynchronous file system of buckets in memory, which behaves like s3fs, for tests.
 
-Like a connection pool it belongs to the event loop that first used it. Its errors hide their causes
-as those of s3fs do, its listings can be cached, and its ``_rm`` takes patterns.
+Like a connection pool, it belongs to the event loop that used it first. Its errors hide their causes like
+those of s3fs, its listings can be cached, and its ``_rm`` accepts patterns.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ BUCKETS: dict[str, dict[str, bytes]] = {}
 
 
 class ClientError(Exception):
-    """As botocore's: the answer is inside."""
+    """Like botocore's: it contains the response."""
 
     def __init__(self, code, status):
         super().__init__(f"An error occurred ({code})")
@@ -34,14 +34,14 @@ class BucketFileSystem(AsyncFileSystem):
     def __init__(self, *args, secret=None, plan=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.secret = secret
-        # For a call's name an exception to raise, or a function that changes its answer.
+        # By a call's name: an exception to raise, or a function that changes its result.
         self.plan = plan if plan is not None else {}
         self.home = None
         self.calls = self.plan.setdefault("calls", [])
 
     def split_path(self, path):
         bucket, _, key = path.partition("/")
-        return bucket, key.partition("?versionId=")[0], None  # not "version aware", yet it's cut off
+        return bucket, key.partition("?versionId=")[0], None  # not "version aware", but cut off all the same
 
     async def _enter(self, name, path):
         loop = asyncio.get_running_loop()
@@ -64,7 +64,7 @@ class BucketFileSystem(AsyncFileSystem):
             raise refused(FileNotFoundError, "The specified key does not exist.", "NoSuchKey", 404)
         value = values[key]
         if start == 0 and end == 0:
-            start = end = None  # as s3fs and others: "no range"
+            start = end = None  # "no range", as in s3fs and others
         if start is not None and (start >= len(value) or (start < 0 and not value)):
             raise refused(OSError, "The requested range is not satisfiable", "InvalidRange", 416)
         return act(value[start:end])

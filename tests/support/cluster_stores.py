@@ -1,4 +1,4 @@
-"""Stores that workers of a cluster unpickle: they note what is written, take their time, or fail."""
+"""Stores that workers of a cluster unpickle: they log what is written, are slow, or fail."""
 
 import os
 
@@ -6,7 +6,7 @@ from zarrstore import WrapperStore
 
 
 class Noted(WrapperStore):
-    """Appends each key that is written, or else read, and the process that does it, to a file."""
+    """Logs each key that is written, or optionally read, and the process that does it, to a file."""
 
     def __init__(self, store, log, *, pause=0.0, reads=False):
         super().__init__(store)
@@ -33,7 +33,7 @@ def append(path, text):
 
 
 class Lossy(WrapperStore):
-    """Lists a key whose value is gone once somebody reads it."""
+    """Lists a key whose value is gone when it is read."""
 
     def __init__(self, store, key):
         super().__init__(store)
@@ -44,7 +44,7 @@ class Lossy(WrapperStore):
 
 
 def notes(log):
-    """What a file of `Noted` has: keys in the order of their writing, and the processes."""
+    """Return what a file of `Noted` has: keys in the order of writing, and the processes."""
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [key for _, key in lines], {int(process) for process, _ in lines}
 

@@ -1,7 +1,7 @@
-"""Programs of which one system call fails, each in its turn, as strace makes it fail.
+"""Programs in which strace makes one system call fail: each of them in turn.
 
 strace counts the calls of each process, and makes the `_NTH` one of a kind fail. So a child of a traced
-program makes calls of that kind in vain until its own next one, or the one after it, is the one to fail.
+program makes useless calls of that kind until its own next one, or the one after it, is the one to fail.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NTH = 300
-# The kinds of calls that are made to fail, with their numbers. Calls in vain fail with other errors.
+# The kinds of calls that are made to fail, with their numbers. Useless calls fail with other errors.
 KINDS = {
     "openat": 257,
     "write": 1,
@@ -76,7 +76,7 @@ OPERATIONS = {
 
 
 def report(kind: str, number: int, operations: list[str], folder: Path, fsync: str = "full") -> list[dict]:
-    """Run operations once for each of their calls, which fails with this error; returns what came of each."""
+    """Run operations once for each of their calls, which fails with this error; return the outcomes."""
     command = [sys.executable, __file__, kind, str(number), fsync, str(folder), *operations]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
@@ -101,7 +101,7 @@ def _main(kind: str, number: int, fsync: str, folder: Path, operations: list[str
 
 
 def _import_all(kind: str, operations: list[str], folder: Path) -> None:
-    """Carry out all operations once, so that what is counted are their own calls."""
+    """Carry out all operations once, so that only their own calls are counted later."""
     for operation in operations:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             top = Path(place) / "top"
@@ -119,7 +119,7 @@ def _wait_for_tracer() -> None:
 
 
 def _apart(call: Callable[..., None], *arguments: object) -> None:
-    """Make a call in a child, whose system calls are counted anew."""
+    """Make a call in a child, whose system calls are counted from zero."""
     child = os.fork()
     if not child:
         try:
@@ -161,7 +161,7 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def _in_vain(name: str, number: int) -> bool:
-    """Make a call of a kind that does nothing; returns whether it was the one to fail."""
+    """Make a useless call of a kind; return whether it was the one to fail."""
     ctypes.set_errno(0)
     _syscall(KINDS[name], -1, 0, 0, 0, 0, 0)
     return ctypes.get_errno() == number

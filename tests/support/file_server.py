@@ -1,4 +1,4 @@
-"""A web server for tests: files of a folder, with ranges, on a free port of the loopback."""
+"""A web server for tests: serves files of a folder, with ranges, on a free loopback port."""
 
 import contextlib
 import threading
@@ -78,12 +78,12 @@ class RangeHandler(SimpleHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 1024  # of five, many calls at once have to knock again, for seconds
+    request_queue_size = 1024  # with five, many concurrent calls must retry, for seconds
 
 
 @contextlib.contextmanager
 def serve(folder, *, lists=True):
-    """Serve a folder; gives the server's URL and its handler class, whose ``plan`` may be filled."""
+    """Serve a folder; yield the server's URL and its handler class, whose ``plan`` may be filled."""
     handler = type("Handler", (RangeHandler,), {"plan": {}, "lists": lists, "requests": []})
     server = _Server(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True)

@@ -1,4 +1,4 @@
-"""Objects whose names no store of ours would choose, put into a bucket by each server's own interface."""
+"""Objects with names that our stores never use, put into a bucket through each server's own interface."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ def put_raw(server, values):
 
 
 def names_raw(server, prefix):
-    """Return the names of all objects that begin with a text, as the server has them."""
+    """Return the names of all objects with a prefix, as the server has them."""
     kind = {"S3Server": _names_s3, "AzureServer": _names_azure, "GcsServer": _names_gcs}
     return sorted(kind[type(server).__name__](server, prefix))
 

@@ -1,4 +1,4 @@
-"""Holds what a store gives against what has to be found in it, by every way to ask."""
+"""Compares a store's content, in every way to read it, with what must be found."""
 
 import asyncio
 import warnings
@@ -31,7 +31,7 @@ async def _of_directories(store, directories):
 
 
 def assert_found(store, values):
-    """Nothing lost and nothing invented: in listings, sizes and values, blocking and awaited."""
+    """Assert that nothing is lost or invented: in listings, sizes and values, blocking and awaited."""
     keys, contents = sorted(values), [values[key] for key in sorted(values)]
     sizes = list(map(len, contents))
     assert sorted(store.list_sync()) == keys
@@ -48,9 +48,9 @@ def assert_found(store, values):
 
 
 def assert_arrays(store, arrays):
-    """Read all arrays by zarr-python, by the members of groups, too."""
+    """Read all arrays with zarr-python, also through the members of groups."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of zarr-python's: litter, and parts of the format that aren't final
+        warnings.simplefilter("ignore")  # from zarr-python: litter, and parts of the format that aren't final
         root = zarr.open_group(store, mode="r")
         for path, data in arrays.items():
             read = root[path][...]

@@ -1,4 +1,4 @@
-"""What a new store finds in a folder that a life left when it was cut short."""
+"""What a new store finds in a folder after a life was interrupted."""
 
 import os
 import re
@@ -13,13 +13,13 @@ _MARK = re.compile(rb"(begin|end) (\d+)\n")
 
 
 def place_in(call):
-    """The step that a call tells of, and whether it begins or ends; None if it tells of none."""
+    """Return the step that a call announces, and whether it begins or ends; None if it announces none."""
     mark = _MARK.fullmatch(call.data)
     return (mark[1].decode(), int(mark[2])) if mark else None
 
 
 def contents(kind, mode, top, word, number):
-    """What a new store finds, where it has to look for it at this step."""
+    """Return what a new store finds at the places where it must look at this step."""
     steps = lives.STEPS[kind]
     if kind.startswith("folder"):
         moves = [step for step, _ in steps].index("move")
@@ -37,7 +37,7 @@ def contents(kind, mode, top, word, number):
         path, mode="a" if kind == "new archive" else "r"
     )  # which may be empty before its first value
     if word == "end" and number >= 0 and steps[number][0] == "close":
-        with zipfile.ZipFile(path) as archive:  # other programs find all of it
+        with zipfile.ZipFile(path) as archive:  # other programs find everything
             assert archive.testzip() is None
             assert sorted(archive.namelist()) == sorted(found)
     return found

@@ -1,7 +1,7 @@
-"""Zarr hierarchies as other tools make and keep them: trees of values, and vessels that hold a tree.
+"""Zarr hierarchies as other tools create and store them: trees of values, and containers for a tree.
 
-A tree is made by zarr-python or written by hand; a vessel is a folder, an archive or a set of objects. Each
-vessel returns what has to be found in it, so that tests can tell what was lost and what was invented.
+A tree is made by zarr-python or written by hand; its container is a folder, an archive or a set of objects.
+Each container function returns what must be found in it, so that tests notice what was lost or invented.
 """
 
 import io
@@ -33,7 +33,7 @@ WORDS = np.array(["one", "größe", "", "日本語"])
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """What a store has to give: its values by key, and the arrays that zarr-python reads from them."""
+    """What a store must contain: values by key, and the arrays that zarr-python reads from them."""
 
     values: dict
     arrays: dict
@@ -45,7 +45,7 @@ def _by_zarr_python(version, separator, consolidated, odd_names):
     arrays = {}
     store = zarr.storage.MemoryStore()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of zarr-python's: parts of the format aren't final
+        warnings.simplefilter("ignore")  # from zarr-python: parts of the format aren't final
         root = zarr.create_group(store, zarr_format=version, attributes={"title": "größe"})
 
         def add(path, data, **more):
@@ -86,7 +86,7 @@ COMPRESSORS = {
 
 @cache
 def _by_hand(compressor, separator, order):
-    """Version 2 as programs before zarr-python 3 left it: also without separator, fill value and chunks."""
+    """Return version 2 as older programs wrote it: also without separator, fill value and chunks."""
     described, encode = COMPRESSORS[compressor]
 
     def document(**fields):
@@ -113,7 +113,7 @@ def _by_hand(compressor, separator, order):
     for row, column in itertools.product(range(2), repeat=2):
         chunk = padded[3 * row : 3 * row + 3, 4 * column : 4 * column + 4]
         if (row, column) == (1, 1):
-            grid[3:, 4:] = -1  # a chunk that nobody wrote
+            grid[3:, 4:] = -1  # a chunk that was never written
         else:
             values[f"g/grid/{row}{separator}{column}"] = bytes(encode(chunk.tobytes(order)))
     arrays = {"g/grid": grid, "g/none": np.zeros(0, "<i4"), "g/scalar": np.array(9, "<i4")}
@@ -124,7 +124,7 @@ FORMS = {".": "flat", "/": "nested"}
 
 
 def trees(odd_names=ODD_NAMES):
-    """Return all trees by name, as functions that make them."""
+    """Return the functions that make all trees, by name."""
     made = {}
     for version, separator, consolidated, names in itertools.product(
         (2, 3), FORMS, (False, True), ((), odd_names)
@@ -139,7 +139,7 @@ def trees(odd_names=ODD_NAMES):
 
 
 def directories(values):
-    """Return the directories above keys, but for the root."""
+    """Return the directories above keys, except the root."""
     return sorted({key[:at] for key in values for at, character in enumerate(key) if character == "/"})
 
 
@@ -157,7 +157,7 @@ LITTER = {
 
 
 def with_litter(values):
-    """Return the values with what desktops, editors and network file systems leave: keys like any other."""
+    """Return the values and the litter of desktops, editors and network file systems: ordinary keys."""
     first = (directories(values) or [""])[0]
     return {**values, **LITTER, **{f"{first}/{name}": value for name, value in LITTER.items()}}
 
@@ -182,7 +182,7 @@ def littered(tree, root):
 
 
 def empty_folders(tree, root):
-    """Folders without a key are no part of a hierarchy."""
+    """Write a folder with subfolders without keys, which aren't part of a hierarchy."""
     write_folder(root, tree.values)
     for name in ("left", "left/over", *(f"{above}/left" for above in directories(tree.values))):
         (root / name).mkdir(exist_ok=True)
@@ -190,7 +190,7 @@ def empty_folders(tree, root):
 
 
 def linked(tree, root):
-    """Each second file is a link to one in a pool beside it, each third a second name of one."""
+    """Write a folder in which every second file is a link into a pool beside it, every third a hard link."""
     write_folder(root, tree.values)
     pool = root.parent / f"{root.name}.pool"
     pool.mkdir()
@@ -205,7 +205,7 @@ def linked(tree, root):
 
 
 def linked_folders(tree, root):
-    """Folders at the top are links to folders elsewhere."""
+    """Write a folder whose top-level folders are links to folders elsewhere."""
     write_folder(root, tree.values)
     pool = root.parent / f"{root.name}.pool"
     pool.mkdir()
@@ -227,7 +227,7 @@ FOLDERS = {
 
 
 def _by_program(*command):
-    """Pack a folder by a program, which is called in it; ``{}`` stands for the archive."""
+    """Pack a folder with a program, which is run in it; ``{}`` is replaced by the archive."""
 
     def pack(tree, path):
         folder = path.parent / f"{path.name}.folder"
@@ -252,7 +252,7 @@ def _jar_with_manifest(tree, path):
 
 
 class _Pipe(io.RawIOBase):
-    """A file that can only be written on, as a pipe."""
+    """A file that can only be written sequentially, like a pipe."""
 
     def __init__(self, path):
         self._file = open(path, "wb")  # noqa: SIM115
@@ -275,7 +275,7 @@ def _by_zipfile(
     *, method=zipfile.ZIP_STORED, zip64=False, piped=False, folders=False, comment=b"", front=b"",
     system=3, rename=lambda key: key, beside=None, twice=False,
 ):  # fmt: skip
-    """Pack a tree by Python, whose module can imitate most other programs."""
+    """Pack a tree with Python's module, which can imitate most other programs."""
 
     def pack(tree, path):
         members = {f"{name}/": b"" for name in directories(tree.values)} if folders else {}
@@ -283,14 +283,14 @@ def _by_zipfile(
         target = _Pipe(path) if piped else open(path, "wb")  # noqa: SIM115
         target.write(front)
         with target, zipfile.ZipFile(target, "w") as archive:
-            if twice:  # a first state of each value, which a second one replaced
+            if twice:  # a first version of each value, replaced by a second one
                 for key in tree.values:
                     archive.writestr(key, b"old")
             for key, value in members.items():
                 info = zipfile.ZipInfo(rename(key), (2024, 2, 29, 23, 59, 58))
                 info.create_system, info.compress_type = system, method
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of the second state
+                    warnings.simplefilter("ignore")  # of the second version
                     with archive.open(info, "w", force_zip64=zip64) as member:
                         member.write(value)
             archive.comment = comment
@@ -332,7 +332,7 @@ ARCHIVES = {
 
 
 def with_marks(values):
-    """Return the values with the marks that consoles make: empty objects whose names end in a slash."""
+    """Return the values and the folder markers of consoles: empty objects whose names end in a slash."""
     return {**dict.fromkeys(["", *(f"{name}/" for name in directories(values))], b""), **values}
 
 

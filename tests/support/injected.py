@@ -1,8 +1,8 @@
-"""What goes wrong below a store: system calls that fail, kills at any moment, a loss of power as a model.
+"""Faults below a store: system calls that fail, kills at any moment, a modelled power failure.
 
-Functions of ``os`` fail in this process: all calls, the nth or the first few. A `Recorder` stands for ``os``
-in the modules that write, and after each call has what is on the disk looked at, as a kill would leave it.
-A `Medium` is what a loss of power leaves of folders. `traced` tells a program's system calls, by strace.
+Functions of ``os`` fail in this process: all calls, the nth or the first few. A `Recorder` replaces ``os`` in
+the modules that write, and after each call has the disk checked as a kill would leave it. A `Medium` is what
+a power failure leaves of folders. `traced` returns a program's system calls, from strace.
 """
 
 import errno
@@ -25,7 +25,7 @@ def failing(number):
 
 
 class Failing:
-    """Makes the nth call of one function of ``os`` below a folder raise."""
+    """Makes the nth call of a function of ``os`` below a folder raise."""
 
     def __init__(self, monkeypatch, name, error, nth=0):
         self.left, self.failed = nth, False
@@ -42,7 +42,7 @@ class Failing:
 
 
 class Refusing:
-    """Makes calls of a function of ``os`` fail, all of them or the first few."""
+    """Makes all calls, or the first few, of a function of ``os`` fail."""
 
     def __init__(self, patch, name, number, times=1 << 30, where=os):
         self.calls = 0
@@ -58,13 +58,13 @@ class Refusing:
 
 
 def refuse_new_names(patch, number):
-    """No hard links, and no rename that never replaces."""
+    """Take away hard links, and renames that never replace."""
     patch.setattr(_files, "renameat2", lambda source, target: errno.EINVAL)
     return Refusing(patch, "link", number)
 
 
 def refuse_folder_sync(patch, number):
-    """No sync of a folder."""
+    """Take away syncs of folders."""
     real = os.fsync
 
     def call(descriptor):
@@ -76,12 +76,12 @@ def refuse_folder_sync(patch, number):
 
 
 def litter(root):
-    """Temporary files that a call left below a folder."""
+    """Return the temporary files that a call left below a folder."""
     return [p for p in Path(root).rglob("*") if is_temporary(p.name)]
 
 
 class Recorder:
-    """Stands in for ``os`` in the writing modules and keeps what each call leaves on the disk."""
+    """Replaces ``os`` in the writing modules, and has the disk checked after each call."""
 
     def __init__(self, check):
         self.check = check
@@ -93,7 +93,7 @@ class Recorder:
 
     def pwrite(self, descriptor, data, position):
         data = bytes(data)
-        # A kill can come within a call, too: between any two sectors.
+        # A kill can also happen within a call, between any two sectors.
         first = 512 - position % 512
         places = range(first, len(data), 512)
         if len(places) > 6:
@@ -125,7 +125,7 @@ class Recorder:
 
 
 class Medium:
-    """What a folder's tree would be after a loss of power: each folder's names as they were last synced."""
+    """A folder's tree as a power failure would leave it: each folder's names as last synced."""
 
     def __init__(self, top):
         self.top = top
@@ -138,7 +138,7 @@ class Medium:
         self.names[os.stat(folder).st_ino] = {entry.name: entry.inode() for entry in os.scandir(folder)}
 
     def sync(self, descriptor):
-        """Stand for `os.fsync`."""
+        """Replacement for `os.fsync`."""
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if os.path.isdir(path):
             self.synced.append(os.path.relpath(path, self.top))
@@ -151,7 +151,7 @@ class Medium:
         return str(path) in self.files
 
     def keeps(self, path):
-        """Whether a path below the top leads to what has it now; or is absent, as it is now."""
+        """Whether a path below the top would still lead to the same file, or still be absent."""
         inode = os.stat(self.top).st_ino
         for name in path.relative_to(self.top).parts:
             inode = self.names.get(inode, {}).get(name)
@@ -161,7 +161,7 @@ class Medium:
 
 
 def traced(code, folder, calls):
-    """Run a program under strace; returns the lines that tell its calls of these names."""
+    """Run a program under strace; return the lines for its calls with these names."""
     trace = folder / "trace"
     command = ["strace", "-f", "-y", "-o", trace, "-e", f"trace={calls}", sys.executable, "-c", code]
     subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Asks the folder and zip stores the contract's questions where another system is simulated.
+"""Runs the contract's questions on the folder and zip stores, with another system simulated.
 
 python kit_elsewhere.py windows|macos FOLDER
 """
@@ -56,7 +56,7 @@ def use_an_archive():
 
 
 def others_keep_it(path, store):
-    """While a reader has an archive open it can't be replaced, and stays as it is."""
+    """While a reader has an archive open, it can't be replaced, and stays unchanged."""
     files._PATIENCE = (0.001,)
     reader = ZipStore(path)
     assert reader.get_sync("kept") == b"value"

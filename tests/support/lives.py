@@ -1,7 +1,7 @@
-"""Small lives of stores, step by step: carried out by a program of its own, and what they do to the values.
+"""Short lives of stores, step by step: a separate program carries them out; and their effect on values.
 
-The program tells of each step on stderr, before it and after it, and of each sync of a file or folder: by
-which places in the source it is made. See `power_loss.record`.
+The program announces each step on stderr, before and after it, and each sync of a file or folder with the
+places in the source that call it. See `power_loss.record`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OLD: Values = {"old/kept": value(1), "old/replaced": value(2, 3000), "old/delete
 COPIED: Values = {f"copied/{i}": value(90 + i, 700 * i) for i in range(4)}
 PATCHED = [(0, b"__"), (2990, value(5, 100))]
 
-# What one step does, and with which arguments.
+# What each step does, and its arguments.
 FOLDER = [
     ("set", {"a/b/k": value(10)}),
     ("set", {"a/b/k": value(11)}),
@@ -96,7 +96,7 @@ NEW_ARCHIVE = [
 STEPS = {
     "folder": FOLDER,
     "folder without links out": FOLDER,
-    # Without creates in one step, one that finds a key there says no more than that.
+    # Without atomic creates, a create that finds its key promises nothing about the key's durability.
     "folder in place": [step for step in FOLDER if step[0] != "by_another_synced"],
     "archive": ARCHIVE,
     "new archive": NEW_ARCHIVE,
@@ -105,7 +105,7 @@ BEFORE = {kind: {} if kind == "new archive" else OLD for kind in STEPS}
 
 
 def apply(step: tuple[str, object], values: Values) -> Values:
-    """What a step makes of the values."""
+    """Return the values after a step."""
     kind, what = step
     match kind:
         case "set" | "put" | "by_another" | "by_another_synced" | "copy":
@@ -192,22 +192,22 @@ def make(kind: str, top: Path, **options: object) -> LocalStore | ZipStore:
 
 
 class Promise:
-    """What each key may be, while a life goes on and after it was cut short.
+    """The values that each key may have, during a life and after it was interrupted.
 
     Parameters
     ----------
     steps : list
         The life.
     values : Values
-        What was there before it.
+        The values before it.
     keeps : bool
-        Whether what was acknowledged may not be lost.
+        Whether acknowledged values must not be lost.
     torn : tuple of str
-        The kinds of steps that may leave anything of their keys' values, until they are acknowledged.
+        The kinds of steps that may leave any bytes in their keys' values, until they are acknowledged.
     mends : bool
-        Whether that ends then; if not, all keys that were written may be gone as well.
+        Whether acknowledgement ends that; if not, all written keys may be gone as well.
     follows : bool
-        Whether what another store acknowledged counts as well.
+        Whether values acknowledged by another store count as well.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class Promise:
         self._torn: set[str] = set()
 
     def begin(self, number: int) -> None:
-        """A step begins."""
+        """Record that a step begins."""
         kind, after, keys = self._of(number)
         for key in keys:
             self._possible.setdefault(key, {None}).add(after.get(key))
@@ -237,7 +237,7 @@ class Promise:
             self._torn |= keys
 
     def end(self, number: int) -> None:
-        """A step was acknowledged."""
+        """Record that a step was acknowledged."""
         kind, after, keys = self._of(number)
         if self._mends and (self._follows or kind != "by_another"):
             self._torn -= keys
@@ -246,14 +246,14 @@ class Promise:
         self._values = after
 
     def _of(self, number: int) -> tuple[str, Values, set[str]]:
-        """What a step is, the values after it, and the keys that it promises something of."""
+        """Return a step's kind, the values after it, and the keys about which it promises something."""
         kind, what = self._steps[number]
         after = apply(self._steps[number], self._values)
         changed = {key for key in self._values | after if self._values.get(key) != after.get(key)}
         return kind, after, changed | (set(what) if kind == "create" else set())
 
     def broken(self, found: Values) -> set[str]:
-        """The keys that aren't what they may be."""
+        """Return the keys with values that they can't have."""
         return {
             key
             for key in found.keys() | self._possible.keys()
@@ -265,13 +265,13 @@ MANY: Values = {f"c/{number}": value(number, 200 + 37 * number) for number in ra
 
 
 def copy_many(kind: str, path: Path | str) -> None:
-    """Copy values into a folder or an archive, unless they are there."""
+    """Copy values into a folder or an archive, unless they exist."""
     with LocalStore(path) if kind == "folder" else ZipStore(path, mode="a") as target:
         copy_store_sync(MemoryStore(dict(MANY)), target, if_exists="skip")
 
 
 def live(kind: str, top: str, mode: str) -> None:
-    """Carry out a life, and tell of it."""
+    """Carry out a life, and announce its steps."""
     for name in ("fsync", "fdatasync"):
         setattr(os, name, _telling(getattr(os, name)))
     store = make(kind, Path(top), fsync=mode)
@@ -291,7 +291,7 @@ def _telling(sync):
 
 
 def _caller() -> str:
-    """Who syncs: the functions up to the second one outside of the module that syncs, with their lines."""
+    """Return who syncs: the functions up to the second one outside the sync module, with line numbers."""
     frame, names, outside = sys._getframe(2), [], 0
     while frame is not None and outside < 2:
         outside += frame.f_code.co_filename != _fsync.__file__

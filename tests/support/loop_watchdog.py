@@ -1,4 +1,4 @@
-"""How long an event loop leaves a task waiting, measured by one that has nothing to do."""
+"""How long an event loop makes tasks wait, measured with an idle task."""
 
 import asyncio
 import gc
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def gaps(clock=time.thread_time, pause=0.0):
-    """Yield a list that grows by the time between two turns of an idle task, while the block awaits.
+    """Yield a list of the times between two runs of an idle task, which grows while the block awaits.
 
-    By default it is the loop's thread's own processor time, so that other processes and threads don't count.
+    By default this is CPU time of the loop's thread, so that other processes and threads don't count.
     """
     found = []
 
@@ -31,7 +31,7 @@ async def gaps(clock=time.thread_time, pause=0.0):
 
 
 def check_longest(attempt, limit, most=10):
-    """Check that the longest gap, which a coroutine function returns, is within a limit in some attempt."""
+    """Check that the longest gap, returned by a coroutine function, is within a limit in some attempt."""
     longest = []
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Which modules of zarrstore a call passes through, in all threads."""
+"""Traces which modules of zarrstore a call passes through, in all threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def modules_passed() -> Iterator[set[str]]:
-    """Collect the names of the modules of zarrstore whose functions are called meanwhile."""
+    """Collect the names of zarrstore's modules whose functions are called in the block."""
     passed: set[str] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:

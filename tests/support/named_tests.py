@@ -11,7 +11,7 @@ NAME = r"`(test_\w+\.py::test_\w+(?:\[[^\]]*\])?)`"
 
 
 def node_of(name: str) -> str:
-    """The path of a test that is named so, as pytest takes it, without its case; else a KeyError."""
+    """Return the pytest id of a named test, without its case; raise KeyError if there is none."""
     file, _, function = name.partition("[")[0].partition("::")
     path = _FILES[file]
     if not re.search(rf"^(async )?def {function}\(", path.read_text(), re.MULTILINE):

@@ -1,9 +1,9 @@
-"""A stand-in for cupy on NumPy, so that control flow can be tested where there is no GPU.
+"""A stand-in for cupy in NumPy, so that control flow can be tested without a GPU.
 
-Like cupy it refuses to turn a device's array into a host's by the way: only ``asnumpy`` does. New
-memory is full of rubbish. What is queued on a stream is done as late as CUDA allows: when somebody waits
-for it; what is queued on the null stream is done at once. So whoever forgets to wait finds rubbish, and
-whoever lets go of memory that a copy is still to fill finds that in `hazards`.
+Like cupy, it refuses to convert a device array to a host array implicitly: only ``asnumpy`` does. New memory
+is full of rubbish. Work queued on a stream is done as late as CUDA allows, when somebody waits for it; on the
+null stream it is done at once. So code that forgets to wait finds rubbish, and code that frees memory which a
+copy has yet to fill is reported in `hazards`.
 """
 
 import bisect
@@ -20,25 +20,25 @@ from zarrstore.buffer import _staging
 COUNT = 2  # devices
 RUBBISH = 0xA5
 
-copies = []  # "to device", "to host": synchronous ones, of pageable memory
-sent = []  # (bytes, device) of each copy out of pinned memory
-pinned = []  # sizes of what was allocated there
+copies = []  # "to device", "to host": synchronous copies of pageable memory
+sent = []  # (bytes, device) of each copy from pinned memory
+pinned = []  # sizes of allocations of pinned memory
 hazards = []
 _lock = threading.RLock()
 _here = threading.local()
-_blocks = {}  # address: weak reference to the array that begins there, for all memory that is alive
+_blocks = {}  # address: weak reference to the array that begins there, for all live memory
 _addresses = []
 
 
 class CUDARuntimeError(RuntimeError):
-    """What goes wrong on a device."""
+    """An error on a device."""
 
 
 # -- memory ---------------------------------------------------------------------------------------
 
 
 def _alive(array):
-    """Note that memory exists."""
+    """Record that memory exists."""
     address = array.ctypes.data
     with _lock:
         _blocks[address] = weakref.ref(array)
@@ -47,7 +47,7 @@ def _alive(array):
 
 
 def _owner(address, size):
-    """The array that owns the memory at an address; None if that has been freed."""
+    """Return the array that owns the memory at an address; None if it has been freed."""
     with _lock:
         place = bisect.bisect_right(_addresses, address) - 1
         while place >= 0 and (owner := _blocks[_addresses[place]]()) is None:
@@ -58,7 +58,7 @@ def _owner(address, size):
 
 
 class Pinned(np.ndarray):
-    """Memory that the system never moves, as its allocator gives it: with the buffer protocol."""
+    """Memory that the system never moves, with the buffer protocol, as the allocator returns it."""
 
     @property
     def ptr(self):
@@ -111,7 +111,7 @@ class Stream:
                 self.run(len(self.queue))
 
     def run(self, count):
-        """Do the first things that were ever queued, unless they are done."""
+        """Do the first ``count`` pieces of work ever queued, unless they are done."""
         with _lock:
             while self.done < count:
                 self.done += 1  # first, since work may wait for this very stream
@@ -196,7 +196,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self.held = held
         self.__cuda_array_interface__ = held.__array_interface__
         self.device = Device()
-        self.stream = get_current_stream()  # not cupy's: whose order the memory obeys
+        self.stream = get_current_stream()  # not in cupy: the stream whose order the memory follows
 
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()` explicitly.")
@@ -255,7 +255,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class OtherDeviceArray:
-    """An array of another library's on the device, known only by its interface."""
+    """Another library's array on the device, known only through its interface."""
 
     def __init__(self, held):
         self.held = held
@@ -301,19 +301,19 @@ def concatenate(arrays):
 
 
 class _ForGood:
-    """What pytest's ``monkeypatch`` does, without an end."""
+    """Like pytest's ``monkeypatch``, but never undone."""
 
     setattr = staticmethod(setattr)
     setitem = staticmethod(dict.__setitem__)
 
 
 def install_for_good():
-    """Let ``import cupy`` find this as long as the process lives."""
+    """Let ``import cupy`` find this until the process ends."""
     return install(_ForGood)
 
 
 def install_under_zarr(monkeypatch):
-    """The same for zarr-python as well, which looks for cupy when it is imported."""
+    """Do the same also for zarr-python, which looks for cupy when it is imported."""
     import zarr.core.buffer.gpu
 
     module = install(monkeypatch)

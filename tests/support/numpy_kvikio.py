@@ -1,4 +1,4 @@
-"""A stand-in for kvikio over the stand-in for cupy: its files say what they read, and fail on demand."""
+"""A stand-in for kvikio on the stand-in for cupy: its files record reads, and fail on demand."""
 
 import os
 import sys
@@ -15,11 +15,11 @@ def install(monkeypatch, *, compat=False, fails=None, short=0):
     Parameters
     ----------
     compat : bool
-        Whether it says that it would read by way of the host.
+        Whether it claims to read through the host.
     fails : {None, "open", "read"}
-        What goes wrong.
+        What fails.
     short : int
-        How many bytes each read falls short by.
+        By how many bytes each read falls short.
     """
 
     class Future:

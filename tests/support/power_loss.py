@@ -1,16 +1,16 @@
-"""What a loss of power may leave of files and folders, rebuilt from the system calls of a program that wrote.
+"""What a power failure may leave of files and folders, computed from the system calls of a writing program.
 
-`record` runs a program under strace. `Disk` replays its calls and knows at each moment what has to be on the
-medium. All else may be there or not:
+`record` runs a program under strace. `Disk` replays its calls and knows at each moment what must be on the
+medium. Everything else may be there or not:
 
 - Each change of names (a file made, linked, renamed, removed; a folder made, removed) is on the medium or
-  isn't, whatever became of the others, until the folders that it concerns have been synced. A rename is one
-  change, also one between two folders. A sync of a file brings no name to the medium.
-- Each sector of a file is as it was after any of the writes since the file's last sync, or as it was then:
-  zeros, where the file was shorter. Its size is one of those that it had since then, or one on the way there.
+  isn't, independently of the others, until the folders concerned have been synced. A rename is one change,
+  even between two folders. A sync of a file syncs no name.
+- Each sector of a file is as it was at the file's last sync (zeros beyond its size then), or after any write
+  since. The file's size is any that it had since then, or one between two of these.
 
-That is more than journaling file systems do, which keep most changes of names in order. What is safe here is
-so on each of them.
+That allows more than journaling file systems do, which keep most changes of names in order. So what is safe
+here is safe on each of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Call:
     began : int
         How many calls had ended when it began.
     thread : int
-        Who made it.
+        The thread that made it.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Call:
 
 
 def record(program: str, *arguments: str, folder: Path) -> list[Call]:
-    """Run a Python program, and return its calls that change files, or write to stderr, in their order."""
+    """Run a Python program; return its calls that change files or write to stderr, in order."""
     trace = folder / "trace"
     command = ["strace", "--seccomp-bpf", "-f", "-yy", "-xx", "-s", "100000000", "-o", str(trace)]
     command += [
@@ -93,7 +93,7 @@ def record(program: str, *arguments: str, folder: Path) -> list[Call]:
 
 
 def _parsed(lines: list[str]):
-    """Yield the calls that strace wrote down, those of several threads told apart."""
+    """Yield the calls that strace recorded, separated by thread."""
     unfinished: dict[str, tuple[str, int]] = {}
     handles: dict[str, str] = {}
     ended = 0
@@ -141,7 +141,7 @@ def _text(escaped: str) -> str:
 
 
 def _real(path: str, handles: dict[str, str]) -> str:
-    """A path that begins at a descriptor, as one from the root on."""
+    """Return a path relative to a descriptor as an absolute one."""
     found = re.match(r"/proc/self/fd/(\d+)(.*)", path)
     return handles[found[1]] + found[2] if found else path
 
@@ -151,7 +151,7 @@ def _real(path: str, handles: dict[str, str]) -> str:
 
 @dataclass
 class _File:
-    """What was in a file when it was synced, and after each change since; the last is what readers see."""
+    """A file's content when it was synced, and after each change since; readers see the last."""
 
     contents: list[bytes] = field(default_factory=lambda: [b""])
     changes: list[tuple[int, range]] = field(default_factory=list)  # when, and which sectors were written
@@ -170,7 +170,7 @@ class _File:
         del self.contents[:done], self.changes[:done]
 
     def after(self, choose: random.Random | None, *, lost: bool = False) -> bytes:
-        """What a cut may leave: of all sectors the last, of all the first, or of each any."""
+        """Return what a power cut may leave: the last state of all sectors, the first, or any of each."""
         if choose is None:
             return self.contents[0] if lost else self.contents[-1]
         if len(self.contents) == 1:
@@ -184,7 +184,7 @@ class _File:
         return bytes(made)
 
     def _versions(self, at: int, size: int) -> list[bytes]:
-        """What a sector may hold: what it held at any time, and zeros where the file grew over it later."""
+        """Return what a sector may hold: any earlier content, or zeros if the file grew over it later."""
         lengths = [len(content) for content in self.contents]
         return [
             content[at : at + size].ljust(size, b"\0")
@@ -203,7 +203,7 @@ class _File:
 
 @dataclass
 class _Names:
-    """A change of names: what each has from now on (None: nothing), and the folders that lack a sync."""
+    """A change of names: what each means from now on (None: nothing), and the folders not synced yet."""
 
     names: dict[tuple[int, str], int | None]
     time: int
@@ -211,20 +211,20 @@ class _Names:
 
 
 class Disk:
-    """Folders and files, as running programs see them, and as a loss of power may leave them.
+    """Folders and files as running programs see them, and as a power failure may leave them.
 
     Parameters
     ----------
     top : Path
-        The folder to look at. What is in it now is on the medium.
+        The folder to watch. Its current content is on the medium.
     """
 
     def __init__(self, top: Path) -> None:
         self._top = str(top)
         self._files: dict[int, _File] = {}
-        self._last = 0  # the number of what was made last; the top is 0
+        self._last = 0  # the number of the file or folder made last; the top is 0
         self._sure: dict[tuple[int, str], int] = {}  # the names on the medium
-        self._changes: list[_Names] = []  # the changes since, and durable ones that came behind others
+        self._changes: list[_Names] = []  # the changes since then, and durable ones that follow others
         self._time = 0
         self._now: dict[tuple[int, str], int] = {}
         for folder, folders, files in os.walk(top):
@@ -240,7 +240,7 @@ class Disk:
     # -- calls --------------------------------------------------------------------------------------
 
     def replay(self, call: Call) -> bool:
-        """Take note of what a call changed; returns whether it may have changed something."""
+        """Record what a call changed; return whether it may have changed something."""
         self._time += 1
         if not self._is_inside(call) or (call.name.startswith("open") and "O_CREAT" not in call.flags):
             return False
@@ -262,7 +262,7 @@ class Disk:
 
     def _append(self, call: Call) -> None:
         file = self._file(call)
-        if file is not None:  # only files that grow are written without an offset
+        if file is not None:  # only growing files are written without an offset
             self._put(call, len(file.contents[-1]))
 
     def _put(self, call: Call, at: int) -> None:
@@ -302,7 +302,7 @@ class Disk:
     # -- names --------------------------------------------------------------------------------------
 
     def _place(self, path: str) -> tuple[int, str]:
-        """Which name in which folder a path means; the top is folder 0."""
+        """Return a path's folder (the top is 0) and name."""
         *folders, name = os.path.relpath(path, self._top).split("/")
         number = 0
         for folder in folders:
@@ -310,7 +310,7 @@ class Disk:
         return number, name
 
     def _find(self, path: str) -> int | None:
-        """The number of what a path leads to, if it is there."""
+        """Return the number of the file or folder at a path, if it exists."""
         if path == self._top:
             return 0
         try:
@@ -337,11 +337,11 @@ class Disk:
     # -- a cut --------------------------------------------------------------------------------------
 
     def tree(self) -> Tree:
-        """What running programs see."""
+        """Return what running programs see."""
         return self._tree(self._changes, None)
 
     def states(self, seed: str, most: int) -> list[Tree]:
-        """What a cut at this moment may leave: the extremes, and so many at random."""
+        """Return what a power cut now may leave: the extremes, and random states."""
         choose = random.Random(seed)
         sure = [change for change in self._changes if not change.unsynced]
         open_ = [change for change in self._changes if change.unsynced]
@@ -396,24 +396,24 @@ _REPLAYS = {
     "fsync": Disk._sync,
     "fdatasync": Disk._sync,
 }
-# What else changes files: a KeyError says that it has to be replayed, too.
+# Other calls that change files: a KeyError says that one must be replayed, too.
 _NOT_REPLAYED = ("creat", "truncate", "writev", "pwritev2", "renameat", "linkat", "mkdirat", "symlink")
 _NOT_REPLAYED += ("symlinkat", "fallocate", "copy_file_range", "sendfile", "splice")
 
 
 def cuts(disk: Disk, calls: list[Call], most: int, *, unless: str = "") -> Iterator[tuple[Call, list[Tree]]]:
-    """Replay calls; yields each, with what a cut behind it may leave that one before it didn't.
+    """Replay calls; yield each with the new states that a power cut after it may leave.
 
     Parameters
     ----------
     disk : Disk
-        As it was before them. It is changed.
+        Its state before the calls; it is changed.
     calls : list of Call
         From `record`.
     most : int
-        How many states to choose at random after each call.
+        How many random states to choose after each call.
     unless : str
-        Who syncs in vain: see `who_syncs`.
+        The caller whose syncs have no effect: see `who_syncs`.
     """
     known: set[int] = set()
     callers: dict[int, str] = {}
@@ -425,7 +425,7 @@ def cuts(disk: Disk, calls: list[Call], most: int, *, unless: str = "") -> Itera
         caller = callers.pop(call.thread, "") if is_sync else ""
         changes = (not caller or caller != unless) and disk.replay(call)
         if call.name == "write" and not changes and not told:
-            known.clear()  # something was acknowledged, so what is left means something else
+            known.clear()  # something was acknowledged, so the same state now means something else
             changes = True
         states = disk.states(str(number), most) if changes else []
         new = {mark: tree for tree in states if (mark := hash(frozenset(tree.items()))) not in known}
@@ -434,7 +434,7 @@ def cuts(disk: Disk, calls: list[Call], most: int, *, unless: str = "") -> Itera
 
 
 def kills(disk: Disk, calls: list[Call]) -> Iterator[tuple[Call, Tree]]:
-    """Replay calls; yields each with what a kill leaves, within it if it writes much, and behind it."""
+    """Replay calls; yield each with what a kill leaves after it and, if it writes much, within it."""
     for call in calls:
         if call.name.startswith("pwrite") and len(call.data) > SECTOR:
             within = copy.deepcopy(disk)
@@ -445,7 +445,7 @@ def kills(disk: Disk, calls: list[Call]) -> Iterator[tuple[Call, Tree]]:
 
 
 def who_syncs(call: Call) -> str:
-    """Who is about to sync, if a call tells that: see `lives.live`."""
+    """Return who is about to sync, if a call announces that: see `lives.live`."""
     return call.data.decode().removeprefix("sync ").strip() if call.data.startswith(b"sync ") else ""
 
 
@@ -460,7 +460,7 @@ def _names_after(changes: list[_Names], names: dict[tuple[int, str], int]) -> di
 
 
 def materialise(tree: Tree, top: Path) -> None:
-    """Make a tree of files and folders."""
+    """Create a tree of files and folders."""
     top.mkdir(parents=True)
     for path, content in sorted(tree.items()):
         if content is None:
@@ -470,7 +470,7 @@ def materialise(tree: Tree, top: Path) -> None:
 
 
 def seen(top: Path) -> Tree:
-    """The tree of a folder that is there."""
+    """Return the tree of an existing folder."""
     return {
         path.relative_to(top).as_posix(): None if path.is_dir() else path.read_bytes()
         for path in top.rglob("*")

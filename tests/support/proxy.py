@@ -1,4 +1,4 @@
-"""A proxy in front of a server, on the loopback: counts requests, and spoils them by plan."""
+"""A loopback proxy in front of a server: counts requests, and spoils them according to a plan."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ CODES = {
 
 
 class Proxy:
-    """Passes HTTP/1.1 on; requests are kept as ``(method, target)`` in ``requests``.
+    """Forwards HTTP/1.1; requests are kept as ``(method, target)`` in ``requests``.
 
-    ``plan(method, target)`` returns what to do with a request: None to pass it on, a status to answer
-    instead, "reset" to drop the connection before it is passed on, "lose" to pass it on and drop the
-    answer, "truncate" to cut the answer's body short, "delay" (or a float, in seconds) to wait a moment
-    first, "late" to wait before the answer is given back, or "stall" to never answer.
+    ``plan(method, target)`` returns what to do with a request: None to forward it, a status to answer
+    instead, "reset" to drop the connection before forwarding, "lose" to forward it and drop the response,
+    "truncate" to cut the response's body short, "delay" (or a float, in seconds) to wait a moment first,
+    "late" to wait before returning the response, or "stall" to never answer.
     """
 
     def __init__(self, target):
@@ -42,7 +42,7 @@ class Proxy:
         self.done = Counter()
 
     def count(self, call):
-        """How many requests a call makes, and what it returned."""
+        """Return how many requests a call makes, and what it returned."""
         before = len(self.requests)
         answer = call()
         return len(self.requests) - before, answer
@@ -74,7 +74,7 @@ class Proxy:
                     return
                 if act == "delay" or isinstance(act, float):
                     await asyncio.sleep(0.05 if act == "delay" else act)
-                if upstream is None or upstream[0].at_eof():  # which the server closes when idle for seconds
+                if upstream is None or upstream[0].at_eof():  # the server closes it after seconds of idleness
                     if upstream is not None:
                         upstream[1].close()
                     upstream = await asyncio.open_connection(*self._server, limit=1 << 26)
@@ -92,7 +92,7 @@ class Proxy:
                 writer.write(answer + payload)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # cancelled is only what is left when the proxy stops
+            pass  # only what is left when the proxy stops is cancelled
         finally:
             streams = (writer, *(upstream or ())[1:])
             for stream in streams:
@@ -140,7 +140,7 @@ def _header(head, name):
 
 @contextlib.contextmanager
 def proxied(target):
-    """A proxy in front of a server, on a thread of its own, as ``(proxy, its own URL)``."""
+    """Run a proxy in front of a server, on its own thread; yield ``(proxy, its URL)``."""
     proxy = Proxy(target)
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(proxy._serve, "127.0.0.1", 0, limit=1 << 26))
@@ -152,8 +152,8 @@ def proxied(target):
     finally:
 
         async def stop():
-            # Connections that were just made begin to be served, so that they are closed as well; asyncio
-            # leaves open what it accepts while its server closes.
+            # Serving of new connections begins first, so that they are closed as well; asyncio leaves open
+            # what it accepts while its server closes.
             await asyncio.sleep(0.05)
             server.close()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -168,6 +168,6 @@ def proxied(target):
 
 
 def share(chance, acts, seed=0):
-    """A plan that spoils a share of the requests, each in one of some ways."""
+    """Return a plan that spoils a share of the requests, each in one of several ways."""
     dice = random.Random(seed)
     return lambda method, target: dice.choice(acts) if dice.random() < chance else None

@@ -1,8 +1,9 @@
-"""A web server that answers by a table: a mock, since no real server can be had that is on demand.
+"""A web server that answers from a table: a mock, since no real server answers so on demand.
 
-It listens on a free port of the loopback. Each row of its table is ``(matches, answer)``: the first whose
+It listens on a free loopback port. Each row of its table is ``(matches, answer)``: the first whose
 ``matches(request)`` is true answers. An answer is ``(status, body)``, ``(status, body, headers)`` or a
-function of the request that returns one. What no row matches is answered 501 and kept in ``unforeseen``.
+function of the request that returns one. Requests that no row matches are answered with 501 and kept in
+``unforeseen``.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ class Request:
 
 
 def on(method, *words, path=""):
-    """Match a method, names or ``name=value`` of the query, and an end of the path."""
+    """Match a method, names or ``name=value`` of the query, and the end of the path."""
 
     def matches(request):
         told = {f"{name}={value}" for name, value in request.query.items()} | set(request.query)
@@ -39,23 +40,23 @@ def on(method, *words, path=""):
 
 
 def s3_error(status, code, message="as told"):
-    """S3's answer for a failure."""
+    """Return S3's answer for a failure."""
     return status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
 
 
 def azure_error(status, code):
-    """Azure's answer for a failure."""
+    """Return Azure's answer for a failure."""
     return status, f"<Error><Code>{code}</Code><Message>as told</Message></Error>", {"x-ms-error-code": code}
 
 
 def gcs_error(status, reason):
-    """Google's answer for a failure, by its JSON interface."""
+    """Return Google's answer for a failure, in its JSON API."""
     told = {"code": status, "message": reason, "errors": [{"reason": reason}]}
     return status, json.dumps({"error": told}), {"Content-Type": "application/json"}
 
 
 class ScriptedServer:
-    """The server's address, its table, and what it was asked."""
+    """The server's address, its table, and the requests it received."""
 
     def __init__(self, url):
         self.url = url
@@ -65,17 +66,17 @@ class ScriptedServer:
 
     @property
     def s3(self):
-        """How to reach it as an S3 server."""
+        """Return how to reach it as an S3 server."""
         return S3Server(self.url)
 
     @property
     def azure(self):
-        """How to reach it as an Azure server."""
+        """Return how to reach it as an Azure server."""
         return AzureServer(self.url)
 
     @property
     def gcs(self):
-        """How to reach it as a Google server."""
+        """Return how to reach it as a Google server."""
         return GcsServer(self.url)
 
     def answer(self, request):
@@ -90,7 +91,7 @@ class ScriptedServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one packet: else each answer waits for an acknowledgement
+    wbufsize = -1  # head and body in one packet: otherwise each answer waits for an acknowledgement
     told = None
 
     def log_message(self, *args):
@@ -149,7 +150,7 @@ def scripted_server():
 
 
 def store_of(told, which, retry, **more):
-    """Make a store at ``b/p``, as ``"s3 by obstore"`` says."""
+    """Make a store at ``b/p`` of a kind such as ``"s3 by obstore"``."""
     kind, _, backend = which.partition(" by ")
     if kind == "http":
         return _web_store(told.url, backend, retry, more)
@@ -187,7 +188,7 @@ def _web_store(url, backend, retry, more):
 
 
 def s3_listing(keys, *, truncated=False, token=None, name="b"):
-    """S3's answer to a listing: keys from the bucket on, and what the next page is asked for by."""
+    """Return S3's answer to a listing: full keys, and the token for the next page."""
     row = (
         "<Contents><Key>{}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
         "<ETag>1</ETag><Size>1</Size></Contents>"
@@ -200,6 +201,6 @@ def s3_listing(keys, *, truncated=False, token=None, name="b"):
 
 
 def gcs_listing(keys, **more):
-    """Google's answer to a listing, by its JSON interface."""
+    """Return Google's answer to a listing, in its JSON API."""
     told = {"items": [{"name": key, "size": "1"} for key in keys], **more}
     return 200, json.dumps(told), {"Content-Type": "application/json"}

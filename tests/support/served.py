@@ -1,4 +1,4 @@
-"""A store behind its own web server on the loopback, and requests to it that no client tidies up."""
+"""A store behind its own loopback web server, and requests to it that no client normalises."""
 
 import contextlib
 import http.client
@@ -10,7 +10,7 @@ from zarrstore.serve._running import LOOPBACK, Browsing, Service, listening
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers by their names in lower case, and body."""
+    """Status, headers by lower-case name, and body."""
 
     status: int
     headers: dict
@@ -21,11 +21,11 @@ class Answer:
 class Web:
     """Where a store is served."""
 
-    url: str  # without a slash at its end
+    url: str  # without a trailing slash
     port: int
 
     def ask(self, path, method="GET", **headers):
-        """Send one request as it stands: ``if_range="x"`` is the header ``if-range``."""
+        """Send one request as it is: ``if_range="x"`` is the header ``if-range``."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=30)
         try:
             connection.putrequest(method, path, skip_accept_encoding=True)
@@ -41,7 +41,7 @@ class Web:
 
 
 def filled(values):
-    """A store in memory with some values."""
+    """Return a memory store with some values."""
     store = MemoryStore()
     for key, value in values.items():
         store.set_sync(key, value)

@@ -1,6 +1,6 @@
-"""A program for tests of a tiny pool: ``python small_pool.py PART KIND FOLDER SECONDS``.
+"""A program that tests a tiny thread pool: ``python small_pool.py PART KIND FOLDER SECONDS``.
 
-It ends with the stacks of all threads if it isn't done in so many seconds.
+If it isn't done after SECONDS, it prints the stacks of all threads and ends.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ LARGE, SMALL = 9 << 20, 5000
 
 
 class OtherLocalFileSystem(LocalFileSystem):
-    """Not fsspec's own class, so its calls are made as those of any blocking file system."""
+    """Not fsspec's own class, so it is called like any blocking file system."""
 
 
 def places(folder):
-    """How to make an empty store of each kind, by name."""
+    """Return functions that make an empty store of each kind, by name."""
 
     def fresh():
         return f"{folder}/{next(COUNT)}"
@@ -83,7 +83,7 @@ def contract(folder, kind):
 
 
 def copies(folder, kind):
-    """Large and small values from a kind of store to each, awaited and blocking."""
+    """Copy large and small values from one kind of store to each kind, awaited and blocking."""
     kinds = places(folder)
     source = kinds[kind]()
     for name in NAMES:
@@ -104,7 +104,7 @@ def copies(folder, kind):
 
 
 def archives(folder, kind):
-    """Sixty tasks read an archive in a store of the kind, while others write elsewhere."""
+    """Have sixty tasks read an archive in a store of this kind, while others write elsewhere."""
     path = Path(folder) / "archive"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(60):
@@ -131,7 +131,7 @@ def archives(folder, kind):
 
 
 def busy_archive(folder, kind):
-    """While values stream into an archive, others are written and removed there."""
+    """Stream values into an archive, while others are written and removed there."""
     source = places(folder)[kind]()
     for name in NAMES:
         source.set_sync(name, content(name))
@@ -154,7 +154,7 @@ def busy_archive(folder, kind):
 
 
 def overridden(folder, kind):
-    """A wrapper whose class overrides what is awaited, asked by threads of the pool."""
+    """Call a wrapper that overrides awaited methods, from threads of the pool."""
 
     class Counting(WrapperStore):
         reads = 0
@@ -190,6 +190,6 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(float(seconds), exit=True)
     assert os.environ["ZARRSTORE_THREADS"]
     {function.__name__: function for function in PARTS}[part](folder, kind)
-    # Not by the interpreter's end: obstore's threads that let go of a value then abort the process, with
-    # or without this library.
+    # Not through the interpreter's shutdown: obstore's threads that release a value then would abort the
+    # process, with or without this library.
     os._exit(0)

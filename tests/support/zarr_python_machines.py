@@ -1,4 +1,4 @@
-"""zarr-python's state machines for stores, as all of ours run them."""
+"""zarr-python's state machines for stores, as run on all of ours."""
 
 from hypothesis import HealthCheck, assume, settings
 from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine
@@ -15,7 +15,7 @@ SETTINGS = settings(
 
 
 def hierarchy(make):
-    """A machine for a new store each."""
+    """Return a machine that makes a new store each time."""
 
     class Machine(ZarrHierarchyStateMachine):
         def __init__(self):
@@ -25,7 +25,7 @@ def hierarchy(make):
 
 
 class NoClashes(ZarrStoreStateMachine):
-    """Passes over examples that want a value and a folder of one name."""
+    """Skips examples that need a value and a folder with the same name."""
 
     @property
     def store(self):

@@ -1,4 +1,4 @@
-"""zarr-python's suites for stores, as far as they are the same for several of ours."""
+"""zarr-python's test suites for stores: the parts shared by several of ours."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class _Suite(StoreTests):
 
 
 class FsspecSuite(_Suite):
-    """On ``store_kwargs`` of a subclass; what it looks at beside the store goes by another connection."""
+    """Uses ``store_kwargs`` of a subclass; accesses outside the store use another connection."""
 
     store_cls = FsspecStore
 
@@ -45,7 +45,7 @@ class FsspecSuite(_Suite):
 
 
 class ObstoreSuite(_Suite):
-    """On ``store_kwargs`` of a subclass."""
+    """Uses ``store_kwargs`` of a subclass."""
 
     store_cls = ObjectStore
 
@@ -60,7 +60,7 @@ class ObstoreSuite(_Suite):
         assert repr(store) == f"ObjectStore('object_store://{store.store}')"
 
 
-# What of the suite only reads: the rest writes through the store itself.
+# The tests that only read; the others write through the store itself.
 READS = (
     "test_store_type",
     "test_store_eq",
@@ -77,7 +77,7 @@ READS = (
 
 
 class ReadSuite:
-    """The reading tests, on ``store_kwargs`` of a subclass, whose ``writer`` writes in the same place."""
+    """The reading tests, with ``store_kwargs`` of a subclass, whose ``writer`` writes to the same place."""
 
     buffer_cls = cpu.Buffer
     _require_get_sync = staticmethod(lambda store: store)

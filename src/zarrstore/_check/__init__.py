@@ -1,8 +1,8 @@
-"""Checking hierarchies: `check_store` tells what is wrong with one, `digest_store` gives it a digest.
+"""Checks hierarchies: `check_store` finds what is wrong with one, `digest_store` computes a digest.
 
-`report` has what callers see, a `job` is one check of a `place`, `values` looks into chunks and shards, and
-`surroundings` at what lies around them. `digest` sums values up, and a `manifest` keeps the sums. `facts` are
-what documents say of a group or an array.
+`report` has the results, a `job` is one check of a `place`, `values` examines chunks and shards, and
+`surroundings` what lies around them. `digest` computes MD5s, and a `manifest` keeps them. `facts` are what
+documents say about a group or an array.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ async def check_store(
     progress: Progress = None,
     client: Client | None = None,
 ) -> CheckReport:
-    """Tell what is wrong with a hierarchy of Zarr 2 or 3.
+    """Find what is wrong with a hierarchy of Zarr 2 or 3.
 
-    Documents, keys, stored sizes, chunks and shards are held against what the formats say. Chunks are
-    decoded by the standard library, and by numcodecs where it is installed. Nothing is changed.
+    Documents, keys, stored sizes, chunks and shards are checked against the formats. Chunks are decoded with
+    the standard library and, if installed, with numcodecs. Nothing is changed.
 
     Parameters
     ----------
     place : StoreLike
-        Where the hierarchy is. A store path names a directory of its store. Whatever isn't a store is opened
-        here, and closed at the end.
+        Where the hierarchy is. A store path names a directory of its store. Anything that isn't a store is
+        opened here and closed at the end.
     prefix : str
         The directory that is its root; the store's root by default.
     quick : bool
-        Whether to leave out what takes reading chunks: only documents, keys and sizes are looked at.
+        Whether to check only documents, keys and sizes, without reading chunks.
     complete : bool
-        Whether chunks that aren't stored are problems: to a reader they are full of the fill value.
+        Whether chunks that aren't stored are problems: readers take them as full of the fill value.
     ignore : iterable of str
-        Kinds of problems that aren't told, such as ``"litter"``: see `Problem`.
+        Kinds of problems to leave out, such as ``"litter"``: see `Problem`.
     against : path, optional
-        A manifest that `digest_store` or the program ``md5sum`` wrote: what differs from it is a problem,
-        too. ``quick`` compares names only.
+        A manifest written by `digest_store` or the program ``md5sum``: differences from it are problems, too.
+        With ``quick`` only names are compared.
     found : callable, optional
         Called with each `Problem` as soon as it is found.
     progress : callable or bool, optional
-        Called with a `CopyProgress` after each batch of values, as `copy_store` calls it. True draws a bar on
-        the standard error.
+        Called with a `CopyProgress` after each batch of values, as in `copy_store`. True draws a bar on
+        standard error.
     client : distributed.Client, optional
-        Has a cluster of Dask's read the values, piece by piece: of up to 1,000 keys and 256 MiB. The store is
-        pickled, and opened by each worker.
+        Has a Dask cluster read the values, in pieces of up to 1,000 keys and 256 MiB. The store is pickled,
+        and each worker opens it.
 
     Returns
     -------
@@ -86,11 +86,11 @@ async def check_store(
     UnsupportedOperationError
         If the store can't be listed.
     CorruptError
-        If ``against`` is no manifest.
+        If ``against`` isn't a manifest.
     RefusedError
         If a cluster's workers can't open the store.
     TransientError
-        If the store fails in a way that may pass.
+        If the store fails temporarily.
     """
     options = Options(quick, complete, _kinds(ignore), found, _manifest(against), progress, client)
     async with Place(place, prefix) as opened:
@@ -125,28 +125,27 @@ async def digest_store(
     progress: Progress = None,
     client: Client | None = None,
 ) -> StoreDigest:
-    """Sum up all that is below a directory in one digest: the one that DANDI calls zarrsum.
+    """Compute one digest of everything below a directory: the one that DANDI calls zarrsum.
 
-    It is made of names, sizes and the MD5 of each value, so it is the same wherever the hierarchy is kept.
+    It depends on the names, sizes and MD5s of the values, so it is the same wherever the hierarchy is stored.
 
     Parameters
     ----------
     place : StoreLike
-        Where the hierarchy is, as `check_store` takes it.
+        Where the hierarchy is: see `check_store`.
     prefix : str
         The directory; the store's root by default.
     etags : bool
-        Whether ETags that a listing tells and that look like an MD5 are taken for one, so that values needn't
-        be read. One value is read to see whether they are: where a server encrypts with a customer's key
-        they aren't.
+        Whether to use ETags from a listing that look like MD5s, so that values needn't be read. One value is
+        read to check that they are MD5s: if a server encrypts with a customer's key, they aren't.
     manifest : path, optional
-        A local file to write the MD5 of each key to, as the program ``md5sum`` does.
+        A local file to write the MD5 of each key to, in the format of the program ``md5sum``.
     progress : callable or bool, optional
-        Called with a `CopyProgress` after each batch of values, as `copy_store` calls it. True draws a bar on
-        the standard error.
+        Called with a `CopyProgress` after each batch of values, as in `copy_store`. True draws a bar on
+        standard error.
     client : distributed.Client, optional
-        Has a cluster of Dask's read the values, piece by piece: of up to 1,000 keys and 256 MiB. The store is
-        pickled, and opened by each worker.
+        Has a Dask cluster read the values, in pieces of up to 1,000 keys and 256 MiB. The store is pickled,
+        and each worker opens it.
 
     Returns
     -------
@@ -158,7 +157,7 @@ async def digest_store(
     UnsupportedOperationError
         If the store can't be listed.
     ChangedError
-        If a value is changed meanwhile.
+        If a value changes meanwhile.
     RefusedError
         If a cluster's workers can't open the store.
     """

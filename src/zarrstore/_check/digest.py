@@ -1,7 +1,7 @@
-"""One digest for all that is below a directory, as DANDI computes its zarrsum: a tree of MD5s.
+"""One digest for everything below a directory, as DANDI computes its zarrsum: a tree of MD5s.
 
-A directory's digest is the MD5 of a JSON text that has name, size and digest of each file and directory in
-it, followed by the number of all files below and the sum of their sizes.
+A directory's digest is the MD5 of a JSON text with the name, size and digest of each file and directory in
+it, followed by the number of all files below it and the sum of their sizes.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# So many values are read at once, at most, and of so many bytes.
+# The most values that are read at once, and their most bytes.
 _VALUES = 64
 BYTES = 64 << 20
-# An ETag that S3 makes of a value that was written in one piece, unless it encrypts with a key of its own.
+# An ETag of a value that S3 stored in one piece: its MD5, unless S3 encrypts with a key of its own.
 _MD5 = re.compile('"([0-9a-f]{32})"')
 
 
@@ -59,7 +59,7 @@ class Sum(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoreDigest:
-    """A digest of all that is below a directory.
+    """A digest of everything below a directory.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class StoreDigest:
     bytes : int
         Sum of their sizes in bytes.
     values_read : int
-        How many of them were read; of the others a listing told the MD5.
+        How many of them were read; for the others a listing gave the MD5.
     seconds : float
         Duration in seconds.
     """
@@ -106,13 +106,13 @@ class _Directory:
 
 
 class Tree:
-    """Folds sums into the digest of their root; what is in one directory comes together, as if sorted."""
+    """Folds MD5s into the digest of their root; keys of one directory must come together, as if sorted."""
 
     def __init__(self) -> None:
         self._open = [_Directory("")]
 
     def add(self, found: Sum) -> None:
-        """Take the next value."""
+        """Add the next value."""
         *parents, name = found.key.split("/")
         here = [directory.name for directory in self._open[1:]]
         common = takewhile(lambda pair: pair[0] == pair[1], zip(here, parents, strict=False))
@@ -148,8 +148,8 @@ class Sums:
     place : Place
         The directory.
     etags : bool
-        Whether to take them from ETags that look like one; the smallest such value of the first page is read
-        to see whether they are.
+        Whether to take them from ETags that look like MD5s; the smallest such value of the first page is read
+        to check that they are.
     """
 
     def __init__(self, place: Place, *, etags: bool) -> None:
@@ -159,7 +159,7 @@ class Sums:
         self.stopped = threading.Event()
 
     async def try_etags(self, verbs: Verbs, page: list[Entry]) -> None:
-        """See once whether ETags are MD5s."""
+        """Check once whether ETags are MD5s."""
         told = [entry for entry in page if _MD5.fullmatch(entry.version or "")]
         if self.etags is None and told:
             self.etags = False
@@ -167,16 +167,16 @@ class Sums:
             self.etags = f'"{(await self.one(verbs, smallest)).md5}"' == smallest.version
 
     def told(self, entry: Entry) -> str | None:
-        """Return the MD5 that a listing tells."""
+        """Return the MD5 from a listing, if it has one."""
         found = _MD5.fullmatch(entry.version or "") if self.etags else None
         return found and found[1]
 
     def weigh(self, entry: Entry) -> int | None:
-        """Tell how many bytes are to be read; None if nothing is."""
+        """Return how many bytes must be read; None if nothing."""
         return (entry.size or 0) if self.told(entry) is None else None
 
     async def one(self, verbs: Verbs, entry: Entry) -> Sum:
-        """Sum up a value."""
+        """Return the MD5 of a value."""
         key = entry.key[len(self.prefix) :]
         if (told := self.told(entry)) is not None:
             return Sum(key, entry.size or 0, told)
@@ -190,13 +190,13 @@ class Sums:
         return Sum(key, entry.size or 0, found.hexdigest())
 
     async def many(self, verbs: Verbs, entries: list[Entry]) -> AsyncIterator[list[Sum]]:
-        """Sum up values, as many at once as memory allows."""
+        """Yield the MD5s of values, as many at once as memory allows."""
         for batch in batches(entries, self.weigh):
             yield await verbs.for_each(partial(self.one, verbs), batch)
 
 
 def batches(items: Iterable[T], weigh: Callable[[T], int | None]) -> Iterator[list[T]]:
-    """Cut into what is read at once; ``weigh`` tells sizes in bytes, None for what takes no reading."""
+    """Split into batches to read at once; ``weigh`` returns sizes in bytes, None if nothing is read."""
     batch: list[T] = []
     count = size = 0
     for item in items:
@@ -218,11 +218,11 @@ class Digest(Job[StoreDigest]):
     place : Place
         The directory.
     etags : bool
-        As `Sums` takes it.
+        See `Sums`.
     write : callable, optional
         Takes the manifest's lines.
     progress : callable or bool, optional
-        As `Meter` takes it.
+        See `Meter`.
     client : Client, optional
         Has a cluster's workers read the values.
     """
@@ -262,7 +262,7 @@ class Digest(Job[StoreDigest]):
         return StoreDigest(digest, count, size, self.sums.values_read, time.perf_counter() - began)
 
     async def _sum_all(self, verbs: Verbs, keep: Callable[[list[Sum]], object], *, sync: bool) -> None:
-        """Sum up all values, here or in the workers of a cluster."""
+        """Compute the MD5s of all values, here or in the workers of a cluster."""
 
         def take(sums: list[Sum]) -> None:
             keep(sums)
@@ -302,7 +302,7 @@ class Digest(Job[StoreDigest]):
 
 
 class _Piece(Job[list[Sum]]):
-    """Some values of a digest that is made elsewhere."""
+    """Some values of a digest that is computed elsewhere."""
 
     def __init__(self, place: Place, entries: list[Entry]) -> None:
         self.place, self.entries = place, entries
@@ -321,11 +321,11 @@ class _Piece(Job[list[Sum]]):
 
 
 def _summed(store: Store, prefix: str, entries: list[Entry]) -> list[Sum]:
-    """Sum up values, in a worker of a cluster."""
+    """Return the MD5s of values, in a worker of a cluster."""
     return _Piece(Place(store, prefix), entries).run_blocking()
 
 
 def _by_directory(row: Row) -> list[str]:
-    """Bring what is in one directory together."""
+    """Sort key that keeps the keys of one directory together."""
     parts: list[str] = row[0].split("/")
     return parts

@@ -1,4 +1,4 @@
-"""What the documents of a node say of it, as facts that can be shown or sent: of a group, of an array."""
+"""What documents say about a group or an array, as facts that can be shown or sent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Sums:
-    """Numbers and sizes of all values, and of the chunks of an array among them."""
+    """Counts and sizes of all values, and of the chunks of an array among them."""
 
     def __init__(self) -> None:
         self.count = self.size = self.chunks = self.chunk_size = 0
 
     def add(self, array: Array | None, name: str, size: int) -> None:
-        """Count a value, whose key is relative to the array's directory."""
+        """Count a value; ``name`` is relative to the array's directory."""
         self.count += 1
         self.size += size
         if array is not None and judged(array, name)[0] == "chunk":
@@ -32,21 +32,21 @@ class Sums:
             self.chunk_size += size
 
     def all(self) -> dict[str, Any]:
-        """Sums over all values."""
+        """Return the sums over all values."""
         return {"values": self.count, "bytes": self.size}
 
     def of_chunks(self) -> dict[str, Any]:
-        """Sums over chunks, or shards, alone."""
+        """Return the sums over chunks or shards only."""
         return {"chunks_stored": self.chunks, "bytes_stored": self.chunk_size}
 
 
 def _name_in(found: Mapping[str, Document]) -> str | None:
-    """Return the name of the document that makes a node."""
+    """Return the name of the document that makes a directory a node."""
     return next((name for name in (V3, *V2[:2]) if name in found), None)
 
 
 def array_in(found: Mapping[str, Document]) -> Array | None:
-    """Return what the documents say of an array, if they are those of one and keep to the format."""
+    """Return the array that the documents describe; None if they don't describe one or are invalid."""
     name = _name_in(found)
     try:
         return None if name is None else array_of(name, found[name])
@@ -55,7 +55,7 @@ def array_in(found: Mapping[str, Document]) -> Array | None:
 
 
 def node_facts(found: Mapping[str, Document]) -> dict[str, Any]:
-    """Tell of the node whose documents these are."""
+    """Return facts about the node with these documents."""
     name = _name_in(found)
     if name is None:
         return {}
@@ -69,7 +69,7 @@ def node_facts(found: Mapping[str, Document]) -> dict[str, Any]:
 
 
 def array_facts(array: Array) -> dict[str, Any]:
-    """Tell what an array is made of."""
+    """Return facts about an array."""
     try:
         shards = shards_in(array)
     except FormatError:

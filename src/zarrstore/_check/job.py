@@ -1,4 +1,4 @@
-"""One check of a hierarchy: documents first, then all keys as they are listed, and the values among them."""
+"""One check of a hierarchy: first its documents, then all keys as they are listed, and their values."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.sweep import Found, Sweep
     from zarrstore.abc.store import Store
 
-# Chunks that aren't stored are told of arrays with at most so many.
+# Missing chunks are reported for arrays with at most this many chunks.
 _MOST_CHUNKS = 1 << 28
 
 
 class Value(NamedTuple):
-    """A value that is to be read: a chunk or a shard; without an array, only its MD5 is asked for."""
+    """A value to read: a chunk or a shard; without an array, only its MD5 is needed."""
 
     entry: Entry
     path: str = ""
@@ -61,7 +61,7 @@ class Value(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What a check is asked to do: see `check_store`."""
+    """Arguments of a check: see `check_store`."""
 
     quick: bool = False
     complete: bool = False
@@ -73,7 +73,7 @@ class Options(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What a look into some values found; the MD5 of each that was hashed, by its key."""
+    """What an examination of some values found, and the MD5s of hashed values, by key."""
 
     problems: list[Problem]
     unchecked: Counter[str]
@@ -105,7 +105,7 @@ class Check(Job[CheckReport]):
         self.stored: dict[str, npt.NDArray[np.bool_]] = {}
         self.chunks = self.bytes = self.values_read = 0
         self.broken: set[str] = set()
-        self.unknown: set[str] = set()  # directories of nodes whose document is damaged
+        self.unknown: set[str] = set()  # directories of nodes with a damaged document
         self.unreadable: set[str] = set()
         self.wanted = dict(options.against or {})
         self.sums = Sums(place, etags=True)
@@ -163,7 +163,7 @@ class Check(Job[CheckReport]):
         return Pieces(options.client, run, self._take, _size, self.stopped, sync=sync)
 
     def _take(self, found: Examined) -> None:
-        """Tell what a worker of a cluster has found."""
+        """Report what a worker of a cluster has found."""
         for problem in found.problems:
             self._tell(problem)
         for key, md5 in found.md5s.items():
@@ -185,7 +185,7 @@ class Check(Job[CheckReport]):
             self.options.found(problem)
 
     def _unreadable(self, key: str, error: Exception) -> None:
-        """Tell of a value that can't be read, unless that may pass: then the check couldn't be made."""
+        """Report a value that can't be read; a temporary error is raised, since the check has failed."""
         if isinstance(error, TransientError):
             raise error
         if self.prefix + key not in self.broken and key not in self.unreadable:
@@ -234,7 +234,7 @@ class Check(Job[CheckReport]):
             self.arrays.setdefault(path, []).append(array)
 
     def _compare(self, key: str, document: Document, parsed: dict[str, Document], sweep: Sweep) -> None:
-        """Hold what consolidated metadata says against the documents."""
+        """Compare consolidated metadata with the documents."""
         path, _, name = key.rpartition("/")
         inside = f"{path}/" if path else ""
         if name not in (docs.V3, docs.CONSOLIDATED):
@@ -249,7 +249,7 @@ class Check(Job[CheckReport]):
         for inner in held:
             if (one := parsed.get(inside + inner)) is None:
                 known = self.prefix + inside + inner in sweep.documents
-                if held[inner] and not known:  # a broken one is told already; empty attributes are none
+                if held[inner] and not known:  # a broken one is reported already; empty attributes are none
                     self._tell(Problem("consolidated", key, f"it has {inside + inner}, which isn't stored"))
             elif not docs.same(held[inner], one):
                 self._tell(Problem("consolidated", key, f"it has another {inside + inner} than is stored"))
@@ -265,7 +265,7 @@ class Check(Job[CheckReport]):
         return self._sized_one_by_one(verbs) if self.broken else scan_sized(verbs, self.prefix)
 
     async def _sized_one_by_one(self, verbs: Verbs) -> AsyncIterator[list[Entry]]:
-        """List where there are broken links, which have no size."""
+        """List keys if there are broken links, which have no size."""
 
         async def stat(key: str) -> Entry | None:
             try:
@@ -279,7 +279,7 @@ class Check(Job[CheckReport]):
                 yield [entry for entry in await verbs.for_each(stat, page) if entry is not None]
 
     def _to_be_read(self, entry: Entry) -> Value | None:
-        """Tell what a key is, and return what has to be read of it."""
+        """Check a key, and return the value to read, if any."""
         value = self._sorted(entry)
         if self.options.against is None:
             return value
@@ -290,7 +290,7 @@ class Check(Job[CheckReport]):
         return (value or Value(entry))._replace(is_hashed=True)
 
     def _sorted(self, entry: Entry) -> Value | None:
-        """Tell what a key is; a chunk whose value is to be read is returned."""
+        """Check what a key is; return its value if it is a chunk that must be read."""
         self.bytes += entry.size or 0
         key = entry.key[len(self.prefix) :]
         if (found := litter(key)) is not None:
@@ -307,7 +307,7 @@ class Check(Job[CheckReport]):
         return any(not path or key.startswith(f"{path}/") for path in self.unknown)
 
     def _array_above(self, key: str) -> str | None:
-        """Return the path of the array that a key is in."""
+        """Return the path of the array that contains a key."""
         path = key
         while path:
             path = path.rpartition("/")[0]
@@ -373,7 +373,7 @@ class Check(Job[CheckReport]):
     # -- a manifest -------------------------------------------------------------------------------
 
     def _hold(self, key: str, md5: str | None) -> None:
-        """Compare with what a manifest says: that there is such a key, and its MD5 where that is known."""
+        """Compare a key with the manifest, and its MD5 if known."""
         told = self.wanted.pop(key, None)
         if told is None:
             self._tell(Problem("manifest", key, "the manifest doesn't have it"))
@@ -381,7 +381,7 @@ class Check(Job[CheckReport]):
             self._tell(Problem("manifest", key, f"its MD5 is {md5}, and {told} in the manifest"))
 
     def _tell_lost(self) -> None:
-        """Tell what only a manifest has; what can't be read is told already."""
+        """Report keys that only the manifest has; unreadable ones are already reported."""
         for key in self.wanted:
             if key not in self.unreadable and self.prefix + key not in self.broken:
                 self._tell(Problem("manifest", key, "the manifest has it, and it isn't stored"))
@@ -396,7 +396,7 @@ class Check(Job[CheckReport]):
             self.meter.count(len(batch), sum(map(_size, batch)))
 
     async def _examine_one(self, verbs: Verbs, value: Value) -> None:
-        """Read a value once, for its MD5 and to look into it; too large a one twice, in parts."""
+        """Read a value once, to hash and examine it; one that is too large is read twice, in parts."""
         key = value.entry.key[len(self.prefix) :]
         found = None
         self.values_read += value.array is not None
@@ -412,7 +412,7 @@ class Check(Job[CheckReport]):
             self._hold(key, found)
 
     def _goes_in_parts(self, value: Value) -> bool:
-        """Whether a value is too large to be held, and can be looked into by parts."""
+        """Whether a value is too large for memory, and can be examined in parts."""
         array = value.array
         if _size(value) <= BYTES or (array is not None and self._is_misdescribed(array)):
             return False
@@ -442,7 +442,7 @@ class Check(Job[CheckReport]):
             self.unchecked[str(unknown)] += 1
             return
         except docs.FormatError:
-            return  # of the description of its shards, which is told already
+            return  # in the description of its shards, already reported
         key = value.entry.key[len(self.prefix) :]
         for kind, text, inner in found:
             self._tell(Problem(kind, key, text, value.path, _within(array, value.place, inner)))
@@ -456,7 +456,7 @@ class Check(Job[CheckReport]):
 
 
 class _Piece(Check):
-    """Some values of a check that is made elsewhere."""
+    """Some values of a check that runs elsewhere."""
 
     def __init__(self, place: Place, options: Options, values: list[Value]) -> None:
         super().__init__(place, options)
@@ -472,7 +472,7 @@ class _Piece(Check):
 
 
 def _examined(store: Store, prefix: str, quick: bool, complete: bool, values: list[Value]) -> Examined:
-    """Look into values, in a worker of a cluster."""
+    """Examine values in a worker of a cluster."""
     piece = _Piece(Place(store, prefix), Options(quick, complete), values)
     report = piece.run_blocking()
     meter = piece.meter
@@ -502,7 +502,7 @@ def _of_verdict(array: Array, verdict: str, place: tuple[int, ...]) -> tuple[Kin
 
 
 def _within(array: Array, place: tuple[int, ...], inner: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the place of a chunk in the whole array's grid of inner chunks, or that of a stored one."""
+    """Return a chunk's place in the array's grid, of inner chunks if ``inner`` is given."""
     shards = shards_in(array) if inner is not None else None
     if inner is None or shards is None:
         return place
@@ -510,5 +510,5 @@ def _within(array: Array, place: tuple[int, ...], inner: tuple[int, ...] | None)
 
 
 def _is_numbered(key: str) -> bool:
-    """Whether a key ends as a chunk's does."""
+    """Whether a key ends like that of a chunk."""
     return key.rpartition("/")[2].replace(".", "").isdecimal()

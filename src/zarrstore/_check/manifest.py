@@ -18,7 +18,7 @@ _MEANT = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 def line_of(md5: str, key: str) -> str:
-    """Return a key's line; line breaks and backslashes are escaped, which a backslash in front tells."""
+    """Return a key's line; if line breaks or backslashes are escaped, it starts with a backslash."""
     name = re.sub(r"[\\\n\r]", lambda found: _ESCAPED[found[0]], key)
     mark = "" if name == key else "\\"
     return f"{mark}{md5}  {name}\n"
@@ -26,7 +26,7 @@ def line_of(md5: str, key: str) -> str:
 
 @contextmanager
 def written(path: str | os.PathLike[str] | None) -> Iterator[Callable[[Iterable[str]], None] | None]:
-    """Write a manifest: what is given takes lines; without a path it is None."""
+    """Yield a function that writes lines of a manifest; None without a path."""
     if path is None:
         yield None
         return
@@ -40,7 +40,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises
     ------
     CorruptError
-        If it is no manifest.
+        If it isn't a manifest.
     """
     found = {}
     with open(path, encoding="utf-8", newline="\n") as file:

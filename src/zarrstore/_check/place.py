@@ -1,4 +1,4 @@
-"""The directory that is looked at: a store's, or one that is opened for it."""
+"""The directory to check: of a store, or of one that is opened for the check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """A directory of a store, as a context: what was opened is closed at its end.
+    """A directory of a store, as a context manager that closes a store opened here.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a check reports: problems, and what it looked at."""
+"""What a check reports: problems, and what was checked."""
 
 from __future__ import annotations
 
@@ -31,25 +31,24 @@ class Problem(NamedTuple):
     Attributes
     ----------
     kind : str
-        ``archive``: a zip archive was never closed. ``consolidated``: consolidated metadata says something
-        else than the documents. ``document``: a metadata document is empty, broken or against the format, or
-        there is none. ``link``: a symbolic link leads nowhere. ``litter``: what operating systems and
-        editors leave. ``manifest``: not what the manifest says. ``misspelt``: a chunk's key has another
-        separator or encoding than its array. ``missing``: chunks aren't stored. ``orphan``: a chunk of no
-        array. ``outside``: a chunk beyond its array's shape. ``shard``: the index of a shard is missing or
-        corrupt, or points to where no chunk can be. ``size``: a stored size that can't be right. ``stray``:
-        something else inside of an array. ``temporary``: a write that didn't finish, or is under way.
-        ``unreadable``: a value that the store can't read. ``value``: a value that doesn't decode, or doesn't
-        match its checksum.
+        ``archive``: a zip archive was never closed. ``consolidated``: consolidated metadata differs from the
+        documents. ``document``: a metadata document is empty, broken or invalid, or there is none. ``link``:
+        a symbolic link is broken. ``litter``: a file left by an operating system or an editor. ``manifest``:
+        a difference from the manifest. ``misspelt``: a chunk's key has another separator or encoding than its
+        array. ``missing``: chunks aren't stored. ``orphan``: a chunk without an array. ``outside``: a chunk
+        beyond its array's shape. ``shard``: the index of a shard is missing or corrupt, or points to where no
+        chunk can be. ``size``: a stored size that can't be right. ``stray``: something else inside an array.
+        ``temporary``: a write that didn't finish, or is still running. ``unreadable``: a value that the store
+        can't read. ``value``: a value that can't be decoded, or doesn't match its checksum.
     key : str
         The key.
     text : str
         What is wrong, in words.
     array : str or None
-        Path of the array, where it is about one; ``""`` is the root.
+        Path of the array, if the problem is about one; ``""`` is the root.
     chunk : tuple of int or None
-        Place of the chunk in its array's grid of chunks, where it is about one; inside of a shard that of
-        the inner chunk.
+        Place of the chunk in its array's grid of chunks, if the problem is about one; within a shard, the
+        place of the inner chunk.
     """
 
     kind: Kind
@@ -66,15 +65,15 @@ class CheckReport:
     Attributes
     ----------
     problems : tuple of Problem
-        What is wrong, in the order in which it was found.
+        What is wrong, in the order found.
     unchecked : dict
-        How many values nothing here could decode, by the name of the codec.
+        How many values couldn't be decoded here, by the name of the codec.
     groups, arrays : int
-        Number of nodes with a document that could be read.
+        Number of nodes with a readable document.
     chunks : int
         Number of stored values that are chunks of an array, or shards.
     bytes : int
-        Size in bytes of all that is stored.
+        Size in bytes of everything stored.
     values_read : int
         Number of chunks and shards that were read.
     seconds : float

@@ -1,4 +1,4 @@
-"""What lies around a hierarchy and isn't part of it: litter, unfinished writes, links to nothing."""
+"""What lies around a hierarchy and isn't part of it: litter, unfinished writes, broken links."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from zarrstore.abc.store import Store
 
-# Of desktops and network file systems, and of editors.
+# Files left by desktops and network file systems, and by editors.
 _LITTER = re.compile("|".join(map(translate, (*LITTER, "*~", ".*.sw[a-p]", "#*#", "*.orig", "*.bak"))))
-# Of writes by other libraries that didn't finish.
+# Unfinished writes of other libraries.
 _PARTIAL = re.compile(r".*\.[0-9a-f]{32}\.partial")
 
 
 def litter(name: str) -> Problem | None:
-    """Tell whether a key is litter, or was left by a write that didn't finish."""
+    """Return a problem if a key is litter, or the leftover of an unfinished write."""
     for part in name.split("/"):
         if _LITTER.fullmatch(part):
             return Problem("litter", name, "an operating system or an editor left it")
@@ -39,7 +39,7 @@ def _unfinished(name: str) -> Problem:
 
 
 def around(store: Store, prefix: str) -> Iterator[Problem]:
-    """Look for what a store doesn't list or can't read: in the folder that it is, or at its archive's end."""
+    """Look for what a store can't list or read: in its folder, or at the end of its archive."""
     store, prefix = innermost(store, prefix)
     if isinstance(store, ZipStore) and store.unclosed:
         yield Problem("archive", "", "this archive was never closed: 'zarrstore repair' makes it whole")
@@ -48,7 +48,7 @@ def around(store: Store, prefix: str) -> Iterator[Problem]:
 
 
 def _in_folder(folder: str, root: str, prefix: str) -> Iterator[Problem]:
-    """Look for temporary names and broken links; folders behind links are looked into once."""
+    """Look for temporary names and broken links; folders reached through links are searched once."""
     skip = len(os.path.join(root, prefix).rstrip("/")) + 1
     seen: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, followlinks=True):

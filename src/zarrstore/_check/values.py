@@ -1,4 +1,4 @@
-"""The value of a chunk or a shard: whether it decodes, and whether a shard's index can be right."""
+"""Examines values of chunks and shards: whether they decode, and whether a shard's index can be right."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.shards import Shards
 
     Read: TypeAlias = Callable[[ByteRequest], Awaitable[Data]]
-    # What is wrong, and where in the shard, by the number of each chunk.
+    # The kind of problem, what is wrong, and the chunk's place in the shard, if any.
     Finding: TypeAlias = "tuple[Kind, str, tuple[int, ...] | None]"
     Place: TypeAlias = tuple[int, ...]
 
 
 def shards_in(array: Array) -> Shards | None:
-    """Return how the shards of an array are made, if it has any.
+    """Return the layout of an array's shards, if it has any.
 
     Raises
     ------
     FormatError
-        If their description breaks the format.
+        If their description is invalid.
     """
     return _shards(array.codecs, array.chunks) if array.format == 3 and array.regular else None
 
@@ -52,18 +52,18 @@ def _shards(codecs: tuple[Codec, ...], shape: Place) -> Shards | None:
 
 
 def is_wrapped(array: Array) -> bool:
-    """Whether codecs around shards, or in front of them, leave no range of a value that can be read alone."""
+    """Whether codecs around shards, or before them, make it impossible to read ranges of a value alone."""
     before, _, after = split(array.codecs)
     return bool(after or before)
 
 
 def examined(array: Array, data: Data, complete: bool) -> list[Finding]:
-    """Tell what is wrong with a value that is in memory.
+    """Find what is wrong with a value in memory.
 
     Raises
     ------
     UnknownCodecError
-        If nothing here decodes it.
+        If a codec isn't known here.
     """
     try:
         if shards_in(array) is None:
@@ -98,7 +98,7 @@ def _in_shard(
 def _by_index(
     shards: Shards, data: Data, size: int, complete: bool, good: list[tuple[int, int, int]]
 ) -> Iterator[Finding]:
-    """Tell what is wrong with an index; chunks that are where they can be are added to ``good``."""
+    """Find what is wrong with an index; chunks at possible places are added to ``good``."""
     try:
         index = index_of(shards, data)
     except UndecodableError as error:
@@ -113,12 +113,12 @@ def _by_index(
 
 
 async def examined_in_parts(array: Array, read: Read, size: int, complete: bool) -> list[Finding]:
-    """Tell what is wrong with a large shard: its chunks are read one by one.
+    """Find what is wrong with a large shard, reading its chunks one by one.
 
     Raises
     ------
     UnknownCodecError
-        If nothing here decodes it.
+        If a codec isn't known here.
     """
     shards = shards_in(array)
     if shards is None:

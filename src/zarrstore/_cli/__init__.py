@@ -1,7 +1,7 @@
 """The program ``zarrstore``.
 
-It stands on click: small, in nearly every environment already, and with a runner for tests. That comes with
-the extra ``cli``; the library itself doesn't import it.
+It uses click, which is small, in nearly every environment already, and has a runner for tests. The extra
+``cli`` installs it; the library itself doesn't import it.
 """
 
 import os
@@ -11,8 +11,8 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the program with the arguments of this process, and end it with the program's exit code."""
-    # The threads that NumPy starts to multiply matrices cost time, and have nothing to do here.
+    """Run the program with this process's arguments, and exit with its code."""
+    # NumPy's threads for matrix products take time to start, and aren't needed here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import click  # noqa: F401

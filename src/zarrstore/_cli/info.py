@@ -1,4 +1,4 @@
-"""The command info: what a store is and can do, and what the array or group in it is."""
+"""The command info: what a store is and can do, and facts about the array or group in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.documents import Document
     from zarrstore.abc.store import Store
 
-# What is told of a store that can be written.
+# Capabilities that are shown only for writable stores.
 _CHANGES = ("deletes", "partial_writes")
 
 
@@ -53,7 +53,7 @@ def info(url: str, prefix: str, as_json: bool) -> None:
 
 
 def _documents(store: Store, keys: list[str]) -> dict[str, Document]:
-    """Read metadata documents, all at once; an empty one if it is damaged, which `check` tells."""
+    """Read metadata documents, all at once; damaged ones, which `check` reports, count as empty."""
     values = store.get_partial_values_sync(None, [(key, None) for key in keys])
     whole = [None if value is None else value.to_bytes() for value in values]
     return dict(zip(keys, map(parsed_if_whole, whole), strict=True))
@@ -78,7 +78,7 @@ def _of_store(store: Store) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Put facts into words, in the order in which they are shown."""
+    """Put facts into words, in the order shown."""
     yield "store", f"{facts['kind']} at {shown(facts['place'])}"
     yield "holds", f"{values_text(facts['values'])}, {size_text(facts['bytes'])} ({facts['bytes']:,} bytes)"
     node = (

@@ -22,7 +22,7 @@ from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._hierarchy.tree import NODES, Tree
 from zarrstore.errors import ChangedError, StoreError
 
-# How much of a large value `cat` holds at once, in bytes.
+# How many bytes of a large value `cat` holds at once.
 _PIECE = 16 << 20
 
 
@@ -148,7 +148,7 @@ def cat(url: str, key: str, request: ByteRequest | None) -> None:
 
 
 def _write_all(out: BinaryIO, data: bytes) -> None:
-    """Write all of it: an unbuffered output (``PYTHONUNBUFFERED``) may take a part only."""
+    """Write all data: an unbuffered output (``PYTHONUNBUFFERED``) may take only part at a time."""
     view = memoryview(data)
     while view:
         view = view[out.write(view) :]

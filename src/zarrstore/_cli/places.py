@@ -33,7 +33,7 @@ dask_option = click.option(
 
 @contextmanager
 def cluster_at(address: str | None) -> Iterator[Client | None]:
-    """Connect to a cluster of Dask's for a block, if there is an address."""
+    """Connect to a Dask cluster for a block, if an address is given."""
     if address is None:
         yield None
         return
@@ -49,9 +49,9 @@ def cluster_at(address: str | None) -> Iterator[Client | None]:
 
 @contextmanager
 def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
-    """Open the store at a URL, and close it at the end; without a mode as it is, which creates nothing.
+    """Open the store at a URL, and close it at the end; without a mode nothing is created.
 
-    Where a hierarchy is deeper in an archive, a hint tells.
+    If the hierarchy is deeper in an archive, a hint says so.
     """
     store = open_place(text, mode=mode)
     try:
@@ -63,10 +63,9 @@ def opened(text: str, mode: Literal["r", "a"] | None = "r") -> Iterator[Store]:
 
 
 def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> Iterator[Entry]:
-    """List what is below a directory of the store at a URL; an error if nothing does.
+    """List what is below a directory of the store at a URL; raise an error if nothing is.
 
-    Nothing below a directory and no directory are the same to a store, and a mistyped URL is likelier
-    than an empty store.
+    To a store, an empty directory and none are the same, and a mistyped URL is likelier than an empty store.
     """
     empty = True
 
@@ -82,21 +81,21 @@ def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> 
 
 
 def _what_lies_there(store: Store, url: str, key: str) -> str | None:
-    """Say what is at a place that has nothing below it, if that is a value or an archive."""
+    """Return a hint about a place with nothing below it, if it is a value or an archive."""
     try:
         if key:
             return _what_is(store, url, key)
         if "://" not in url:
             return None
-        url, _, key = url.rstrip("/").rpartition("/")  # looked at from the directory above
+        url, _, key = url.rstrip("/").rpartition("/")  # as seen from the directory above
         with open_place(url, mode="r") as above:
             return _what_is(above, url, key)
     except Exception:
-        return None  # it was only to find a hint
+        return None  # only a hint was wanted
 
 
 def _what_is(store: Store, url: str, key: str) -> str | None:
-    """Say what a value is by its first bytes; it may be large."""
+    """Return a hint about a value from its first bytes, since it may be large."""
     if not store.exists_sync(key):
         return None
     start = store.get_sync(key, byte_range=RangeByteRequest(0, 2)) if store.getsize_sync(key) else None
@@ -106,5 +105,5 @@ def _what_is(store: Store, url: str, key: str) -> str | None:
 
 
 def echo_row(*cells: object) -> None:
-    """Print cells of a table: numbers to the right, the last one as it is."""
+    """Print a table row: cells are right-aligned, except the last."""
     click.echo("  ".join([*(f"{cell:>10}" for cell in cells[:-1]), str(cells[-1])]))

@@ -17,8 +17,8 @@ from zarrstore import __version__
 from zarrstore._core.secrets import without_secrets
 from zarrstore.errors import StoreError
 
-# Each command, where it is defined, and how its help begins, in the order in which the help shows them. A new
-# command is a function in a module of this package and a line here: the help imports none of them.
+# Each command, where it is defined, and how its help begins, in the order of the help. A new command needs a
+# function in a module of this package and a line here; the help imports none of them.
 COMMANDS = {
     "ls": ("look:ls", "List keys and directories at URL, or below the directory PREFIX in it."),
     "tree": ("look:tree", "Draw the groups and arrays at URL, with the number and size of what is in each."),
@@ -55,10 +55,10 @@ ALIASES = {"cp": "copy", "mv": "move"}
 
 
 class Program(click.Group):
-    """A group of commands that are imported when they are asked for, and that fail in one line."""
+    """A group of commands that are imported on demand, and that report errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands."""
+        """Return the names of all commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -88,7 +88,7 @@ class Program(click.Group):
             answer = run(*args, standalone_mode=False, **extra)
             code = answer if isinstance(answer, int) else 0
         except click.Abort as error:
-            # click hides what ended a question, but keeps it as the context.
+            # click hides what interrupted a question, but keeps it as the context.
             cause = error.__cause__ or error.__context__
             if isinstance(cause, KeyboardInterrupt):
                 _complain("interrupted.", cause)
@@ -114,7 +114,7 @@ _state = {"debug": False}
 
 
 def _show_retries() -> None:
-    """Say on a terminal what is tried again, which else looks like doing nothing."""
+    """Show retries on a terminal; otherwise the program would seem to hang."""
     if not sys.stderr.isatty():
         return
     import logging
@@ -144,7 +144,7 @@ def _debug() -> click.Option:
 
 
 def _text(error: BaseException) -> str:
-    """What an error says; its kind too, unless it is one of ours or of the system's."""
+    """Return an error's text, with its type unless it is one of ours or of the system."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     text = str(error)
@@ -159,7 +159,7 @@ def _complain(text: str, error: BaseException) -> None:
         click.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     line = " ".join(" ".join([text, *getattr(error, "__notes__", ())]).split())
     line = without_secrets(line)
-    line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # a hint that names Python's parameter
+    line = re.sub(r"if_exists='(\w+)'", r"--if-exists \1", line)  # hints name the Python parameter
     click.echo(f"zarrstore: {line}", err=True)
 
 

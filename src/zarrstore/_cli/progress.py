@@ -1,4 +1,4 @@
-"""The bar of the command that runs, and lines that are printed above it."""
+"""The progress bar of the running command, and lines printed above it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _bars: list[Bar] = []
 
 @contextmanager
 def progress_on(*, quiet: bool) -> Iterator[Bar | None]:
-    """Yield what shows how far a copy or a check has come."""
+    """Yield a progress bar for a copy or a check; None if ``quiet``."""
     if quiet:
         yield None
         return

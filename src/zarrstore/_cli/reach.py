@@ -1,4 +1,4 @@
-"""Options that say how URLs are reached, the same for all commands that open one."""
+"""Options for reaching URLs, the same for all commands that open one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACES = ("url", "source", "target")
 
 
 def _parsed(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, object]:
-    """Turn ``NAME=VALUE`` into options; a value is JSON if it can be, such as a number, true or an object."""
+    """Turn ``NAME=VALUE`` into options; a value that is valid JSON (a number, true, an object) is parsed."""
     found: dict[str, object] = {}
     for text in texts:
         name, mark, value = text.partition("=")
@@ -50,7 +50,7 @@ def _options() -> list[click.Option]:
 
 
 def add_reach(command: click.Command) -> None:
-    """Give a command that opens URLs these options."""
+    """Add these options to a command that opens URLs."""
     callback = command.callback
     if callback is not None and any(parameter.name in _PLACES for parameter in command.params):
         command.params += _options()
@@ -58,7 +58,7 @@ def add_reach(command: click.Command) -> None:
 
 
 def _within(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a command's function one that takes these options, too."""
+    """Wrap a command's function so that it takes these options, too."""
 
     @wraps(callback)
     def run(

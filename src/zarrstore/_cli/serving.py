@@ -29,7 +29,7 @@ def serve(url: str, host: str, port: int, origin: str, token: str | None, worker
     token = token_urlsafe(18) if token == "-" else token or None
     with opened(url) as store, listening(host, port) as listener:
         if store.supports_listing:
-            next(entries(store, url, "", deep=False, sizes=False))  # an error if nothing is there
+            next(entries(store, url, "", deep=False, sizes=False))  # raises an error if nothing is there
         if not token and listener.getsockname()[0] not in (LOOPBACK, "::1"):
             click.echo("warning: whoever reaches this machine can read it: --token asks for one.", err=True)
         click.echo(f"serving {shown(str(store))} at {url_of(listener, token)}")

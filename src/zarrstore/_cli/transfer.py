@@ -1,4 +1,4 @@
-"""Commands that bring values from one store to another, or compare two: copy, sync, move, diff."""
+"""Commands that transfer values between stores, or compare two: copy, sync, move, diff."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _concurrency(
     ctx: click.Context, param: click.Parameter, text: str | None
 ) -> int | tuple[int, int] | None:
-    """Parse a number, or two with a comma between them."""
+    """Parse a number, or two separated by a comma."""
     if text is None:
         return None
     try:
@@ -38,7 +38,7 @@ def _concurrency(
 
 
 def _together(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Make one decorator of many, in their order."""
+    """Combine decorators into one, in their order."""
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
@@ -119,7 +119,7 @@ def copy(source: str, target: str, as_file: bool, **options: Any) -> int:
 
 
 def _copy_file(source: str, target: str, options: dict[str, Any]) -> int:
-    """Copy one value: a place is split into the store that has it, and its key."""
+    """Copy one value; each place is split into a store and a key in it."""
     allowed = ("verify", "dry_run", "concurrency", "checksum", "if_exists")
     if any(value for name, value in options.items() if name not in (*allowed, "quiet", "resume", "yes")):
         raise click.UsageError("--as-file copies one value, so nothing selects, removes or shares out")
@@ -139,7 +139,7 @@ def _copy_file(source: str, target: str, options: dict[str, Any]) -> int:
 
 
 def _root(place: str) -> str:
-    """Return where a name without a directory is."""
+    """Return the directory of a name without one."""
     return "/" if place.startswith("/") else "."
 
 
@@ -180,7 +180,7 @@ def _run(
     target: str,
     options: dict[str, Any],
 ) -> int:
-    """Call a function that copies, and tell what it did."""
+    """Call a function that copies, and print what it did."""
     quiet, asks = options.pop("quiet"), not options.pop("yes", False)
     if options.pop("resume", False):
         options["if_exists"] = "resume"
@@ -200,7 +200,7 @@ def _run(
 
 
 def _ask(source: str, goal: Store, options: dict[str, Any]) -> None:
-    """Ask whether what only the target has may go, if anything does."""
+    """If the target has keys that the source lacks, ask whether to remove them."""
     wanted = {**options, "dry_run": True, "verify": False}
     count = copy_store_sync(source, goal, **wanted).deleted
     question = f"Remove {values_text(count)} that the source doesn't have from {shown(str(goal))}?"
@@ -209,7 +209,7 @@ def _ask(source: str, goal: Store, options: dict[str, Any]) -> None:
 
 
 def _tell(report: CopyReport, done: str, *, dry_run: bool) -> int:
-    """Tell what was done; returns the exit code."""
+    """Print what was done; return the exit code."""
     speed = f" in {report.seconds:.2f} s, {size_text(report.bytes / report.seconds)}/s"
     more = "".join(
         f", {count:,} {what}"

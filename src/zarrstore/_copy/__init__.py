@@ -1,10 +1,10 @@
-"""Copying, mirroring, moving and comparing: keys and values of one store and another, in bounded memory.
+"""Copies, mirrors, moves and compares the keys and values of two stores, in bounded memory.
 
-`report` has what callers see, `options` what they ask for. A copy is a `job`: its `plan` says what is to be
-done, from listings that `compare` brings together and a `spool` keeps, and the `pipeline`'s workers do it, or
-those of a `cluster`, reading each `value`. `places` opens and compares source and target, `selection` has
-globs, a `meter` counts for progress and its `bar`; `diff`, `move` and `single` are what else is made of
-these. `running` starts them all, in the calling thread or on an event loop.
+`report` has the results, `options` the arguments. A copy is a `job`. Its `plan` decides what to do, from
+listings that `compare` pairs and a `spool` keeps. The workers of a `pipeline`, or of a `cluster`, do it, and
+read each `value`. `places` opens source and target, and checks whether they overlap; `selection` has the
+globs; a `meter` counts for progress and its `bar`. `diff`, `move` and `single` are built from these.
+`running` starts them all, in the calling thread or on an event loop.
 """
 
 from __future__ import annotations
@@ -63,55 +63,53 @@ async def copy_store(
 ) -> CopyReport:
     """Copy all keys below a directory of one store to a directory of another.
 
-    Values move while the source is listed. Metadata documents are written after all chunks, the root's last,
-    so that a reader finds a hierarchy only once it is complete; into a store that is committed as a whole,
-    they are written first. A value is written whole or not at all. ``if_exists="resume"`` continues an
+    Values are copied while the source is listed. Metadata documents are written after all chunks, the root's
+    last, so that a reader finds a hierarchy only once it is complete. In a store that is committed as a
+    whole, they are written first. A value is written whole or not at all. ``if_exists="resume"`` continues an
     interrupted copy.
 
     Parameters
     ----------
     source, target : StoreLike
-        What to copy, and where to. A store path names a directory of its store. Whatever isn't a store is
-        opened here, and closed at the end.
+        What to copy, and where to. A store path names a directory of its store. Anything that isn't a store
+        is opened here and closed at the end.
     prefix, target_prefix : str
-        Directory to copy from, and directory to copy to; the roots by default. Keys keep their names relative
-        to it.
+        Directories to copy from and to; the roots by default. Keys keep their names relative to them.
     if_exists : {"raise", "skip", "replace", "update", "resume"}
-        What to do with keys that the target has: fail before anything is written, keep them, or replace them;
-        ``"update"`` replaces those whose values differ: in size, or, where the target's isn't younger or
-        times aren't known, in their bytes; ``"resume"`` those whose values have another size. Keys that only
-        the target has aren't touched, unless ``delete`` says so.
+        What to do with keys that the target has: fail before anything is written, keep them, or replace them.
+        ``"update"`` replaces values that differ in size, in a checksum that both listings have or, without
+        one, that are older than the source's (if times don't decide, their bytes are compared). ``"resume"``
+        replaces values of another size. Keys that only the target has aren't touched, unless ``delete`` is
+        set.
     checksum : bool
-        Whether ``"update"`` compares values by their bytes, or by checksums that listings tell, and doesn't
-        trust times.
+        Whether ``"update"`` compares values by their bytes, or by checksums from listings, and doesn't trust
+        times.
     verify : bool
-        Whether to read every value back and compare it with the source's, including values that were skipped.
-        Large values of a source without versions are read twice, so that one which was replaced meanwhile is
-        noticed.
+        Whether to read every value back and compare it with the source's, including skipped values. Large
+        values of a source without versions are read twice, to notice if one was replaced meanwhile.
     delete : bool
         Whether to remove, at the end, keys below the target's directory that the source doesn't have.
     include, exclude : iterable of str
-        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
-        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
-        matches a name at any depth; what is below a directory that matches, matches too.
+        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
+        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
+        name at any depth; everything below a matching directory matches, too.
     exclude_litter : bool
-        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
         ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
     dry_run : bool
-        Whether to write nothing: only to look, and with ``verify`` to compare the values that would be
+        Whether to write nothing and only look; with ``verify`` also to compare the values that would be
         skipped.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
-        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
-        stores block. True draws a bar on the standard error.
+        Called with a `CopyProgress` at the start, and after each batch of values and each piece of a large
+        one. Calls are never concurrent: they are made on the event loop or, if both stores block, in the
+        thread that calls the blocking form. True draws a bar on standard error.
     concurrency : int or (int, int), optional
-        How many values are copied at once, at most; two numbers say how many are read and how many are
-        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
-        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
-        one as long as that is fast.
+        The most values to copy at once; two numbers limit reads and writes. By default 64 if one of the
+        stores is reached over a network, otherwise 8. On an event loop, at most 64 MiB of values are in
+        flight at once. If both stores block, values are copied one by one as long as that is fast.
     client : distributed.Client, optional
-        Has a cluster of Dask's move the values, piece by piece: of up to 1,000 keys and 256 MiB. Stores are
-        pickled, and opened by each worker. Listings and decisions stay here. ``concurrency`` holds for each
+        Has a Dask cluster copy the values, in pieces of up to 1,000 keys and 256 MiB. Stores are pickled, and
+        each worker opens them. Listings and decisions stay in this process. ``concurrency`` applies to each
         piece.
 
     Returns
@@ -123,14 +121,14 @@ async def copy_store(
     ------
     KeyConflictError
         If the target has some of the keys and ``if_exists`` is ``"raise"``; or if a key would be below
-        another one in a target that keeps folders: before anything is written if the source has at most
-        10,000 keys.
+        another one in a target that keeps folders. The latter is raised before anything is written if the
+        source has at most 10,000 keys.
     ChangedError
         If a value of the source was replaced, truncated or removed during the copy.
     CorruptError
-        If a value that is read back differs from the one written.
+        If a value read back differs from the one written.
     KeyNotFoundError
-        If the source has no key, and is a path or URL, or ``delete`` is asked for.
+        If the source has no key, and is a path or URL or ``delete`` is set.
     RefusedError
         If source and target overlap, or a cluster's workers can't open one of them.
     ValueError
@@ -202,46 +200,43 @@ async def sync_store(
 ) -> CopyReport:
     """Bring a directory of one store up to date with another's: `copy_store` with ``if_exists="update"``.
 
-    Only values that are new or differ are written, so that a second call sends nothing but listings, and one
-    after an interruption goes on.
+    Only values that are new or differ are written. So a second call only lists, and a call after an
+    interruption continues.
 
     Parameters
     ----------
     source, target : StoreLike
-        What to copy, and where to. A store path names a directory of its store. Whatever isn't a store is
-        opened here, and closed at the end.
+        What to copy, and where to. A store path names a directory of its store. Anything that isn't a store
+        is opened here and closed at the end.
     prefix, target_prefix : str
-        Directory to copy from, and directory to copy to; the roots by default. Keys keep their names relative
-        to it.
+        Directories to copy from and to; the roots by default. Keys keep their names relative to them.
     checksum : bool
-        Whether it compares values by their bytes, or by checksums that listings tell, and doesn't trust
-        times.
+        Whether to compare values by their bytes, or by checksums from listings, and not to trust times.
     verify : bool
         Whether to read every value back and compare it with the source's, including those that are up to
         date.
     delete : bool
         Whether to remove, at the end, keys below the target's directory that the source doesn't have.
     include, exclude : iterable of str
-        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
-        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
-        matches a name at any depth; what is below a directory that matches, matches too.
+        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
+        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
+        name at any depth; everything below a matching directory matches, too.
     exclude_litter : bool
-        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
         ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
     dry_run : bool
         Whether to write and remove nothing.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
-        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
-        stores block. True draws a bar on the standard error.
+        Called with a `CopyProgress` at the start, and after each batch of values and each piece of a large
+        one. Calls are never concurrent: they are made on the event loop or, if both stores block, in the
+        thread that calls the blocking form. True draws a bar on standard error.
     concurrency : int or (int, int), optional
-        How many values are copied at once, at most; two numbers say how many are read and how many are
-        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
-        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
-        one as long as that is fast.
+        The most values to copy at once; two numbers limit reads and writes. By default 64 if one of the
+        stores is reached over a network, otherwise 8. On an event loop, at most 64 MiB of values are in
+        flight at once. If both stores block, values are copied one by one as long as that is fast.
     client : distributed.Client, optional
-        Has a cluster of Dask's move the values, piece by piece: of up to 1,000 keys and 256 MiB. Stores are
-        pickled, and opened by each worker. Listings and decisions stay here. ``concurrency`` holds for each
+        Has a Dask cluster copy the values, in pieces of up to 1,000 keys and 256 MiB. Stores are pickled, and
+        each worker opens them. Listings and decisions stay in this process. ``concurrency`` applies to each
         piece.
 
     Returns
@@ -254,9 +249,9 @@ async def sync_store(
     ChangedError
         If a value of the source was replaced, truncated or removed during the copy.
     CorruptError
-        If a value that is read back differs from the one written.
+        If a value read back differs from the one written.
     KeyNotFoundError
-        If the source has no key, and is a path or URL, or ``delete`` is asked for.
+        If the source has no key, and is a path or URL or ``delete`` is set.
     RefusedError
         If source and target overlap, or a cluster's workers can't open one of them.
     ValueError
@@ -326,49 +321,46 @@ async def move_store(
 ) -> CopyReport:
     """Move all keys below a directory of one store to a directory of another.
 
-    A copy comes first. Once it is complete, keys of the source are removed, documents first: those whose
-    values the target has, and that are still what was copied. What is interrupted meanwhile goes on with
+    First comes a copy. Once it is complete, keys of the source are removed, documents first: those whose
+    values the target has, if they are unchanged since they were copied. An interrupted move continues with
     ``if_exists="resume"``.
 
     Parameters
     ----------
     source, target : StoreLike
-        What to move, and where to. A store path names a directory of its store. Whatever isn't a store is
-        opened here, and closed at the end.
+        What to move, and where to. A store path names a directory of its store. Anything that isn't a store
+        is opened here and closed at the end.
     prefix, target_prefix : str
-        Directory to move from, and directory to move to; the roots by default. Keys keep their names relative
-        to it.
+        Directories to move from and to; the roots by default. Keys keep their names relative to them.
     if_exists : {"raise", "skip", "replace", "update", "resume"}
-        What to do with keys that the target has, as `copy_store` takes it. Keys that are skipped stay in the
-        source.
+        What to do with keys that the target has: see `copy_store`. Skipped keys stay in the source.
     checksum : bool
-        Whether ``"update"`` compares values by their bytes, or by checksums that listings tell, and doesn't
-        trust times.
+        Whether ``"update"`` compares values by their bytes, or by checksums from listings, and doesn't trust
+        times.
     verify : bool
         Whether to read every value back and compare it before anything is removed.
     include, exclude : iterable of str
-        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
-        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
-        matches a name at any depth; what is below a directory that matches, matches too.
+        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
+        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
+        name at any depth; everything below a matching directory matches, too.
     exclude_litter : bool
-        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
         ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
     dry_run : bool
         Whether to write and remove nothing.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start and after each batch of values and each piece of a large
-        one, never concurrently: on the event loop, or in the thread that calls the blocking form if both
-        stores block. True draws a bar on the standard error.
+        Called with a `CopyProgress` at the start, and after each batch of values and each piece of a large
+        one. Calls are never concurrent: they are made on the event loop or, if both stores block, in the
+        thread that calls the blocking form. True draws a bar on standard error.
     concurrency : int or (int, int), optional
-        How many values are copied at once, at most; two numbers say how many are read and how many are
-        written. By default 64 where one of the stores is reached over a network, and else 8. Not more than 64
-        MiB of values are under way at once on an event loop. If both stores block, values are copied one by
-        one as long as that is fast.
+        The most values to copy at once; two numbers limit reads and writes. By default 64 if one of the
+        stores is reached over a network, otherwise 8. On an event loop, at most 64 MiB of values are in
+        flight at once. If both stores block, values are copied one by one as long as that is fast.
 
     Returns
     -------
     CopyReport
-        What was done; ``deleted`` tells how many keys were removed from the source.
+        What was done; ``deleted`` is the number of keys removed from the source.
 
     Raises
     ------
@@ -379,7 +371,7 @@ async def move_store(
     ChangedError
         If a value of the source was replaced, truncated or removed during the copy.
     CorruptError
-        If a value that is read back differs from the one written.
+        If a value read back differs from the one written.
     KeyNotFoundError
         If the source has no key, and is a path or URL.
     RefusedError
@@ -463,26 +455,26 @@ async def diff_stores(
     exclude_litter: bool = False,
     found: Callable[[Difference], object] | None = None,
 ) -> DiffReport:
-    """Compare a directory of one store with that of another, key by key.
+    """Compare a directory of one store with one of another, key by key.
 
     Parameters
     ----------
     source, target : StoreLike
-        What to compare. Whatever isn't a store is opened here, and closed at the end.
+        What to compare. Anything that isn't a store is opened here and closed at the end.
     prefix, target_prefix : str
         The directories; the roots by default.
     checksum : bool
-        Whether to compare values of equal size by their bytes, or by checksums that listings tell, even where
-        the target's isn't older.
+        Whether to compare values of equal size by their bytes, or by checksums from listings, even if the
+        target's isn't older.
     include, exclude : iterable of str
-        Globs of keys, relative to the directories: only those that match one of ``include``, if there is any,
-        and none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash
-        matches a name at any depth; what is below a directory that matches, matches too.
+        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
+        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
+        name at any depth; everything below a matching directory matches, too.
     exclude_litter : bool
-        Whether to leave out what operating systems leave behind: ``.DS_Store``, ``._*``, ``.nfs*``,
+        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
         ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
     found : callable, optional
-        Called with each `Difference` as it is found, in order, equal keys included.
+        Called with each `Difference` as it is found, in order, including equal keys.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A bar on the standard error that shows how far a copy, or a check, has come."""
+"""A progress bar on standard error for copies and checks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from zarrstore._core.text import size_text
 if TYPE_CHECKING:
     from zarrstore._copy.report import CopyProgress
 
-# Seconds between two pictures: where they replace each other, and in a log of a batch job.
+# Seconds between two updates: of a bar drawn in place, and of lines in the log of a batch job.
 _PAUSES = {True: 0.1, False: 5.0}
-# How many characters wide the bar is.
+# The bar's width in characters.
 _NARROW, _WIDE = 8, 30
-# What a terminal adds behind the picture when Ctrl-C is pressed: "^C", and the cursor behind it.
+# What a terminal adds after the bar when Ctrl-C is pressed: "^C", and the cursor.
 _BESIDE = 3
 
 
 class Bar:
-    """Draws the bar anew now and then, in place on a terminal and in a notebook, else line by line.
+    """Redraws the bar now and then, in place on a terminal and in a notebook, otherwise line by line.
 
     Parameters
     ----------
     file : text file, optional
-        Where to draw; the standard error by default.
+        Where to draw; standard error by default.
     """
 
     def __init__(self, file: IO[str] | None = None) -> None:
@@ -36,7 +36,7 @@ class Bar:
         self._width = 0
 
     def __call__(self, state: CopyProgress) -> None:
-        """Draw, unless that was done just now."""
+        """Draw the bar, unless that was just done."""
         now = time.monotonic()
         if now - self._drawn < _PAUSES[self._in_place]:
             return
@@ -64,7 +64,7 @@ def _columns(file: IO[str]) -> int:
 
 
 def _picture(state: CopyProgress, parts: list[str], width: int) -> str:
-    """Fit share, bar and as many words as there is room for into one line."""
+    """Return one line with the percentage, the bar, and as many words as fit."""
     text = ""
     room = width - _NARROW - 5 if state.listed else width
     for part in parts:
@@ -80,7 +80,7 @@ def _picture(state: CopyProgress, parts: list[str], width: int) -> str:
 
 
 def _parts(state: CopyProgress, seconds: float) -> list[str]:
-    """Say how far it is, what matters most first; totals only once they are known."""
+    """Return the progress in words, the most important first; totals only once they are known."""
     speed = state.bytes_done / seconds
     size, keys = size_text(state.bytes_done), f"{state.keys_done:,}"
     if not state.listed:

@@ -1,7 +1,7 @@
-"""Work on a cluster of Dask's: pieces of it go to workers, and their results come back, a few at a time.
+"""Work on a Dask cluster: sends pieces of it to workers, a few at a time, and collects the results.
 
-Nothing of Dask is imported: the client that a caller has is all that is needed. A piece whose worker dies is
-given to another one, so whatever runs a piece must be safe to run twice.
+Dask isn't imported: the caller's client is all that is needed. A piece whose worker dies goes to another one,
+so running a piece twice must be safe.
 """
 
 from __future__ import annotations
@@ -28,60 +28,60 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 
-# A piece has so many keys, at most, and so many bytes, unless one value alone has more: what is done again
-# when a worker dies, and what keeps one busy for longer than it takes to send a piece.
+# The most keys and bytes in a piece (one value alone may have more). That much is repeated if a worker dies,
+# and it keeps a worker busy for longer than it takes to send a piece.
 _KEYS = 1000
 _BYTES = 256 << 20
-# For each thread of the cluster so many pieces are under way: one runs, and one waits.
+# How many pieces are in flight per thread of the cluster: one runs, and one waits.
 _AHEAD = 2
-# After so many seconds whoever waits for a piece looks whether to go on.
+# Seconds between checks for a stop, while waiting for a piece.
 _LOOK = 0.1
 
 
 class Future(Protocol):
-    """What is used of a `distributed.Future`."""
+    """The part of `distributed.Future` that is used here."""
 
     def add_done_callback(self, fn: Callable[[Future], object], /) -> object:
-        """Have a function called at its end."""
+        """Have a function called when it is done."""
 
     def result(self) -> object:
         """Return the result, or raise the error."""
 
     def cancel(self) -> object:
-        """Let go of it; a worker that has begun goes on to the end."""
+        """Drop it; a worker that has begun finishes it anyway."""
 
 
 class Client(Protocol):
-    """What is used of a `distributed.Client`."""
+    """The part of `distributed.Client` that is used here."""
 
     @property
     def asynchronous(self) -> bool:
-        """Whether it has to be awaited where it is asked."""
+        """Whether its results must be awaited in the calling context."""
 
     def submit(self, func: Callable[..., object], /, *args: object, pure: bool) -> Future:
-        """Have a function called by a worker."""
+        """Have a worker call a function."""
 
     def nthreads(self) -> object:
-        """Return how many threads each worker has, by its address."""
+        """Return the number of threads of each worker, by address."""
 
 
 class Pieces(Generic[T, R]):
-    """Items, handed out to a cluster in pieces; and their results gathered.
+    """Hands out items to a cluster in pieces, and gathers the results.
 
     Parameters
     ----------
     client : Client
-        The cluster's.
+        The cluster's client.
     run : callable
-        Does a piece, in a worker: pickled once, and unpickled once in each worker.
+        Does a piece in a worker; it is pickled once, and unpickled once in each worker.
     take : callable
-        Called with the result of each piece, in any order, where `put` or `drain` is awaited.
+        Called with the result of each piece, in any order, while `put` or `drain` is awaited.
     size_of : callable
-        Tells an item's size in bytes.
+        Returns an item's size in bytes.
     stopped : threading.Event
-        Ends the waiting.
+        Ends the wait when set.
     sync : bool
-        Whether to wait in the calling thread, and not on an event loop.
+        Whether to wait in the calling thread instead of on an event loop.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pieces(Generic[T, R]):
         sync: bool,
     ) -> None:
         self._client = client
-        # With a name of its own: no worker may take it for an earlier job on the same places.
+        # With a unique name, so that no worker mistakes it for an earlier job on the same places.
         self._job = pickle.dumps((uuid4().hex, run))
         self._take = take
         self._size_of = size_of
@@ -108,7 +108,7 @@ class Pieces(Generic[T, R]):
         self._done: SimpleQueue[int] = SimpleQueue()
 
     async def put(self, todos: list[T]) -> None:
-        """Hand over work; waits while enough pieces are under way."""
+        """Hand over work; waits while enough pieces are in flight."""
         for item in todos:
             size = self._size_of(item)
             if self._held and (len(self._held) >= _KEYS or self._size + size > _BYTES):
@@ -124,7 +124,7 @@ class Pieces(Generic[T, R]):
             self._take(await self._call(self._receive))
 
     async def close(self) -> None:
-        """Let go of what is still under way."""
+        """Drop pieces that are still in flight."""
         if self._running:
             await self._call(self._cancel)
 
@@ -138,7 +138,7 @@ class Pieces(Generic[T, R]):
         return call() if self._sync else await to_the_end(call, self._stopped)
 
     def _start(self) -> int:
-        """Have a worker do what is held; returns how many pieces may be under way."""
+        """Send the held items to a worker; return how many pieces may be in flight."""
         number = self._started
         with _cluster_errors():
             future = self._client.submit(run_piece, self._job, self._held, pure=False)
@@ -149,7 +149,7 @@ class Pieces(Generic[T, R]):
             return _AHEAD * max(1, sum(threads.values()))
 
     def _receive(self) -> R:
-        """Wait for the end of a piece; returns its result."""
+        """Wait until a piece is done; return its result."""
         while not self._stopped.is_set():
             try:
                 number = self._done.get(timeout=_LOOK)
@@ -164,13 +164,13 @@ class Pieces(Generic[T, R]):
             for future in self._running.values():
                 future.cancel()
         except Exception:
-            pass  # a cluster that is gone has let go of all
+            pass  # a cluster that is gone has dropped all pieces
         self._running.clear()
 
 
 @contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """Tell the failure of a cluster from that of a piece, which is raised as it is."""
+    """Raise `BackendError` if the cluster fails; errors of a piece are raised as they are."""
     try:
         yield
     except Exception as error:
@@ -183,13 +183,13 @@ def _cluster_errors() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _loaded(job: bytes) -> Callable[[list[object]], object]:
-    """Unpickle a job, once in each worker: to open an archive takes long."""
+    """Unpickle a job, once in each worker, since opening an archive is slow."""
     run: Callable[[list[object]], object] = pickle.loads(job)[1]
     return run
 
 
 def run_piece(job: bytes, piece: list[object]) -> object:
-    """Do a piece, in a worker, whose dashboard shows this name."""
+    """Do a piece in a worker; Dask's dashboard shows this function's name."""
     return _loaded(job)(piece)
 
 
@@ -199,7 +199,7 @@ def refuse_own_loop(client: Client | None) -> None:
     Raises
     ------
     RuntimeError
-        If a blocking call would wait for the loop that it is made on.
+        If a blocking call would wait for the loop that it runs on.
     """
     if client is not None and client.asynchronous:
         raise RuntimeError(
@@ -208,12 +208,12 @@ def refuse_own_loop(client: Client | None) -> None:
 
 
 def refuse_unreachable(store: Store, *, writes: bool = False) -> None:
-    """Refuse a store that workers can't open, or can't write to side by side.
+    """Refuse a store that workers can't open, or can't write to concurrently.
 
     Raises
     ------
     RefusedError
-        If it is in this process, has one writer only, or can't be pickled.
+        If it is in this process, allows only one writer, or can't be pickled.
     """
     from zarrstore.storage._zip.store import ZipStore
 

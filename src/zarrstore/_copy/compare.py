@@ -1,4 +1,4 @@
-"""Whether a value of the target is the source's: by what listings tell, or by its bytes."""
+"""Compares values of source and target, by their listings or their bytes, and pairs two listings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data
     from zarrstore._core.verbs import Entry
 
-    # What the source has under a name, and what the target has.
+    # The entries of source and target under one name.
     Pair: TypeAlias = "tuple[Entry | None, Entry | None]"
     Pages: TypeAlias = "AsyncIterator[list[Entry]]"
 
-# How much a listing must tell for two values to count as equal: their size, or their size and either one
-# checksum or a target that isn't older; "bytes" are compared where no checksum tells.
+# What two listings must show for values to count as equal: the same size; or the same size and either the
+# same checksum or a target that isn't older; "bytes" are compared unless checksums decide.
 How: TypeAlias = Literal["size", "time", "bytes"]
 
 # An ETag long enough to be a digest.
@@ -33,7 +33,7 @@ _ETAG = re.compile(r'"[0-9a-f]{32,}(-\d+)?"')
 
 
 def told_equal(source: Entry, target: Entry, how: How) -> bool | None:
-    """Whether listings tell that two values are equal, or that they are not; None if neither."""
+    """Whether two values are equal according to their listings; None if that is uncertain."""
     if source.size != target.size:
         return False
     if how == "size":
@@ -46,7 +46,7 @@ def told_equal(source: Entry, target: Entry, how: How) -> bool | None:
     if how == "time" and source.modified is not None and target.modified is not None:
         if source.modified <= target.modified:
             return True
-        # Servers tell whole seconds, so within one it can't be said which is older.
+        # Servers report whole seconds; within one second it is unknown which is older.
         if not target.modified.is_integer() or source.modified >= target.modified + 1:
             return False
     return None
@@ -58,7 +58,7 @@ def is_same(one: Data, other: Data) -> bool:
         return False
     if len(one) < 1 << 16:
         return bytes(one) == bytes(other)
-    # As words: by bytes it takes numpy four times as long, and bytes would have to be made of both.
+    # Compared as words: byte by byte takes numpy four times as long, and `bytes` would mean two copies.
     first, second = np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
     end = len(first) // 8 * 8
     words = np.array_equal(first[:end].view(np.uint64), second[:end].view(np.uint64))
@@ -68,14 +68,14 @@ def is_same(one: Data, other: Data) -> bool:
 async def paired(
     source: Directory, ours: Pages, target: Directory, theirs: Pages
 ) -> AsyncIterator[list[Pair]]:
-    """Bring two listings together by the names of keys; both are in order, and neither is held.
+    """Pair two sorted listings by the names of keys, without holding either in memory.
 
     Raises
     ------
     BackendError
-        If one isn't in order: something would be taken for missing.
+        If one isn't in order: keys would seem missing.
     """
-    ahead: dict[str, Entry] = {}  # what the target has that isn't paired yet
+    ahead: dict[str, Entry] = {}  # entries of the target that aren't paired yet
     reached = passed = ""
     ended = False
     async with closing_pages(ours), closing_pages(theirs):
@@ -93,7 +93,7 @@ async def paired(
                         found = _in_order([target.name(entry) for entry in more], reached, target)
                         ahead.update(zip(found, more, strict=True))
                         reached = found[-1]
-                # Up to here nothing can come any more: both listings are beyond it.
+                # Both listings have passed this name, so no more names up to it can come.
                 until = passed if ended else min(passed, reached)
                 stop = bisect_right(names, until, place)
                 here = dict(zip(names[place:stop], page[place:stop], strict=True))

@@ -1,4 +1,4 @@
-"""Comparing two directories key by key: by what their listings tell, and where that isn't enough by bytes."""
+"""Compares two directories key by key: by their listings and, if these don't suffice, by bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Entry, Verbs
     from zarrstore.abc.store import Store
 
-# How many values are compared at once, where each waits for a server; a large one takes 16 MiB of memory.
+# How many values are compared at once if each waits for a server; a large one takes 16 MiB of memory.
 _AT_ONCE = 8
 
 
@@ -37,11 +37,11 @@ class Diff(Job[DiffReport]):
     ends : Ends
         The two directories.
     selected : callable or None
-        Tells by a name whether its key takes part.
+        Returns whether the key of a name takes part.
     found : callable or None
         Called with each `Difference`.
     checksum : bool
-        Whether times don't tell that values are equal.
+        Whether times aren't trusted to show that values are equal.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One copy, from its arguments to its report. One body serves every pair of stores."""
+"""A copy, from its arguments to its report. The same code serves every pair of stores."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data, ServerCopies
     from zarrstore._core.verbs import Condition, Write
 
-# How many values are copied at once by default: where each waits for a server, and elsewhere.
+# How many values are copied at once by default: if each waits for a server, and otherwise.
 _FAR, _NEAR = 64, 8
-# How many bytes of values are under way at once on an event loop.
+# How many bytes of values are in flight at once on an event loop.
 _MEMORY = 64 << 20
-# Up to this size, in bytes, servers copy values by themselves.
+# Up to this size in bytes, servers copy values themselves.
 _SERVER_MOST = 5 << 30
 
 
 @dataclass
 class Copy(Job[CopyReport]):
-    """One copy: what was asked for, and how far it is."""
+    """One copy: its arguments and its progress."""
 
     ends: Ends
     options: Options
-    # Whether the source was named by a path or URL, which may be mistyped.
+    # Whether the source was given as a path or URL, which may be mistyped.
     is_named: bool
 
     copied: int = 0
@@ -80,13 +80,13 @@ class Copy(Job[CopyReport]):
             refuse_unreachable(self.source.store)
             refuse_unreachable(self.target.store, writes=True)
         capabilities = self.target.store.capabilities
-        # Where the store can, a key that another writer makes meanwhile isn't overwritten.
+        # If the store supports it, a key that another writer creates meanwhile isn't overwritten.
         careful = self.options.if_exists != "replace" and capabilities.atomic_create
         self.new: Condition = ABSENT if careful else ANY
         self.meter = Meter(self.options.progress)
-        # Where one server has both, and no value has to be read here.
+        # Set if one server has both stores, and values needn't be read here.
         self.there = None if self.options.verify else self.target.store._copies_from(self.source.store)
-        # Where reading and writing are limited apart.
+        # Set if reads and writes are limited separately.
         self.reads: Room | None = None
         self.writes: Room | None = None
 
@@ -99,7 +99,7 @@ class Copy(Job[CopyReport]):
 
     @asynccontextmanager
     async def _room(self, room: Room | None, size: int) -> AsyncIterator[None]:
-        """Wait until there is room for so many reads, or writes."""
+        """Wait until there is room for this many reads or writes."""
         if room is None:
             yield
             return
@@ -111,7 +111,7 @@ class Copy(Job[CopyReport]):
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Say in any error how far the copy came; Ctrl-C doesn't pass through what runs on a loop."""
+        """Add to any error how far the copy got, also if Ctrl-C bypasses the coroutines of a loop."""
         try:
             yield
         except BaseException as error:
@@ -125,7 +125,7 @@ class Copy(Job[CopyReport]):
             raise
 
     async def _run(self, *, sync: bool) -> CopyReport:
-        """Plan and copy: driven in a thread (``sync``, if both stores block), or on a loop."""
+        """Plan and copy: in a thread (``sync``, if both stores block), or on a loop."""
         began = time.perf_counter()
         options = self.options
         self._bind(sync=sync)
@@ -165,7 +165,7 @@ class Copy(Job[CopyReport]):
         )
 
     def _refuse_nothing(self) -> None:
-        """Refuse an empty source that was named by a path or URL, or that is to be mirrored."""
+        """Refuse an empty source if it was given as a path or URL, or is to be mirrored."""
         if self.is_named or self.options.delete:
             raise KeyNotFoundError(
                 "no key is here, so there is nothing to copy"
@@ -211,7 +211,7 @@ class Copy(Job[CopyReport]):
         self.meter.count(keys, size)
 
     def _weigh(self, batch: list[Todo]) -> int:
-        """Tell how many bytes of memory a batch takes."""
+        """Return how many bytes of memory a batch takes."""
         if self.there is not None:
             return 0
         size = total_size(todo.entry for todo in batch)
@@ -220,7 +220,7 @@ class Copy(Job[CopyReport]):
     # -- the order of things ----------------------------------------------------------------------
 
     async def _move_all(self, plan: Plan, workers: Workers[Todo]) -> None:
-        """Move chunks as they are listed and documents behind them, or before where a target needs that."""
+        """Move chunks as they are listed, and documents after them (before them if the target needs it)."""
         early = self.target.store.capabilities.transactional
         with (
             closing(Spool(root_first if early else leaves_first)) as documents,
@@ -245,7 +245,7 @@ class Copy(Job[CopyReport]):
             await self._delete_all(doomed)
 
     def _groups(self, documents: Spool, *, early: bool) -> Iterator[list[Todo]]:
-        """Yield documents that may be written at once: of one depth, or all but the root's."""
+        """Yield groups of documents that may be written at once: of one depth, or all but the root's."""
         root = self.source.prefix.count("/")
         for page in documents.pages():
             for depth, rows in groupby(
@@ -255,7 +255,7 @@ class Copy(Job[CopyReport]):
                 yield from [[todo] for todo in todos] if depth == (root if early else False) else [todos]
 
     async def _sorted_out(self, plan: Plan, doomed: Spool) -> AsyncIterator[list[Todo]]:
-        """Yield what needs work; count the rest, and keep what is to be deleted."""
+        """Yield what needs work; count the rest, and collect what will be deleted."""
         started = False
         async for todos in self._planned(plan):
             doomed.add([todo.entry for todo in todos if todo.act is Act.DELETE])
@@ -277,7 +277,7 @@ class Copy(Job[CopyReport]):
             self.meter.count(0, 0)
 
     async def _planned(self, plan: Plan) -> AsyncIterator[list[Todo]]:
-        """Yield what is to be done: of a small source all at once, so that a refusal precedes any write."""
+        """Yield what to do; for a small source all at once, so that a refusal comes before any write."""
         async with closing_pages(plan.todos()) as pages:
             if not plan.is_small:
                 async for todos in pages:
@@ -316,7 +316,7 @@ class Copy(Job[CopyReport]):
         return self.target.prefix + self.source.name(entry)
 
     async def _move(self, batch: list[Todo], tell: Tell) -> None:
-        """Copy a batch: small values together, a large one piece by piece, or by the server."""
+        """Copy a batch: through the server if possible, else small values together, a large one in pieces."""
         if self.there is not None:
             batch = await self._move_there(self.there, batch, tell)
         if not batch:
@@ -327,7 +327,7 @@ class Copy(Job[CopyReport]):
             await self._move_small(batch, tell)
 
     async def _move_there(self, there: ServerCopies, batch: list[Todo], tell: Tell) -> list[Todo]:
-        """Have a server copy what is to be written; returns the rest."""
+        """Have the server copy what it can; return the rest."""
         acts = (Act.NEW, Act.REPLACE)
         work = [todo for todo in batch if todo.act in acts and (todo.entry.size or 0) <= _SERVER_MOST]
 
@@ -369,7 +369,7 @@ class Copy(Job[CopyReport]):
         tell(len(batch), sum(map(len, values)))
 
     def _settle(self, todo: Todo, same: bool) -> bool:
-        """Take note of a comparison with what the target has."""
+        """Record the result of a comparison with the target's value."""
         if same and todo.act is Act.CHECK:
             with self.lock:
                 self.skipped += 1
@@ -378,7 +378,7 @@ class Copy(Job[CopyReport]):
         return same
 
     async def _are_equal(self, pairs: list[tuple[Todo, Data]]) -> list[bool]:
-        """Read values of the target, and compare them with what was read of the source."""
+        """Read values of the target, and compare them with those read from the source."""
         if not pairs:
             return []
         requests = [(self._key(todo.entry), None) for todo, _ in pairs]
@@ -388,7 +388,7 @@ class Copy(Job[CopyReport]):
         ]
 
     async def _write_small(self, pairs: list[tuple[Todo, Data]]) -> list[tuple[Todo, Data]]:
-        """Write values; returns those that weren't there."""
+        """Write values; return those that were written."""
         writes: list[Write] = [
             (self._key(todo.entry), (found,), self._condition(todo)) for todo, found in pairs
         ]
@@ -409,7 +409,7 @@ class Copy(Job[CopyReport]):
         return self.new if todo.act is Act.NEW else ANY
 
     def _written(self, todo: Todo, answer: object) -> bool:
-        """Count a value that was written, or that another writer made meanwhile; whether it was written."""
+        """Count a value as written, or as skipped if another writer created it; return whether written."""
         if answer is CONFLICT:
             self._refuse_conflict(self._key(todo.entry), self._condition(todo))
         with self.lock:
@@ -422,7 +422,7 @@ class Copy(Job[CopyReport]):
         return answer is not CONFLICT
 
     async def _settled(self, todo: Todo, answer: object) -> object:
-        """Take a value for written now if a run of the same that was cut off wrote it."""
+        """Treat a conflict as success if an interrupted run of the same piece wrote the value."""
         is_ours = answer is CONFLICT and self.options.is_repeated and await self._is_equal(todo.entry, len)
         return None if is_ours else answer
 
@@ -438,7 +438,7 @@ class Copy(Job[CopyReport]):
             )
 
     def _note(self, entries: list[Entry]) -> None:
-        """Take note of entries that the target has now as the source has them."""
+        """Called with entries that are now the same in the target as in the source."""
 
     # -- large values -----------------------------------------------------------------------------
 
@@ -483,7 +483,7 @@ class Copy(Job[CopyReport]):
         tell(1, 0)
 
     async def _is_equal(self, entry: Entry, watch: value.Watch) -> bool:
-        """Read a value on both sides, and compare them."""
+        """Read a value on both sides, and compare the two."""
         if not entry.size:
             there = await self.writer.stat(self._key(entry))
             return there is not None and not there.size
@@ -499,7 +499,7 @@ class Copy(Job[CopyReport]):
         return True
 
     async def _read_again(self, entry: Entry, sums: list[int]) -> None:
-        """Read a value of the source once more: pieces of two values, one after the other, are no value."""
+        """Read a value of the source again, to notice if the pieces came from two values."""
         if sums != [crc32(piece) async for piece in self._pieces(entry)]:
             raise value.changed("the value was replaced", self.source.store, entry.key)
 
@@ -550,7 +550,7 @@ class Piece(Copy):
 def _copied(
     source: Directory, target: Directory, options: Options, todos: list[Todo]
 ) -> tuple[CopyReport, int, int]:
-    """Copy a piece, in a worker of a cluster; returns what was done, of how many keys and bytes."""
+    """Copy a piece in a worker of a cluster; return the report, and the keys and bytes done."""
     ends = Ends(source.store, target.store, source.prefix, target.prefix, writes=True)
     piece = Piece(ends, options, is_named=False, todos=todos)
     return piece.run_blocking(), piece.meter.keys_done, piece.meter.bytes_done
@@ -565,5 +565,5 @@ def _todo(row: Row) -> Todo:
 
 
 def is_named(place: object) -> bool:
-    """Whether a place was named by a path or URL."""
+    """Whether a place was given as a path or URL."""
     return isinstance(place, (str, os.PathLike))

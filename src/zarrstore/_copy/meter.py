@@ -1,4 +1,4 @@
-"""How far a job is: it counts what is to be done and what is done, and tells whoever asked."""
+"""Progress of a job: counts what is to do and what is done, and reports it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    # What a caller gives as `progress`: True asks for a bar on the standard error.
+    # The argument `progress`: True requests a bar on standard error.
     Progress: TypeAlias = Callable[[CopyProgress], object] | bool | None
 
 
@@ -32,12 +32,12 @@ class Meter:
         self.listed = False
 
     def expect(self, keys: int, size: int) -> None:
-        """Count what is to be done."""
+        """Count what is to do."""
         self.keys_total += keys
         self.bytes_total += size
 
     def count(self, keys: int, size: int) -> None:
-        """Count what is done, and tell it."""
+        """Count what is done, and report it."""
         self.keys_done += keys
         self.bytes_done += size
         if self._show is not None:
@@ -46,7 +46,7 @@ class Meter:
             )
 
     def show_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tell it on a loop from now on, though it is counted in a thread."""
+        """From now on report on a loop, even when counting in a thread."""
         if (show := self._show) is not None:
 
             async def call(state: CopyProgress) -> None:

@@ -1,4 +1,4 @@
-"""Moving: a copy, and then the removal of what the target has, if it is still what was copied."""
+"""Moving: copies, and then removes from the source what the target has, if it is unchanged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Move(Copy):
         return replace(report, deleted=deleted)
 
     async def _remove_source(self) -> int:
-        """Remove what was copied, documents first: no reader finds one whose chunks are gone."""
+        """Remove what was copied, documents first, so that no reader finds one without its chunks."""
         remover = self.reader
         count = 0
         for wanted in (True, False):
@@ -67,7 +67,7 @@ class Move(Copy):
 
 
 def _differ(one: Entry, other: Entry) -> bool:
-    """Whether two entries of a key tell of two values."""
+    """Whether two entries of a key describe different values."""
     return any(
         None not in pair and pair[0] != pair[1]
         for pair in ((one.size, other.size), (one.version, other.version), (one.modified, other.modified))

@@ -1,4 +1,4 @@
-"""What a copy is asked for beside its places."""
+"""The arguments of a copy besides its places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """What was asked for, as `copy_store` takes it."""
+    """Arguments of a copy, as `copy_store` takes them."""
 
     if_exists: IfExists = "raise"
     verify: bool = False
@@ -27,7 +27,7 @@ class Options:
     delete: bool = False
     selected: Callable[[str], bool] | None = None
     client: Client | None = None
-    # Whether a run of the same that was cut off may have written some of the values.
+    # Whether an interrupted run of the same work may have written some of the values.
     is_repeated: bool = False
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""Who does the work of a copy: the calling thread and, for slow media, more of them; or tasks of a loop.
+"""Workers of a copy: the calling thread and, for slow media, further threads; or tasks of a loop.
 
 `Threads` is for two stores that block. The calling thread handles batch after batch itself, which costs no
-wake-ups; once values take long, threads of its own join in. They aren't the common pool's: those must not
-wait for each other. `Tasks` is for an event loop. Either is told batches by `put`, and counts what is done in
+wake-ups. If values are slow, further threads join in. They aren't from the common pool, whose threads must
+not wait for each other. `Tasks` is for an event loop. Both take work through `put`, and count what is done in
 the caller's thread or task.
 """
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from zarrstore._copy.plan import Todo
 
-    # Called with how many keys and bytes are done.
+    # Called with the number of keys and bytes done.
     Tell: TypeAlias = Callable[[int, int], None]
     # Handles a batch.
     Do: TypeAlias = Callable[[list[Todo], Tell], Coroutine[object, object, None]]
 
-# The calling thread handles up to so many values, of so many bytes together, at once.
+# The most values that the calling thread handles at once, and the most bytes in total.
 _MOST = 64
 _BATCH = 1 << 20
-# After every _LOOK seconds the threads are doubled if a value took one of them longer than _SLOW seconds on
-# average: then they wait for the medium.
+# Every _LOOK seconds the number of threads is doubled if a value took a thread longer than _SLOW seconds on
+# average, a sign that they wait for the medium.
 _FIRST = 4
-# From this size, in bytes, two threads are worth it on any medium: most of the time the system copies bytes.
+# From this size in bytes, two threads pay off on any medium: most of the time goes into copying bytes.
 _BULKY = 1 << 18
 _LOOK = 0.1
 _SLOW = 0.002
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class Workers(Protocol[T]):
-    """What handles batches."""
+    """Something that handles batches."""
 
     async def put(self, todos: list[T]) -> None:
         """Hand over work; waits until there is room for it."""
@@ -54,11 +54,11 @@ class Workers(Protocol[T]):
         """Wait until all is done."""
 
     async def close(self) -> None:
-        """Stop, and wait for the end of what has begun."""
+        """Stop, and wait until work that has begun ends."""
 
 
 class Here(Generic[T]):
-    """No workers: what is handed over is done at once."""
+    """No workers: work is done as soon as it is handed over."""
 
     def __init__(self, do: Callable[[list[T]], Coroutine[object, object, None]]) -> None:
         self.put = do
@@ -80,7 +80,7 @@ async def closing_workers(workers: Workers[T]) -> AsyncIterator[None]:
 
 
 def batches(todos: list[Todo], most: int, large: int) -> Iterator[list[Todo]]:
-    """Cut work into batches of so many values; larger ones are alone."""
+    """Split work into batches of at most ``most`` values; values above ``large`` bytes are alone."""
     batch: list[Todo] = []
     size = 0
     for todo in todos:
@@ -95,18 +95,18 @@ def batches(todos: list[Todo], most: int, large: int) -> Iterator[list[Todo]]:
 
 
 class Threads:
-    """The calling thread, and others where that is worth it.
+    """The calling thread, and others if they pay off.
 
     Parameters
     ----------
     do : callable
         Handles a batch: a coroutine that never suspends.
     tell : callable
-        Called in the calling thread with keys and bytes done.
+        Called in the calling thread with the keys and bytes done.
     concurrency : int
-        How many threads there may be.
+        The most threads.
     large : int
-        Size in bytes above which a value is a batch.
+        Size in bytes above which a value is a batch of its own.
     stopped : threading.Event
         Set here when something fails.
     """
@@ -124,11 +124,11 @@ class Threads:
         self._events: SimpleQueue[tuple[int, int] | BaseException | None] = SimpleQueue()
         self._queued = 0
         self._last = 0.0
-        # Seconds of work, or of waiting for threads, since the last look, and the values that it took.
+        # Seconds of work, or of waiting for threads, since the last check, and the values moved in that time.
         self._passed, self._moved = 0.0, 0
 
     async def put(self, todos: list[Todo]) -> None:
-        """Handle work here, or have threads do so."""
+        """Handle work here, or hand it to threads."""
         while todos and not self._threads:
             if self._stopped.is_set():
                 raise StoppedError
@@ -136,7 +136,7 @@ class Threads:
         self._share(todos)
 
     async def _handle(self, todos: list[Todo]) -> list[Todo]:
-        """Handle a batch here; returns what is left."""
+        """Handle a batch here; return the remaining work."""
         batch = next(batches(todos, self._size, self._large))
         began = time.perf_counter()
         await self._do(batch, self._tell)
@@ -149,7 +149,7 @@ class Threads:
         return todos[len(batch) :]
 
     def _is_slow(self, passed: float, moved: int, threads: int) -> bool:
-        """Whether values have taken threads long, as far as that can be said by now."""
+        """Whether values are slow, judged by the time since the last check."""
         self._passed += passed
         self._moved += moved
         if self._passed < _LOOK:
@@ -168,7 +168,7 @@ class Threads:
                 self._receive()
 
     def _receive(self) -> None:
-        """Count what a thread has done, and start more of them if they are slow."""
+        """Count what a thread has done, and start more threads if they are slow."""
         event = self._events.get()
         if isinstance(event, BaseException):
             raise event
@@ -219,7 +219,7 @@ class Threads:
 
 
 class Room:
-    """Lets in so much at a time, first come, first served; on one event loop."""
+    """A limiter for one event loop: lets in up to ``most`` at a time, first come, first served."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -227,7 +227,7 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def enter(self, size: int) -> int:
-        """Wait until there is room; returns what `leave` is to be called with."""
+        """Wait until there is room; return the size to pass to `leave`."""
         size = min(size, self._most)
         if self._waiting or self._used + size > self._most:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -260,13 +260,13 @@ class Tasks:
     Parameters
     ----------
     do, tell, large, stopped
-        As of `Threads`.
+        See `Threads`.
     concurrency : int
-        How many values are under way at once.
+        How many values are in flight at once.
     memory : int
-        How many bytes of values are under way at once.
+        How many bytes of values are in flight at once.
     weigh : callable
-        Tells how much memory, in bytes, a batch takes.
+        Returns how many bytes of memory a batch takes.
     """
 
     def __init__(
@@ -324,9 +324,9 @@ class Tasks:
         self._raise()
 
     async def close(self) -> None:
-        """Cancel what is under way, and wait for its end."""
+        """Cancel what is in flight, and wait until it ends."""
         for task in self._tasks:
             task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        self._error = None  # whose traceback refers to all values in hand
+        self._error = None  # its traceback keeps all current values alive

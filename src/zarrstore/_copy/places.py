@@ -1,4 +1,4 @@
-"""Source and target of a copy as directories of stores, and whether they overlap."""
+"""Source and target of a copy, as directories of stores, and whether they overlap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Directory(NamedTuple):
     prefix: str
 
     def place(self) -> str:
-        """Return where it is, as `Store._place` does."""
+        """Return its place, as `Store._place` does."""
         return self.store._place(self.prefix)
 
     def name(self, entry: Entry) -> str:
@@ -34,7 +34,7 @@ class Directory(NamedTuple):
 
 
 class Ends:
-    """The two directories of a copy or a comparison, and the stores that were opened for it.
+    """The two directories of a copy or comparison, and the stores that were opened for it.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class Ends:
     prefix, target_prefix : str
         Directories in them.
     writes : bool
-        Whether the target is to be written to.
+        Whether the target is written to.
     empties : bool
-        Whether the source is to be written to.
+        Whether the source is written to.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Ends:
         return store, path
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the stores that were opened here."""
         for store in self.opened:
             store.close()
 
     async def aclose(self) -> None:
-        """Close what was opened here, on an event loop."""
+        """Close the stores that were opened here, on an event loop."""
         for store in self.opened:
             if store._blocks:
                 await threads.to_thread(store.close)
@@ -94,7 +94,7 @@ class Ends:
 
 
 def innermost(store: Store, prefix: str = "") -> tuple[Store, str]:
-    """Follow wrappers and views down to the store that has the data, and to a directory's place in it."""
+    """Unwrap wrappers and views; return the store that has the data, and a directory's prefix in it."""
     while isinstance(store, WrapperStore):
         prefix = f"{getattr(store, '_prefix', '')}{prefix}"
         store = store._below
@@ -107,7 +107,7 @@ def joined(path: str, prefix: str, store: Store) -> str:
 
 
 def keep_comment(source: Directory, target: Directory) -> None:
-    """Give an archive that has no comment that of the archive that is copied into it."""
+    """Copy an archive's comment to the target archive, if that has none."""
     from zarrstore.storage._zip.store import ZipStore
 
     ends = source.store, target.store

@@ -1,7 +1,7 @@
-"""What a copy has to do: which values, what the target has of them, in which order, and what forbids it.
+"""Plans a copy: which values to copy, what the target has, in which order, and what is refused.
 
-Nothing is held of a long listing but its present pages. Where two are to be compared, both are gone through
-in order: as they come, where a store lists so, and else from a `Spool`.
+Only the current pages of a long listing are held in memory. To compare two listings, both are read in order:
+directly if the store lists in order, otherwise from a `Spool`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ IfExists = Literal["raise", "skip", "replace", "update", "resume"]
 
 # How many conflicting keys an error names.
 _NAMED = 3
-# Up to this many names at the top of a source are looked up one by one in the target, which else is listed.
+# Up to this many top-level names of the source are looked up one by one in the target; with more, it is
+# listed.
 _FEW = 16
-# A source of up to so many keys is seen whole before anything is written.
+# A source of up to this many keys is listed completely before anything is written.
 WINDOW = 10_000
-# Metadata documents, in the order in which those of one node are written: the one that readers open first
+# Metadata documents in the order in which those of one node are written. The one that readers open first
 # comes last, so that they find the node complete.
 _DOCUMENTS = {".zattrs": 0, ".zmetadata": 1, ".zarray": 2, ".zgroup": 2, "zarr.json": 3}
 
 
 class Act(Enum):
-    """What is to be done about a key."""
+    """What to do with a key."""
 
     NEW = "write it; the target hasn't it"
     REPLACE = "write it over what the target has"
@@ -49,29 +50,29 @@ class Act(Enum):
 
 
 class Todo(NamedTuple):
-    """One key's share of a copy: an entry of the source, or for `Act.DELETE` of the target."""
+    """What to do with one entry: of the source or, for `Act.DELETE`, of the target."""
 
     act: Act
     entry: Entry
 
 
 class Plan:
-    """Goes through source and target, and decides.
+    """Goes through source and target, and decides what to do.
 
     Parameters
     ----------
     ends : Ends
         The two directories.
     reader, writer : Verbs
-        Their stores' verbs, for whoever goes through them.
+        The verbs of their stores, in the form (blocking or awaited) that the job uses.
     if_exists : str
-        As `copy_store` takes it.
+        See `copy_store`.
     checksum : bool
-        Whether times don't tell that values are equal.
+        Whether times aren't trusted to show that values are equal.
     delete : bool
         Whether to look for keys that only the target has.
     selected : callable, optional
-        Tells by a name whether its key takes part.
+        Returns whether the key of a name takes part.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class Plan:
         self._seen: list[Entry] = []
         self._pages: Pages = self._listed(reader, ends.source)
         self._compares = True  # whether the target may have some of the keys
-        # The names of a small source and their folders, where the target keeps folders.
+        # The names of a small source and their folders, if the target keeps folders.
         self._names: set[str] = set()
         self._tops: set[str] = set()
         self._folders: set[str] = set()
-        # Whether all keys of the source are known by now.
+        # Whether all keys of the source are known already.
         self.is_small = False
         # Keys that are skipped although the target's value has another size.
         self.differing: list[str] = []
@@ -113,7 +114,7 @@ class Plan:
             pass
 
     async def begin(self) -> bool:
-        """Look at the source's first keys, and at whether the target has any; False if there is no key.
+        """Look at the source's first keys, and whether the target has any; False if the source has none.
 
         Raises
         ------
@@ -144,12 +145,12 @@ class Plan:
         return bool(self._seen)
 
     async def todos(self) -> AsyncIterator[list[Todo]]:
-        """Yield what is to be done, page by page.
+        """Yield what to do, page by page.
 
         Raises
         ------
         KeyConflictError
-            Before it yields anything, if the target has some of the keys and is to have none.
+            Before anything is yielded, if the target has some of the keys and must have none.
         """
         if not self._compares:
             async for page in self._ours():
@@ -164,13 +165,13 @@ class Plan:
                 yield [todo for pair in pairs if (todo := self.decide(*pair)) is not None]
 
     async def pairs(self) -> AsyncIterator[list[Pair]]:
-        """Yield what source and target have under each name, in order."""
+        """Yield the entries of source and target under each name, in order."""
         ours = await self._sorted(self._ours(), self.source, self._reader)
         async for pairs in self._paired(ours):
             yield pairs
 
     def decide(self, ours: Entry | None, theirs: Entry | None) -> Todo | None:
-        """Tell what is to be done about what source and target have under one name."""
+        """Decide what to do with the entries of source and target under one name."""
         if ours is None:
             return Todo(Act.DELETE, theirs) if self._delete and theirs is not None else None
         if theirs is None:
@@ -187,7 +188,7 @@ class Plan:
     # -- listings ---------------------------------------------------------------------------------
 
     async def _listed(self, verbs: Verbs, where: Directory) -> AsyncIterator[list[Entry]]:
-        """Yield pages of the entries that take part, with sizes."""
+        """Yield pages of the selected entries, with sizes."""
         async with closing_pages(scan_sized(verbs, where.prefix)) as pages:
             async for page in pages:
                 if self._selected is not None:
@@ -196,7 +197,7 @@ class Plan:
                     yield page
 
     async def _ours(self) -> AsyncIterator[list[Entry]]:
-        """Yield what was seen of the source, and the rest."""
+        """Yield the entries of the source that were seen already, and then the rest."""
         seen, self._seen = self._seen, []
         if seen:
             yield seen
@@ -211,13 +212,13 @@ class Plan:
         return spool
 
     async def _sorted(self, pages: Pages, where: Directory, verbs: Verbs) -> Pages:
-        """Return pages in order: as they come, where the store lists so."""
+        """Return pages in order: as they are, if the store lists in order."""
         if where.store._lists_in_order:
             return pages
         return _entries(await self._spooled(pages, verbs))
 
     async def _paired(self, ours: Pages) -> AsyncIterator[list[Pair]]:
-        """Yield what is in order of the source together with what the target has."""
+        """Pair the ordered entries of the source with those of the target."""
         if not self.target.store.supports_listing:
             async with closing_pages(ours):
                 async for page in ours:
@@ -225,7 +226,7 @@ class Plan:
                     found = await self._writer.for_each(self._writer.stat, keys)
                     yield list(zip(page, found, strict=True))
             return
-        # A name at the top may be none that a store of documents and chunks alone can be asked for.
+        # A store of only documents and chunks may not accept a top-level name.
         plain = not self.target.store.capabilities.transactional
         few = plain and not self._delete and len(self._tops) <= _FEW
         pages = self._below(self._tops) if few else self._listed(self._writer, self.target)
@@ -235,7 +236,7 @@ class Plan:
             yield pairs
 
     async def _find_tops(self) -> None:
-        """Find the names at the top of the source, as long as they are few."""
+        """Find the top-level names of the source, while they are few."""
         self._tops = {self.source.name(entry).partition("/")[0] for entry in self._seen}
         if self.is_small or not self._compares or self._delete or len(self._tops) > _FEW:
             return
@@ -246,7 +247,7 @@ class Plan:
                     return
 
     async def _below(self, tops: Iterable[str]) -> AsyncIterator[list[Entry]]:
-        """Yield what the target has under names at the top, in order if it lists so."""
+        """Yield the target's entries below top-level names, in order if it lists in order."""
         for name in sorted(place for top in tops for place in (top, f"{top}/")):
             if name[-1] != "/":
                 if (entry := await self._writer.stat(self.target.prefix + name)) is not None:
@@ -259,7 +260,7 @@ class Plan:
     # -- what is refused --------------------------------------------------------------------------
 
     async def _refuse_existing(self, spool: Spool) -> None:
-        """Refuse to go on if the target has some of the keys."""
+        """Refuse to continue if the target has some of the keys."""
         count = total = 0
         named: list[str] = []
         async for pairs in self._paired(_entries(spool)):
@@ -279,7 +280,7 @@ class Plan:
             )
 
     def _check_folders(self, names: list[str]) -> None:
-        """Refuse new keys, of a small source, below values of the target, or at its folders."""
+        """For a small source, refuse new keys below values of the target or at its folders."""
         if not self._names:
             return
         folders: set[str] = set()
@@ -288,7 +289,7 @@ class Plan:
         self._refuse_nesting(self._folders.intersection(names) | (self._names & folders))
 
     def _refuse_nesting(self, names: set[str]) -> None:
-        """Refuse values with keys below them where the target can't hold both."""
+        """Refuse values with keys below them, since the target can't hold both."""
         for name in sorted(names):
             raise KeyConflictError(
                 "this key is a value with keys below it, which a store of folders can't hold; "
@@ -299,11 +300,11 @@ class Plan:
             )
 
     async def _refuse_own_keys(self) -> None:
-        """Refuse to write, within one store, into the source."""
+        """Refuse to write into the source, if both are in one store."""
         here, there = self.source.place(), self.target.place()
         if not here.startswith(there):
             return
-        inside = here[len(there) :]  # what leads from the target to the source
+        inside = here[len(there) :]  # the path from the target to the source
         async with closing_pages(self._reader.scan(self.source.prefix + inside, True, False)) as pages:
             async for page in pages:
                 for entry in page:
@@ -317,27 +318,27 @@ class Plan:
 
 
 def document_rank(name: str) -> int | None:
-    """Tell where a metadata document comes among those of its node; None for a chunk."""
+    """Return a metadata document's rank among those of its node; None for a chunk."""
     return _DOCUMENTS.get(name.rpartition("/")[2])
 
 
 def leaves_first(row: Row) -> tuple[int, int, str]:
-    """Order documents so that a reader finds a hierarchy only once it is complete."""
+    """Sort key with which readers find a hierarchy only once it is complete."""
     return -row[0].count("/"), document_rank(row[0]) or 0, row[0]
 
 
 def root_first(row: Row) -> tuple[int, int, str]:
-    """Order documents so that each is written into a group that is there."""
+    """Sort key with which each document is written into an existing group."""
     return row[0].count("/"), -(document_rank(row[0]) or 0), row[0]
 
 
 def entry_size(entry: Entry) -> int:
-    """Return a size in bytes."""
+    """Return an entry's size in bytes."""
     return entry.size or 0
 
 
 def total_size(entries: Iterable[Entry]) -> int:
-    """Sum of sizes in bytes."""
+    """Return the sum of sizes in bytes."""
     return sum([entry.size or 0 for entry in entries])
 
 

@@ -1,4 +1,4 @@
-"""What copies and comparisons report: while they run, and at their end."""
+"""What copies and comparisons report, while they run and at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class CopyProgress:
-    """How far a copy has come.
+    """How far a copy has got.
 
     Attributes
     ----------
@@ -17,7 +17,7 @@ class CopyProgress:
     bytes_done, bytes_total : int
         Their size in bytes; a large value counts piece by piece.
     listed : bool
-        Whether the totals are final. A copy moves values while it lists, so until then they grow.
+        Whether the totals are final. A copy moves values while it lists, so the totals grow until then.
     """
 
     keys_done: int
@@ -40,16 +40,16 @@ class CopyReport:
     skipped : int
         Number of values that weren't written because the target had the key.
     verified : int
-        Number of values that were read back and were equal, including skipped ones.
+        Number of values that were read back and found equal, including skipped ones.
     seconds : float
         Duration in seconds.
     differing : tuple of str
-        Keys of skipped values that have another size in the target than in the source, in order.
+        Keys of skipped values whose size in the target differs from the source's, in order.
     replaced : int
-        How many of the values that were written took the place of another one that a comparison found
-        (``if_exists="update"`` or ``"resume"``).
+        How many of the written values replaced a different one found by a comparison (``if_exists="update"``
+        or ``"resume"``).
     deleted : int
-        Number of keys that were removed: from the target by a mirroring copy, from the source by a move.
+        Number of removed keys: from the target by a mirroring copy, from the source by a move.
     """
 
     keys: int
@@ -66,13 +66,13 @@ Mark: TypeAlias = Literal["=", "+", "-", "*", "!"]
 
 
 class Difference(NamedTuple):
-    """One key of two directories that are compared.
+    """One key of two compared directories.
 
     Attributes
     ----------
     mark : {"=", "+", "-", "*", "!"}
-        ``=`` both have the same, ``+`` only the source has it, ``-`` only the target has it, ``*`` both have
-        it and the values differ, ``!`` a value can't be read.
+        ``=`` both have the same value, ``+`` only the source has the key, ``-`` only the target has it, ``*``
+        the values differ, ``!`` a value can't be read.
     key : str
         The key, relative to the directories.
     """
@@ -88,7 +88,7 @@ class DiffReport:
     Attributes
     ----------
     equal : int
-        Number of keys that both have with the same value.
+        Number of keys with the same value in both.
     differences : tuple of Difference
         All other keys, in order.
     seconds : float

@@ -1,4 +1,4 @@
-"""How long jobs run (a copy, a comparison, a check, a digest): in the calling thread, or on an event loop."""
+"""Runs long jobs (a copy, comparison, check or digest) in the calling thread or on an event loop."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Job(ABC, Generic[T_co]):
-    """One job. Its body is one coroutine, which never suspends where all its stores block."""
+    """One job. Its body is a single coroutine, which never suspends if all its stores block."""
 
-    stopped: threading.Event  # set when a job that runs in a thread is to end
+    stopped: threading.Event  # set to make a job in a thread end
     meter: Meter
 
     @property
@@ -33,14 +33,14 @@ class Job(ABC, Generic[T_co]):
 
     @abstractmethod
     async def _run(self, *, sync: bool) -> T_co:
-        """Do it, by verbs that block (``sync``) or are awaited."""
+        """Do the job with verbs that block (``sync``) or are awaited."""
 
     def run_here(self) -> T_co:
-        """Do it with stores that block, in the calling thread."""
+        """Do the job in the calling thread, with stores that block."""
         return drive(self._run(sync=True))
 
     async def run_on_loop(self) -> T_co:
-        """Do it on the running loop; stores that block are used in a thread beside the pool."""
+        """Do the job on the running loop; stores that block are used in a thread outside the pool."""
         with closing(self.meter):
             if self.blocks:
                 self.meter.show_on(asyncio.get_running_loop())
@@ -48,13 +48,13 @@ class Job(ABC, Generic[T_co]):
             return await self._run(sync=False)
 
     def run_blocking(self) -> T_co:
-        """Do it before this returns, whatever the stores."""
+        """Do the job before returning, whatever the stores."""
         with closing(self.meter):
             return self.run_here() if self.blocks else io_loop.run_on_io(self.run_on_loop())
 
 
 async def to_the_end(call: Callable[[], T], stopped: threading.Event) -> T:
-    """Make a blocking call in a thread beside the pool; cancelled, have it stop, and wait for its end."""
+    """Make a blocking call in a thread outside the pool; if cancelled, stop it and wait until it ends."""
     try:
         running = asyncio.ensure_future(threads.to_extra_thread(call))
         try:

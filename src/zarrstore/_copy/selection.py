@@ -1,4 +1,4 @@
-"""Which keys of a source take part: globs to include and to exclude, and litter of operating systems."""
+"""Selects the keys of a source: globs to include and exclude, and files that operating systems add."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# What file managers and network file systems leave beside data.
+# Files that file managers and network file systems add to data.
 LITTER = (".DS_Store", "._*", ".nfs*", "Thumbs.db", "desktop.ini", "__MACOSX")
 
 _WILD = {"*": "[^/]*", "?": "[^/]"}
@@ -17,7 +17,7 @@ _WILD = {"*": "[^/]*", "?": "[^/]"}
 def selection(
     include: Iterable[str], exclude: Iterable[str], *, exclude_litter: bool
 ) -> Callable[[str], bool] | None:
-    """Return what tells by a name whether its key takes part; None if all do."""
+    """Return a function that tells whether the key of a name takes part; None if all do."""
     wanted, unwanted = _any_of(include), _any_of([*exclude, *(LITTER if exclude_litter else ())])
     if wanted is None and unwanted is None:
         return None
@@ -36,7 +36,7 @@ def _any_of(globs: Iterable[str]) -> Callable[[str], re.Match[str] | None] | Non
 
 
 def _regex(glob: str) -> str:
-    """Translate a glob: without a slash it matches a name at any depth; what is below matches, too."""
+    """Translate a glob: without a slash it matches at any depth; everything below a match matches, too."""
     text = glob.strip("/")
     if not text:
         raise ValueError(f"a glob needs a name, which {glob!r} doesn't have")

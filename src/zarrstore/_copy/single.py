@@ -1,4 +1,4 @@
-"""A copy of one value under any name, such as a zip archive that is kept in a bucket as one object."""
+"""Copies one value under any name, such as a zip archive stored as one object in a bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Single(Piece):
-    """One such copy. Its ends have keys where those of others have directories."""
+    """One such copy. Its ends have keys instead of directories."""
 
     async def _run(self, *, sync: bool) -> CopyReport:
         self._bind(sync=sync)
@@ -44,7 +44,7 @@ class Single(Piece):
             self.ends, self.reader, self.writer, options.if_exists, checksum=options.checksum
         ) as plan:
             todo = plan.decide(ours, theirs)
-        assert todo is not None  # since there is something to copy
+        assert todo is not None  # there is something to copy
         self.todos = [todo] if self._needs_work(todo) else []
         self.skipped += todo.act is Act.KEEP
         if options.dry_run and todo.act in (Act.NEW, Act.REPLACE):

@@ -1,4 +1,4 @@
-"""Lines of a listing kept for later: in memory, and in a temporary file once there are many."""
+"""Keeps rows of a listing for later: in memory, and in a temporary file once there are many."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from zarrstore._core.listing import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    # The fields of an entry, and what else belongs to it: texts, numbers and None, the key first.
+    # The fields of an entry, and further fields: texts, numbers and None, the key first.
     Row: TypeAlias = tuple[Any, ...]
 
-# How many entries are held in memory, at most; one takes about 250 bytes.
+# The most entries held in memory; one takes about 250 bytes.
 _RUN = 50_000
 
 
 def by_key(row: Row) -> str:
-    """Order rows by their keys: as their bytes in UTF-8 are ordered, so as S3 lists them."""
+    """Sort rows by key, in the order of the UTF-8 bytes, as S3 lists them."""
     key: str = row[0]
     return key
 
 
 class Spool:
-    """Rows to be gone through later, any number of times, in order.
+    """Rows to iterate over later, in order, any number of times.
 
     Parameters
     ----------
     order : callable
-        Called with a row; they come in the order of its answers.
+        The sort key: called with a row.
     """
 
     def __init__(self, order: Callable[[Row], Any] = by_key) -> None:
         self._order = order
         self._rows: list[Row] = []
-        # Of each sorted run in the file: where its blocks of rows begin, and their lengths.
+        # For each sorted run in the file: where its blocks of rows begin, and their lengths.
         self._runs: list[list[tuple[int, int]]] = []
         self._file: IO[bytes] | None = None
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Take rows; none are to be added any more once they are gone through."""
+        """Add rows; not allowed any more once iteration has begun."""
         self._rows += rows
         if len(self._rows) >= _RUN:
             self._write_run()

@@ -1,4 +1,4 @@
-"""Reading one value for a copy, whole or in pieces, and noticing when it changes meanwhile."""
+"""Reads one value for a copy, whole or in pieces, and notices if it changes meanwhile."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _AGAIN = "Copy again once nobody writes to the source."
 
 
 class StoppedError(Exception):
-    """Ends a worker in the middle of a large value after another one has failed."""
+    """Ends a worker in the middle of a large value after another worker has failed."""
 
 
 async def read_small(verbs: Verbs, store: Store, entries: list[Entry]) -> list[Data]:
-    """Read values of at most `PIECE` bytes, each by a single read."""
+    """Read values of at most `PIECE` bytes, each with a single read."""
     if any(entry.version is not None for entry in entries):
         return await verbs.for_each(partial(_read_versioned, verbs, store), entries)
     with _read_errors(store, entries[0].key if len(entries) == 1 else None):
@@ -57,12 +57,12 @@ async def _read_versioned(verbs: Verbs, store: Store, entry: Entry) -> Data:
 async def read_pieces(
     verbs: Verbs, store: Store, entry: Entry, watch: Watch, stopped: Event
 ) -> AsyncGenerator[Data, None]:
-    """Read a large value piece by piece, all of one version."""
+    """Read a large value piece by piece, all from one version."""
     key, size = entry.key, entry.size or 0
     with _read_errors(store, key):
         before = await verbs.stat(key)
         _check_same(store, entry, before)
-        # Where each read returns its version, no piece of another version gets in.
+        # If each read returns its version, no piece of another version can get in.
         has_versions = before is not None and before.version is not None and store.capabilities.versions
         checksum = Checksum(None if before is None else before.version)
         for start in range(0, size, PIECE):
@@ -87,7 +87,7 @@ async def read_pieces(
             checksum.update(value)
             watch(value)
             yield value
-            del value  # while the next one is read
+            del value  # free it while the next one is read
         _check_same(store, before or entry, await verbs.stat(key))
         checksum.check()
 
@@ -105,13 +105,13 @@ async def read_in_turn(
 
 
 def may_be_torn(store: Store, entry: Entry) -> bool:
-    """Whether pieces of a value may be those of two: it is read in several, and has no version."""
+    """Whether the pieces of a value may come from two values: there are several, and no versions."""
     return (entry.size or 0) > PIECE and not store.capabilities.versions
 
 
 @contextmanager
 def _read_errors(store: Store, key: str | None) -> Iterator[None]:
-    """Turn errors into the source's own: inside a target's write they would pass for the target's."""
+    """Name the source in errors: within a write to the target, they would seem to be the target's."""
     try:
         yield
     except ByteRequestError as error:
@@ -134,5 +134,5 @@ def _check_same(store: Store, expected: Entry, found: Entry | None) -> None:
 
 
 def changed(reason: str, store: Store, key: str) -> ChangedError:
-    """Make the error for a value of the source that didn't stay what it was."""
+    """Make the error for a value of the source that has changed."""
     return ChangedError(f"{reason} while the copy was under way.", store=store, key=key, hint=_AGAIN)

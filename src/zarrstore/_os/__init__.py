@@ -1,1 +1,1 @@
-"""The operating system's files: opening, reading, writing, locks, temporary names, fsync."""
+"""Files of the operating system: opening, reading, writing, locks, temporary names, fsync."""

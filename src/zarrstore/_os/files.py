@@ -1,4 +1,4 @@
-"""Single files: opening, reading and writing them whole, locking them, and what file system they are on."""
+"""Single files: opens, reads, writes and locks them, and finds out what file system they are on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ else:
     import fcntl
 
 _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# Opening a pipe would otherwise wait for its other end.
+# Otherwise opening a pipe would wait for its other end.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 READ = os.O_RDONLY | _ALWAYS | _NONBLOCK
 MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ALWAYS
@@ -39,17 +39,17 @@ MODIFY = os.O_WRONLY | _ALWAYS | _NONBLOCK
 UPDATE = os.O_RDWR | _ALWAYS | _NONBLOCK
 FOLDER = os.O_RDONLY | _ALWAYS | getattr(os, "O_DIRECTORY", 0)
 
-# Flag of reads that take only what the page cache holds (Linux); 0 where there is none.
+# Flag for reads from the page cache only (Linux); 0 on other systems.
 NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
 
-# Values of at least so many bytes are read by two threads: one copies 4 GB/s into fresh memory,
-# two copy 7, and more than two get in each other's way.
+# Values of at least this many bytes are read by two threads: one copies 4 GB/s into fresh memory, two copy 7,
+# and more than two get in each other's way.
 _SHARED = 8 << 20
 
-# Whether a file that is open can be renamed, replaced and removed.
+# Whether an open file can be renamed, replaced and removed.
 MOVES_OPEN = sys.platform != "win32"
 
-# Up to this size, in bytes, one call nearly always reads the whole.
+# Up to this size in bytes, one call nearly always reads everything.
 _ONE_CALL = 1 << 20
 
 # How many pieces one call writes.
@@ -59,12 +59,12 @@ _AT_ONCE = 512
 _PATIENCE = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0)
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
-# Errors of calls that a file system can't make: a mount of a bucket, say.
+# Errors of calls that a file system, such as a mounted bucket, doesn't support.
 UNABLE = frozenset((errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV, errno.EINVAL))
-# Which byte of a file is locked on Windows: no archive reaches it.
+# The byte of a file that is locked on Windows: no archive is that large.
 _LOCKED_BYTE = 1 << 43
 
-# Errors of `os.link` where a file can have no second name.
+# Errors of `os.link` if a file can't have a second name.
 _NO_LINKS = UNABLE - {errno.EINVAL} | {errno.EMLINK}
 
 
@@ -87,7 +87,7 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-# Linux's openat2, called by its number since Python has no binding of it.
+# Linux's openat2, called by its number since Python has no binding for it.
 _OPENAT2 = 437
 _HAS_NUMBERS = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 _call = ctypes.PyDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
@@ -101,12 +101,12 @@ NO_SUCH_FILE = -2
 
 
 def open_cached(path: str, folder: int = HERE) -> int:
-    """Open a file for reading if that needs no disk: -1 if it would, `NO_SUCH_FILE` if it finds none.
+    """Open a file for reading if that needs no disk; return -1 if it does, `NO_SUCH_FILE` if none exists.
 
     Parameters
     ----------
     path : str
-        Which file.
+        The file.
     folder : int
         Descriptor of a folder that the path is relative to.
     """
@@ -117,7 +117,7 @@ def open_cached(path: str, folder: int = HERE) -> int:
 
 
 def is_plainly_absent(path: str, *, in_memory: bool) -> bool:
-    """Whether nothing has this path and no link is on it; False also if that needs more than memory."""
+    """Whether nothing exists at a path, and no link is on it; False also if finding out needs a disk."""
     if _call is None:
         return False
     how = _how_plain if in_memory else _how_plain_cached
@@ -143,19 +143,19 @@ CAN_OPEN_CACHED = _probe()
 
 _GETDENTS64 = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine) if _call is not None else None
 _read_folder = ctypes.CDLL(None, use_errno=True).syscall if _GETDENTS64 else None  # may wait for a disk
-_ENTRY = struct.Struct("=QqHB")  # of Linux's getdents64: inode, offset, length of the entry, type of the file
+_ENTRY = struct.Struct("=QqHB")  # of Linux's getdents64: inode, offset, entry length, file type
 _A_FOLDER, _A_FILE = 4, 8
 
 
 def first_names(folder: str) -> list[tuple[str, bool, bool]] | None:
     """Return the first few names in a folder, each with whether it is a file, and whether a folder.
 
-    ``os.scandir`` fills 32 KiB at a time, a thousand names, for which file systems read every inode.
+    ``os.scandir`` reads 32 KiB at a time, a thousand names, and file systems read the inode of each.
 
     Returns
     -------
     list or None
-        None if that can't be told so.
+        None if this isn't possible here.
     """
     if _read_folder is None:
         return None
@@ -179,11 +179,11 @@ def first_names(folder: str) -> list[tuple[str, bool, bool]] | None:
 
 
 _RESOLVE_BENEATH, _RESOLVE_NO_MAGICLINKS = 0x08, 0x02
-# Unlike `_call` it lets other threads run meanwhile.
+# Unlike `_call`, it lets other threads run meanwhile.
 _waiting_call = ctypes.CDLL(None, use_errno=True).syscall if _HAS_NUMBERS else None
-# How often to try again when others rename folders on the way.
+# How often to retry when others rename folders on the path.
 _ATTEMPTS = 100
-# Only says which folder: it can't be read.
+# Only identifies a folder, which can't be read through it.
 PLACE = FOLDER | getattr(os, "O_PATH", 0)
 
 
@@ -208,7 +208,7 @@ def open_beneath(folder: int, path: str, flags: int) -> int:
 
 
 def _can_confine() -> bool:
-    """Whether the kernel has ``openat2`` (Linux 5.6), and folders have paths by their descriptors."""
+    """Whether the kernel has ``openat2`` (Linux 5.6), and descriptors of folders have paths."""
     if _waiting_call is None or not os.path.isdir("/proc/self/fd"):
         return False
     folder = os.open("/", PLACE)
@@ -225,7 +225,7 @@ CAN_CONFINE = _can_confine()
 
 
 def close_quietly(descriptor: int) -> None:
-    """Close what was only read, or only named a folder: a failure says nothing of it."""
+    """Close a descriptor for reading, or of a folder, and ignore a failure, which doesn't matter."""
     try:
         os.close(descriptor)
     except OSError:
@@ -239,7 +239,7 @@ if sys.platform != "win32":
     _pread = os.pread
 
     def _pwrite(descriptor: int, data: Data, start: int, /) -> int:
-        return os.pwrite(descriptor, data, start)  # looked up by each call, for tests that let it fail
+        return os.pwrite(descriptor, data, start)  # looked up by each call, for tests that make it fail
 
 else:  # reads and writes move the file's position, which threads share
     _position_lock = threading.Lock()
@@ -256,7 +256,7 @@ else:  # reads and writes move the file's position, which threads share
 
 
 def read_bytes(descriptor: int, size: int, start: int) -> bytes:
-    """Return ``size`` bytes from an offset on; fewer only at the end of the file."""
+    """Return ``size`` bytes from an offset; fewer only at the end of the file."""
     data = _pread(descriptor, size, start)
     while data and len(data) < size and (more := _pread(descriptor, size - len(data), start + len(data))):
         data += more
@@ -264,36 +264,36 @@ def read_bytes(descriptor: int, size: int, start: int) -> bytes:
 
 
 def announce(descriptor: int, parts: Iterable[RangeByteRequest]) -> None:
-    """Have the system fetch parts of a file at once that are about to be read one by one."""
+    """Have the system fetch all at once the parts of a file that will be read one by one."""
     if hasattr(os, "posix_fadvise"):
         for part in parts:
             try:
                 os.posix_fadvise(descriptor, part.start, part.end - part.start, os.POSIX_FADV_WILLNEED)
             except OSError:
-                return  # the reads will tell
+                return  # the reads will show it
 
 
 def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tuple[Data, int]:
-    """Read ``size`` bytes from an offset on into memory that ``allocate`` gives.
+    """Read ``size`` bytes from an offset into memory from ``allocate``.
 
     Returns
     -------
     memory : bytes-like
         The bytes. They are on a device if ``allocate`` can fill its memory (`zarrstore.buffer._staging`).
     count : int
-        How many there were; fewer only at the end of the file.
+        How many were read; fewer only at the end of the file.
     """
     fill = getattr(allocate, "fill", None)
     if fill is not None:
         filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
         return cast("tuple[Data, int]", filled)
-    small = size < SMALLEST and allocate is host_memory  # which would do the same, a call later
+    small = size < SMALLEST and allocate is host_memory  # which would do the same, with one more call
     memory = np.empty(size, BYTE) if small else allocate(size)
     return memory, read_into(descriptor, memory, start)
 
 
 def read_into(descriptor: int, memory: npt.NDArray[np.uint8], start: int) -> int:
-    """Fill memory from an offset on; returns how many bytes there were."""
+    """Fill memory from an offset; return how many bytes were read."""
     size = len(memory)
     if size <= _ONE_CALL and hasattr(os, "preadv"):
         done = os.preadv(descriptor, [memory], start)
@@ -328,7 +328,7 @@ def _fill(descriptor: int, view: memoryview, start: int) -> int:
 
 
 def write_all(descriptor: int, data: Data, offset: int | None = None) -> None:
-    """Write all bytes, at an offset or where the last write ended, in as many calls as that takes."""
+    """Write all bytes, at an offset or where the last write ended, in as many calls as necessary."""
     view = memoryview(data)
     if view.nbytes != len(view):
         view = view.cast("B")
@@ -342,12 +342,12 @@ def write_all(descriptor: int, data: Data, offset: int | None = None) -> None:
 
 
 def write_pieces(descriptor: int, pieces: list[Data], offset: int) -> None:
-    """Write pieces, one behind the other, from an offset on."""
+    """Write pieces one after the other, starting at an offset."""
     for first in range(0, len(pieces), _AT_ONCE):
         some = pieces[first : first + _AT_ONCE]
         size = sum(map(len, some))
         count = os.pwritev(descriptor, some, offset) if hasattr(os, "pwritev") else 0
-        if count < size:  # how a full disk shows itself, too
+        if count < size:  # also the sign of a full disk
             write_all(descriptor, memoryview(b"".join(some))[count:], offset + count)
         offset += size
 
@@ -355,7 +355,7 @@ def write_pieces(descriptor: int, pieces: list[Data], offset: int) -> None:
 def replace(source: str, target: str) -> None:
     """Rename a file over another one, in one step.
 
-    On Windows that fails while anybody has the other one open, so there it is tried for four seconds.
+    On Windows this fails while any process has the other one open, so it is retried for four seconds.
     """
     for seconds in () if MOVES_OPEN else _PATIENCE:
         try:
@@ -369,14 +369,14 @@ def replace(source: str, target: str) -> None:
 
 
 def name_new(source: str, target: str) -> None:
-    """Give a file a name that nothing has yet.
+    """Give a file a name that isn't taken.
 
-    It keeps its old name as well where the file system has hard links, and loses it elsewhere.
+    It also keeps its old name if the file system has hard links.
 
     Raises
     ------
     FileExistsError
-        If something has that name.
+        If the name is taken.
     OSError
         With an errno of `UNABLE`, if the file system can't do that in one step.
     """
@@ -389,7 +389,7 @@ def name_new(source: str, target: str) -> None:
 
 
 def _rename_new(source: str, target: str) -> None:
-    """Rename a file unless the target exists, in one step: a file that reserves the name might stay."""
+    """Rename a file unless the target exists, in one step: a placeholder might be left behind."""
     if sys.platform == "win32":
         os.rename(source, target)  # never replaces
     elif number := renameat2(source, target):
@@ -397,7 +397,7 @@ def _rename_new(source: str, target: str) -> None:
 
 
 def renameat2(source: str, target: str) -> int:
-    """Rename a file by Linux's ``renameat2`` unless the target exists; returns the error's number, or 0."""
+    """Rename a file with Linux's ``renameat2`` unless the target exists; return the error number or 0."""
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "renameat2"):
         return errno.ENOSYS
@@ -411,9 +411,9 @@ def renameat2(source: str, target: str) -> int:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock a file or folder without waiting; False where the file system has no locks.
+    """Lock a file or folder without waiting; return False if the file system has no locks.
 
-    The lock is ``flock``'s; on Windows it is on a byte far behind the end of the file. The kernel releases it
+    The lock is ``flock``; on Windows it is on a byte far beyond the end of the file. The kernel releases it
     when its holder closes the file or dies.
 
     Raises
@@ -458,14 +458,14 @@ def unlock(descriptor: int) -> None:
 
 
 def unlock_and_close(descriptor: int) -> None:
-    """Unlock and close a file; closing alone leaves the lock to a forked child that inherited it."""
+    """Unlock and close a file; closing alone would leave the lock with a forked child that inherited it."""
     unlock(descriptor)
     os.close(descriptor)
 
 
 # -- file systems ---------------------------------------------------------------------------------
 
-# File systems that ask another machine, or a program, to look up a name or read.
+# File systems that need another machine, or a program, to look up names and to read.
 _DISTANT = (
     "nfs",
     "cifs",
@@ -483,7 +483,7 @@ _DISTANT = (
 
 
 def file_system(path: str) -> str:
-    """Return the kernel's name for the type of file system that holds a path; empty if unknown."""
+    """Return the kernel's name for the type of a path's file system; empty if unknown."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
     try:
@@ -500,7 +500,7 @@ def file_system(path: str) -> str:
 
 
 def is_memory(kind: str) -> bool:
-    """Whether a file system of this type is in memory, so that no call waits."""
+    """Whether a file system of this type is in memory, so that calls never wait."""
     return kind in ("tmpfs", "ramfs")
 
 

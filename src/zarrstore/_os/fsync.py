@@ -1,4 +1,4 @@
-"""Syncing files and folders to the medium; callers that wait for one folder at once share a sync."""
+"""Syncs files and folders to the medium; callers that wait for the same folder share a sync."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 MODES = ("none", "data", "full")
 
-# For how many folders the last sync is remembered. A forgotten one is synced once more than needed.
+# For how many folders to remember the last sync. A forgotten one is synced once more than necessary.
 _REMEMBERED = 1000
 
 
 class _Turn:
-    """A folder's lock: whoever holds it syncs the folder."""
+    """A folder's lock: the thread that holds it syncs the folder."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -33,25 +33,25 @@ class _Turn:
 class FolderSync:
     """Syncs folders; callers that ask while a folder is being synced share the next sync.
 
-    A sync covers a rename for certain only if it begins after it. So each caller waits for a sync that
-    began after it took its ticket; of a folder one runs at a time. Who is interrupted holds up nobody: the
-    next in turn syncs.
+    A sync certainly covers a rename only if it begins after it. So each caller waits for a sync that began
+    after the caller took its ticket. Only one sync of a folder runs at a time. An interrupted caller holds up
+    nobody: the next one syncs.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun = 0  # how many syncs have begun, of any folder
+        self._begun = 0  # how many syncs have begun, over all folders
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
-        # The number of the last sync, and why it failed, by folder. To try again proves nothing: the system
-        # tells once that it couldn't write.
+        # The number of the last sync, and why it failed, by folder. A retry after a failure proves nothing:
+        # the system reports a failed write only once.
         self._last: dict[str, tuple[int, OSError | None]] = {}
-        # Folders whose names are on the medium, and ones that were made and whose names may not be, each with
-        # a mark of its making.
+        # Folders whose names are on the medium; and folders made here whose names may not be, each with a
+        # token of its creation.
         self._durable: dict[str, None] = {}
         self._made: dict[str, object] = {}
 
     def ticket(self) -> int:
-        """Return a number by which syncs that begin from now on are known."""
+        """Return a ticket for `sync`, which then waits for a sync that begins after this call."""
         return self._begun
 
     def sync(self, folder: str, ticket: int | None = None) -> None:
@@ -62,7 +62,7 @@ class FolderSync:
         folder : str
             Its path.
         ticket : int, optional
-            From `ticket`; now by default.
+            From `ticket`; taken now by default.
         """
         with self._lock:
             first = self._begun if ticket is None else ticket
@@ -88,19 +88,19 @@ class FolderSync:
                 raise error
 
     def sync_name(self, folder: str, root: str, ticket: int) -> None:
-        """Sync a folder in which a name is new, and those above it whose own names may be new.
+        """Sync a folder that has a new name in it, and its parents whose own names may be new.
 
-        These are the ones that were made here, and up to the root those that nobody here has synced yet:
-        another process may have made them a moment ago.
+        These are the parents made by this process and, up to the root, those that it hasn't synced yet:
+        another process may have just made them.
 
         Parameters
         ----------
         folder : str
             Its path, at or below the root's.
         root : str
-            Path of the highest folder that others may have made.
+            Path of the topmost folder that others may have made.
         ticket : int
-            From `ticket`, taken after the name was given.
+            From `ticket`, taken once the file had its new name.
         """
         self.sync(folder, ticket)
         synced = []
@@ -114,12 +114,12 @@ class FolderSync:
             folder = above
         with self._lock:
             for name, made in synced:
-                if self._made.get(name) is made:  # else it was made anew meanwhile
+                if self._made.get(name) is made:  # otherwise it was made again meanwhile
                     self._made.pop(name, None)
                     _remember(self._durable, name, None)
 
     def sync_removal(self, folder: str, ticket: int) -> None:
-        """Sync a folder that a name was removed from; if it is gone, the lowest one above that isn't."""
+        """Sync a folder that a name was removed from; if it is gone, its nearest parent that exists."""
         while True:
             try:
                 self.sync(folder, ticket)
@@ -128,7 +128,7 @@ class FolderSync:
                 folder = os.path.dirname(folder)
 
     def forget(self, folder: str, *, made: bool = False) -> None:
-        """Take note that a folder is removed, or made anew: its name isn't on the medium."""
+        """Record that a folder is about to be removed or made: its name isn't known to be on the medium."""
         with self._lock:
             for name in [name for name in self._durable if (name + os.sep).startswith(folder + os.sep)]:
                 del self._durable[name]
@@ -137,7 +137,7 @@ class FolderSync:
 
 
 def _remember(known: dict[str, T], folder: str, what: T) -> None:
-    """Put a folder last, and forget the first of too many."""
+    """Add a folder as the latest, and drop the oldest if there are too many."""
     known.pop(folder, None)
     known[folder] = what
     if len(known) > _REMEMBERED:
@@ -148,7 +148,7 @@ FOLDERS = FolderSync()
 
 
 def _forget() -> None:
-    """Start anew in a forked child, which has none of the threads that were syncing."""
+    """Start afresh in a forked child, which lacks the threads that were syncing."""
     global FOLDERS
     FOLDERS = FolderSync()
 
@@ -158,14 +158,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def make_folder(folder: str, mode: str) -> None:
-    """Make a folder, and those above it that are missing.
+    """Create a folder and its missing parents.
 
     Parameters
     ----------
     folder : str
         Its path.
     mode : {"none", "data", "full"}
-        With "full", `FolderSync.sync_name` will sync the names of all that are new.
+        With "full", `FolderSync.sync_name` will sync the names of all new ones.
 
     Raises
     ------
@@ -177,18 +177,18 @@ def make_folder(folder: str, mode: str) -> None:
         missing.append(folder)
         folder = os.path.dirname(folder)
     for path in reversed(missing):
-        FOLDERS.forget(path, made=mode == "full")  # first: who finds the folder has to know that it is new
+        FOLDERS.forget(path, made=mode == "full")  # first, so that whoever finds it knows that it is new
         try:
             os.mkdir(path)
         except FileExistsError:
-            # One stat, since the folder may be removed between two.
+            # A single stat, since the folder may be removed between two.
             if not stat.S_ISDIR(os.stat(path).st_mode):
                 raise
 
 
 @contextmanager
 def required(is_required: bool) -> Iterator[None]:
-    """Ignore that a file system can't sync what the block syncs, unless that is required."""
+    """Ignore errors of a file system that doesn't support the block's syncs, unless they are required."""
     try:
         yield
     except OSError as error:
@@ -197,7 +197,7 @@ def required(is_required: bool) -> Iterator[None]:
 
 
 def sync_folder(folder: str) -> None:
-    """Sync a folder, so that the names in it survive a crash of the machine.
+    """Sync a folder, so that names in it survive a crash of the machine.
 
     Windows has no such call.
     """
@@ -211,7 +211,7 @@ def sync_folder(folder: str) -> None:
 
 
 def sync_file(descriptor: int, mode: str) -> None:
-    """Sync a file as a mode of `MODES` asks.
+    """Sync a file as one of `MODES` requires.
 
     Parameters
     ----------

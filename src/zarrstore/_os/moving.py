@@ -1,4 +1,4 @@
-"""Moving a file, or a folder with all that is in it, so that a loss of power loses nothing meanwhile."""
+"""Moves a file or a folder so that a power failure loses nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from zarrstore._os.fsync import FOLDERS, make_folder, required, sync_file, sync_
 
 
 def move(source: str, target: str, mode: str) -> None:
-    """Move a file or folder to a path where there is nothing; it is copied where it can't be renamed.
+    """Move a file or folder to an unused path; if it can't be renamed, it is copied.
 
     Parameters
     ----------
     source, target : str
         Absolute paths.
     mode : {"none", "data", "full"}
-        What to sync. Unless it is "none", new folders that the target is in are on the medium before it is
-        moved there, and a copy before the original is removed. With "full", both names are when this returns.
+        What to sync. Unless it is "none", new parents of the target are on the medium before the move, and a
+        copy is before the original is removed. With "full", the changes of both names are on the medium when
+        this returns.
     """
     above = os.path.dirname(target)
     if not os.path.isdir(above):
@@ -28,7 +29,7 @@ def move(source: str, target: str, mode: str) -> None:
     try:
         os.rename(source, target)
     except OSError as error:
-        if error.errno not in UNABLE - {errno.EINVAL}:  # which says that the target is within the source
+        if error.errno not in UNABLE - {errno.EINVAL}:  # EINVAL means that the target is within the source
             raise
         _copy(source, target, mode)
         _sync(above, mode)
@@ -40,7 +41,7 @@ def move(source: str, target: str, mode: str) -> None:
 
 
 def _sync(folder: str, mode: str) -> None:
-    """Sync a folder, and the names of those above it that are new; with "data" where that is possible."""
+    """Sync a folder and the names of its new parents; with "data" only if the file system can."""
     if mode != "none":
         with required(mode == "full"):
             FOLDERS.sync_name(folder, folder, FOLDERS.ticket())
@@ -63,7 +64,7 @@ def _remove(path: str) -> None:
 
 
 def _sync_all(path: str, mode: str) -> None:
-    """Sync a file, or the files in a folder, and with "full" it and the folders in it."""
+    """Sync a file, or all files in a folder; with "full" also the folder and those in it."""
     if not os.path.isdir(path):
         _sync_path(path, mode)
     for place, _, names in os.walk(path):

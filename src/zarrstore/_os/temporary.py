@@ -1,9 +1,9 @@
-"""Names of temporary files and folders, and the removal of those whose makers died.
+"""Names of temporary files and folders, and their removal if their makers died.
 
-What is being written or removed has a short name of its own, which no listing shows and no key may
-have. Its maker holds ``flock`` on it, which the kernel releases when the maker dies. So whoever gets the
-lock knows that nobody will finish it, and removes it. A process id would prove nothing across hosts and
-containers.
+A file or folder that is being written or removed has a short temporary name, which no listing shows and no
+key may have. Its maker holds ``flock`` on it, which the kernel releases when the maker dies. So a process
+that gets the lock knows that nobody will finish the work, and removes it. A process id would prove nothing
+across hosts and containers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from zarrstore._os.files import MOVES_OPEN, READ, lock
 PREFIX = ".zarrstore-"
 _NAME = re.compile(r"\.zarrstore-[0-9a-f]{16}\.tmp")
 
-# The maker of a file younger than this, in seconds, may not have locked it yet.
+# A file younger than this, in seconds, may not have been locked by its maker yet.
 _FRESH = 5.0
 
-# Without locks, a file older than this, in seconds, is taken for abandoned: no write takes a week.
+# Without locks, a file older than this, in seconds, counts as abandoned: no write takes a week.
 _STALE = 7 * 24 * 3600
 
 
@@ -38,15 +38,15 @@ def make_name() -> str:
 
 
 def name_beside(path: str) -> str:
-    """Return the temporary name for what is to replace a file, always the same one.
+    """Return the temporary name for the replacement of a file, always the same for that file.
 
-    So whoever replaces the file next finds what a killed process left, without a look at the whole folder.
+    So the next process that replaces it finds what a killed one left, without listing the whole folder.
     """
     return f"{PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
 
 
 def _rename_process() -> None:
-    """After a fork, keep parent and child from choosing the same names."""
+    """Keep a forked child from choosing the same names as its parent."""
     global _process
     _process = os.urandom(4).hex()
 
@@ -65,11 +65,11 @@ def claim(descriptor: int) -> None:
     try:
         lock(descriptor)
     except BlockingIOError:
-        pass  # `reap` holds it for a moment; it spares what is new
+        pass  # `reap` holds the lock for a moment; it spares new files
 
 
 def reap(path: str) -> bool:
-    """Remove a temporary file or folder if its maker is dead; returns whether it was removed."""
+    """Remove a temporary file or folder if its maker is dead; return whether it was removed."""
     try:
         descriptor = os.open(path, READ | getattr(os, "O_NOFOLLOW", 0))
     except OSError:

@@ -1,4 +1,4 @@
-"""Names and paths that Windows can't hold, and why.
+"""Names and paths that Windows doesn't allow, and why.
 
 Source: "Naming Files, Paths, and Namespaces", Microsoft Learn.
 """
@@ -11,12 +11,12 @@ import re
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9\xb9\xb2\xb3]|lpt[0-9\xb9\xb2\xb3])(\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x01-\x1f]')
 
-# Characters in a path, unless long paths are switched on.
+# Most characters in a path, unless long paths are enabled.
 _LONGEST = 259
 
 
 def refusal(path: str, key: str) -> str | None:
-    """Return why Windows can't hold a key's file; None if it can.
+    """Return why Windows can't store a key's file; None if it can.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The store in a folder."""
+"""The store in a local folder."""

@@ -1,8 +1,8 @@
-"""Paths below a folder that no link can lead out of, whatever others rename meanwhile.
+"""Paths confined to a folder: no link can lead out of it, whatever others rename meanwhile.
 
-Linux checks and opens in one call (``openat2`` with RESOLVE_BENEATH). A folder that was opened so is named
-by its descriptor, as ``/proc/self/fd/N``, so that the calls on what is in it can't be led elsewhere either.
-Where that is missing, each path is resolved first and used then, which others can come between.
+Linux checks and opens in one call (``openat2`` with RESOLVE_BENEATH). A folder opened this way is addressed
+by its descriptor, as ``/proc/self/fd/N``, so that calls on its content can't be led elsewhere either. On
+other systems each path is first resolved and then used, and others can change it in between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# How often to try again when others rename links on the way.
+# How often to retry when others rename links on the path.
 _ATTEMPTS = 100
 
 
@@ -57,7 +57,7 @@ class Confined:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-            # An absolute link may lead back in. Where it led, no link may be any more.
+            # An absolute link may lead back in. Its resolved path must have no links.
             inside = self._resolved(path)[len(self._base) :]
             try:
                 return files.open_beneath(folder, inside or ".", flags)
@@ -74,7 +74,7 @@ class Confined:
                 real = os.path.realpath(self._base + path)
                 break
             except OSError as error:
-                if error.errno != errno.EINVAL:  # what was a link a moment ago isn't one any more
+                if error.errno != errno.EINVAL:  # what was a link a moment ago no longer is
                     raise
         else:
             raise LedOutError(errno.EXDEV, os.strerror(errno.EXDEV), path)
@@ -83,7 +83,7 @@ class Confined:
         return real
 
     def stat(self, path: str) -> os.stat_result:
-        """Return what `os.stat` does."""
+        """Like `os.stat`, but confined."""
         if not files.CAN_CONFINE:
             return os.stat(self._resolved(path))
         descriptor = self.open(path, files.PLACE & ~getattr(os, "O_DIRECTORY", 0))
@@ -94,7 +94,7 @@ class Confined:
 
     @contextmanager
     def folder(self, path: str) -> Iterator[str]:
-        """Yield a path of a folder in it that stays that of this folder."""
+        """Yield a path that keeps meaning this folder, whatever is renamed."""
         if not files.CAN_CONFINE:
             real = self._resolved(path)
             if not stat.S_ISDIR(os.stat(real).st_mode):
@@ -108,7 +108,7 @@ class Confined:
             files.close_quietly(descriptor)
 
     def make(self, path: str, mode: str) -> None:
-        """Make a folder and those above it, the root included, as `fsync.make_folder` does."""
+        """Create a folder and its parents, including the root, as `fsync.make_folder` does."""
         fsync.make_folder(self._root, mode)
         if not path:
             return
@@ -123,14 +123,14 @@ class Confined:
                     pass
 
     def prune(self, path: str) -> str:
-        """Remove a folder if it is empty, and those above it up to the root; returns the first that stays."""
+        """Remove a folder, and its parents up to the root, while empty; return the first that stays."""
         while path:
             above, _, name = path.rpartition("/")
             try:
                 with self.folder(above) as place:
                     os.rmdir(f"{place}/{name}")
             except FileNotFoundError:
-                pass  # others were faster, and may leave those above it to us
+                pass  # others were faster, but may have left its parents
             except OSError:
                 break
             fsync.FOLDERS.forget(self._base + path)
@@ -139,13 +139,13 @@ class Confined:
 
     @contextmanager
     def listing(self, path: str) -> Iterator[Iterator[Item]]:
-        """Yield what is in a folder; links are followed as far as they stay inside."""
+        """Yield the content of a folder; links are followed if they stay inside the root."""
         with self.folder(path) as place, os.scandir(place) as found:
             yield (Item(self, f"{path}{entry.name}", entry) for entry in found)
 
 
 class Item:
-    """What `os.scandir` tells of a name, with links that can't lead out."""
+    """Like `os.DirEntry`, with links that can't lead out."""
 
     def __init__(self, confined: Confined, path: str, entry: os.DirEntry[str]) -> None:
         self.name = entry.name
@@ -176,5 +176,5 @@ class Item:
         return self._entry.is_dir(follow_symlinks=False)
 
     def stat(self) -> os.stat_result:
-        """Return what is known of it."""
+        """Return its stat result."""
         return self._found or self._entry.stat(follow_symlinks=False)

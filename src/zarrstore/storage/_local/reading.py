@@ -1,4 +1,4 @@
-"""Reading and listing a folder: where its files are, what isn't there, what the page cache holds."""
+"""How `LocalStore` reads and lists: finds files, proves keys absent, reads from the page cache."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-# Errors that mean that there is no such file, unless a link on its path leads nowhere.
+# Errors that mean that a file doesn't exist, unless a link on its path is broken.
 NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 
-# How often to try again when others make or remove what a call meets.
+# How often to retry when others create or remove what a call encounters.
 PATIENCE = 100
-# How many values may be on their way from the disk to the cache: fewer than fill a disk's queue, which would
-# hold up the loop. How large each may be, in bytes, and how often the loop goes round before a thread waits.
+# How many values may be read ahead into the cache at once: fewer than fill a disk's queue, which would block
+# the loop. How large each may be, in bytes, and how many rounds of the loop to wait before using a thread.
 MOST_AHEAD = 32
 LARGEST_AHEAD = 128 << 10
 _ROUNDS = 8
@@ -73,7 +73,7 @@ UNSURVEYED = {
 
 
 class ReadingFolder(NowaitStore, abstract=True):
-    """What `LocalStore` does to read and to list."""
+    """The part of `LocalStore` that reads and lists."""
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -84,17 +84,17 @@ class ReadingFolder(NowaitStore, abstract=True):
     mmap: bool
     follow_symlinks: bool
     _root: str
-    _base: str  # the root, with a separator behind it
-    _confined: Confined | None  # where no link may lead out
-    _ahead: int  # how many values are on their way from the disk to the cache
+    _base: str  # the root, ending with a separator
+    _confined: Confined | None  # set if no link may lead out
+    _ahead: int  # how many values are being read ahead into the cache
     _surveyed: bool
     _can_nowait: bool  # whether the page cache may be read on an event loop
-    _in_memory: bool  # whether the file system is in memory, so that any read may
-    _cached_opens: bool  # whether files are opened only if that needs no disk
-    _fails_late: bool  # whether a failed write may show only when the file is closed
+    _in_memory: bool  # whether the file system is in memory, so that any read may run there
+    _cached_opens: bool  # whether files can be opened only if that needs no disk
+    _fails_late: bool  # whether a failed write may be reported only when the file is closed
 
     def _forget_survey(self) -> None:
-        """Use threads only, until a call in one of them surveys the file system."""
+        """Use only threads until a call in one of them has examined the file system."""
         self.__dict__.update(UNSURVEYED)
 
     def _survey(self) -> None:
@@ -128,13 +128,13 @@ class ReadingFolder(NowaitStore, abstract=True):
     # -- what isn't there -------------------------------------------------------------------------
 
     def _lowest(self, key: str) -> str:
-        """Return the lowest part of a key's path that has a name in its folder; empty if none has."""
+        """Return the longest part of a key's path that exists, if only as a link; empty if none does."""
         while key and not os.path.lexists(self._base + key):
             key = key.rpartition("/")[0]
         return key
 
     def _is_broken(self, part: str) -> bool:
-        """Whether a part of a key's path is a link to nothing."""
+        """Whether a part of a key's path is a broken link."""
         path = self._base + part
         return part != "" and os.path.islink(path) and not os.path.exists(path)
 
@@ -151,14 +151,14 @@ class ReadingFolder(NowaitStore, abstract=True):
         )
 
     def _is_absent(self, key: str) -> bool:
-        """Whether a key that wasn't found is proven not to be there; False if it has come meanwhile.
+        """Whether a key that wasn't found certainly doesn't exist; False if it has been created meanwhile.
 
         Raises
         ------
         BackendError
-            If a link on its path leads nowhere.
+            If a link on its path is broken.
         RootError
-            If the root is no folder.
+            If the root isn't a folder.
         """
         if files.is_plainly_absent(self._base + key, in_memory=self._in_memory):
             return True
@@ -170,7 +170,7 @@ class ReadingFolder(NowaitStore, abstract=True):
         return not key or lowest != key
 
     def _target(self, key: str) -> str:
-        """Return the path of a key's file, once the file system is known; a temporary name is no key."""
+        """Return the path of a key's file; refuse reserved names, and examine the file system once."""
         if PREFIX in key and any(map(is_temporary, key.split("/"))):
             raise InvalidKeyError(
                 "names like this are reserved for temporary files.",
@@ -216,7 +216,7 @@ class ReadingFolder(NowaitStore, abstract=True):
         return BackendError("it comes and goes while it is looked for.", store=self, key=key)
 
     def _check_root(self) -> None:
-        """Raise if the root exists and is no folder: everything below it would look missing."""
+        """Raise if the root exists but isn't a folder: everything below it would seem missing."""
         if os.path.exists(self._root) and not os.path.isdir(self._root):
             raise RootError(
                 "the root is a file, not a folder.",
@@ -230,7 +230,7 @@ class ReadingFolder(NowaitStore, abstract=True):
         return files.open_patiently(self._base + key, flags)
 
     def _is_value(self, descriptor: int, key: str) -> bool:
-        """Whether an open file is a regular one; False for a folder."""
+        """Whether an open file is regular; False for a folder."""
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             return stat.S_ISREG(mode)
@@ -245,7 +245,7 @@ class ReadingFolder(NowaitStore, abstract=True):
         except BackendError as error:
             if error.errno != errno.ESTALE:
                 raise
-        return self._read_once(key, request, allocate)  # as `_anew` does, a call less
+        return self._read_once(key, request, allocate)  # as `anew` does, with one call less
 
     def _read_many(self, requests: Iterable[Request], allocate: Allocate) -> list[Data | None]:
         asked = list(requests)
@@ -290,8 +290,8 @@ class ReadingFolder(NowaitStore, abstract=True):
         self, descriptor: int, key: str, request: ByteRequest | None, allocate: Allocate
     ) -> Data | None:
         try:
-            # lseek takes a third of fstat's time to find the size. For folders its result depends on the
-            # file system (an error, 0, 2**63 - 1), so those are checked by fstat.
+            # lseek finds the size in a third of fstat's time. For folders its result depends on the file
+            # system (an error, 0, 2**63 - 1), so those are checked with fstat.
             try:
                 size = os.lseek(descriptor, 0, os.SEEK_END)
             except OSError:
@@ -312,7 +312,7 @@ class ReadingFolder(NowaitStore, abstract=True):
                 try:
                     return self._map(descriptor, start, stop)
                 except (OSError, ValueError):
-                    pass  # a file system that maps no files, or the file was cut: reading will tell
+                    pass  # the file system can't map files, or the file was truncated: reading will tell
             memory, done = files.read_value(descriptor, stop - start, start, allocate)
             if done < stop - start:
                 raise TruncatedError(
@@ -350,7 +350,7 @@ class ReadingFolder(NowaitStore, abstract=True):
     def _read_many_nowait(
         self, requests: Iterable[Request], allocate: Allocate
     ) -> Generator[Data | WouldBlock | None]:
-        """Read many as `_read_nowait` does, looking up the root, and each key's file, only once."""
+        """Read many as `_read_nowait` does, but open the root, and each key's file, only once."""
         if not self._can_nowait or allocate is not host_memory:
             yield from super()._read_many_nowait(requests, allocate)
             return
@@ -373,12 +373,12 @@ class ReadingFolder(NowaitStore, abstract=True):
                     files.close_quietly(opened)
 
     def _open_nowait(self, key: str, root: int = files.HERE) -> int:
-        """Open a value if that needs no waiting; answers as `files.open_cached` does.
+        """Open a value if that needs no waiting; return what `files.open_cached` does.
 
         Parameters
         ----------
         key : str
-            Which value.
+            The value's key.
         root : int
             Descriptor of the root, if it is open.
         """
@@ -394,11 +394,11 @@ class ReadingFolder(NowaitStore, abstract=True):
             return -1
 
     def _miss_nowait(self, key: str, answer: int) -> WouldBlock | None:
-        """Return None for a key that `_open_nowait` proved not to be there; needs no disk after that."""
+        """Return None if `_open_nowait` found no such file and the key is proven absent, without the disk."""
         return None if answer == files.NO_SUCH_FILE and self._is_absent(key) else WOULD_BLOCK
 
     def _read_cached(self, descriptor: int, request: ByteRequest | None) -> Data | WouldBlock:
-        """Read an open file if the page cache holds what is asked for."""
+        """Read an open file if the page cache holds the requested bytes."""
         try:
             size = os.lseek(descriptor, 0, os.SEEK_END)
             start, stop = (0, size) if request is None else span(request, size)
@@ -407,23 +407,23 @@ class ReadingFolder(NowaitStore, abstract=True):
             if not 0 < stop - start <= MAX_INLINE_SIZE:
                 return WOULD_BLOCK  # large, empty, or a folder
             memory = host_memory(stop - start)
-            # A short read means that the rest isn't cached, or that the file ended: a thread finds out.
+            # A short read means that the rest isn't cached, or that the file ended; a thread finds out.
             flags = 0 if self._in_memory else files.NOWAIT
             if os.preadv(descriptor, [memory], start, flags) != stop - start:
                 return WOULD_BLOCK
             return memory
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                self._can_nowait = False  # overlayfs, for one, has no such reads
+                self._can_nowait = False  # overlayfs, for example, has no such reads
             return WOULD_BLOCK
         except (ByteRequestError, ValueError):
-            return WOULD_BLOCK  # may be a folder, or cut off, which `_read` finds out
+            return WOULD_BLOCK  # may be a folder, or truncated; `_read` finds out
 
     async def _read_in_thread(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        """Read what isn't cached: small values from the cache once they are there, others in a thread.
+        """Read what isn't cached: small values by reading ahead into the cache, others in a thread.
 
-        A fast disk brings a small value while the loop goes round a few times. To wake a thread, and to be
-        woken by it, takes longer.
+        A fast disk delivers a small value within a few rounds of the loop. Waking a thread, and being woken
+        by it, takes longer.
         """
         if self._ahead < MOST_AHEAD and self._read_ahead(key):
             self._ahead += 1
@@ -438,7 +438,7 @@ class ReadingFolder(NowaitStore, abstract=True):
         return await super()._read_in_thread(key, request, allocate)
 
     def _read_ahead(self, key: str) -> bool:
-        """Have the disk read a small value into the page cache; answers whether it was told to."""
+        """Start reading a small value into the page cache; return whether that was started."""
         descriptor = self._open_nowait(key) if self._can_nowait and not self._in_memory else -1
         if descriptor < 0:
             return False
@@ -495,7 +495,7 @@ class ReadingFolder(NowaitStore, abstract=True):
 
     def _fail_listing(self, error: OSError, place: str) -> None:
         if error.errno in NOT_FOUND:
-            self._is_absent(place.removesuffix("/"))  # raises if that can't be said
+            self._is_absent(place.removesuffix("/"))  # raises if absence isn't certain
             return
         raise self._error(error, "list", place) from error
 
@@ -507,15 +507,15 @@ class ReadingFolder(NowaitStore, abstract=True):
 
 
 def _entry(key: str, found: os.stat_result) -> Entry | None:
-    """Return what a look-up tells of a file; None of anything else."""
+    """Return the entry of a regular file; None for anything else."""
     if not stat.S_ISREG(found.st_mode):
         return None
-    # Not a version to write against, but it shows that a file was replaced between two calls.
+    # Writes can't be conditional on this version, but it shows that a file was replaced between two calls.
     return Entry(key, found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}", found.st_mtime)
 
 
 def anew(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make a call, and once more if a network file system's server has lost the file that was opened."""
+    """Make a call, and repeat it once if a network file system's server has lost the open file."""
     try:
         return call(*args, **kwargs)
     except BackendError as error:

@@ -1,7 +1,7 @@
-"""Removing trees of folders while others may read, write or remove in them.
+"""Removes trees of folders while others may read, write or remove in them.
 
-A folder is first renamed to a temporary name and then emptied, so that no reader sees half of it, and a
-process that dies in between leaves no keys behind.
+A folder is first renamed to a temporary name and then emptied. So no reader sees half of it, and a process
+that dies in between leaves no keys behind.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from zarrstore._os import fsync
 from zarrstore._os.files import FOLDER
 from zarrstore._os.temporary import claim, is_temporary, make_name, reap
 
-# How often to try again when others change what is being removed.
+# How often to retry when others change what is being removed.
 _PATIENCE = 100
-# Errors where others remove or rename what is in the same folder.
+# Errors that occur when others remove or rename things in the same folder.
 _OTHERS = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def remove_folder(path: str, *, atomic: bool = True) -> None:
-    """Remove a folder and all that is in it.
+    """Remove a folder and everything in it.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
         _remove_tree(path)
         return
     aside = os.path.join(os.path.dirname(path), make_name())
-    os.rename(path + os.sep, aside)  # the separator keeps a file that has taken the name
+    os.rename(path + os.sep, aside)  # the separator protects a file that has taken the name
     descriptor = -1
     try:
         descriptor = os.open(aside, FOLDER)
@@ -53,9 +53,9 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
         _remove_tree(aside)
     except BaseException:
         try:
-            os.rename(aside, path)  # else what is left would be hidden
+            os.rename(aside, path)  # otherwise what is left would be hidden
         except OSError:
-            pass  # others have made a new one
+            pass  # others have created a new one
         raise
     finally:
         if descriptor >= 0:
@@ -63,7 +63,7 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove a folder and what is in it, while others may put something there."""
+    """Remove a folder and everything in it, while others may add to it."""
     for _ in range(_PATIENCE):
         try:
             shutil.rmtree(path)
@@ -77,7 +77,7 @@ def _remove_tree(path: str) -> None:
 
 
 def empty_folder(path: str, *, atomic: bool = True) -> None:
-    """Remove what is in a folder, but not the folder; links are removed, not followed."""
+    """Remove everything in a folder, but not the folder; links are removed, not followed."""
     try:
         with os.scandir(path) as found:
             entries = list(found)
@@ -96,12 +96,12 @@ def empty_folder(path: str, *, atomic: bool = True) -> None:
 
 
 def prune(folder: str, root: str) -> str:
-    """Remove a folder if it is empty, and those above it up to the root; returns the first that stays."""
+    """Remove a folder, and its parents up to the root, while empty; return the first that stays."""
     while folder.startswith(root + os.sep):
         try:
             os.rmdir(folder)
         except FileNotFoundError:
-            pass  # others were faster, and may leave those above it to us
+            pass  # others were faster, but may have left its parents
         except OSError:
             break
         fsync.FOLDERS.forget(folder)
@@ -110,7 +110,7 @@ def prune(folder: str, root: str) -> str:
 
 
 def remove_hollow(path: str) -> bool:
-    """Remove a tree of folders if it holds no files but abandoned temporary ones; returns whether it did."""
+    """Remove a tree of folders if its only files are abandoned temporary ones; return whether it did."""
     for parent, _, names in os.walk(path, topdown=False):
         for name in names:
             if is_temporary(name):

@@ -1,4 +1,4 @@
-"""A store in a folder, with a file for each value."""
+"""A store in a folder, with one file per value."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class _Options(TypedDict, total=False):
-    """What `LocalStore` takes beside its root."""
+    """Arguments of `LocalStore` besides its root."""
 
     fsync: Literal["none", "data", "full"]
     mmap: bool
@@ -54,8 +54,8 @@ _CANNOT_SYNC_REMOVALS = "It is deleted. If this file system can't sync folders, 
 class LocalStore(WritingFolder):
     """A store whose keys are the files below a folder.
 
-    A write makes a temporary file beside its target and renames it, so that readers and crashes see
-    the old value or the new one, whole. The folder is made by the first write.
+    A write creates a temporary file beside its target and renames it. So readers, also after a crash, see
+    either the old value or the new one, complete. The first write creates the folder.
 
     Parameters
     ----------
@@ -63,22 +63,22 @@ class LocalStore(WritingFolder):
         The store's root folder. It is resolved once, here, so that neither ``os.chdir`` nor a changed
         link moves the store.
     read_only : bool
-        Whether to refuse every call that changes something.
+        Whether to refuse all changes.
     fsync : {"none", "data", "full"}
-        What a write waits for: ``"none"`` for nothing (a value then survives a crash of the process,
-        perhaps not of the machine), ``"data"`` for its bytes to be on the medium, ``"full"`` for its name
-        as well.
+        What a write waits for: ``"none"`` for nothing (a value then survives a crash of the process, but
+        perhaps not of the machine), ``"data"`` for its bytes to reach the medium, ``"full"`` for its name as
+        well.
     mmap : bool
-        Map values into memory instead of reading them. A process that has mapped a file is killed
-        (SIGBUS) if another one truncates it or the disk fails; this store never truncates a file, unless
+        Whether to map values into memory instead of reading them. A process that has mapped a file is killed
+        (SIGBUS) if another one truncates it or the disk fails. This store never truncates a file unless
         ``atomic`` is False.
     follow_symlinks : bool
-        Whether to follow links that lead out of the root, as where chunks are on a scratch disk. If
-        not, listings end at such links, and reading or writing there raises `RefusedError`.
+        Whether to follow links that lead out of the root, for example to chunks on a scratch disk. If not,
+        listings stop at such links, and reading or writing there raises `RefusedError`.
     atomic : bool
-        Whether writes, creates and removals of folders are one step. Without it files are written in place,
-        and folders emptied in place, for file systems that can't rename (mounts of buckets, say): others may
-        see half a value or half a folder then, and a write that fails or is killed loses the old value.
+        Whether writes, creates and removals of folders are one step. If not, files are written in place, and
+        folders emptied in place, for file systems that can't rename (such as mounted buckets). Others may
+        then see half a value or half a folder, and a write that fails or is killed loses the old value.
 
     Notes
     -----
@@ -131,17 +131,17 @@ class LocalStore(WritingFolder):
         mode: AccessModeLiteral | None = None,
         **options: Unpack[_Options],
     ) -> Self:
-        """Make a store and open it.
+        """Create a store and open it.
 
         Parameters
         ----------
         root : str or Path
             The store's root folder.
         read_only : bool
-            Whether to refuse every call that changes something.
+            Whether to refuse all changes.
         mode : str, optional
-            ``"r"`` and ``"r+"`` require that the folder is there. No mode changes anything, and what the
-            store may do is said by ``read_only``.
+            ``"r"`` and ``"r+"`` require that the folder exists. No mode changes anything; only ``read_only``
+            decides what the store may do.
         **options
             Further arguments of the constructor.
 
@@ -150,7 +150,7 @@ class LocalStore(WritingFolder):
         ValueError
             If there is no such mode.
         FileNotFoundError
-            If the folder must be there and isn't.
+            If the folder must exist and doesn't.
         """
         check_mode(mode)
         store = await super().open(root, **options, **({"read_only": True} if read_only else {}))
@@ -190,7 +190,7 @@ class LocalStore(WritingFolder):
 
     @contextmanager
     def _path_within(self, key: str) -> Iterator[str]:
-        """Yield the path of a key's file, in a folder that no link can lead out of the root, if so asked."""
+        """Yield the path of a key's file; unless links may lead out, it can't be led out of the root."""
         path = self._target(key)
         if self._confined is None:
             yield path
@@ -200,7 +200,7 @@ class LocalStore(WritingFolder):
             yield f"{place}/{name}"
 
     def _tidy(self, key: str) -> None:
-        """Remove the folder of a name that was removed if it is empty, and those above it."""
+        """Remove the folder of a removed name, and its parents, while they are empty."""
         if self._confined is None:
             left = removal.prune(os.path.dirname(self._base + key), self._root)
         else:
@@ -208,11 +208,11 @@ class LocalStore(WritingFolder):
         self._sync_removal(left.rstrip(os.sep) or os.sep, key)
 
     def _sync_absence(self, key: str) -> None:
-        """Sync the folder of a name that isn't there: who removed it may not have done so yet."""
+        """Sync the folder of a missing name: the process that removed it may not have synced yet."""
         self._sync_removal(os.path.dirname(self._base + key), key)
 
     def _sync_removal(self, folder: str, key: str) -> None:
-        """Sync a folder that a name was removed from, if so asked."""
+        """Sync a folder that a name was removed from, with ``fsync="full"``."""
         if self.fsync == "full":
             try:
                 syncing.FOLDERS.sync_removal(folder, syncing.FOLDERS.ticket())
@@ -267,7 +267,7 @@ class LocalStore(WritingFolder):
         Raises
         ------
         FileExistsError
-            If there is something at the new root.
+            If the new root exists.
         """
         self._check_writable()
         await to_thread(self._move, os.fspath(dest_root))
@@ -288,5 +288,5 @@ class LocalStore(WritingFolder):
 
     def __getstate__(self) -> dict[str, object]:
         state = super().__getstate__()
-        # Another host may have another file system there.
+        # Another host may have a different file system there.
         return {**state, **UNSURVEYED}

@@ -1,4 +1,4 @@
-"""Listing a tree of folders: streamed, with sizes from the same pass."""
+"""Lists a tree of folders: streamed, with sizes from the same pass."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 # The first page is small, so that the first key comes early.
 _FIRST_PAGE = 64
-# How many names to look at in each folder for a first key, and how deep to go.
+# How many names to check in each folder for a first key, and how deep to go.
 _GLANCE = 8
 _DEPTH = 32
-# Errors that say that a link leads nowhere.
+# Errors that mean that a link is broken.
 _NOWHERE = (errno.ELOOP, errno.ENOTDIR)
 
 _new = tuple.__new__  # makes an Entry in half the time
@@ -42,14 +42,14 @@ class FolderWalk:
     Parameters
     ----------
     base : str
-        Path of the root, with a separator behind it.
+        Path of the root, ending with a separator.
     fail : callable
         Called with an ``OSError`` and the place where it happened; raises, or returns if the place
         counts as empty.
     sweep : bool
-        Whether to remove temporary files of dead writers on the way.
+        Whether to remove temporary files of dead writers along the way.
     confined : Confined, optional
-        The root as a folder that no link leads out of; links that would are keys that can't be read.
+        The root as a folder that no link can lead out of; links that would are listed as unreadable keys.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FolderWalk:
         self._sweep = sweep
 
     def pages(self, prefix: str, deep: bool, sizes: bool) -> Iterator[list[Entry]]:
-        """Yield pages of all entries below a directory, or of those one level below it."""
+        """Yield pages of entries below a directory: all of them, or those one level below."""
         page: list[Entry] = []
         limit = _FIRST_PAGE
         for batch in self._walk(prefix, sizes) if deep else self._level(prefix, sizes):
@@ -82,9 +82,9 @@ class FolderWalk:
         return self._finds_key(prefix) or any(self._walk(prefix, False))
 
     def _finds_key(self, prefix: str) -> bool:
-        """Look for a key without a full walk, which nearly always succeeds.
+        """Look for a key without a full walk; this nearly always succeeds.
 
-        Looks at the first names of a folder, then of the first folder among them, and so on.
+        Checks the first names of a folder, then those of the first folder among them, and so on.
         """
         for _ in range(_DEPTH):
             below = ""
@@ -99,14 +99,14 @@ class FolderWalk:
             except StoreError:
                 raise
             except OSError:
-                return False  # the walk raises it
+                return False  # the full walk raises it
             if not below:
                 return False
             prefix = f"{prefix}{below}/"
         return False
 
     def _glance(self, prefix: str) -> Iterable[tuple[str, bool, bool]]:
-        """Return names in a folder, each with whether it is surely a file, and whether a folder."""
+        """Return a few names in a folder, each with whether it is certainly a file, and whether a folder."""
         if self._confined is None and (found := files.first_names(self._base + prefix)) is not None:
             return found
         with self._open(prefix) as listing:
@@ -187,18 +187,18 @@ class FolderWalk:
             self._fail(error, prefix)
 
     def _broken(self, item: _Item, inside: str, sizes: bool, error: OSError | None = None) -> list[Entry]:
-        """Return the entry of a link to nothing: a key that can't be read, and so has no size.
+        """Return the entry of a broken link: a key that can't be read, and so has no size.
 
         Parameters
         ----------
         item : os.DirEntry or Item
-            What is neither a file nor a folder.
+            Something that is neither a file nor a folder.
         inside : str
             The directory that it is in.
         sizes : bool
-            Whether its size is asked for, which fails.
+            Whether its size is requested, which fails.
         error : OSError, optional
-            Why it can't be said what it is.
+            Why its type is unknown.
         """
         key = inside + item.name
         if isinstance(item, Item) and isinstance(item.error, LedOutError):
@@ -223,13 +223,13 @@ class FolderWalk:
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
-                return os.scandir(self._base + prefix)  # looked up anew
+                return os.scandir(self._base + prefix)  # look it up again
         except OSError as error:
             self._fail(error, prefix)
             return nullcontext(iter(()))
 
     def _encloses(self, inside: str, place: tuple[int, int]) -> bool:
-        """Whether a folder is the root or one of the folders on the path ``inside``."""
+        """Whether a folder is the root or on the path ``inside``."""
         path = self._base
         for name in ["", *inside.split("/")]:
             path = os.path.join(path, name)

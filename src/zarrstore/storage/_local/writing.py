@@ -1,4 +1,4 @@
-"""Writing a folder's values: beside their place and renamed, in place, in part, synced as asked."""
+"""How `LocalStore` writes values: through a temporary file, in place, or in part, and synced if asked."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-# What to do where a file system can't do what a call needs.
+# Hints for file systems that can't do what a call needs.
 CANNOT_RENAME = (
     "If this file system can't rename, as mounts of buckets can't, use LocalStore(..., atomic=False), "
     "which works in place."
@@ -54,7 +54,7 @@ _CANNOT_SYNC_FOLDERS = "The value is written. If this file system can't sync fol
 
 
 class WritingFolder(ReadingFolder, abstract=True):
-    """What `LocalStore` does to write."""
+    """The part of `LocalStore` that writes."""
 
     fsync: Literal["none", "data", "full"]
     atomic: bool
@@ -73,13 +73,13 @@ class WritingFolder(ReadingFolder, abstract=True):
     ) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        again = isinstance(pieces, (tuple, list))  # others are used up by the first attempt
+        again = isinstance(pieces, (tuple, list))  # iterators are used up by the first attempt
         write = self._write_at if self._confined is None else self._write_confined
         for _ in range(PATIENCE):
             try:
                 return anew(write, key, pieces, condition) if again else write(key, pieces, condition)
             except FileNotFoundError as error:
-                # Another process removed the folder with our temporary file in it.
+                # Another process removed the folder and our temporary file in it.
                 if not again:
                     raise self._error(error, "write", key) from error
         raise self._folder_vanishes(key)
@@ -87,7 +87,7 @@ class WritingFolder(ReadingFolder, abstract=True):
     def _write_confined(
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> Conflict | Continuation | None:
-        """Write in a folder that no link can lead out of the root."""
+        """Write in a folder that no link can redirect out of the root."""
         confined = cast("Confined", self._confined)
         folder, _, name = key.rpartition("/")
         self._target(key)
@@ -116,7 +116,7 @@ class WritingFolder(ReadingFolder, abstract=True):
     def _write_at(
         self, key: str, pieces: Pieces, condition: Precondition, path: str | None = None
     ) -> Conflict | Continuation | None:
-        """Write a value, by default into the file of the key's name."""
+        """Write a value, by default to the file at the key's path."""
         write = self._write_once if self.atomic else self._write_in_place
         return write(key, pieces, condition, path or self._target(key))
 
@@ -147,14 +147,14 @@ class WritingFolder(ReadingFolder, abstract=True):
                 named = True
             if self.fsync != "full":
                 return None
-            # Of many writes at once, all then share one sync of the folder.
+            # Concurrent writes then share one sync of the folder.
             return Continuation(partial(self._sync_name, key, syncing.FOLDERS.ticket()))
         except (StoreError, FileNotFoundError):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
         finally:
-            # Clean up however this ends, even by an interrupt between two steps.
+            # Clean up however this ends, even if interrupted between two steps.
             if descriptor >= 0:
                 files.close_quietly(descriptor)
             if not named:
@@ -178,7 +178,7 @@ class WritingFolder(ReadingFolder, abstract=True):
                     files.write_all(descriptor, piece)
                 self._sync_value(descriptor, key)
             finally:
-                os.close(descriptor)  # a mount of a bucket may store the value only here, and fail
+                os.close(descriptor)  # a mounted bucket may store the value only here, and fail
         except BaseException as error:
             _quietly(os.unlink, path)
             if not isinstance(error, OSError):
@@ -191,12 +191,12 @@ class WritingFolder(ReadingFolder, abstract=True):
         return None
 
     def _exists(self, key: str) -> Conflict:
-        """Answer a create of a key that another writer has made, who may not have synced its name yet."""
+        """Return `CONFLICT` for an existing key; sync its name, as its writer may not have done so yet."""
         self._sync_name_if_asked(key)
         return CONFLICT
 
     def _open_in_place(self, path: str, folder: str, key: str, condition: Precondition) -> int:
-        """Open a file to write a value into it; a link, or a folder without keys, makes way."""
+        """Open a file to write a value into it; a link, or a folder without keys, is removed first."""
         if os.path.islink(path):
             if condition is ABSENT:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
@@ -226,7 +226,7 @@ class WritingFolder(ReadingFolder, abstract=True):
                 raise self._unable(error, key, _CANNOT_SYNC) from error
 
     def _unable(self, error: OSError, key: str, cure: str, action: str = "write") -> StoreError:
-        """Return the error of a call that this file system may not be able to make at all."""
+        """Return the error of a call that this file system may not support at all."""
         told = self._error(error, action, key)
         if error.errno in files.UNABLE:
             told.hint = cure if told.hint is None else f"{told.hint} {cure}"
@@ -237,7 +237,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             self._sync_name(key, syncing.FOLDERS.ticket())
 
     def _sync_name(self, key: str, ticket: int) -> None:
-        """Sync the folder of a new name, and those above it that are new themselves."""
+        """Sync the folder of a new name, and the new ones among its parents."""
         try:
             syncing.FOLDERS.sync_name(os.path.dirname(self._base + key), self._root, ticket)
         except (FileNotFoundError, NotADirectoryError):
@@ -253,7 +253,7 @@ class WritingFolder(ReadingFolder, abstract=True):
         return WOULD_BLOCK
 
     def _make(self, path: str, folder: str, key: str, flags: int = files.MAKE) -> int:
-        """Create a file, and its folder if it is missing or removed meanwhile."""
+        """Create a file, and its folder if that is missing or removed meanwhile."""
         for _ in range(PATIENCE):
             try:
                 return files.open_patiently(path, flags)
@@ -271,11 +271,11 @@ class WritingFolder(ReadingFolder, abstract=True):
         return BackendError("its folder is removed again and again while it is written.", store=self, key=key)
 
     def _make_folder(self, folder: str, key: str) -> None:
-        """Make a folder and those above it."""
+        """Create a folder and its parents."""
         try:
             syncing.make_folder(folder, self.fsync)
         except FileNotFoundError:
-            pass  # another process pruned an empty parent; the caller tries again
+            pass  # another process pruned an empty parent; the caller retries
         except (FileExistsError, NotADirectoryError):
             self._check_root()
             raise self._conflict(key) from None
@@ -313,7 +313,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             raise self._unable(error, key, CANNOT_RENAME) from error
 
     def _publish_new(self, temporary: str, path: str, key: str) -> bool:
-        """Give the temporary file its name; False if something has that name."""
+        """Give the temporary file its final name; False if that name is taken."""
         for _ in range(2):
             try:
                 files.name_new(temporary, path)
@@ -358,8 +358,8 @@ class WritingFolder(ReadingFolder, abstract=True):
                     files.write_all(descriptor, part, start)
                 self._sync_value(descriptor, key)
             finally:
-                os.close(descriptor)  # where a network file system tells that it couldn't write
-            self._sync_name_if_asked(key)  # the value may be another writer's, who hasn't synced it
+                os.close(descriptor)  # a network file system may report a failed write only here
+            self._sync_name_if_asked(key)  # another writer may have made the file and not synced its name
         except StoreError:
             raise
         except OSError as error:
@@ -372,7 +372,7 @@ def _closed(descriptor: int) -> int:
 
 
 def _quietly(tidy: Callable[[T], None], what: T) -> None:
-    """Make a call to clean up, ignoring its failure."""
+    """Make a clean-up call and ignore its failure."""
     try:
         tidy(what)
     except OSError:

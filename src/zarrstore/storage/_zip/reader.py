@@ -149,8 +149,8 @@ class View:
         allocate : callable
             Returns the memory that a large value is read into.
         verify : bool
-            Whether to check the checksum even if only part of a stored member is read; whole reads always are
-            checked.
+            Whether to verify the checksum even if only part of a stored member is read; whole reads always
+            verify it.
         """
         if member.method == STORED:
             self._check_stored(member)
