@@ -3,8 +3,6 @@
 import fsspec
 import pytest
 from bucket_fs import BUCKETS, BucketFileSystem
-from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.implementations.local import LocalFileSystem
 from local_fs import OtherLocalFileSystem, through_fsspec
 
 from zarrstore.storage import FsspecStore
@@ -21,12 +19,6 @@ class TestFsspecOtherLocal(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
         return through_fsspec(OtherLocalFileSystem(), tmp_path / "root")
-
-
-class TestFsspecView(StoreContract):
-    @pytest.fixture
-    def store(self, tmp_path):
-        return through_fsspec(DirFileSystem(f"{tmp_path}/seen", LocalFileSystem()), "root")
 
 
 class TestFsspecMemory(StoreContract):

@@ -10,6 +10,7 @@ import fsspec
 import pytest
 from bucket_fs import BUCKETS, BucketFileSystem, ClientError, refused
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -26,7 +27,7 @@ from zarrstore.errors import (
     TruncatedError,
     UnsupportedOperationError,
 )
-from zarrstore.storage import ALLOWED_EXCEPTIONS, FsspecStore
+from zarrstore.storage import ALLOWED_EXCEPTIONS, FsspecStore, LocalStore
 
 
 @pytest.fixture
@@ -101,6 +102,15 @@ def test_from_url_takes_chains(tmp_path):
     plain.set_sync("a/k", b"v")
     chained = FsspecStore.from_url("dir::memory://", storage_options={"path": f"{tmp_path}/inner"})
     assert chained.get_sync("a/k").to_bytes() == b"v"
+
+
+def test_a_view_of_a_folder_is_that_folder(tmp_path):
+    view = DirFileSystem(f"{tmp_path}/seen", LocalFileSystem())
+    store, folder = FsspecStore.from_mapper(view.get_mapper("root")), LocalStore(tmp_path / "seen/root")
+    store.set_sync("a/k", b"v")
+    assert folder.get_sync("a/k").to_bytes() == b"v"
+    assert store.capabilities == folder.capabilities
+    assert store._place("") == folder._place("")
 
 
 def test_from_mapper(tmp_path):
