@@ -322,6 +322,7 @@ def draw(path, lines, measure):
             )  # fmt: skip
         axis.plot(COUNTS, [count / 1e4 for count in COUNTS], ":", color="#999999", label="in proportion")
         axis.set(xscale="log", yscale="log")
+        axis.minorticks_off()
         axis.set_title(operation, loc="left", fontsize=9)
         axis.grid(linewidth=0.3)
         axis.spines[["top", "right"]].set_visible(False)
