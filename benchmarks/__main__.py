@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -49,16 +48,10 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="all sizes and counts, and more rounds")
     parser.add_argument("--only", default="", help="folder, tmpfs, memory, zip, s3, arrays or calls")
-    parser.add_argument("--json", type=Path, help="keep the figures there")
-    parser.add_argument("--page", type=Path, help="write the page there, and its charts beside it")
-    parser.add_argument("--from", dest="source", type=Path, help="take the figures from there")
+    page.add_options(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    found = json.loads(options.source.read_text()) if options.source else asyncio.run(run(options))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    if options.page:
-        page.write(options.page, found["figures"], found["machine"])
+    page.make(options, lambda options: asyncio.run(run(options)), page.write)
 
 
 if __name__ == "__main__":

@@ -61,16 +61,27 @@ async def measure(row, rounds, seconds):
 async def _once(row, name):
     if row.before is not None and asyncio.iscoroutine(answer := row.before(name)):
         await answer
+    sent = row.sent() if row.sent else 0
+    taken, cpu, memory = await once(row.calls[name])
+    requests = (row.sent() - sent) / row.per if row.sent else None
+    return taken / row.per * 1e6, cpu / row.per * 1e6, memory, requests
+
+
+async def once(call):
+    """Call, and await a coroutine.
+
+    Returns
+    -------
+    (float, float, int)
+        Seconds, seconds of the processor, and bytes of memory: the most over what there was before.
+    """
     gc.collect()
     memory = _restart_peak()
-    sent = row.sent() if row.sent else 0
     cpu, start = time.process_time(), time.perf_counter()
-    answer = row.calls[name]()
+    answer = call()
     if asyncio.iscoroutine(answer):
-        answer = await answer
-    taken, cpu = time.perf_counter() - start, time.process_time() - cpu
-    requests = (row.sent() - sent) / row.per if row.sent else None
-    return taken / row.per * 1e6, cpu / row.per * 1e6, _peak() - memory, requests
+        await answer
+    return time.perf_counter() - start, time.process_time() - cpu, _peak() - memory
 
 
 def _figures(row, name, taken, ours):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -23,18 +24,24 @@ STYLES = {
 LIMITS = ("bare calls",)
 
 
-def write(path, figures, machine):
+def write(path, found):
     """Write the page, and its charts beside it.
 
     Parameters
     ----------
     path : Path
         The page.
+<<<<<<< HEAD
     figures : list of dict
         The results of `measure`, for all rows.
     machine : dict
         Where they were measured.
+=======
+    found : dict
+        As ``figures`` what `measure` returned for all rows, and as ``machine`` where they were taken.
+>>>>>>> hf
     """
+    figures = found["figures"]
     charts = path.parent / path.stem
     charts.mkdir(exist_ok=True)
     for old in charts.glob("*.svg"):
@@ -42,7 +49,7 @@ def write(path, figures, machine):
     questions = {}
     for figure in figures:
         questions.setdefault(figure["question"], []).append(figure)
-    lines = [*_head(machine), "", *_faster(figures), "", *_growth(questions)]
+    lines = [*_head(found["machine"]), "", *_faster(figures), "", *_growth(questions)]
     for number, (question, rows) in enumerate(questions.items()):
         name = f"{number:02}-{_plain(question)}.svg"
         _draw(charts / name, question, rows)
@@ -60,13 +67,38 @@ many times our time a library takes, by the median of the rounds' ratios. A dash
 such call. *Bare calls* are system calls in a Python loop, one after another: the least that can be done
 from Python.
 
-{cores} cores, {size} GiB, {system}, Python {python}; {libraries}.
+{machine}.
 """
 
 
 def _head(machine):
-    libraries = [f"{name} {version}" for name, version in machine["versions"].items() if name != "zarrstore"]
-    return _HEAD.format(**machine, size=machine["memory"] >> 30, libraries=", ".join(libraries)).splitlines()
+    return _HEAD.format(machine=describe(machine)).splitlines()
+
+
+def add_options(parser):
+    """Add to a parser what becomes of the figures."""
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--page", type=Path, help="write the page there, and its charts beside it")
+    parser.add_argument("--from", dest="source", type=Path, help="take the figures from there")
+
+
+def make(options, run, write):
+    """Run, or read figures that were kept; keep them, and write the page of them."""
+    found = json.loads(options.source.read_text()) if options.source else run(options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    if options.page:
+        write(options.page, found)
+
+
+def describe(machine, libraries=None):
+    """Say in a line what figures were taken on, and with which libraries: by default all but ours."""
+    names = [name for name in libraries or machine["versions"] if name != "zarrstore"]
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in names)
+    size = machine["memory"] >> 30
+    return (
+        f"{machine['cores']} cores, {size} GiB, {machine['system']}, Python {machine['python']}; {versions}"
+    )
 
 
 def _faster(figures):
@@ -149,9 +181,9 @@ def _table(rows):
                 cells.append("-")
                 continue
             ratio = f" ({row['ratio']:.2f})" if "ratio" in row and peer != "zarrstore" else ""
-            cells.append(f"{_number(row['median'])}{ratio}")
+            cells.append(f"{rounded(row['median'])}{ratio}")
         ours = by_place.get((label, "zarrstore"))
-        cells += [_number(ours["cpu"]), f"{ours['memory'] / 1e6:.1f} MB"] if ours else ["-", "-"]
+        cells += [rounded(ours["cpu"]), f"{ours['memory'] / 1e6:.1f} MB"] if ours else ["-", "-"]
         if asked:
             sent = (by_place[label, peer] for peer in peers if (label, peer) in by_place)
             cells.append(", ".join(f"{row['peer']} {row['requests']:.2f}" for row in sent))
@@ -159,7 +191,7 @@ def _table(rows):
     return lines
 
 
-def _number(value):
+def rounded(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -169,7 +201,8 @@ def _plain(text):
     )
 
 
-def _draw(path, question, rows):
+def pyplot():
+    """Return matplotlib's module, set up for small files that a second run makes the same."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -177,6 +210,11 @@ def _draw(path, question, rows):
     matplotlib.rcParams["svg.fonttype"] = "none"  # text as text, for half the size
     import matplotlib.pyplot as plt
 
+    return plt
+
+
+def _draw(path, question, rows):
+    plt = pyplot()
     labels = list(dict.fromkeys(row["row"] for row in rows))
     figure, axis = plt.subplots(figsize=(8, 4))
     for peer in dict.fromkeys(row["peer"] for row in rows):
