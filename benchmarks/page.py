@@ -31,15 +31,8 @@ def write(path, found):
     ----------
     path : Path
         The page.
-<<<<<<< HEAD
-    figures : list of dict
-        The results of `measure`, for all rows.
-    machine : dict
-        Where they were measured.
-=======
     found : dict
-        As ``figures`` what `measure` returned for all rows, and as ``machine`` where they were taken.
->>>>>>> hf
+        ``figures`` has the results of `measure` for all rows, ``machine`` where they were measured.
     """
     figures = found["figures"]
     charts = path.parent / path.stem
