@@ -207,28 +207,29 @@ def run(options):
 _HEAD = """\
 # A million keys
 
-How time and memory grow with the number of keys: figures of `python -m benchmarks.scale`, with values of one
-byte, 1,000 to a directory. Each call was made in a process of its own, by a store that had read a value
-before. Memory is what the process took at most, over what it had before the call. Time is that of the
-processor, which other programs hardly prolong; that of the S3 server, on the same machine, comes on top.
+How processor time and memory grow with the number of keys. Values have one byte, and each directory holds
+1,000 of them. Each call ran in a process of its own, through a store that had read one value before. Memory
+is the process's peak, minus what it had before the call. Time is processor time of that process, which other
+programs on the machine hardly affect; the S3 server's comes on top. `python -m benchmarks.scale` writes this
+page; `--most` and `--objects` say how far it goes.
 
 {machine}.
 
 ## Growth
 
-The axes are logarithmic. Along the dotted grey line ten times as many keys take ten times as much.
+The axes are logarithmic. Along the dotted grey line, ten times as many keys cost ten times as much.
 
 ![Processor time by number of keys]({charts}/processor-time.svg)
 
 ![Memory by number of keys]({charts}/memory.svg)
 
-The tables say with which power of the number of keys a row grows in its last step. 0 means that it stays the
-same, 1 that twice as many keys take twice as much, 2 that they take four times as much.
+In the tables, *power* is how a row grows in its last step: 0 means that it stays the same, 1 that twice as
+many keys cost twice as much, 2 that they cost four times as much.
 
 {worse}
 
-The first listing of a memory store, or of an archive, sorts all keys into directories: that is what even
-`is_empty` and a short `list_dir` cost there. Later ones cost what they return.
+The first listing of a memory store or an archive sorts all keys into directories. So even `is_empty` and a
+short `list_dir` cost that much there. Later listings cost what they return.
 """
 # By what a figure is called: what it measures, its unit, how many of these one is, and the least that counts.
 MEASURES = {
@@ -238,8 +239,8 @@ MEASURES = {
 # Above this power growth counts as faster than in proportion: two runs differ by a tenth.
 PROPORTION = 1.1
 _WORSE = """\
-These grow a little faster than the number of keys. In memory and archives that is Python's `dict`: to look a
-key up takes several times as long among a million as among 10,000, whose names fit the processor's caches."""
+These grow a little faster than the number of keys, because of Python's `dict`: looking a key up among a
+million takes several times as long as among 10,000, which fit into the processor's caches."""
 
 
 def write(path, found):
