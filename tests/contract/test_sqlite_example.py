@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import pickle
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,16 +22,25 @@ from zarrstore import errors
 from zarrstore.testing import StoreContract, run_machine
 
 
+class Unsynced(SQLiteStore):
+    """The store, without waiting for the disk: no test here cuts the power."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = super()._connect()
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    with SQLiteStore(tmp_path / "chunks.sqlite") as opened:
+    with Unsynced(tmp_path / "chunks.sqlite") as opened:
         yield opened
 
 
 class TestSQLiteStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> SQLiteStore:
-        return SQLiteStore(tmp_path / "chunks.sqlite")
+        return Unsynced(tmp_path / "chunks.sqlite")
 
 
 def test_any_sequence_of_changes(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_fork_while_another_thread_reads(path, how):
         thread = threading.Thread(target=read)
         thread.start()
         try:
-            for _ in range(20):
+            for _ in range(7):
                 assert ended_well(in_child(lambda: check(store)))
         finally:
             stop.set()
