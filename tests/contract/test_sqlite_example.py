@@ -22,25 +22,29 @@ from zarrstore import errors
 from zarrstore.testing import StoreContract, run_machine
 
 
-class Unsynced(SQLiteStore):
-    """The store, without waiting for the disk: no test here cuts the power."""
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't wait for the disk: no test here cuts the power."""
+    connect = SQLiteStore._connect
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = super()._connect()
+    def connected(self: SQLiteStore) -> sqlite3.Connection:
+        connection = connect(self)
         connection.execute("PRAGMA synchronous=OFF")
         return connection
+
+    monkeypatch.setattr(SQLiteStore, "_connect", connected)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    with Unsynced(tmp_path / "chunks.sqlite") as opened:
+    with SQLiteStore(tmp_path / "chunks.sqlite") as opened:
         yield opened
 
 
 class TestSQLiteStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> SQLiteStore:
-        return Unsynced(tmp_path / "chunks.sqlite")
+        return SQLiteStore(tmp_path / "chunks.sqlite")
 
 
 def test_any_sequence_of_changes(tmp_path: Path) -> None:
