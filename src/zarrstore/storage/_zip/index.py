@@ -214,7 +214,7 @@ class Directory:
         """Join all names, each followed by a NUL; return them and where each begins."""
         buffer = np.frombuffer(data, np.uint8)
         starts = self.at + CENTRAL.size
-        sizes = self.name_size + np.int64(1)
+        sizes = self.name_size.astype(np.int64) + 1  # NumPy 1 would keep 16 bits
         ends = np.cumsum(sizes)
         begins = ends - sizes
         # The positions of all bytes are a cumulative sum of the steps between them.
