@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zarrstore._hierarchy.documents import Array, Codec, Document
 
 
-class Sums:
+class Tally:
     """Counts and sizes of all values, and of the chunks of an array among them."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zarrstore._check.facts import Sums, array_facts, array_in, node_facts
+from zarrstore._check.facts import Tally, array_facts, array_in, node_facts
 from zarrstore._cli.places import entries, json_option, opened, prefix_argument, url_argument
 from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._hierarchy.documents import CONSOLIDATED, V2, V3, parsed_if_whole
@@ -37,12 +37,12 @@ def info(url: str, prefix: str, as_json: bool) -> None:
         read = _documents(store, [above + name for name in (V3, *V2, CONSOLIDATED)])
         found = {key[len(above) :]: document for key, document in read.items() if document}
         array = array_in(found)
-        sums = Sums()
+        tally = Tally()
         for entry in entries(store, url, prefix, deep=True, sizes=True):
-            sums.add(array, entry.key[len(above) :], entry.size or 0)
-        facts = {**_of_store(store), **sums.all(), **node_facts(found)}
+            tally.add(array, entry.key[len(above) :], entry.size or 0)
+        facts = {**_of_store(store), **tally.all(), **node_facts(found)}
         if array is not None:
-            facts |= {**array_facts(array), **sums.of_chunks()}
+            facts |= {**array_facts(array), **tally.of_chunks()}
         if _is_unclosed(store):
             facts["unclosed"] = True
     if as_json:
@@ -119,8 +119,8 @@ def _lines_of_array(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _is_unclosed(store: Store) -> bool:
     """Whether a store is in a zip archive that was never closed."""
-    from zarrstore.storage import WrapperStore, ZipStore
+    from zarrstore._copy.places import innermost
+    from zarrstore.storage import ZipStore
 
-    while isinstance(store, WrapperStore):
-        store = store._below
-    return isinstance(store, ZipStore) and store.unclosed
+    inner, _ = innermost(store)
+    return isinstance(inner, ZipStore) and inner.unclosed

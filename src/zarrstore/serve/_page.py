@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from zarrstore._check.facts import Sums, array_facts, array_in, node_facts
+from zarrstore._check.facts import Tally, array_facts, array_in, node_facts
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.text import shown, size_text
 from zarrstore._core.verbs import host_memory
@@ -122,11 +122,11 @@ def _facts(found: dict[str, Document]) -> dict[str, Any]:
 async def stored_response(served: Served, directory: str) -> Response:
     """Answer with how many of an array's chunks are stored, and in how many bytes."""
     array = array_in((await _documents(served, [directory]))[directory])
-    sums = Sums()
+    tally = Tally()
     async for page in scan_sized(served.verbs, served.store._listed(directory)):
         for entry in page:
-            sums.add(array, entry.key[len(directory) :], entry.size or 0)
-    return _json({**sums.all(), **sums.of_chunks()})
+            tally.add(array, entry.key[len(directory) :], entry.size or 0)
+    return _json({**tally.all(), **tally.of_chunks()})
 
 
 def _json(told: dict[str, Any]) -> Response:

@@ -212,8 +212,7 @@ def repair(path: str | os.PathLike[str], *, output: str | os.PathLike[str] | Non
         error.about(f"zip://{real}")
         raise
     finally:
-        files.unlock(source.descriptor)
-        source.close()
+        _let_go(source)
 
 
 def _began_as_archive(source: FileSource) -> bool:
@@ -562,12 +561,17 @@ def _write_new(
         report.changed = True
     unlock_and_close(descriptor)
     if target == real and not files.MOVES_OPEN:
-        files.unlock(source.descriptor)
-        source.close()
+        _let_go(source)
         files.replace(temporary, target)
     if target != real:
         with suppress(FileNotFoundError):  # without hard links it was renamed
             os.unlink(temporary)
+
+
+def _let_go(source: FileSource) -> None:
+    """Unlock and close the damaged archive."""
+    files.unlock(source.descriptor)
+    source.close()
 
 
 def _taken(target: str) -> KeyConflictError:
