@@ -1,6 +1,6 @@
 """zarr-python's arrays on our stores, on its own stores, and on one that costs as little as possible.
 
-    python benchmarks/arrays.py [--quick] [--only KIND] [--rounds N] [--json FILE] [--picture FILE]
+    python benchmarks/arrays.py [--quick] [--only KIND] [--rounds N] [--json FILE]
 
 Everything runs in turn in one process, several times over. It prints the best microseconds per chunk; how
 many times as fast that is as on zarr-python's store of the same kind (the median of all rounds, with its 95%

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: runs contestants in turn in one process; times, ratios, floors, a picture."""
+"""Shared by the benchmarks: runs contestants in turn in one process; times, ratios and floors."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Bench:
         return f"{microseconds:.1f} us" if microseconds < 1e4 else f"{microseconds / 1e3:.1f} ms"
 
     def finish(self, options):
-        """Print which floors were missed; save figures and draw the picture if the options say so."""
+        """Print which floors were missed; save the figures if the options say so."""
         missed = [name for name, floor in self.floors.items() if self.ratio(name) < floor]
         print(f"{len(self.floors) - len(missed)} floors reached, {len(missed)} missed")
         for name in missed:
@@ -140,26 +140,6 @@ class Bench:
             print(f"{len(self.rows)} lines, {len(slower)} slower than zarr-python's")
         if options.json:
             options.json.write_text(json.dumps({"us": self.rows, "floors": self.floors}, indent=1))
-        if options.picture:
-            self._draw(options.picture)
-
-    def _draw(self, path):
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-
-        names = [name for name, best in self.rows.items() if "zarr" in best]
-        figure, axis = plt.subplots(figsize=(9, 0.32 * len(names) + 1))
-        bars = axis.barh(names, [self.ratio(name) for name in names], color="#3b7dd8")
-        axis.bar_label(bars, [f"{self.ratio(name):.1f}" for name in names], padding=3)
-        axis.axvline(1, color="black", linewidth=0.8)
-        axis.set_xscale("log")
-        axis.invert_yaxis()
-        axis.set_xlabel(f"times as fast as zarr-python {zarr.__version__}")
-        axis.spines[["top", "right"]].set_visible(False)
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _orders(names):
@@ -198,7 +178,6 @@ def add_options(parser):
 
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", type=Path, help="keep the figures there")
-    parser.add_argument("--picture", type=Path, help="draw the ratios there")
     return parser
 
 

@@ -1,6 +1,6 @@
 """Our zip store beside zarr-python's, on the same archive.
 
-    python benchmarks/zips.py [--quick] [--members N] [--only PART] [--json FILE] [--picture FILE]
+    python benchmarks/zips.py [--quick] [--members N] [--only PART] [--json FILE]
 
 Everything runs in turn in one process, several times over; the best time of each counts. It prints
 microseconds (or milliseconds) per operation and how many times faster than zarr-python that is.
