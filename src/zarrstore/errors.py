@@ -16,7 +16,7 @@
     ├── StoreLikeError                TypeError, ValueError  an object that can't be opened as a store
     ├── ForkError                     RuntimeError       a backend that can't be used after ``os.fork``
     ├── CorruptError                  ValueError         stored bytes contradict their format or checksum
-    ├── ChangedError                  RuntimeError       a value changed while it was being moved
+    ├── ChangedError                  RuntimeError       a value changed while it was read in pieces
     ├── LockedError                   BlockingIOError    another writer is active
     └── BackendError                  OSError            the backend failed; the cause is chained
         ├── AccessDeniedError         PermissionError    the backend denied access
@@ -174,7 +174,7 @@ class CorruptError(StoreError, ValueError):
 
 
 class ChangedError(StoreError, RuntimeError):
-    """A value was changed, truncated or removed while it was being moved piece by piece."""
+    """A value was changed, truncated or removed while it was read piece by piece."""
 
 
 class LockedError(StoreError, BlockingIOError):

@@ -454,6 +454,37 @@ def test_a_value_that_cannot_be_read_is_a_problem_and_a_failure_that_may_pass_is
         check_store_sync(store)
 
 
+class Changing(WrapperStore):
+    """Changes a value as soon as one part of it, or all of it, is asked for."""
+
+    change = None
+
+    async def _read(self, below, key, request, allocate):
+        data = await below.read(key, request, allocate)
+        if key == self.key and self.change is not None:
+            change, self.change = self.change, None
+            change(key)
+            data = data if request else await below.read(key, request, allocate)
+        return data
+
+
+def test_a_value_that_is_removed_meanwhile_is_told_as_that():
+    store = Changing(MemoryStore(HEALTHY))
+    store.key, store.change = "raw/c/0/0", store.delete_sync
+    (problem,) = check_store_sync(store).problems
+    assert problem[:2] == ("unreadable", "raw/c/0/0")
+    assert "removed while the check was under way" in problem.text
+
+
+def test_a_large_shard_that_is_replaced_between_two_parts_raises_no_alarm(monkeypatch):
+    monkeypatch.setattr("zarrstore._check.job.BYTES", 50)
+    old, new = (shard([gzip.compress(chunk, level) for chunk in INNER]) for level in (9, 0))
+    store = Changing(MemoryStore({"zarr.json": sharded(inner=[*RAW, GZIP]), "c/0/0": old}))
+    store.key, store.change = "c/0/0", lambda key: store.set_sync(key, new)
+    assert check_store_sync(store).problems == ()
+    assert store.change is None
+
+
 def test_what_is_asked_wrongly_is_an_error():
     with pytest.raises(ValueError, match="no kind of problem is named 'rubbish'"):
         check_store_sync(MemoryStore(), ignore=["rubbish"])

@@ -26,7 +26,7 @@ def slowly(function, count):
         return await function(self, *args)
     return call
 
-Copy._move_small = slowly(Copy._move_small, lambda args: len(args[0]))
+Copy._copy_small = slowly(Copy._copy_small, lambda args: len(args[0]))
 Check._examine_one = slowly(Check._examine_one, lambda args: 1)
 main()
 """

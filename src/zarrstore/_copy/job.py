@@ -145,7 +145,7 @@ class Copy(Job[CopyReport]):
                 await self.writer.call(keep_comment, self.source, self.target)
             workers = self._workers(sync=sync)
             async with closing_workers(workers):
-                await self._move_all(plan, workers)
+                await self._copy_all(plan, workers)
             return self._report(began, plan.differing)
 
     def _bind(self, *, sync: bool) -> None:
@@ -184,9 +184,9 @@ class Copy(Job[CopyReport]):
             self.reads, self.writes = map(Room, given)
         concurrency = given if isinstance(given, int) else max(given) if sync else sum(given)
         if sync:
-            return Threads(self._move, self.meter.count, concurrency, value.PIECE, self.stopped)
+            return Threads(self._copy, self.meter.count, concurrency, value.PIECE, self.stopped)
         return Tasks(
-            self._move,
+            self._copy,
             self.meter.count,
             concurrency,
             value.PIECE,
@@ -219,8 +219,8 @@ class Copy(Job[CopyReport]):
 
     # -- the order of things ----------------------------------------------------------------------
 
-    async def _move_all(self, plan: Plan, workers: Workers[Todo]) -> None:
-        """Move chunks as they are listed, and documents after them (before them if the target needs it)."""
+    async def _copy_all(self, plan: Plan, workers: Workers[Todo]) -> None:
+        """Copy chunks as they are listed, and documents after them (before them if the target needs it)."""
         early = self.target.store.capabilities.transactional
         with (
             closing(Spool(root_first if early else leaves_first)) as documents,
@@ -315,18 +315,18 @@ class Copy(Job[CopyReport]):
     def _key(self, entry: Entry) -> str:
         return self.target.prefix + self.source.name(entry)
 
-    async def _move(self, batch: list[Todo], tell: Tell) -> None:
+    async def _copy(self, batch: list[Todo], tell: Tell) -> None:
         """Copy a batch: through the server if possible, else small values together, a large one in pieces."""
         if self.there is not None:
-            batch = await self._move_there(self.there, batch, tell)
+            batch = await self._copy_on_server(self.there, batch, tell)
         if not batch:
             return
         if (batch[0].entry.size or 0) > value.PIECE:
-            await self._move_large(batch[0], tell)
+            await self._copy_large(batch[0], tell)
         else:
-            await self._move_small(batch, tell)
+            await self._copy_small(batch, tell)
 
-    async def _move_there(self, there: ServerCopies, batch: list[Todo], tell: Tell) -> list[Todo]:
+    async def _copy_on_server(self, there: ServerCopies, batch: list[Todo], tell: Tell) -> list[Todo]:
         """Have the server copy what it can; return the rest."""
         acts = (Act.NEW, Act.REPLACE)
         work = [todo for todo in batch if todo.act in acts and (todo.entry.size or 0) <= _SERVER_MOST]
@@ -344,12 +344,12 @@ class Copy(Job[CopyReport]):
         await self.writer.for_each(copy, work)
         return [todo for todo in batch if todo not in work]
 
-    async def _move_small(self, batch: list[Todo], tell: Tell) -> None:
+    async def _copy_small(self, batch: list[Todo], tell: Tell) -> None:
         async with self._room(self.reads, len(batch)):
             values = await value.read_small(self.reader, self.source.store, [todo.entry for todo in batch])
-        moved = list(zip(batch, values, strict=True))
-        there = [pair for pair in moved if pair[0].act in (Act.KEEP, Act.CHECK)]
-        writes = [pair for pair in moved if pair[0].act in (Act.NEW, Act.REPLACE)]
+        found = list(zip(batch, values, strict=True))
+        there = [pair for pair in found if pair[0].act in (Act.KEEP, Act.CHECK)]
+        writes = [pair for pair in found if pair[0].act in (Act.NEW, Act.REPLACE)]
         whole: list[tuple[Todo, Data]] = []
         for pair, same in zip(there, await self._are_equal(there), strict=True):
             (whole if self._settle(pair[0], same) else writes).append(pair)
@@ -442,7 +442,7 @@ class Copy(Job[CopyReport]):
 
     # -- large values -----------------------------------------------------------------------------
 
-    async def _move_large(self, todo: Todo, tell: Tell) -> None:
+    async def _copy_large(self, todo: Todo, tell: Tell) -> None:
         entry, store = todo.entry, self.source.store
         if todo.act in (Act.KEEP, Act.CHECK):
             same = self._settle(todo, await self._is_equal(entry, lambda piece: tell(0, len(piece))))

@@ -124,8 +124,8 @@ class Threads:
         self._events: SimpleQueue[tuple[int, int] | BaseException | None] = SimpleQueue()
         self._queued = 0
         self._last = 0.0
-        # Seconds of work, or of waiting for threads, since the last check, and the values moved in that time.
-        self._passed, self._moved = 0.0, 0
+        # Since the last check: seconds of work or of waiting for threads, and values copied.
+        self._passed, self._done = 0.0, 0
 
     async def put(self, todos: list[Todo]) -> None:
         """Handle work here, or hand it to threads."""
@@ -148,14 +148,14 @@ class Threads:
             self._start(2)
         return todos[len(batch) :]
 
-    def _is_slow(self, passed: float, moved: int, threads: int) -> bool:
+    def _is_slow(self, passed: float, done: int, threads: int) -> bool:
         """Whether values are slow, judged by the time since the last check."""
         self._passed += passed
-        self._moved += moved
+        self._done += done
         if self._passed < _LOOK:
             return False
-        mean = self._passed * threads / max(1, self._moved)
-        self._passed, self._moved = 0.0, 0
+        mean = self._passed * threads / max(1, self._done)
+        self._passed, self._done = 0.0, 0
         if self._threads:
             self._size = max(1, min(_MOST // 4, int(_LOOK / 5 / mean)))
         return mean > _SLOW

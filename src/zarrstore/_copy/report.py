@@ -17,7 +17,7 @@ class CopyProgress:
     bytes_done, bytes_total : int
         Their size in bytes; a large value counts piece by piece.
     listed : bool
-        Whether the totals are final. A copy moves values while it lists, so the totals grow until then.
+        Whether the totals are final. A copy writes values while it lists, so the totals grow until then.
     """
 
     keys_done: int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # Called with each piece that was read.
     Watch: TypeAlias = Callable[[Data], object]
 
-# Larger values are moved in pieces of this size, in bytes.
+# Larger values are copied in pieces of this size, in bytes.
 PIECE = 8 << 20
 _AGAIN = "Copy again once nobody writes to the source."
 
