@@ -415,6 +415,25 @@ def test_links_that_go_round_end(tmp_path):
     assert set(kinds(check_store_sync(store, quick=True))) <= {"link", "unreadable"}
 
 
+@pytest.mark.parametrize("call", ["stat", "readlink"])
+def test_what_is_removed_from_a_folder_meanwhile_is_no_problem(tmp_path, monkeypatch, call):
+    LocalStore(tmp_path).set_sync("zarr.json", GROUP)
+    (tmp_path / "left").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    bare = getattr(os, call)
+
+    def removed_first(path, *args, **options):
+        if path == str(tmp_path / "left"):
+            (tmp_path / "left").rmdir()
+        elif call == "readlink":
+            (tmp_path / "link").unlink()
+        return bare(path, *args, **options)
+
+    monkeypatch.setattr(f"zarrstore._check.surroundings.os.{call}", removed_first)
+    report = check_store_sync(tmp_path)
+    assert [problem.kind for problem in report.problems] == ([] if call == "readlink" else ["link"])
+
+
 def test_an_archive_tells_of_checksums_and_of_its_end(tmp_path):
     path = tmp_path / "made.zip"
     with zipfile.ZipFile(path, "w") as archive:

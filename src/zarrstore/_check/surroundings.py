@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
@@ -60,12 +61,16 @@ def _in_folder(folder: str, root: str, prefix: str) -> Iterator[Problem]:
             if is_temporary(name):
                 yield _unfinished(full[skip:])
             elif os.path.islink(full) and not os.path.exists(full):
-                yield Problem("link", full[skip:], f"a link to {os.readlink(full)!r}, where nothing is")
+                with suppress(FileNotFoundError):  # a writer has just removed the link
+                    yield Problem("link", full[skip:], f"a link to {os.readlink(full)!r}, where nothing is")
         folders[:] = [name for name in folders if _is_new(os.path.join(path, name), seen)]
 
 
 def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    found = os.stat(folder)
+    try:
+        found = os.stat(folder)
+    except FileNotFoundError:  # a writer has just removed it
+        return False
     place = found.st_dev, found.st_ino
     if place in seen:
         return False
