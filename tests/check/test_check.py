@@ -492,7 +492,7 @@ def test_a_value_that_is_removed_meanwhile_is_told_as_that():
     store.key, store.change = "raw/c/0/0", store.delete_sync
     (problem,) = check_store_sync(store).problems
     assert problem[:2] == ("unreadable", "raw/c/0/0")
-    assert "removed while the check was under way" in problem.text
+    assert "removed while it was read" in problem.text
 
 
 def test_a_large_shard_that_is_replaced_between_two_parts_raises_no_alarm(monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store_sync
+from zarrstore._cli import cat as _cat
 from zarrstore._cli import program as _program
 from zarrstore._cli import progress as _progress
 from zarrstore._cli import transfer as _transfer
@@ -121,14 +122,24 @@ def test_cat(data, monkeypatch):
     data.set_sync("digits", b"0123456789")
     for text, expected in [("2:5", b"234"), ("7:", b"789"), ("-4:", b"6789"), ("8:99", b"89")]:
         assert run("cat", "data.zarr", "digits", "--range", text).stdout_bytes == expected
-    monkeypatch.setattr("zarrstore._cli.look._PIECE", 3)
+    monkeypatch.setattr("zarrstore._copy.value.PIECE", 3)
     assert run("cat", "data.zarr", "digits").stdout_bytes == b"0123456789"
     assert run("cat", "data.zarr", "digits", "--range", "5", code=2).stdout == ""
     assert "zero-length" in run("cat", "data.zarr", "digits", "--range", "5:5", code=1).stderr
     assert "past the end" in run("cat", "data.zarr", "digits", "--range", "50:", code=1).stderr
 
 
-# -- copying --------------------------------------------------------------------------------------
+def test_cat_fails_if_the_value_is_replaced_meanwhile(data, monkeypatch):
+    data.set_sync("digits", b"0123456789")
+    monkeypatch.setattr("zarrstore._copy.value.PIECE", 3)
+    write = _cat._write_all
+
+    def replaced_meanwhile(out, piece):
+        write(out, piece)
+        data.set_sync("digits", b"abcdefghij")
+
+    monkeypatch.setattr("zarrstore._cli.cat._write_all", replaced_meanwhile)
+    assert "replaced while it was read" in run("cat", "data.zarr", "digits", code=1).stderr
 
 
 def test_cat_writes_all_where_a_write_takes_a_part(data, tmp_path):
@@ -144,6 +155,9 @@ def test_cat_writes_all_where_a_write_takes_a_part(data, tmp_path):
             read += piece
     assert process.returncode == 0
     assert read == value
+
+
+# -- copying --------------------------------------------------------------------------------------
 
 
 def test_copy(data):

@@ -364,7 +364,7 @@ def test_a_changed_source_is_an_error_and_no_half_value_stays(change, nth, copy,
         copy(source, target, concurrency=1)
     assert caught.value.key == BIG
     assert str(tmp_path / "source") in caught.value.store
-    assert "Copy again" in caught.value.hint
+    assert "Try again" in caught.value.hint
     assert not target.exists_sync(BIG)
     assert not target.exists_sync("zarr.json")
     assert not [name for _, _, names in os.walk(tmp_path / "target") for name in names if "zarrstore" in name]
@@ -386,7 +386,7 @@ def test_pieces_of_two_values_are_not_verified(copy, small_pieces):
     with pytest.raises(ChangedError, match="replaced") as caught:
         copy(source, target, verify=True)
     assert caught.value.key == "k"
-    assert "Copy again" in caught.value.hint
+    assert "Try again" in caught.value.hint
     assert copy(source, target, verify=True, if_exists="replace").verified == 1
     assert content(target) == {"k": b"b" * 200}
 

@@ -19,7 +19,7 @@ from zarrstore._copy.meter import Meter
 from zarrstore._copy.pipeline import Here, closing_workers
 from zarrstore._copy.plan import total_size
 from zarrstore._copy.running import Job
-from zarrstore._copy.value import StoppedError
+from zarrstore._copy.value import StoppedError, changed
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.listing import closing_pages
 from zarrstore._core.verbs import host_memory
@@ -27,7 +27,7 @@ from zarrstore._hierarchy import documents as docs
 from zarrstore._hierarchy.codecs import UnknownCodecError, stored_size
 from zarrstore._hierarchy.names import judged, spelt
 from zarrstore._hierarchy.sweep import swept
-from zarrstore.errors import ChangedError, StoreError, TransientError
+from zarrstore.errors import StoreError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -450,7 +450,7 @@ class Check(Job[CheckReport]):
         async def read(request: ByteRequest | None) -> Data:
             data = await verbs.read(entry.key, request, host_memory)
             if data is None:
-                raise ChangedError("the value was removed while the check was under way.")
+                raise changed("the value was removed", self.store, entry.key)
             return data
 
         return read

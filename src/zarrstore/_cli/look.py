@@ -1,10 +1,8 @@
-"""Commands that look and change nothing: ls, tree, du, cat."""
+"""Commands that list and change nothing: ls, tree, du."""
 
 from __future__ import annotations
 
 import json
-import sys
-from typing import BinaryIO
 
 import click
 
@@ -16,14 +14,8 @@ from zarrstore._cli.places import (
     prefix_argument,
     url_argument,
 )
-from zarrstore._core.checksum import Checksum
-from zarrstore._core.requests import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._hierarchy.tree import NODES, Tree
-from zarrstore.errors import ChangedError, StoreError
-
-# How many bytes of a large value `cat` holds at once.
-_PIECE = 16 << 20
 
 
 @click.command()
@@ -98,57 +90,3 @@ def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_jso
     else:
         for line in root.lines(all_directories=all_directories, depth=depth):
             click.echo(line)
-
-
-def _parse_range(ctx: click.Context, param: click.Parameter, text: str | None) -> ByteRequest | None:
-    """Turn ``START:END``, ``START:`` or ``-LENGTH:`` (the last bytes) into a byte request."""
-    if text is None:
-        return None
-    start, _, end = text.partition(":")
-    try:
-        if start.startswith("-") and text.endswith(":") and not end:
-            return SuffixByteRequest(int(start[1:]))
-        if text.endswith(":"):
-            return OffsetByteRequest(int(start))
-        return RangeByteRequest(int(start), int(end))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is none of START:END, START: and -LENGTH:") from None
-
-
-@click.command()
-@url_argument
-@click.argument("key")
-@click.option(
-    "--range",
-    "request",
-    callback=_parse_range,
-    help="Only bytes START:END, START:, or -LENGTH: (the last ones).",
-)
-def cat(url: str, key: str, request: ByteRequest | None) -> None:
-    """Write the value of KEY, as it is, to the standard output."""
-    out = sys.stdout.buffer
-    with opened(url) as store:
-        size = store.getsize_sync(key) if request is None else 0
-        if size <= _PIECE:
-            _write_all(out, store._get_bytes_sync(key, byte_range=request))
-        else:
-            entry = store._run("", store._do_stat, key)
-            checksum = Checksum(None if entry is None else entry.version)
-            for start in range(0, size, _PIECE):
-                piece = store._get_bytes_sync(key, byte_range=RangeByteRequest(start, start + _PIECE))
-                if len(piece) != min(_PIECE, size - start):
-                    raise ChangedError("the value changed while it was read.", store=store, key=key)
-                checksum.update(piece)
-                _write_all(out, piece)
-            try:
-                checksum.check()
-            except StoreError as error:
-                raise error.about(store, key) from None
-        out.flush()
-
-
-def _write_all(out: BinaryIO, data: bytes) -> None:
-    """Write all data: an unbuffered output (``PYTHONUNBUFFERED``) may take only part at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[out.write(view) :]

@@ -27,7 +27,7 @@ COMMANDS = {
         "info:info",
         "Describe what is at URL, or below the directory PREFIX in it: the store, and the array or group.",
     ),
-    "cat": ("look:cat", "Write the value of KEY, as it is, to the standard output."),
+    "cat": ("cat:cat", "Write the value of KEY, as it is, to the standard output."),
     "check": (
         "examine:check",
         "Find what is wrong with the Zarr hierarchy at URL, or below the directory PREFIX in it.",

@@ -1,4 +1,4 @@
-"""Reads one value for a copy, whole or in pieces, and notices if it changes meanwhile."""
+"""Reads one value, whole or in pieces, and notices if it changes meanwhile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Larger values are copied in pieces of this size, in bytes.
 PIECE = 8 << 20
-_AGAIN = "Copy again once nobody writes to the source."
+_AGAIN = "Try again once nobody writes to it."
 
 
 class StoppedError(Exception):
@@ -134,5 +134,5 @@ def _check_same(store: Store, expected: Entry, found: Entry | None) -> None:
 
 
 def changed(reason: str, store: Store, key: str) -> ChangedError:
-    """Make the error for a value of the source that has changed."""
-    return ChangedError(f"{reason} while the copy was under way.", store=store, key=key, hint=_AGAIN)
+    """Make the error for a value that has changed."""
+    return ChangedError(f"{reason} while it was read.", store=store, key=key, hint=_AGAIN)
