@@ -139,4 +139,7 @@ _PLACES = {
     ),
     **dict.fromkeys(("Buffer", "BufferPrototype", "default_buffer_prototype"), "zarrstore.buffer"),
 }
-__getattr__, __dir__ = attach(__name__, {**dict.fromkeys(__all__, "zarrstore.storage"), **_PLACES}, globals())
+if not TYPE_CHECKING:  # checkers would take any name for one of these
+    __getattr__, __dir__ = attach(
+        __name__, {**dict.fromkeys(__all__, "zarrstore.storage"), **_PLACES}, globals()
+    )

@@ -101,6 +101,8 @@ WRONG = {
     "a number for a value": 'MemoryStore().set_sync("a", 3)',
     "text for a prototype": 'MemoryStore().get_sync("a", prototype="cpu")',
     "a tuple for a request": 'MemoryStore().get_sync("a", None, (0, 1))',
+    "a misspelt name of the package's": "import zarrstore\nzarrstore.LocalStor",
+    "a misspelt name of a module's": "from zarrstore.storage import LocalStor",
     "a misspelt option": 'LocalStore("data.zarr", readonly=True)',
     "a verb with other types": (
         "class Odd(Store):\n    def _read(self, key: int) -> str:\n        return str(key)"

@@ -42,7 +42,7 @@ class Tree:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.kind = ""
+        self.kind: str = ""
         self.count = self.size = self.chunks = 0
         self.children: dict[str, Tree] = {}
         self.is_partial = False

@@ -55,7 +55,7 @@ class Buffer(_core.Buffer):
         return type(self)(np.concatenate([self._data, *(other.as_numpy_array() for other in others)]))
 
 
-buffer_prototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)
+buffer_prototype: _core.BufferPrototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)
 
 
 def numpy_buffer_prototype() -> _core.BufferPrototype:

@@ -137,4 +137,4 @@ class NDBuffer(_nd.NDBuffer):
         self._data[key] = cupy().asarray(value) if isinstance(value, np.ndarray) else value
 
 
-buffer_prototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)
+buffer_prototype: _core.BufferPrototype = _core.BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "browse"]
 
 _PLACES = {"app": "_app", "browse": "_running"}
-__getattr__, __dir__ = attach(
-    __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
-)
+if not TYPE_CHECKING:  # checkers would take any name for one of these
+    __getattr__, __dir__ = attach(
+        __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
+    )

@@ -172,7 +172,7 @@ class Browsing:
     """
 
     def __init__(self, service: Service, listener: socket.socket) -> None:
-        self.url = url_of(listener, service.token)
+        self.url: str = url_of(listener, service.token)
         self._text = str(service.store)
         self._server = service.server()
         self._thread = threading.Thread(

@@ -67,9 +67,10 @@ _PLACES = {
     **dict.fromkeys(("ZipStore", "ZipStoreAccessModeLiteral"), "_zip.store"),
     **dict.fromkeys(("StoreLike", "make_store", "make_store_path", "make_store_sync"), "_places.like"),
 }
-__getattr__, __dir__ = attach(
-    __name__,
-    {"AccessModeLiteral": "zarrstore._core.modes"}
-    | {name: f"{__name__}.{place}" for name, place in _PLACES.items()},
-    globals(),
-)
+if not TYPE_CHECKING:  # checkers would take any name for one of these
+    __getattr__, __dir__ = attach(
+        __name__,
+        {"AccessModeLiteral": "zarrstore._core.modes"}
+        | {name: f"{__name__}.{place}" for name, place in _PLACES.items()},
+        globals(),
+    )

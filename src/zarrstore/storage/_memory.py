@@ -26,6 +26,7 @@ from zarrstore.storage._nowait import NowaitStore
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, MutableMapping
+    from typing import Self
 
     import numpy.typing as npt
 
@@ -264,7 +265,8 @@ class MemoryStore(NowaitStore):
     def _location(self) -> str:
         return f"{self._scheme}://{self._data.token}"
 
-    __copy__ = NowaitStore._share
+    def __copy__(self) -> Self:
+        return self._share()
 
     def __reduce__(self) -> tuple[object, ...]:
         state = self.__getstate__()

@@ -37,6 +37,7 @@ _PLACES = {
     **dict.fromkeys(("Report", "StoreContract", "applies", "ask", "check_store"), "_suite"),
     **dict.fromkeys(("StoreMachine", "run_machine"), "_machine"),
 }
-__getattr__, __dir__ = attach(
-    __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
-)
+if not TYPE_CHECKING:  # checkers would take any name for one of these
+    __getattr__, __dir__ = attach(
+        __name__, {name: f"{__name__}.{place}" for name, place in _PLACES.items()}, globals()
+    )

@@ -60,7 +60,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = type(self).make()
+        self.store: Store = type(self).make()
         self.model: dict[str, bytes] = {}
 
     def teardown(self) -> None:

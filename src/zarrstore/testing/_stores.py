@@ -180,7 +180,7 @@ class FaultyStore(_AroundVerbs[T_Store]):
         fail_if: Callable[[str, str], bool] | None = None,
     ) -> None:
         super().__init__(store)
-        self.plan = plan or FaultPlan()
+        self.plan: FaultPlan = plan or FaultPlan()
         self.fail_if = fail_if
         self.faults: list[tuple[str, str, str]] = []
         self._random = random.Random(seed)

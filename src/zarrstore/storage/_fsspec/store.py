@@ -166,7 +166,7 @@ class FsspecStore(ListingStore):
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.fs = given
         self.path = path
-        self.allowed_exceptions = tuple(allowed_exceptions)
+        self.allowed_exceptions: tuple[type[Exception], ...] = tuple(allowed_exceptions)
         # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
         self._base: str = inside._strip_protocol(base) or inside.root_marker
         if isinstance(inside, LocalFileSystem):

@@ -105,7 +105,7 @@ class LocalStore(WritingFolder):
         super().__init__(read_only=read_only)
         if fsync not in syncing.MODES:
             raise ValueError(f"fsync is one of {', '.join(map(repr, syncing.MODES))}, not {fsync!r}")
-        self.fsync = fsync
+        self.fsync: Literal["none", "data", "full"] = fsync
         self.mmap = mmap
         self.follow_symlinks = follow_symlinks
         self.atomic = atomic
@@ -116,7 +116,7 @@ class LocalStore(WritingFolder):
             raise ValueError(f"a LocalStore's root is a folder's path, not {text!r}")
         check_path(text, "folder")
         self._root = os.path.realpath(text)
-        self.root = Path(self._root)
+        self.root: Path = Path(self._root)
         self._base = self._root if self._root.endswith(os.sep) else self._root + os.sep
         self._confined = None if follow_symlinks else Confined(self._root)
         self._ahead = 0

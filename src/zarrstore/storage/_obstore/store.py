@@ -36,6 +36,7 @@ from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, PART, TOKEN,
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+    from typing import Self
 
     from obstore import Attributes, GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import BackoffConfig, RetryConfig, S3Store
@@ -264,7 +265,8 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
             state = {**state, "store": recipe.made()}
         self.__dict__.update(state)
 
-    __copy__ = ListingStore._share
+    def __copy__(self) -> Self:
+        return self._share()
 
     def _alive(self) -> ObstoreStore:
         """Return obstore's store; raise if its threads were lost in a fork, since calls would hang."""

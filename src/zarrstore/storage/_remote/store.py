@@ -99,7 +99,7 @@ class RemoteStore(Store, abstract=True):
         self, dispatcher: Dispatcher, limits: tuple[int, int], missing_on: Iterable[int], *, read_only: bool
     ) -> None:
         super().__init__(read_only=read_only)
-        self.missing_on = frozenset(missing_on)
+        self.missing_on: frozenset[int] = frozenset(missing_on)
         self._dispatcher = dispatcher
         self._limits = limits
         # Whether the bucket is known to exist: not every answer says whether key or bucket is missing.
@@ -113,7 +113,8 @@ class RemoteStore(Store, abstract=True):
             return equal
         return bool(self._identity() == other._identity())
 
-    __hash__ = Store.__hash__
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         # Two servers may have buckets with the same name, so a digest of what distinguishes them is included.

@@ -47,7 +47,7 @@ class RetryStore(WrapperStore[T_Store]):
 
     def __init__(self, store: T_Store, policy: RetryPolicy | None = None) -> None:
         super().__init__(store)
-        self.policy = policy or RetryPolicy()
+        self.policy: RetryPolicy = policy or RetryPolicy()
 
     async def _call(self, below: Verbs, key: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call as often as the policy says; in awaiting stores ``policy.timeout`` limits each attempt."""

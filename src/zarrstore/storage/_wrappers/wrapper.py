@@ -95,7 +95,8 @@ class WrapperStore(Store, Generic[T_Store]):
             return self._below == other._below
         return equal
 
-    __hash__ = Store.__hash__
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return (*super().__dask_tokenize__(), self._below.__dask_tokenize__())

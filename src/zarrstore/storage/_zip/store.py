@@ -279,7 +279,8 @@ class ZipStore(NowaitStore):
             raise UnsupportedOperationError("this archive can only be read.", store=self)
         return super().with_read_only(read_only)
 
-    __copy__ = NowaitStore._share
+    def __copy__(self) -> Self:
+        return self._share()
 
     def __getstate__(self) -> dict[str, object]:
         if self._origin is not None and not isinstance(self._origin, StorePath):
