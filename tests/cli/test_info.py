@@ -4,11 +4,12 @@ import json
 import warnings
 
 import pytest
-import zarr
 from click.testing import CliRunner
 
 from zarrstore import LocalStore
 from zarrstore._cli.program import program
+
+zarr = pytest.importorskip("zarr")
 
 
 def run(*args, code=0):

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
-import zarr
-from numcodecs import Blosc
+import pytest
 
 # -- trees ----------------------------------------------------------------------------------------
 
@@ -42,6 +41,7 @@ class Hierarchy:
 @cache
 def _by_zarr_python(version, separator, consolidated, odd_names):
     encoding = {"name": "v2" if version == 2 else "default", "separator": separator}
+    zarr = pytest.importorskip("zarr")
     arrays = {}
     store = zarr.storage.MemoryStore()
     with warnings.catch_warnings():
@@ -74,12 +74,16 @@ def _by_zarr_python(version, separator, consolidated, odd_names):
     return Hierarchy({key: value.to_bytes() for key, value in store._store_dict.items()}, arrays)
 
 
+def _blosc(data):
+    return pytest.importorskip("numcodecs").Blosc(cname="lz4", clevel=5, shuffle=1).encode(data)
+
+
 COMPRESSORS = {
     "raw": (None, bytes),
     "zlib": ({"id": "zlib", "level": 1}, zlib.compress),
     "blosc": (
         {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0},
-        Blosc(cname="lz4", clevel=5, shuffle=1).encode,
+        _blosc,
     ),
 }
 

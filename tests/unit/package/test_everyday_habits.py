@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-import zarr
 
 from zarrstore import (
     FsspecStore,
@@ -64,6 +63,7 @@ def test_a_store_is_no_mapping_and_says_which_is(store):
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_the_tree_of_a_hierarchy(store, zarr_format):
+    zarr = pytest.importorskip("zarr")
     root = zarr.open_group(store, mode="w", zarr_format=zarr_format)
     root.create_array("t", shape=(10, 10), chunks=(3, 5), dtype="f4")[:4] = 1
     root.create_array("deep/scalar", shape=(), dtype="i2")[...] = 5

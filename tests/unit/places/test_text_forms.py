@@ -6,7 +6,6 @@ import io
 import numpy_cupy
 import obstore.store
 import pytest
-import zarr.storage
 
 from zarrstore import LoggingStore, RetryStore, StorePath, make_store_sync
 from zarrstore.errors import StoreLikeError
@@ -41,7 +40,7 @@ STORES = {
     "logging": lambda folder: LoggingStore(RetryStore(MemoryStore()), "ERROR"),
     "wrapped-archive": lambda folder: WrapperStore(ZipStore(folder / "a.zip", mode="w")),
     "view-of-an-archive": lambda folder: ZipStore(folder / "a.zip", mode="w").sub("b"),
-    "theirs": lambda folder: WrapperStore(zarr.storage.LocalStore(folder / "a")),
+    "theirs": lambda folder: WrapperStore(pytest.importorskip("zarr").storage.LocalStore(folder / "a")),
 }
 
 

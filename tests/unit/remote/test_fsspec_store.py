@@ -1,6 +1,7 @@
 """FsspecStore: how it is made, where its calls are made, and the traps of what is below it."""
 
 import asyncio
+import inspect
 import os
 import pickle
 import threading
@@ -13,6 +14,8 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from s3fs import S3FileSystem
+from scripted_server import on, scripted_server
 
 from zarrstore import RetryPolicy, errors
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -175,6 +178,10 @@ def test_equal_though_made_in_another_thread(tmp_path):
     assert made == [FsspecStore.from_url(f"memory://{tmp_path}")]
 
 
+@pytest.mark.skipif(
+    "global_store" not in inspect.signature(MemoryFileSystem.__init__).parameters,
+    reason="this fsspec has one memory for all",
+)
 def test_memory_file_systems_of_their_own_are_not_equal():
     def make():
         fs = MemoryFileSystem(global_store=False, skip_instance_cache=True)
@@ -529,10 +536,26 @@ def test_words_in_a_key_are_no_words_of_the_server(key):
 
 @pytest.mark.parametrize("own", [None, "mine/1"])
 def test_s3_hears_who_asks(own):
-    from s3fs import S3FileSystem
-
     given = {} if own is None else {"user_agent": own}
     fs = S3FileSystem(asynchronous=True, anon=True, config_kwargs=dict(given))
     told = FsspecStore(fs, path="bucket/path")._files.client.config_kwargs["user_agent"]
     assert told == own or (own is None and told.startswith("zarrstore/"))
     assert fs.config_kwargs == given
+
+
+class BeforeReadsInParts(S3FileSystem):
+    """As it was before s3fs 2026.6."""
+
+    async def _cat_file(self, path, version_id=None, start=None, end=None):
+        return await super()._cat_file(path, version_id, start, end)
+
+
+@pytest.mark.parametrize("kind", [S3FileSystem, BeforeReadsInParts])
+def test_s3_reads_a_value_whether_or_not_s3fs_could_read_it_in_parts(kind):
+    with scripted_server() as told:
+        told.table = [(on(method, path="/k"), (200, b"value", {"ETag": '"1"'})) for method in ("HEAD", "GET")]
+        fs = kind(asynchronous=True, skip_instance_cache=True, **told.s3.fsspec_options())
+        with FsspecStore(fs, path="b/p") as store:
+            assert store.get_sync("k").to_bytes() == b"value"
+        if kind is S3FileSystem:
+            assert [request.method for request in told.requests] == ["GET"]

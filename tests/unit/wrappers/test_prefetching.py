@@ -6,7 +6,6 @@ import pickle
 import threading
 
 import pytest
-import zarr
 
 from zarrstore import MemoryStore, PrefetchStore, RangeByteRequest, WrapperStore
 from zarrstore.abc.store import Store
@@ -66,7 +65,7 @@ class Rounds(Store):
             yield page
 
 
-def thousand(version):
+def thousand(zarr, version):
     store = zarr.storage.MemoryStore()
     root = zarr.create_group(store, zarr_format=version)
     for group in range(10):
@@ -79,7 +78,8 @@ def thousand(version):
 
 @pytest.mark.parametrize(("version", "rounds", "requests"), [(3, 6, 1100), (2, 7, 3100)])
 def test_a_thousand_nodes_in_a_few_rounds(version, rounds, requests):
-    store = Rounds(thousand(version))
+    zarr = pytest.importorskip("zarr")
+    store = Rounds(thousand(zarr, version))
 
     async def opened():
         ahead = PrefetchStore(store)

@@ -5,12 +5,12 @@ import copy
 import pickle
 
 import pytest
-import zarr
-import zarr.storage
 
 from zarrstore import Buffer, LoggingStore, MemoryStore, RangeByteRequest, RetryStore, WrapperStore
 from zarrstore.errors import ReadOnlyError
 from zarrstore.storage import FsspecStore, LocalStore, SubStore
+
+zarr = pytest.importorskip("zarr")
 
 
 class OnlyStore(WrapperStore):

@@ -12,11 +12,12 @@ import zipfile
 
 import numpy as np
 import pytest
-import zarr
 
 from zarrstore import LocalStore, copy_store_sync, make_store_sync
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import writer as _writer
+
+zarr = pytest.importorskip("zarr")
 
 JSON_FIRST = {"zipFile": {"centralDirectory": {"jsonFirst": True}}}
 ORDER = ["zarr.json", "0/zarr.json", "labels/zarr.json", "labels/cells/zarr.json"]

@@ -25,6 +25,7 @@ try:
     from fsspec.asyn import AsyncFileSystem, sync
     from fsspec.core import url_to_fs
     from fsspec.dircache import DirCache
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.utils import tokenize
@@ -32,10 +33,6 @@ except ImportError as error:
     raise MissingDependencyError(
         "URLs and fsspec's file systems need the package fsspec.", hint="pip install 'zarrstore[fsspec]'"
     ) from error
-try:
-    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-except ImportError:  # before fsspec 2024.12
-    AsyncFileSystemWrapper = None
 
 if TYPE_CHECKING:
     import asyncio
@@ -100,17 +97,12 @@ def as_awaiting(fs: FileSystem) -> FileSystem:
     if fs.async_impl and getattr(getattr(fs, "fs", None), "async_impl", True):
         options = {name: value for name, value in fs.storage_options.items() if name != "loop"}
         return type(fs)(*fs.storage_args, **{**options, "asynchronous": True})
-    if AsyncFileSystemWrapper is None:
-        raise MissingDependencyError(
-            f"{type(fs).__name__} blocks, and this fsspec has no wrapper for such file systems.",
-            hint="pip install 'fsspec>=2024.12'",
-        )
     return AsyncFileSystemWrapper(fs, asynchronous=True)
 
 
 def blocking_inside(fs: FileSystem) -> FileSystem | None:
     """Return the blocking file system inside fsspec's wrapper; None if this one is async itself."""
-    if AsyncFileSystemWrapper is not None and isinstance(fs, AsyncFileSystemWrapper):
+    if isinstance(fs, AsyncFileSystemWrapper):
         return fs.sync_fs
     return None
 

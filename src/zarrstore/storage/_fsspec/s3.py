@@ -6,8 +6,10 @@ and ignore what a bulk delete failed to remove. The functions here send only the
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
@@ -50,6 +52,9 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
         # Otherwise it would repeat a request 25 times, and hide that the server is busy.
         fs.retries = 1
         fs.config_kwargs["retries"] = {"max_attempts": 0}
+    if "max_concurrency" in inspect.signature(fs._cat_file).parameters:  # from s3fs 2026.6 on
+        # Otherwise it would first request the size, to read large values in parts.
+        fs._cat_file = partial(fs._cat_file, max_concurrency=1)
     call = fs._call_s3
 
     async def confirmed(method: str, *args: Untyped, **kwargs: Untyped) -> Untyped:
@@ -81,9 +86,8 @@ async def look(fs: FileSystem, path: str) -> tuple[int, str | None]:
 
 
 async def fetch(fs: FileSystem, path: str, start: int | None, end: int | None) -> Data:
-    """Read with one GET request; by default s3fs first requests the size, to read large values in parts."""
-    alone = {"max_concurrency": 1} if start is None and end is None else {}
-    value: Data = await fs._cat_file(path, start=start, end=end, **alone)
+    """Read with one GET request."""
+    value: Data = await fs._cat_file(path, start=start, end=end)
     return value
 
 
