@@ -1,11 +1,14 @@
 """Time and memory by the number of keys, up to a million: a page with a chart of each.
 
-    python -m benchmarks.scale [--page FILE] [--json FILE] [--from FILE] [--only PLACE]
+    python -m benchmarks.scale [--page FILE] [--json FILE] [--from FILE] [--only PLACE [--merge]]
+
+With ``--merge`` the page keeps its other rows, so that one place can be measured anew.
 
 A place holds values of one byte, 1,000 to a directory. Each call is made on a store of its own that has read
 a value, and each kind of call in a process of its own. Memory is what the first call takes at most, over what
 the process had before. Time is the median of up to five calls, as many as begin within a second, or of one
-where that deletes.
+where that deletes. Beside the measurements, the names that a place lists are compared with those that it was
+filled with, and it must list none after ``delete_dir``.
 """
 
 from __future__ import annotations
@@ -58,6 +61,13 @@ def keys_of(count):
 
 async def has_value(store):
     return await store.get(KEY) is not None
+
+
+async def check_names(store, count):
+    """Raise unless a store lists so many keys, and each by its name."""
+    found = [key async for key in store.list()]
+    assert len(found) == count, (store, len(found))
+    assert set(found) == set(keys_of(count)), store
 
 
 async def delete_all(store):
@@ -162,8 +172,17 @@ async def _measured(place, spot, count, operation):
 
         taken.append(await once(ask))
         store.close()
+    if operation == DELETE:
+        with store if place == "memory" else PLACES[place][1](spot, count) as left:
+            await check_names(left, 0)
     seconds, cpu, memory = zip(*taken, strict=True)
     return statistics.median(seconds), statistics.median(cpu), max(0, memory[0])
+
+
+def checked(place, spot, count):
+    """Check that a place lists what it was filled with."""
+    with PLACES[place][1](spot, count) as store:
+        asyncio.run(check_names(store, count))
 
 
 def rows(place, spot, count):
@@ -171,6 +190,7 @@ def rows(place, spot, count):
     fill = PLACES[place][0]
     if fill is not None:
         in_child(fill, spot, count)
+    in_child(checked, place, spot, count)
     for operation in OPERATIONS:
         if operation == OPEN and fill is None:
             continue  # memory of another process can't be opened
@@ -252,7 +272,7 @@ def write(path, found):
         draw(charts / f"{name}.svg", lines, measure)
     head = _HEAD.format(
         charts=path.stem,
-        machine=page.describe(found["machine"], ("obstore", "s3fs")),
+        machine=_machine(found),
         worse=worse(lines),
     )
     tables = [
@@ -291,6 +311,44 @@ def worse(lines):
     if not found:
         return f"No power of processor time or memory is above {PROPORTION}."
     return "\n".join([_WORSE, "", *found])
+
+
+def write_merged(path, found):
+    """Write the page anew, and keep its rows of what wasn't measured now."""
+    shown = path.read_text()
+    if _machine(found) + "." not in shown.splitlines():
+        raise SystemExit(f"{path} is of another machine, or of other versions: measure all places.")
+    figures = {(row["operation"], row["place"], row["count"]): row for row in found["figures"]}
+    for where, row in read_tables(shown).items():
+        figures.setdefault(where, row)
+    places = list(PLACES)
+    in_order = sorted(figures.values(), key=lambda row: (places.index(row["place"]), row["count"]))
+    write(path, {**found, "figures": in_order})
+
+
+def read_tables(shown):
+    """Return the figures of a page's tables, by operation, place and number of keys."""
+    figures = {}
+    for measure, (title, _, factor, _) in MEASURES.items():
+        section = shown.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        lines = [
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in section.splitlines()
+            if line.startswith("| ")
+        ]
+        counts = [int(count.replace(",", "")) for count in lines[0][2:-1]]
+        for operation, place, *cells, _ in lines[1:]:
+            for count, cell in zip(counts, cells, strict=True):
+                if cell != "-":
+                    row = {"operation": operation, "place": place, "count": count}
+                    figures.setdefault((operation, place, count), row)[measure] = (
+                        float(cell.replace(",", "")) / factor
+                    )
+    return figures
+
+
+def _machine(found):
+    return page.describe(found["machine"], ("obstore", "s3fs"))
 
 
 def table(lines, measure):
@@ -343,8 +401,10 @@ def main():
     parser.add_argument("--only", default="", help="a place whose name has this in it")
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="keys in folder, memory and archive")
     parser.add_argument("--objects", type=int, default=30_000, help="keys in buckets")
+    parser.add_argument("--merge", action="store_true", help="keep the rows of the page that aren't measured")
     page.add_options(parser)
-    page.make(parser.parse_args(), run, write)
+    options = parser.parse_args()
+    page.make(options, run, write_merged if options.merge else write)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
 """A value of 6 GiB, whose size doesn't fit 32 bits: set, read and copied, with little memory beside it."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
+import obstore
 import pytest
+from object_servers import BUCKET, seaweed_s3
+from obstore.store import S3Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -19,22 +25,19 @@ LITTLE = 300_000_000
 COMMON = """
 import asyncio, json, sys
 import numpy as np
-from zarrstore import LocalStore, MemoryStore, ZipStore, copy_store, copy_store_sync
+from peak_memory import measured
+from zarrstore import FsspecStore, LocalStore, MemoryStore, ObjectStore, ZipStore, copy_store, copy_store_sync
 from zarrstore import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-
-def status(name):
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
-
-def measured(call):
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the kernel begins anew to measure the most
-    before = status("VmRSS")
-    return call(), status("VmHWM") - before
 
 def opened(place, mode):
     if place == "memory":
         return MemoryStore()
+    if isinstance(place, list):
+        backend, url, options = place
+        if backend == "s3fs":
+            return FsspecStore.from_url(url, storage_options=options)
+        from obstore.store import S3Store
+        return ObjectStore(S3Store.from_url(url, **options))
     return ZipStore(place, mode=mode) if place.endswith(".zip") else LocalStore(place)
 """
 
@@ -89,7 +92,11 @@ print(json.dumps([report.keys, report.bytes, most]))
 
 def run(code, *arguments):
     child = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
@@ -100,6 +107,14 @@ def folder(tmp_path):
     """A folder that is removed at once, not after some more runs of the tests."""
     yield tmp_path
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def roomy_s3(folder, monkeypatch):
+    """An S3 server with room for 100 GiB, which keeps its files in the test's folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with seaweed_s3(volume_mb=1024) as server:
+        yield server
 
 
 def need(gibibytes, free, what):
@@ -134,3 +149,28 @@ def test_it_is_copied_into_an_archive_and_out(folder):
         assert (keys, size) == (1, 8 * WORDS)
         assert most < LITTLE, (source, target)
     subprocess.run(["cmp", folder / "a" / "k", folder / "c" / "k"], check=True)
+
+
+# An object of more than 5 GiB can only be sent in parts.
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("backend", ["obstore", "s3fs"])
+def test_on_s3_it_is_set_and_read_and_copied(roomy_s3, folder, backend):
+    need(14, free_memory(), "memory")
+    need(24, shutil.disk_usage(folder).free, "disk")
+    options = roomy_s3.obstore_options() if backend == "obstore" else roomy_s3.fsspec_options()
+    bucket, local = f"s3://{BUCKET}", str(folder / "data")
+    there, back = ([backend, f"{bucket}/{name}", options] for name in "ab")
+    at_set, at_parts, at_get = run(SET_AND_GET, there, WORDS)
+    assert at_set < LITTLE
+    assert at_parts < LITTLE
+    assert at_get < LITTLE + 8 * WORDS
+    for source, target, awaits in ((there, local, False), (local, back, True)):
+        keys, size, most = run(COPY, source, target, awaits)
+        assert (keys, size) == (1, 8 * WORDS)
+        assert most < LITTLE, (source, target)
+    for start in range(0, WORDS, 1 << 24):
+        found = np.fromfile(folder / "data" / "k", "<u8", 1 << 24, offset=8 * start)
+        assert (found == np.arange(start, min(WORDS, start + (1 << 24)))).all()
+    for name in ("a/k", "b/k"):
+        version = obstore.head(S3Store(BUCKET, **roomy_s3.obstore_options()), name)["e_tag"]
+        assert 1 < int(re.search(r'-(\d+)"$', version)[1]) <= 10_000

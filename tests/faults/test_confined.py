@@ -123,7 +123,7 @@ def test_whatever_writes_is_refused(store, fsync, atomic):
 
 
 @pytest.mark.skipif(not _files.CAN_CONFINE, reason="needs Linux's openat2")
-def test_a_link_that_is_swapped_while_calls_are_under_way(tmp_path):
+def test_a_link_that_is_swapped_while_calls_are_under_way(tmp_path, record_property):
     """Folder and link to another one take the same name in turn; nothing is read or written there."""
     store = LocalStore(tmp_path / "root", follow_symlinks=False)
     victim = tmp_path / "victim"
@@ -159,6 +159,7 @@ def test_a_link_that_is_swapped_while_calls_are_under_way(tmp_path):
     finally:
         stop.set()
         thread.join()
+    record_property("cases", len(answers) + refused)
     assert refused
     values = {bytes(answer) for answer in answers if not isinstance(answer, (int, type(None)))}
     assert values == {INSIDE}

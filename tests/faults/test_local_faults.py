@@ -235,12 +235,16 @@ for i in itertools.count():
 """
 
 
-def test_killed_writers_leave_whole_values_and_their_litter_goes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kills", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_writers_leave_whole_values_and_their_litter_goes(
+    tmp_path, monkeypatch, record_property, kills
+):
     """Acknowledged values survive; what was under way is the old value or the new one; litter is swept."""
+    record_property("cases", kills)
     rng = random.Random(7)
     store = LocalStore(tmp_path / "root")
     left = 0
-    for _ in range(25):
+    for _ in range(kills):
         command = [sys.executable, "-c", _WRITER, str(store.root)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as writer:
             assert writer.stdout.readline() == "ready\n"

@@ -202,7 +202,9 @@ def token_of(value):
 
 @needs_unzip
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_moments(tmp_path):
+@pytest.mark.parametrize("kills", [24, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path, record_property, kills):
+    record_property("cases", kills)
     path = tmp_path / "a.zip"
     log_path = tmp_path / "a.zip.log"
     log_path.touch()
@@ -216,7 +218,7 @@ def test_killed_at_random_moments(tmp_path):
     )
     with writer:
         assert writer.stdout.readline() == "ready\n"
-        for turn in range(60):
+        for turn in range(kills):
             writer.stdin.write(f"{turn}\n")
             writer.stdin.flush()
             pid = int(writer.stdout.readline())

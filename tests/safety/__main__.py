@@ -1,6 +1,7 @@
 """Try all that the page on safety promises, in its long form: ``python -m tests.safety``.
 
-It prints each promise, the stores, how many cases were tried, and how many failed.
+It prints each promise, the stores, how many cases were tried, and how many failed. It fails if a test did, or
+if one that the page names tried nothing. Arguments go to pytest: ``-n 2`` uses two processes.
 """
 
 import re
@@ -25,7 +26,7 @@ class Counts:
     def pytest_runtest_logreport(self, report):
         if report.failed:
             self.failed[report.nodeid] += 1
-        if report.when == "call":
+        if report.when == "call" and not report.skipped:
             self.cases[report.nodeid] += dict(report.user_properties).get("cases", 1)
 
 
@@ -48,11 +49,14 @@ def main(arguments):
     counts = Counts()
     asked = sorted({node_of(name) for some in names for name in some})
     status = pytest.main([*asked, "-q", "-m", "not gpu", f"--rootdir={ROOT}", *arguments], [counts])
+    idle = [name for some in names for name in some if not told(counts.cases, name)]
     print(f"\n{'cases':>8} {'failed':>6}  promise (store)")
     for (promise, store, *_), some in zip(rows, names, strict=True):
         cases, failed = (sum(told(count, name) for name in some) for count in (counts.cases, counts.failed))
         print(f"{cases:>8} {failed:>6}  {promise.strip()} ({store.strip()})")
-    return status
+    if idle:
+        print("\nnothing tried by", *idle, sep="\n    ")
+    return status or bool(idle)
 
 
 if __name__ == "__main__":

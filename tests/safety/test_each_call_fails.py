@@ -39,8 +39,10 @@ def look(kind, number, operations, place):
         pytest.param("folder", "create", "ENOSPC", marks=pytest.mark.slow),
     ],
 )
-def test_a_few_calls_fail(tmp_path, kind, operation, name):
-    assert look(kind, getattr(errno, name), [operation], tmp_path) > 10
+def test_a_few_calls_fail(tmp_path, record_property, kind, operation, name):
+    cases = look(kind, getattr(errno, name), [operation], tmp_path)
+    record_property("cases", cases)
+    assert cases > 10
 
 
 @pytest.mark.slow

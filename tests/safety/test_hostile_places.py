@@ -82,8 +82,8 @@ def open_texts(place, monkeypatch, examples):
     return examples
 
 
-def test_texts_that_name_a_place_badly(place, monkeypatch):
-    open_texts(place, monkeypatch, 40)
+def test_texts_that_name_a_place_badly(place, monkeypatch, record_property):
+    record_property("cases", open_texts(place, monkeypatch, 40))
 
 
 @pytest.mark.slow
@@ -138,8 +138,10 @@ def run_commands(place, kind, examples):
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "memory"])
-def test_commands_with_bad_names(place, kind):
-    assert run_commands(place, kind, 6) > 50
+def test_commands_with_bad_names(place, kind, record_property):
+    count = run_commands(place, kind, 6)
+    record_property("cases", count)
+    assert count > 50
 
 
 @pytest.mark.slow
@@ -188,8 +190,8 @@ def unpack(place, examples):
     return examples
 
 
-def test_members_with_bad_names(place):
-    unpack(place, 10)
+def test_members_with_bad_names(place, record_property):
+    record_property("cases", unpack(place, 10))
 
 
 @pytest.mark.slow
@@ -244,8 +246,8 @@ def server():
 
 
 @pytest.mark.parametrize("which", ["s3 by fsspec", "s3 by obstore"])
-def test_keys_that_a_server_lists(server, which, place):
-    list_from(server, which, place, 5)
+def test_keys_that_a_server_lists(server, which, place, record_property):
+    record_property("cases", list_from(server, which, place, 5))
 
 
 @pytest.mark.slow

@@ -81,18 +81,19 @@ def test_what_many_cuts_leave(recorded, cut, record_property, kind, mode):
 
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("store", ["folder", "archive"])
-def test_each_sync_is_needed(recorded, cut, store, every):
+def test_each_sync_is_needed(recorded, cut, record_property, store, every):
     """The checker is checked: with the syncs of one place in vain, something is lost or torn in some life."""
     cases = [case for case in CASES if store in case[0] and case[1] != "none"]
     callers = {case: {who_syncs(call) for call in recorded(*case)[2]} - {""} for case in cases}
     asked = sorted(set().union(*callers.values()))[::every]
+    record_property("cases", len(asked))
     assert asked
     for caller in asked:
         lives_with_it = [case for case in cases if caller in callers[case]]
         assert any(any(wrong(recorded, *case, cut, most=5, unless=caller)) for case in lives_with_it), caller
 
 
-def test_a_repair(tmp_path, cut):
+def test_a_repair(tmp_path, cut, record_property):
     """The damaged archive is there, under one of its names, and what is whole can be saved from it."""
     top = tmp_path / "top"
     top.mkdir()
@@ -113,4 +114,5 @@ def test_a_repair(tmp_path, cut):
             assert damaged in (tree["a.zip"], tree.get("a.zip.damaged"))
             assert mended(cut / "a.zip") == kept
             shutil.rmtree(cut)
+    record_property("cases", count)
     assert count > 20

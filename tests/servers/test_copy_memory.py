@@ -1,4 +1,4 @@
-"""What a copy from a server takes of memory: pieces of values, however large these are."""
+"""What large values take of memory: a read the value itself, a write or a copy only pieces of it."""
 
 import json
 import subprocess
@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import obstore
 import pytest
+from object_servers import answers, free_ports, running
 from obstore.store import S3Store
+from peak_memory import measured
 from s3fs import S3FileSystem
 
-from zarrstore import FsspecStore, LocalStore, ObjectStore, copy_store_sync
+from zarrstore import FsspecStore, LocalStore, ObjectStore, OffsetByteRequest, copy_store_sync
 from zarrstore.errors import ChangedError
 
 MIB = 1 << 20
@@ -48,6 +50,40 @@ with open("/proc/self/status") as status:
 
 def value_of(number, size):
     return np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8).tobytes()
+
+
+def check_reads(store, value, requests):
+    """Read the value under the key "k": that takes little more memory than the value itself."""
+    for request in requests:
+        found, most = measured(lambda request=request: store.get_sync("k", None, request))
+        wanted = memoryview(value)[0 if request is None else request.offset :]
+        assert memoryview(found.as_numpy_array()) == wanted
+        assert most < 1.3 * len(value), request
+        del found
+
+
+@pytest.mark.parametrize("kind", ["fsspec", pytest.param("obstore", marks=pytest.mark.slow)])
+def test_a_value_is_set_and_read_without_a_second_copy(s3_server, s3_place, kind):
+    bucket, prefix = s3_place
+    if kind == "obstore":
+        store = ObjectStore(S3Store(bucket, prefix=prefix, **s3_server.obstore_options()))
+    else:
+        store = FsspecStore.from_url(f"s3://{bucket}/{prefix}", storage_options=s3_server.fsspec_options())
+    store.set_sync("small", b"1")  # loads what is loaded once
+    value = value_of(1, 256 * MIB)
+    _, most = measured(lambda: store.set_sync("k", value))
+    assert most < 0.6 * len(value)
+    check_reads(store, value, [None, OffsetByteRequest(5)])
+
+
+def test_a_value_is_read_from_a_web_server_without_a_second_copy(tmp_path):
+    value = value_of(2, 256 * MIB)
+    (tmp_path / "k").write_bytes(value)
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    with running(command, lambda: answers(url), tmp_path):
+        check_reads(FsspecStore.from_url(url), value, [None])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from s3fs import S3FileSystem
 from zarrstore import FsspecStore, LocalStore, MemoryStore, ObjectStore, copy_store_sync
 from zarrstore.abc.store import ABSENT, ANY, CONFLICT
 from zarrstore.errors import ChangedError, KeyConflictError
+from zarrstore.storage._fsspec import store as fsspec_store
+from zarrstore.storage._remote import store as remote
 
 MIB = 1 << 20
 LARGE = np.random.default_rng(3).integers(0, 256, 9 * MIB + 5, dtype=np.uint8).tobytes()
@@ -139,3 +141,19 @@ def test_a_large_value_of_another_writer_is_told(s3, s3_server, s3_place):
     with pytest.raises(KeyConflictError, match="another writer"):
         copy_store_sync(source, s3)
     assert copy_store_sync(source, s3, if_exists="resume", verify=True).replaced == 1
+
+
+@pytest.mark.parametrize("way", ["set", "copy"])
+def test_no_value_has_more_parts_than_a_server_takes(s3, s3_server, s3_place, tmp_path, monkeypatch, way):
+    monkeypatch.setattr(remote, "MOST_PARTS", 3)
+    monkeypatch.setattr(fsspec_store, "WHOLE", 8 * MIB)
+    value = 4 * LARGE
+    if way == "set":
+        s3.set_sync("k", value)
+    else:
+        source = LocalStore(tmp_path)
+        source.set_sync("k", value)
+        copy_store_sync(source, s3)
+    assert s3.get_sync("k").to_bytes() == value
+    theirs = S3Store(s3_place[0], prefix=s3_place[1], **s3_server.obstore_options())
+    assert obstore.head(theirs, "k")["e_tag"].endswith('-3"')  # so many parts

@@ -168,11 +168,11 @@ def on_other_ports(start):
 
     @contextlib.contextmanager
     @functools.wraps(start)
-    def started():
+    def started(**options):
         with contextlib.ExitStack() as stack:
             for attempt in range(5):
                 try:
-                    server = stack.enter_context(start())
+                    server = stack.enter_context(start(**options))
                     break
                 except PortTakenError:
                     if attempt == 4:
@@ -182,11 +182,12 @@ def on_other_ports(start):
     return started
 
 
-def _answers(url):
+def answers(url):
+    """Whether a server answers, if only with a refusal."""
     try:
         urllib.request.urlopen(url, timeout=1).close()
     except urllib.error.HTTPError:
-        pass  # a refusal is an answer, too
+        pass
     except OSError:
         return False
     return True
@@ -203,8 +204,8 @@ def program(name):
 
 @on_other_ports
 @contextlib.contextmanager
-def seaweed_s3():
-    """Run SeaweedFS's S3 server with one bucket."""
+def seaweed_s3(*, volume_mb=64):
+    """Run SeaweedFS's S3 server with one bucket; it has room for 100 volumes of so many megabytes."""
     import obstore
     from obstore.store import S3Store
 
@@ -217,11 +218,11 @@ def seaweed_s3():
         program("weed"), "server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
         f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        "-volume.max=100", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
+        "-volume.max=100", f"-master.volumeSizeLimitMB={volume_mb}", "-master.telemetry=false",
     ]  # fmt: skip
     server = S3Server(f"http://127.0.0.1:{s3}")
     try:
-        with running(command, lambda: _answers(server.endpoint + "/healthz"), folder):
+        with running(command, lambda: answers(server.endpoint + "/healthz"), folder):
             create_bucket(server, BUCKET)
             store = S3Store(BUCKET, **server.obstore_options())
             obstore.put(store, "ready", b"1")  # this waits until there is a volume to write to
@@ -248,7 +249,7 @@ def azurite():
     server = AzureServer(f"http://127.0.0.1:{port}")
     accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
     try:
-        with running(command, lambda: _answers(server.endpoint), folder, accounts):
+        with running(command, lambda: answers(server.endpoint), folder, accounts):
             create_container(server, BUCKET)
             yield server
     finally:
@@ -270,7 +271,7 @@ def fake_gcs():
     ]  # fmt: skip
     server = GcsServer(f"http://127.0.0.1:{port}")
     try:
-        with running(command, lambda: _answers(server.endpoint), folder):
+        with running(command, lambda: answers(server.endpoint), folder):
             create_gcs_bucket(server, BUCKET)
             yield server
     finally:

@@ -31,7 +31,7 @@ from zarrstore._copy.report import CopyReport
 from zarrstore._copy.running import Job
 from zarrstore._copy.spool import Spool
 from zarrstore._core.listing import closing_pages
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, host_memory, refused_write
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Entry, SizedPieces, host_memory, refused_write
 from zarrstore.errors import ChangedError, CorruptError, KeyConflictError, KeyNotFoundError
 
 if TYPE_CHECKING:
@@ -469,7 +469,8 @@ class Copy(Job[CopyReport]):
             self._room(self.writes, 1),
             closing_pages(self._pieces(entry, watch)) as pieces,
         ):
-            answer = await self.writer.write(key, pieces, self._condition(todo))
+            sized = SizedPieces(pieces, entry.size or 0)
+            answer = await self.writer.write(key, sized, self._condition(todo))
         written = self._written(todo, await self._settled(todo, answer))
         if self.options.verify:
             if written and value.may_be_torn(store, entry):

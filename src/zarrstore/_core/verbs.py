@@ -204,6 +204,30 @@ async def gather_pieces(pieces: AnyPieces) -> bytes:
     return b"".join(pieces)
 
 
+class SizedPieces:
+    """Pieces that are awaited, of a value whose size is known before.
+
+    Parameters
+    ----------
+    pieces : async iterable of bytes-like
+        The pieces.
+    size : int
+        How many bytes they have in all.
+    """
+
+    def __init__(self, pieces: AsyncIterable[Data], size: int) -> None:
+        self._pieces = pieces
+        self.size = size
+
+    def __aiter__(self) -> AsyncIterator[Data]:
+        return aiter(self._pieces)
+
+
+def known_size(pieces: AnyPieces) -> int:
+    """Return how many bytes pieces have in all; 0 if that isn't known."""
+    return pieces.size if isinstance(pieces, SizedPieces) else 0
+
+
 def refused_write(key: str, store: object = None) -> BackendError:
     """Return the error for an unconditional write that a store's verb answered with `CONFLICT`."""
     return BackendError(

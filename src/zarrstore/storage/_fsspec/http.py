@@ -10,7 +10,7 @@ from urllib.parse import quote
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, cut, span
 from zarrstore.errors import BackendError
 from zarrstore.storage._fsspec.errors import unconfirmed
-from zarrstore.storage._fsspec.parts import check_answer, is_proven, note_version, unplaced
+from zarrstore.storage._fsspec.parts import check_answer, is_proven, note_version, read_body, unplaced
 from zarrstore.storage._remote.answers import is_encoded
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ async def fetch(fs: FileSystem, url: str, request: ByteRequest | None) -> Data |
         note_version(answer.headers.get("ETag"))
         encoded = _is_encoded(answer)
         if answer.status == 200:
-            return cut(await answer.read(), request)
+            return cut(await read_body(answer.content, answer.content_length), request)
         if not encoded:
-            body: bytes = await answer.read()
+            body = await read_body(answer.content, answer.content_length)
             if is_proven(asked, answer.status, told, len(body)):
                 return body
     if encoded:

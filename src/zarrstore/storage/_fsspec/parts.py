@@ -13,10 +13,16 @@ from zarrstore.storage._fsspec.errors import unconfirmed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zarrstore._core.types import Data
+    from zarrstore.storage._fsspec.protocol import Untyped
+
 _ASKED = re.compile(r"bytes=(\d*)-(\d*)")
 # For an empty value, some servers send "bytes 0--1/0".
 _TOLD = re.compile(r"bytes (\d+)-(-?\d+)/(\d+|\*)")
 
+# Bodies larger than this are read in chunks, in bytes.
+_LARGE = 8 << 20
+_CHUNK = 1 << 20
 
 # Where to record the versions of the values that a call reads.
 _noted: ContextVar[list[str] | None] = ContextVar("_noted", default=None)
@@ -38,6 +44,17 @@ def note_version(version: str | None) -> None:
     versions = _noted.get()
     if versions is not None and version:
         versions.append(version)
+
+
+async def read_body(stream: Untyped, length: int | None) -> Data:
+    """Read an answer's body. A large one grows in place, as joining its chunks takes twice its memory."""
+    if (length or 0) <= _LARGE:
+        whole: bytes = await stream.read()
+        return whole
+    value = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        value += chunk
+    return memoryview(value).toreadonly()
 
 
 def check_answer(asked: str | None, status: int, told: str | None, length: int | None) -> None:

@@ -10,11 +10,12 @@ import inspect
 import sys
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from zarrstore._core.verbs import Entry
 from zarrstore.storage._fsspec.errors import refused, unconfirmed
-from zarrstore.storage._fsspec.parts import check_answer, note_version
+from zarrstore.storage._fsspec.parts import check_answer, note_version, read_body
 from zarrstore.storage._remote.answers import Answer
 from zarrstore.storage._remote.dispatch import CONCURRENCY
 from zarrstore.storage._remote.store import TOKEN
@@ -66,6 +67,9 @@ def settle(fs: FileSystem, *, quiet: bool) -> None:
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
             check_answer(kwargs.get("Range"), status, answer.get("ContentRange"), answer.get("ContentLength"))
             note_version(answer.get("ETag"))
+            body = answer["Body"]
+            read = partial(read_body, body, answer.get("ContentLength"))
+            answer["Body"] = SimpleNamespace(read=read, close=body.close)
         if method == "delete_object" and answer["ResponseMetadata"]["HTTPStatusCode"] != 204:
             raise unconfirmed("its status isn't 204")
         return answer

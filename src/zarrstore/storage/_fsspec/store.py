@@ -16,7 +16,16 @@ from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, gather_pieces
+from zarrstore._core.verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    Capabilities,
+    Entry,
+    SizedPieces,
+    gather_pieces,
+    known_size,
+)
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import is_temporary, make_name
 from zarrstore.errors import (
@@ -43,12 +52,12 @@ from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.parts import told_versions
 from zarrstore.storage._fsspec.protocol import find
-from zarrstore.storage._fsspec.uploads import Upload
+from zarrstore.storage._fsspec.uploads import WHOLE, Upload, slices
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.copies import StoreCopies
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_fsspec
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found, begun
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found, begun, part_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -516,10 +525,16 @@ class FsspecStore(ListingStore):
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
+        at_once = 2
+        if not is_stream(pieces):
+            pieces = tuple(pieces)
+            if (size := sum(map(len, pieces))) > WHOLE and self._takes_pieces:
+                pieces, at_once = SizedPieces(slices(pieces), size), 8
         if self._takes_pieces and is_stream(pieces):
+            part = part_size(known_size(pieces))
             pieces = await begun(aiter(pieces))
             if is_stream(pieces):
-                return await Upload(self, key, condition).run(pieces)
+                return await Upload(self, key, condition, part, at_once).run(pieces)
         value = await gather_pieces(pieces)  # an async iterator of pieces belongs to the caller's loop
         if condition is ABSENT:
             return await self._on_client(self._create(key, value))

@@ -15,15 +15,15 @@ from zarrstore.storage._fsspec import errors, s3
 from zarrstore.storage._remote.store import PART
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 
     from zarrstore._core.types import Data
     from zarrstore._core.verbs import Condition, Conflict
     from zarrstore.storage._fsspec.protocol import Untyped
     from zarrstore.storage._fsspec.store import FsspecStore
 
-# How many parts of a value are sent at once.
-_AT_ONCE = 2
+# Up to this size in bytes, a value that is there as a whole is sent with one request.
+WHOLE = 64 << 20
 
 
 class Upload:
@@ -37,13 +37,19 @@ class Upload:
         Its key.
     condition : Condition
         What must hold when the parts are joined.
+    part : int
+        How many bytes a part has; the last may have fewer.
+    at_once : int
+        How many parts are sent at once.
     """
 
-    def __init__(self, store: FsspecStore, key: str, condition: Condition) -> None:
+    def __init__(self, store: FsspecStore, key: str, condition: Condition, part: int, at_once: int) -> None:
         self._store = store
         self._key = key
         self._path = store._path(key)
         self._absent = condition is ABSENT
+        self._part = part
+        self._at_once = at_once
         self._token = os.urandom(16).hex()
 
     async def run(self, pieces: AsyncIterable[Data]) -> Conflict | None:
@@ -74,9 +80,9 @@ class Upload:
         parts: list[Untyped] = []
         try:
             number = 0
-            async for data in _parts(pieces):
+            async for data in _parts(pieces, self._part):
                 number += 1
-                if len(under_way) == _AT_ONCE:
+                if len(under_way) == self._at_once:
                     parts.append(await under_way.popleft())
                 send = self._call(s3.send_part, self._path, name, number, data)
                 under_way.append(asyncio.ensure_future(send))
@@ -117,13 +123,21 @@ class Upload:
             pass  # the original error is the one to report
 
 
-async def _parts(pieces: AsyncIterable[Data]) -> AsyncIterator[bytes]:
-    """Combine pieces into parts of at least `PART` bytes, except the last."""
+async def slices(pieces: Iterable[Data]) -> AsyncIterator[Data]:
+    """Cut pieces into slices of at most `PART` bytes."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), PART):
+            yield view[start : start + PART]
+
+
+async def _parts(pieces: AsyncIterable[Data], size: int) -> AsyncIterator[bytes]:
+    """Combine pieces into parts of at least so many bytes, except the last."""
     waiting: list[Data] = []
     async for piece in pieces:
         waiting.append(piece)
         del piece  # frees the memory while the next one arrives
-        if sum(map(len, waiting)) >= PART:
+        if sum(map(len, waiting)) >= size:
             yield _joined(waiting)
     if waiting:
         yield _joined(waiting)

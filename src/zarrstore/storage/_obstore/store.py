@@ -16,7 +16,16 @@ from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import OffsetByteRequest, RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
-from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Condition, Entry, gather_pieces
+from zarrstore._core.verbs import (
+    ABSENT,
+    ANY,
+    CONFLICT,
+    Capabilities,
+    Condition,
+    Entry,
+    gather_pieces,
+    known_size,
+)
 from zarrstore.errors import (
     BackendError,
     ForkError,
@@ -32,7 +41,15 @@ from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, PART, TOKEN, Found, begun, comes_from
+from zarrstore.storage._remote.store import (
+    MAX_COALESCED,
+    MAX_GAP,
+    TOKEN,
+    Found,
+    begun,
+    comes_from,
+    part_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
@@ -445,9 +462,10 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> str | Conflict | None:
         self._check(key)
         if self._takes_pieces and is_stream(pieces) and isinstance(condition, Condition):
+            part = part_size(known_size(pieces))
             pieces = await begun(aiter(pieces))
             if is_stream(pieces):
-                return await self._upload(key, pieces, condition)
+                return await self._upload(key, pieces, condition, part)
         if isinstance(pieces, tuple) and len(pieces) == 1 and not self._in_memory:
             value: Data = pieces[0]
         else:  # a copy: otherwise obstore's memory store would keep the caller's memory
@@ -471,7 +489,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         # obstore doesn't support conditions for multipart uploads.
         multipart = None if mode is None else False
         put = partial(calls.put, attributes=attributes, mode=mode, use_multipart=multipart)
-        send = partial(put, self._alive(), key, value)
+        send = partial(put, self._alive(), key, value, chunk_size=part_size(len(value)))
         try:
             answer = await self._dispatcher.dispatch_write(send)
         except Exception as error:
@@ -482,9 +500,9 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         return answer["e_tag"]
 
     async def _upload(
-        self, key: str, pieces: AsyncIterable[Data], condition: Condition
+        self, key: str, pieces: AsyncIterable[Data], condition: Condition, part: int
     ) -> str | Conflict | None:
-        """Send a value in parts as its pieces arrive.
+        """Send a value in parts of so many bytes as its pieces arrive.
 
         obstore doesn't support a condition for that. So the key is looked up first, and again before the
         server joins the parts.
@@ -507,7 +525,7 @@ class ObjectStore(ListingStore, Generic[T_Upstream]):
         # Uses the user's own store, or one like it: only its client can resend a lost part.
         put = partial(calls.put, self._lister, key, checked(), use_multipart=True)
         try:
-            send = partial(put, chunk_size=PART, max_concurrency=_PARTS)
+            send = partial(put, chunk_size=part, max_concurrency=_PARTS)
             answer = await self._dispatcher.send_stream(send)
         except BaseException as error:
             for failure in failures:

@@ -47,6 +47,13 @@ class Found(NamedTuple):
 
 # A value that arrives in pieces and is larger than this is sent in parts of this size, in bytes.
 PART = 8 << 20
+# The most parts of a value that S3 takes.
+MOST_PARTS = 10_000
+
+
+def part_size(size: int) -> int:
+    """Return how large the parts of a value of so many bytes are: `PART`, or more if they were too many."""
+    return PART * max(1, -(-size // (PART * MOST_PARTS)))
 
 
 async def begun(pieces: AsyncIterator[Data]) -> AnyPieces:
