@@ -3,21 +3,20 @@
 import base64
 import itertools
 import re
-import shutil
 
 import numpy as np
 import pytest
 import zarr
+from chromium import needs_chromium, running
 from file_server import serve
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from served import serving
 
 from zarrstore import LocalStore, ZipStore, copy_store_sync
 from zarrstore.serve import browse
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
+    needs_chromium,
     pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),
     pytest.mark.filterwarnings("ignore:.*vlen-utf8.*:UserWarning"),
 ]
@@ -56,12 +55,8 @@ def hierarchy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    with running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
