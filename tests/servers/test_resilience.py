@@ -88,11 +88,13 @@ def test_answers_cut_short_are_never_accepted(place, times):
     once = RetryPolicy(attempts=1)
     value = bytes(range(256)) * 40
     make().set_sync("k", value)
+    make().set_sync("large", value * 900)
     for number in range(30):
         make().set_sync(f"many/{number}", b"v")
     ranges = [("k", RangeByteRequest(start, start + 100)) for start in range(0, 10_000, 4000)]
     calls = (
         lambda store: store.get_sync("k").to_bytes(),
+        lambda store: store.get_sync("large").to_bytes(),
         lambda store: store.get_sync("k", byte_range=RangeByteRequest(100, 9000)).to_bytes(),
         lambda store: [part.to_bytes() for part in store.get_partial_values_sync(None, ranges)],
         lambda store: sorted(store.list_prefix_sync("many")),

@@ -31,7 +31,7 @@ from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.reading import NOT_FOUND, PATIENCE, ReadingFolder, anew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarrstore._core.types import Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
@@ -73,45 +73,47 @@ class WritingFolder(ReadingFolder, abstract=True):
     ) -> Conflict | Continuation | None:
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        again = isinstance(pieces, (tuple, list))  # iterators are used up by the first attempt
+        again = isinstance(pieces, (tuple, list))
+        used: list[bool] = []  # iterators are used up by an attempt that got to them
+        if not again:
+            pieces = _noted(pieces, used)
         write = self._write_at if self._confined is None else self._write_confined
         for _ in range(PATIENCE):
             try:
                 return anew(write, key, pieces, condition) if again else write(key, pieces, condition)
             except FileNotFoundError as error:
                 # Another process removed the folder and our temporary file in it.
-                if not again:
+                if used:
                     raise self._error(error, "write", key) from error
         raise self._folder_vanishes(key)
 
     def _write_confined(
         self, key: str, pieces: Pieces, condition: Precondition
     ) -> Conflict | Continuation | None:
-        """Write in a folder that no link can redirect out of the root."""
+        """Write where no link can lead out of the root; if the folder is missing, make it and raise."""
         confined = cast("Confined", self._confined)
         folder, _, name = key.rpartition("/")
         self._target(key)
-        for _ in range(PATIENCE):
+        try:
+            with confined.folder(folder) as place:
+                return self._write_at(key, pieces, condition, f"{place}/{name}")
+        except StoreError:
+            raise
+        except FileNotFoundError:
             try:
-                with confined.folder(folder) as place:
-                    return self._write_at(key, pieces, condition, f"{place}/{name}")
-            except StoreError:
-                raise
+                confined.make(folder, self.fsync)
             except FileNotFoundError:
-                try:
-                    confined.make(folder, self.fsync)
-                except FileNotFoundError:
-                    pass  # another process pruned an empty parent
-                except NotADirectoryError:
-                    raise self._conflict(key) from None
-                except OSError as error:
-                    raise self._error(error, "write", key) from error
+                pass  # another process pruned an empty parent
             except NotADirectoryError:
-                self._check_root()
                 raise self._conflict(key) from None
             except OSError as error:
                 raise self._error(error, "write", key) from error
-        raise self._folder_vanishes(key)
+            raise
+        except NotADirectoryError:
+            self._check_root()
+            raise self._conflict(key) from None
+        except OSError as error:
+            raise self._error(error, "write", key) from error
 
     def _write_at(
         self, key: str, pieces: Pieces, condition: Precondition, path: str | None = None
@@ -258,6 +260,8 @@ class WritingFolder(ReadingFolder, abstract=True):
             try:
                 return files.open_patiently(path, flags)
             except FileNotFoundError:
+                if self._confined is not None:  # nothing can be in this folder any more
+                    raise
                 self._make_folder(folder, key)
             except NotADirectoryError:
                 self._check_root()
@@ -364,6 +368,12 @@ class WritingFolder(ReadingFolder, abstract=True):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
+
+
+def _noted(pieces: Iterable[Data], used: list[bool]) -> Iterator[Data]:
+    """Yield pieces, and note before the first that they are used."""
+    used.append(True)
+    yield from pieces
 
 
 def _closed(descriptor: int) -> int:
