@@ -132,6 +132,10 @@ DAMAGE = {
     "a grid of other dimensions": (
         {"raw/zarr.json": v3([4, 4], [2], RAW)}, "document", "raw/zarr.json", None, "dimensions",
     ),
+    "names of other dimensions": (
+        {"raw/zarr.json": v3([4, 4], [2, 2], RAW, dimension_names=["x"])},
+        "document", "raw/zarr.json", None, "dimension_names",
+    ),
     "a field to be understood": (
         {"raw/zarr.json": v3([4, 4], [2, 2], RAW, news=1)}, "document", "raw/zarr.json", None, "news",
     ),
@@ -476,6 +480,10 @@ EXTENSIONS = {
         "zarr.json": document(zarr_format=3, node_type="group", consolidated_metadata=None),
         "a/zarr.json": HEALTHY["raw/zarr.json"],
         "a/c/0/0": bytes(16),
+    },
+    "a dimension without a name": {
+        "zarr.json": v3([4, 4], [2, 2], RAW, dimension_names=["x", None]),
+        "c/0/0": bytes(16),
     },
     "a field that need not be understood": {
         "zarr.json": v3([4], [2], RAW, news={"must_understand": False}),

@@ -118,6 +118,10 @@ def test_what_others_removed_stays_removed(store, medium):
     assert medium.keeps(store.root / "k")
 
 
+def other_file_system(source, target):
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_store_that_moves(store, medium, monkeypatch, copied):
     """To another file system it is copied, and the old one stays until the copy is synced."""
@@ -126,9 +130,6 @@ def test_a_store_that_moves(store, medium, monkeypatch, copied):
         store.set_sync(key, value)
     old, new = store.root, medium.top / "some/where/else"
     real, seen = shutil.rmtree, []
-
-    def other_file_system(source, target):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     def rmtree(path):
         seen.append(all(medium.keeps(new / key) and medium.has(new / key) for key in values))
@@ -209,12 +210,17 @@ def test_an_archive_in_new_folders(tmp_path, medium):
         assert medium.keeps(tmp_path / "new/folders/a.zip")
 
 
-def test_an_archive_that_moves(tmp_path, medium):
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_archive_that_moves(tmp_path, medium, monkeypatch, copied):
     with ZipStore(tmp_path / "a.zip", mode="w", fsync="full") as store:
         store.set_sync("k", b"v")
+        if copied:
+            monkeypatch.setattr(os, "rename", other_file_system)
         asyncio.run(store.move(tmp_path / "new/folders/b.zip"))
         assert medium.keeps(tmp_path / "new/folders/b.zip")
         assert medium.keeps(tmp_path / "a.zip")
+        assert not (tmp_path / "a.zip").exists()
+        assert store.get_sync("k").to_bytes() == b"v"
 
 
 def test_an_archive_in_a_folder_that_another_writer_made_meanwhile(tmp_path, medium):
