@@ -202,13 +202,14 @@ def tests_over(mutant, tests, runs):
 def survives(mutant, tests, checkout):
     """Whether all tests pass over a mutant."""
     target = checkout / "src" / "zarrstore" / mutant.file
-    target.write_text(put(mutant, target.read_text()))
+    before = target.read_text()
+    target.write_text(put(mutant, before))
     try:
         return run(checkout, "-x", *tests, timeout=SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
         return False
     finally:
-        shutil.copyfile(SOURCE / mutant.file, target)
+        target.write_text(before)
 
 
 def known_lines(file, folder, jobs):

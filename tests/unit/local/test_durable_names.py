@@ -51,6 +51,32 @@ def test_folders_that_another_writer_made_meanwhile(store, medium):
     assert medium.keeps(store.root / "c/d/other")
 
 
+def make_way(store):
+    """Write a value where there is a folder that another process has emptied."""
+    os.unlink(store.root / "a/b/k")
+    store.set_sync("a/b", b"v")
+    os.unlink(store.root / "a/b")
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        make_way,
+        lambda store: store.delete_sync("a/b/k"),
+        lambda store: store.delete_dir_sync("a/b"),
+        lambda store: store.clear_sync(),
+    ],
+    ids=["value", "delete", "delete_dir", "clear"],
+)
+def test_a_folder_that_was_removed_and_that_another_process_made_again(store, medium, remove):
+    store.set_sync("a/b/k", b"v")
+    store.set_sync("a/other", b"v")
+    remove(store)
+    (store.root / "a/b").mkdir(parents=True, exist_ok=True)
+    store.set_sync("a/b/k", b"v")
+    assert medium.keeps(store.root / "a/b/k")
+
+
 def test_folders_that_a_failed_attempt_made(store, medium, monkeypatch):
     """Another process removes the folder that the value is written into, but not those above."""
     real, done = os.open, []
