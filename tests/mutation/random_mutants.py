@@ -33,8 +33,9 @@ QUICK = [
     f"tests/{name}" for name in ("check", "cli", "cluster", "contract", "copy", "faults", "serve", "unit")
 ]
 QUICK += ["tests/interop/test_drop_in.py", "--ignore=tests/serve/test_serve_browser.py"]
-# How many tests a mutant meets, from how many files, and for how many seconds.
-TESTS, FILES, SECONDS = 150, 20, 300
+# How many tests a mutant meets first, from how many files; and then how many from all files.
+QUICKEST, FILES, MOST = 150, 20, 600
+SECONDS = 600  # for either
 
 TURNED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -183,20 +184,27 @@ def spread(numbers, tests):
     """Return some of the tests: of each file the shortest, then the second shortest, and so on."""
     files = defaultdict(list)
     for number in sorted(numbers):
-        files[tests[number].partition("::")[0]].append(number)
-    chosen = list(files.values())[:FILES]
-    ranked = sorted(pair for numbers in chosen for pair in enumerate(numbers))
-    return [number for _, number in ranked[:TESTS]]
+        files[file_of(tests[number])].append(number)
+    ranked = sorted(pair for of_file in files.values() for pair in enumerate(of_file))
+    return [number for _, number in ranked[:MOST]]
+
+
+def file_of(test):
+    return test.partition("::")[0]
 
 
 def tests_over(mutant, tests, runs):
-    """Return tests that run a mutant's line, or else its statement."""
+    """Return tests that run a mutant's line, or else its statement: those of a few files, then the others."""
 
     def running(where):
         return {number for line in where for number in runs.get(f"{mutant.file}:{line}", ())}
 
-    found = running(lines(mutant.node)) or running(mutant.statement)
-    return [tests[number] for number in spread(found, tests)]
+    found = [
+        tests[number] for number in spread(running(lines(mutant.node)) or running(mutant.statement), tests)
+    ]
+    few = list(dict.fromkeys(map(file_of, found)))[:FILES]
+    quickest = [test for test in found if file_of(test) in few][:QUICKEST]
+    return [part for part in (quickest, [test for test in found if test not in quickest]) if part]
 
 
 def survives(mutant, tests, checkout):
@@ -249,11 +257,11 @@ def main():
 
         def judge(numbered):
             number, mutant = numbered
-            tests = options.tests or tests_over(mutant, *known)
+            parts = [options.tests] if options.tests else tests_over(mutant, *known)
             checkout = checkouts.get()
-            survived = not tests or survives(mutant, tests, checkout)
+            survived = all(survives(mutant, tests, checkout) for tests in parts)
             checkouts.put(checkout)
-            outcome = f"survived {len(tests)} tests" if survived else "noticed"
+            outcome = f"survived {sum(map(len, parts))} tests" if survived else "noticed"
             print(f"{number} {outcome}: {mutant}", flush=True)
             return survived
 

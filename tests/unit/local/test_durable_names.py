@@ -38,6 +38,9 @@ def test_a_value_in_new_folders(store, medium):
     medium.synced.clear()
     store.set_sync("a/b/other", b"v")
     assert medium.synced == ["new/root/a/b"], "what is known to be on the medium isn't synced again"
+    medium.synced.clear()
+    store.set_sync("a/c/k", b"v")
+    assert medium.synced == ["new/root/a/c", "new/root/a"]
 
 
 def test_folders_that_another_writer_made_meanwhile(store, medium):
