@@ -131,12 +131,19 @@ DAMAGE = {
     "a grid of other dimensions": (
         {"raw/zarr.json": v3([4, 4], [2], RAW)}, "document", "raw/zarr.json", None, "dimensions",
     ),
+    "names of other dimensions": (
+        {"raw/zarr.json": v3([4, 4], [2, 2], RAW, dimension_names=["x"])},
+        "document", "raw/zarr.json", None, "dimension_names",
+    ),
     "a field to be understood": (
         {"raw/zarr.json": v3([4, 4], [2, 2], RAW, news=1)}, "document", "raw/zarr.json", None, "news",
     ),
     "shards that aren't multiples": (
         {"end/zarr.json": sharded().replace(b"[1, 1]", b"[3, 1]")},
         "document", "end/zarr.json", None, "multiples",
+    ),
+    "a field of a type without a name": (
+        {"old/a/.zarray": v2([4, 4], [2, 2], dtype=[[4, "<i4"]])}, "document", "old/a/.zarray", None, "field",
     ),
     "an old document of no type": (
         {"old/a/.zarray": v2([4, 4], [2, 2], dtype="?!")}, "document", "old/a/.zarray", None, "dtype",
@@ -519,6 +526,14 @@ EXTENSIONS = {
         "zarr.json": document(zarr_format=3, node_type="group", consolidated_metadata=None),
         "a/zarr.json": HEALTHY["raw/zarr.json"],
         "a/c/0/0": bytes(16),
+    },
+    "a structure in a structure": {
+        ".zarray": v2([2], [2], dtype=[["x", "<i4"], ["y", [["z", "<f4"], ["w", "|b1"]]]]),
+        "0": bytes(18),
+    },
+    "a dimension without a name": {
+        "zarr.json": v3([4, 4], [2, 2], RAW, dimension_names=["x", None]),
+        "c/0/0": bytes(16),
     },
     "a field that need not be understood": {
         "zarr.json": v3([4], [2], RAW, news={"must_understand": False}),

@@ -114,3 +114,13 @@ def test_a_size_that_head_doesnt_tell_is_told_by_get(told, refusal):
     assert store.getsize_sync("k") == len(VALUE)
     told.table[:] = [(on("HEAD"), (refusal, "")), (on("GET"), (404, HTML, PAGE))]
     assert store.exists_sync("k") is False
+
+
+@pytest.mark.parametrize("status", [202, 206])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_success_that_isnt_the_whole_value_is_an_error_of_every_call(told, status, call):
+    """Through fsspec; obstore doesn't tell an answer's status."""
+    told.table[:] = [(lambda request: True, (status, b"soon", {}))]
+    with pytest.raises(errors.BackendError, match=f"status is {status}") as caught:
+        getattr(store_of(told, "http by fsspec", RETRY), call)("k")
+    assert caught.value.key == "k"

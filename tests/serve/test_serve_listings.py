@@ -1,6 +1,7 @@
 """Listings as S3 gives them: in order, page by page, whatever the keys are, and pages for people."""
 
 import html
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from urllib.parse import quote, unquote
@@ -148,8 +149,11 @@ def test_a_page_links_to_what_is_in_a_directory(web):
 def test_a_broken_link_spoils_no_page(tmp_path):
     store = LocalStore(tmp_path)
     store.set_sync("k", b"")
+    store.set_sync("group/zarr.json", json.dumps({"zarr_format": 3, "node_type": "group"}).encode())
     (tmp_path / "broken").symlink_to("nowhere")
     with serving(store) as web:
-        assert b'href="./broken"' in web.ask("/").body
-        assert web.ask("/?node").status == 200
+        links = re.findall(r'<a href="\./([^"]+)"', web.ask("/").body.decode())
+        assert links == ["broken", "group/", "k"]
+        [child] = json.loads(web.ask("/?node").body)["children"]
+        assert child["name"] == "group"
         assert web.ask("/broken").status == web.ask("/?list-type=2").status == 500

@@ -128,7 +128,15 @@ class FolderSync:
                 folder = os.path.dirname(folder)
 
     def forget(self, folder: str, *, made: bool = False) -> None:
-        """Record that a folder is about to be removed or made: its name isn't known to be on the medium."""
+        """Record that a folder is about to be removed or made: its name isn't known to be on the medium.
+
+        Parameters
+        ----------
+        folder : str
+            Its path as `sync_name` gets it, not one through a descriptor.
+        made : bool
+            Whether it is made.
+        """
         with self._lock:
             for name in [name for name in self._durable if (name + os.sep).startswith(folder + os.sep)]:
                 del self._durable[name]

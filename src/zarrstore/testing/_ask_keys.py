@@ -116,6 +116,7 @@ _TREE = {
     "t/c/1": b"4444",
     "temp/x": b"55555",
     "t2": b"6",
+    "deep/er/est": b"777",  # a directory that holds only a directory
 }
 _BELOW: dict[str, list[str]] = {
     "": list(_TREE),
@@ -131,8 +132,8 @@ _BELOW: dict[str, list[str]] = {
     "none/at/all/": [],
 }
 _INSIDE: dict[str, list[str]] = {
-    "": ["t", "t2", "temp", "zarr.json"],
-    "/": ["t", "t2", "temp", "zarr.json"],
+    "": ["deep", "t", "t2", "temp", "zarr.json"],
+    "/": ["deep", "t", "t2", "temp", "zarr.json"],
     "t": ["c", "zarr.json"],
     "t/": ["c", "zarr.json"],
     "t/c": ["0", "1"],

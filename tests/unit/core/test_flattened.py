@@ -1,10 +1,10 @@
-"""Items out of pages: order, ends, laziness, closing."""
+"""Pages, and items out of them: order, ends, laziness, closing."""
 
 import asyncio
 
 import pytest
 
-from zarrstore._core.listing import Flattened
+from zarrstore._core.listing import Flattened, closing_pages
 
 
 def collected(pages):
@@ -75,5 +75,22 @@ def test_an_error_of_a_page_is_raised():
         assert await anext(items) == 1
         with pytest.raises(OSError, match="no more"):
             await anext(items)
+
+    asyncio.run(run())
+
+
+def test_pages_are_closed_at_the_end_of_a_block_that_leaves_early():
+    seen = []
+
+    async def source():
+        try:
+            yield 1
+        finally:
+            seen.append("closed")
+
+    async def run():
+        async with closing_pages(source()) as pages:
+            assert await anext(pages) == 1
+        assert seen == ["closed"]
 
     asyncio.run(run())

@@ -60,8 +60,12 @@ def test_numpy_integers_are_numbers():
     assert cut(b"0123", as_request(SimpleNamespace(start=np.int64(1), end=np.uint8(3)))) == b"12"
 
 
+NO_REQUESTS = [(0, 2), 3, "1-2", None, SimpleNamespace(start=1), SimpleNamespace(offset=True)]
+NO_NUMBERS = [(0.0, 2), (0, 2.0), (False, 2), ("0", "2")]
+
+
 @pytest.mark.parametrize(
-    "value", [(0, 2), 3, "1-2", None, SimpleNamespace(start=1), SimpleNamespace(offset=True)]
+    "value", [*NO_REQUESTS, *(SimpleNamespace(start=start, end=end) for start, end in NO_NUMBERS)]
 )
 def test_what_is_no_request_is_refused(value):
     with pytest.raises(ByteRequestError):

@@ -38,6 +38,9 @@ def test_a_value_in_new_folders(store, medium):
     medium.synced.clear()
     store.set_sync("a/b/other", b"v")
     assert medium.synced == ["new/root/a/b"], "what is known to be on the medium isn't synced again"
+    medium.synced.clear()
+    store.set_sync("a/c/k", b"v")
+    assert medium.synced == ["new/root/a/c", "new/root/a"]
 
 
 def test_folders_that_another_writer_made_meanwhile(store, medium):
@@ -49,6 +52,32 @@ def test_folders_that_another_writer_made_meanwhile(store, medium):
     store.set_sync("c/d/other", b"v")
     assert medium.keeps(store.root / "a/b/k")
     assert medium.keeps(store.root / "c/d/other")
+
+
+def make_way(store):
+    """Write a value where there is a folder that another process has emptied."""
+    os.unlink(store.root / "a/b/k")
+    store.set_sync("a/b", b"v")
+    os.unlink(store.root / "a/b")
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        make_way,
+        lambda store: store.delete_sync("a/b/k"),
+        lambda store: store.delete_dir_sync("a/b"),
+        lambda store: store.clear_sync(),
+    ],
+    ids=["value", "delete", "delete_dir", "clear"],
+)
+def test_a_folder_that_was_removed_and_that_another_process_made_again(store, medium, remove):
+    store.set_sync("a/b/k", b"v")
+    store.set_sync("a/other", b"v")
+    remove(store)
+    (store.root / "a/b").mkdir(parents=True, exist_ok=True)
+    store.set_sync("a/b/k", b"v")
+    assert medium.keeps(store.root / "a/b/k")
 
 
 def test_folders_that_a_failed_attempt_made(store, medium, monkeypatch):
@@ -118,6 +147,10 @@ def test_what_others_removed_stays_removed(store, medium):
     assert medium.keeps(store.root / "k")
 
 
+def other_file_system(source, target):
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_store_that_moves(store, medium, monkeypatch, copied):
     """To another file system it is copied, and the old one stays until the copy is synced."""
@@ -126,9 +159,6 @@ def test_a_store_that_moves(store, medium, monkeypatch, copied):
         store.set_sync(key, value)
     old, new = store.root, medium.top / "some/where/else"
     real, seen = shutil.rmtree, []
-
-    def other_file_system(source, target):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     def rmtree(path):
         seen.append(all(medium.keeps(new / key) and medium.has(new / key) for key in values))
@@ -209,12 +239,17 @@ def test_an_archive_in_new_folders(tmp_path, medium):
         assert medium.keeps(tmp_path / "new/folders/a.zip")
 
 
-def test_an_archive_that_moves(tmp_path, medium):
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_archive_that_moves(tmp_path, medium, monkeypatch, copied):
     with ZipStore(tmp_path / "a.zip", mode="w", fsync="full") as store:
         store.set_sync("k", b"v")
+        if copied:
+            monkeypatch.setattr(os, "rename", other_file_system)
         asyncio.run(store.move(tmp_path / "new/folders/b.zip"))
         assert medium.keeps(tmp_path / "new/folders/b.zip")
         assert medium.keeps(tmp_path / "a.zip")
+        assert not (tmp_path / "a.zip").exists()
+        assert store.get_sync("k").to_bytes() == b"v"
 
 
 def test_an_archive_in_a_folder_that_another_writer_made_meanwhile(tmp_path, medium):

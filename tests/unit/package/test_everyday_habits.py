@@ -109,6 +109,7 @@ def test_what_metadata_do_not_say_plainly_is_left_out():
         "b": {"node_type": "array", "shape": "odd", "data_type": {"name": "mine"}},
         "c": {"node_type": "array", "shape": [4], "chunk_grid": {"configuration": {"chunk_shape": [0]}}},
         "d": ["no document"],
+        "f": {"node_type": "array", "shape": [], "chunks": {}},
     }.items():
         store.set_sync(f"{name}/zarr.json", json.dumps(document).encode())
     store.set_sync("e/zarr.json", b"\xff")
@@ -117,7 +118,8 @@ def test_what_metadata_do_not_say_plainly_is_left_out():
         "├── b [array mine, ?, 0 chunks",
         "├── c [array ?, 4, 0 chunks",
         "├── d [unknown",
-        "└── e [unknown",
+        "├── e [unknown",
+        "└── f [array ?, scalar, 0 chunks",
     ]
 
 

@@ -52,6 +52,15 @@ class Watched:
         return watched
 
 
+def test_a_value_is_small_if_its_pieces_are_together(path):
+    with ZipStore(path, mode="w") as store:
+        store.set_sync("k", b"v")
+        writer = store._archive._writer
+        for pieces in ([b""], [bytes(_writer._SMALL)], [b"v"] * _writer._SMALL):
+            assert writer.is_small(pieces, "k")
+            assert not writer.is_small([*pieces, bytes(_writer._SMALL + 1)], "k")
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("fsync", ["none", "data"])
 def test_values_set_at_once_share_their_writes(path, monkeypatch, method, fsync):

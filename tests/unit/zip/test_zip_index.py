@@ -13,7 +13,17 @@ import pytest
 
 from zarrstore.errors import CorruptError
 from zarrstore.storage._zip import reader as _reader
-from zarrstore.storage._zip.format import Guard, Member, fit, pack_guard, pack_local, parse_guard, parse_local
+from zarrstore.storage._zip.format import (
+    GUARD,
+    Guard,
+    Member,
+    fit,
+    fit_end,
+    pack_guard,
+    pack_local,
+    parse_guard,
+    parse_local,
+)
 from zarrstore.storage._zip.index import Directory, Index
 from zarrstore.storage._zip.source import ObjectSource
 
@@ -230,6 +240,18 @@ def test_no_record_crosses_a_sector():
             place = fit(position, size)
             assert position <= place < position + size
             assert place // 512 == (place + size - 1) // 512
+
+
+def test_neither_end_records_nor_the_last_bytes_of_a_file_cross_a_sector():
+    def fits(place, size, comment):
+        last = place + size + comment - GUARD.size
+        return fit(place, size) == place and fit(last, GUARD.size) == last
+
+    for position in range(600):
+        for size, comment in ((22, 0), (98, 0), (22, 7), (98, 500), (22, 65535)):
+            place = fit_end(position, size, comment)
+            assert fits(place, size, comment)
+            assert not any(fits(earlier, size, comment) for earlier in range(position, place))
 
 
 def test_numbers_are_plain_ints():

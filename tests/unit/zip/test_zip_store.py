@@ -1,6 +1,7 @@
 """ZipStore: modes, read-only views, deletes, pickling, and what its errors say."""
 
 import asyncio
+import errno
 import os
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zarrstore
+from zarrstore import RangeByteRequest
 from zarrstore.errors import (
     CorruptError,
     InvalidKeyError,
@@ -444,3 +446,26 @@ def test_a_file_that_cannot_be_mapped_is_read(tmp_path, monkeypatch, refusal):
     with ZipStore(path, mmap=True) as store:
         assert store.get_sync("k").to_bytes() == b"value"
         assert store._view().mapped is None
+
+
+@pytest.mark.parametrize(("kind", "refusal", "allows"), [
+    ("tmpfs", errno.EOPNOTSUPP, True), ("overlay", errno.EOPNOTSUPP, False), ("ext4", errno.EAGAIN, True),
+])  # fmt: skip
+def test_file_systems_are_read_as_they_allow(path, monkeypatch, kind, refusal, allows):
+    """Both tmpfs and overlayfs refuse reads without waiting; elsewhere what isn't cached is no refusal."""
+    put(path, k=b"0123")
+    real = os.preadv
+
+    def refuse(descriptor, buffers, offset, flags=0):
+        if flags:
+            raise OSError(refusal, "not now")
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    monkeypatch.setattr("zarrstore.storage._zip.store.file_system", lambda path: kind)
+    with ZipStore(path) as store:
+        for _ in range(3):
+            for byte in range(4):
+                part = RangeByteRequest(byte, byte + 1)
+                assert asyncio.run(store.get("k", byte_range=part)).to_bytes() == b"0123"[byte : byte + 1]
+        assert store._view().source.can_nowait is allows

@@ -37,7 +37,6 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
     NotADirectoryError
         If a file has taken the name meanwhile.
     """
-    fsync.FOLDERS.forget(path)
     if not atomic:
         _remove_tree(path)
         return
@@ -119,5 +118,4 @@ def remove_hollow(path: str) -> bool:
             os.rmdir(parent)
         except OSError:
             return False
-        fsync.FOLDERS.forget(parent)
     return True

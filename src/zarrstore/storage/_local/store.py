@@ -223,6 +223,7 @@ class LocalStore(WritingFolder):
         anew(self._remove_below_once, prefix)
 
     def _remove_below_once(self, prefix: str) -> None:
+        syncing.FOLDERS.forget((self._base + prefix).rstrip(os.sep))
         try:
             if not prefix:
                 self._refuse_machine()

@@ -338,6 +338,7 @@ class WritingFolder(ReadingFolder, abstract=True):
         """Remove a folder without keys from the path of a new value."""
         if os.path.islink(path) or self._tree().has_key(key + "/"):
             raise self._conflict(key)
+        syncing.FOLDERS.forget(self._base + key)
         if not removal.remove_hollow(path):
             raise self._conflict(key)
 
