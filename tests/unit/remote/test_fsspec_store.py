@@ -10,6 +10,7 @@ import warnings
 
 import fsspec
 import pytest
+from adlfs import AzureBlobFileSystem
 from bucket_fs import BUCKETS, BucketFileSystem, ClientError, refused
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
@@ -17,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from gcsfs import GCSFileSystem
 from s3fs import S3FileSystem
-from scripted_server import on, scripted_server
+from scripted_server import azure_error, on, scripted_server
 
 from zarrstore import RetryPolicy, errors
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -582,3 +583,24 @@ def test_google_s_bulk_deletes_need_no_recent_gcsfs():
             store.clear_sync()
     assert told.unforeseen == []
     assert told.requests[-1].method == "POST"
+
+
+class BeforeDeletes(AzureBlobFileSystem):
+    """As it was before adlfs 2026.2."""
+
+    async def _rm_file(self, path, **kwargs):
+        raise NotImplementedError
+
+
+def test_azure_s_deletes_need_no_recent_adlfs():
+    with scripted_server() as told:
+        told.table = [
+            (on("DELETE", path="/b/p/k"), (202, b"")),
+            (on("DELETE", path="/b/p/lost"), azure_error(404, "BlobNotFound")),
+        ]
+        fs = BeforeDeletes(asynchronous=True, skip_instance_cache=True, **told.azure.fsspec_options())
+        with FsspecStore(fs, path="b/p") as store:
+            store.delete_sync("k")
+            store.delete_sync("lost")
+    assert told.unforeseen == []
+    assert [request.method for request in told.requests] == ["DELETE", "DELETE"]
