@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import os
 import pickle
 import threading
@@ -9,13 +10,15 @@ import warnings
 
 import fsspec
 import pytest
+from adlfs import AzureBlobFileSystem
 from bucket_fs import BUCKETS, BucketFileSystem, ClientError, refused
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from gcsfs import GCSFileSystem
 from s3fs import S3FileSystem
-from scripted_server import on, scripted_server
+from scripted_server import azure_error, on, scripted_server
 
 from zarrstore import RetryPolicy, errors
 from zarrstore.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -559,3 +562,45 @@ def test_s3_reads_a_value_whether_or_not_s3fs_could_read_it_in_parts(kind):
             assert store.get_sync("k").to_bytes() == b"value"
         if kind is S3FileSystem:
             assert [request.method for request in told.requests] == ["GET"]
+
+
+class BeforeBatchAddresses(GCSFileSystem):
+    """As it was before gcsfs 2026.1."""
+
+    batch_url_base = None
+
+
+def test_google_s_bulk_deletes_need_no_recent_gcsfs():
+    listing = {"items": [{"name": f"p/{number}", "size": "1"} for number in range(2)]}
+    answers = "".join(f"Content-ID: <response-{number}>\r\n\r\nHTTP/1.1 204 x\r\n\r\n" for number in range(2))
+    with scripted_server() as told:
+        told.table = [
+            (on("GET", path="/o"), (200, json.dumps(listing))),
+            (on("POST", path="/batch/storage/v1"), (200, answers)),
+        ]
+        fs = BeforeBatchAddresses(asynchronous=True, skip_instance_cache=True, **told.gcs.fsspec_options())
+        with FsspecStore(fs, path="b/p") as store:
+            store.clear_sync()
+    assert told.unforeseen == []
+    assert told.requests[-1].method == "POST"
+
+
+class BeforeDeletes(AzureBlobFileSystem):
+    """As it was before adlfs 2026.2."""
+
+    async def _rm_file(self, path, **kwargs):
+        raise NotImplementedError
+
+
+def test_azure_s_deletes_need_no_recent_adlfs():
+    with scripted_server() as told:
+        told.table = [
+            (on("DELETE", path="/b/p/k"), (202, b"")),
+            (on("DELETE", path="/b/p/lost"), azure_error(404, "BlobNotFound")),
+        ]
+        fs = BeforeDeletes(asynchronous=True, skip_instance_cache=True, **told.azure.fsspec_options())
+        with FsspecStore(fs, path="b/p") as store:
+            store.delete_sync("k")
+            store.delete_sync("lost")
+    assert told.unforeseen == []
+    assert [request.method for request in told.requests] == ["DELETE", "DELETE"]

@@ -159,7 +159,9 @@ def _entry(blob: Untyped) -> Entry:
 
 async def delete(fs: FileSystem, path: str) -> None:
     """Remove a value."""
-    await fs._rm_file(path)
+    with _as_missing(path):
+        async with _blob(fs, path) as blob:
+            await blob.delete_blob()
 
 
 async def remove(fs: FileSystem, paths: list[str], store: object) -> None:

@@ -116,7 +116,7 @@ async def remove(fs: FileSystem, paths: list[str], store: object) -> None:
         )
     _, body = await fs._call(
         "POST",
-        fs.batch_url_base,
+        f"{fs._location}/batch/storage/v1",
         headers={"Content-Type": f"multipart/mixed; boundary={_BOUNDARY}"},
         data="".join([*parts, f"--{_BOUNDARY}--\r\n"]).encode(),
     )
