@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import obstore
@@ -110,9 +109,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def roomy_s3(folder, monkeypatch):
-    """An S3 server with room for 100 GiB, which keeps its files in the test's folder."""
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+def roomy_s3():
+    """An S3 server with room for 100 GiB."""
     with seaweed_s3(volume_mb=1024) as server:
         yield server
 

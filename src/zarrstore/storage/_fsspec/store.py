@@ -525,7 +525,7 @@ class FsspecStore(ListingStore):
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
         if condition not in (ANY, ABSENT):
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        at_once = 2
+        at_once = 2  # of a value in pieces: it is one of many that a copy sends
         if not is_stream(pieces):
             pieces = tuple(pieces)
             if (size := sum(map(len, pieces))) > WHOLE and self._takes_pieces:
