@@ -5,10 +5,10 @@
 
 A mutant is one change in a copy of the checkout: a comparison turned round, a constant that is off by one,
 a condition negated, a statement left out. The quick tests run once, and it is noted which lines each of them
-runs. A mutant then meets tests that run its line, short ones from many files. If none fails, it survived.
+runs. A mutant then meets tests that run its line, short ones from many files. If none fails, it has survived.
 
 It needs Linux, Python 3.12 or newer, and the right to make namespaces: mutants may write and remove anything,
-so all but their own folder is read-only to them, and their processes end when their tests do.
+so they see the root file system read-only, but for a folder of their own, and their processes end with them.
 """
 
 import argparse
