@@ -1,5 +1,6 @@
 """A store's page from a notebook: how it is shown, who may read it, and how it ends."""
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -7,6 +8,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import uvicorn
 
 import zarrstore.serve
 from zarrstore import MemoryStore
@@ -29,6 +31,19 @@ def test_only_its_own_address_may_read():
         assert len(token) == 24
         assert (status(url), status(url, token)) == (401, 200)
         assert status(url, other.url.partition("#token=")[2]) == 401
+
+
+def test_closing_waits_until_the_server_has_started(monkeypatch):
+    startup, seen = uvicorn.Server.startup, []
+
+    async def slow(server, sockets=None):
+        await asyncio.sleep(0.2)
+        await startup(server, sockets=sockets)
+        seen.append(server.should_exit)
+
+    monkeypatch.setattr(uvicorn.Server, "startup", slow)
+    browse(MemoryStore()).close()
+    assert seen == [False]
 
 
 def test_a_notebook_shows_a_link_and_no_token_in_text():

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -183,6 +184,8 @@ class Browsing:
 
     def close(self) -> None:
         """Stop the server."""
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)  # older versions of uvicorn never end if they are stopped while they start
         self._server.should_exit = True
         self._thread.join()
         atexit.unregister(self.close)
