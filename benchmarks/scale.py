@@ -230,8 +230,8 @@ _HEAD = """\
 How processor time and memory grow with the number of keys. Values have one byte, and each directory holds
 1,000 of them. Each call ran in a process of its own, through a store that had read one value before. Memory
 is the process's peak, minus what it had before the call. Time is processor time of that process, which other
-programs on the machine hardly affect; the S3 server's comes on top. `python -m benchmarks.scale` writes this
-page; `--most` and `--objects` say how far it goes.
+programs on the machine affect less than the wall clock; the S3 server's comes on top.
+`python -m benchmarks.scale` writes this page; `--most` and `--objects` say how far it goes.
 
 {machine}.
 
@@ -259,8 +259,9 @@ MEASURES = {
 # Above this power growth counts as faster than in proportion: two runs differ by a tenth.
 PROPORTION = 1.1
 _WORSE = """\
-These grow a little faster than the number of keys, because of Python's `dict`: looking a key up among a
-million takes several times as long as among 10,000, which fit into the processor's caches."""
+These grow a little faster than the number of keys. In memory and in archives that is Python's `dict`: looking
+a key up among a million takes several times as long as among 10,000, which fit into the processor's caches.
+In a folder it is the kernel, which no longer has the inodes of so many files at hand, as for `rm -rf`."""
 
 
 def write(path, found):
