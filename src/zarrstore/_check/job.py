@@ -400,7 +400,7 @@ class Check(Job[CheckReport]):
         found = None
         self.values_read += value.array is not None
         try:
-            whole = None if self._goes_in_parts(value) else await self._whole(verbs, value.entry)
+            whole = None if self._goes_in_parts(value) else await self._reader(verbs, value.entry)(None)
             if value.is_hashed:
                 found = await self._md5(verbs, value.entry, whole)
             if value.array is not None:
@@ -416,9 +416,6 @@ class Check(Job[CheckReport]):
         if _size(value) <= BYTES or (array is not None and self._is_misdescribed(array)):
             return False
         return array is None or (shards_in(array) is not None and not is_wrapped(array))
-
-    async def _whole(self, verbs: Verbs, entry: Entry) -> Data:
-        return await self._reader(verbs, entry)(None)
 
     async def _md5(self, verbs: Verbs, entry: Entry, whole: Data | None) -> str:
         if whole is None:

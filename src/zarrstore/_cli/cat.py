@@ -52,7 +52,7 @@ def cat(url: str, key: str, request: ByteRequest | None) -> None:
     with opened(url) as store:
         if request is None:
             entry = Entry(key, store.getsize_sync(key))
-            for piece in store._iterate(lambda verbs, _: _pieces(verbs, store, entry), ""):
+            for piece in store._each(lambda verbs: _pieces(verbs, store, entry)):
                 _write_all(out, piece)
         else:
             _write_all(out, store._get_bytes_sync(key, byte_range=request))

@@ -300,9 +300,13 @@ class SyncFace(StoreVerbs):
 
     def _iterate(self, listing: Callable[[Verbs, str], AsyncIterator[list[T]]], prefix: str) -> Iterator[T]:
         directory = self._listed(prefix)
+        return self._each(lambda verbs: listing(verbs, directory))
+
+    def _each(self, pages: Callable[[Verbs], AsyncIterator[list[T]]]) -> Iterator[T]:
+        """Iterate over the items in pages, in blocking code, as they are consumed."""
         if self._blocks:
-            return _flattened(self, drive_each(listing(self._sync_verbs, directory)))
-        return _flattened(self, _pages_from_io(listing(self._async_verbs, directory)))
+            return _flattened(self, drive_each(pages(self._sync_verbs)))
+        return _flattened(self, _pages_from_io(pages(self._async_verbs)))
 
     def _get_bytes_sync(
         self, key: str = "", *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
