@@ -15,3 +15,10 @@ def told(server):
     for kept in (server.table, server.requests, server.unforeseen):
         kept.clear()
     return server
+
+
+@pytest.fixture
+def told_apart():
+    """A server of one test alone, whose requests still arrive after it failed."""
+    with scripted_server() as server:
+        yield server

@@ -9,7 +9,7 @@ function of the request that returns one. Requests that no row matches are answe
 import contextlib
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -26,7 +26,7 @@ class Request:
     path: str
     query: dict
     headers: dict
-    body: bytes
+    body: bytes = field(repr=False)  # may be long
 
 
 def on(method, *words, path=""):
