@@ -49,10 +49,12 @@ class Recycler:
         """Allocate ``size`` bytes with arbitrary contents."""
         if not SMALLEST <= size <= self._largest:
             return np.empty(size, _BYTE)
-        # Round sizes up by at most an eighth, so that chunks compressed to nearly the same size share memory.
-        step = 1 << (size.bit_length() - 4)
-        room = -(-size // step) * step
-        ring = self._rings.get(room)
+        memory = self.reuse(size)
+        return self._grow(_room(size))[:size] if memory is None else memory
+
+    def reuse(self, size: int) -> _Memory | None:
+        """Return memory of ``size`` bytes that was used before, or None if there is none."""
+        ring = self._rings.get(_room(size))
         if ring:
             for _ in range(_LOOKS):
                 memory, count = _take(ring)
@@ -63,7 +65,7 @@ class Recycler:
                 ring.append(memory)
                 if view is not None:
                     return view
-        return self._grow(room)[:size]
+        return None
 
     def _grow(self, room: int) -> _Memory:
         memory = np.empty(room, _BYTE)
@@ -86,6 +88,12 @@ class Recycler:
         return view
 
 
+def _room(size: int) -> int:
+    """Round a size up by at most an eighth: chunks compressed to nearly the same size share memory."""
+    step = 1 << (size.bit_length() - 4)
+    return -(-size // step) * step
+
+
 def _take(ring: deque[_Memory]) -> tuple[_Memory | None, int]:
     """Take out the oldest memory, and return it with its reference count."""
     try:
@@ -102,4 +110,6 @@ def _counts_references() -> bool:
 # The count that `_take` returns for memory that nobody else refers to.
 _UNSEEN = _take(deque([np.empty(0, _BYTE)]))[1] if _counts_references() else 0
 
-allocate: Final = Recycler(int(os.environ.get("ZARRSTORE_RECYCLED_BYTES", 64 << 20))).allocate
+_recycler: Final = Recycler(int(os.environ.get("ZARRSTORE_RECYCLED_BYTES", 64 << 20)))
+allocate: Final = _recycler.allocate
+reuse: Final = _recycler.reuse

@@ -33,6 +33,17 @@ def test_dropped_memory_is_used_again():
     assert address(allocate(SIZE - 100)) == place
 
 
+def test_only_what_was_dropped_is_there_to_reuse():
+    recycler = Recycler(1 << 20)
+    assert recycler.reuse(SIZE) is None
+    first = recycler.allocate(SIZE)
+    assert recycler.reuse(SIZE) is None
+    place = address(first)
+    del first
+    assert address(recycler.reuse(SIZE - 100)) == place
+    assert recycler.reuse(2 << 20) is None
+
+
 class Holder:
     """Shows an array to NumPy by its address."""
 

@@ -12,7 +12,9 @@ import pytest
 from injected import traced
 from loop_watchdog import check_longest, gaps
 
-from zarrstore._async.nowait import MAX_INLINE_SIZE
+from zarrstore._async.nowait import MAX_INLINE_REUSE, MAX_INLINE_SIZE
+from zarrstore._core import recycling
+from zarrstore._core.recycling import Recycler
 from zarrstore._os import files as _files
 from zarrstore._os import fsync as _sync
 from zarrstore.errors import BackendError, RefusedError
@@ -30,7 +32,18 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size", [1, 4096, MAX_INLINE_SIZE, MAX_INLINE_SIZE + 1, 8 << 20, (8 << 20) + 4097, len(LARGE)]
+    "size",
+    [
+        1,
+        4096,
+        MAX_INLINE_SIZE,
+        MAX_INLINE_SIZE + 1,
+        MAX_INLINE_REUSE,
+        MAX_INLINE_REUSE + 1,
+        8 << 20,
+        (8 << 20) + 4097,
+        len(LARGE),
+    ],
 )
 def test_values_of_any_size_by_every_face(store, size):
     value = LARGE[:size]
@@ -434,6 +447,34 @@ def test_cold_values_are_not_read_on_the_loop(store, monkeypatch):
 
 
 # -- listings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not _files.NOWAIT, reason="needs Linux, to read in place what is in the page cache")
+@pytest.mark.parametrize("size", [1 << 20, 2 << 20])
+def test_large_cached_values_are_read_in_place_into_memory_that_is_at_hand(store, monkeypatch, size):
+    """New memory is filled in a thread, where its page faults hold up nobody; so are larger values."""
+    store.set_sync("k", bytes(size))
+    real, readers = os.preadv, []
+
+    def noted(*args):
+        readers.append(threading.get_ident())
+        return real(*args)
+
+    async def read_twice():
+        kept = await store.get("k")
+        first, readers[:] = set(readers), []
+        del kept
+        await asyncio.sleep(0)  # until then, the future that brought it refers to it
+        await store.get("k")
+        return first, set(readers)
+
+    recycler, loop_thread = Recycler(64 << 20), {threading.get_ident()}
+    monkeypatch.setattr(recycling, "allocate", recycler.allocate)
+    monkeypatch.setattr(recycling, "reuse", recycler.reuse)
+    monkeypatch.setattr(os, "preadv", noted)
+    first, second = asyncio.run(read_twice())
+    assert not first & loop_thread
+    assert second == loop_thread if size <= MAX_INLINE_REUSE else not second & loop_thread
 
 
 def test_listings_stream(store):

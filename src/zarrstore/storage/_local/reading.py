@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
-from zarrstore._async.nowait import MAX_INLINE_SIZE
+from zarrstore._async.nowait import MAX_INLINE_REUSE, MAX_INLINE_SIZE
+from zarrstore._core import recycling
 from zarrstore._core.requests import RangeByteRequest, by_key, span
 from zarrstore._core.verbs import (
     WOULD_BLOCK,
@@ -404,12 +405,15 @@ class ReadingFolder(NowaitStore, abstract=True):
             start, stop = (0, size) if request is None else span(request, size)
             if self.mmap and start < stop < _ENDLESS:
                 return self._map(descriptor, start, stop)
-            if not 0 < stop - start <= MAX_INLINE_SIZE:
+            if not 0 < (size := stop - start) <= MAX_INLINE_REUSE:
                 return WOULD_BLOCK  # large, empty, or a folder
-            memory = host_memory(stop - start)
+            # New memory would cost more time than the bytes, and in threads that is spent side by side.
+            memory = host_memory(size) if size <= MAX_INLINE_SIZE else recycling.reuse(size)
+            if memory is None:
+                return WOULD_BLOCK
             # A short read means that the rest isn't cached, or that the file ended; a thread finds out.
             flags = 0 if self._in_memory else files.NOWAIT
-            if os.preadv(descriptor, [memory], start, flags) != stop - start:
+            if os.preadv(descriptor, [memory], start, flags) != size:
                 return WOULD_BLOCK
             return memory
         except OSError as error:
