@@ -8,7 +8,6 @@ After a fork, the child renews either kind.
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 
 from zarrstore._async.io_loop import io_loop
 from zarrstore._async.threads import to_thread
+from zarrstore._core.forks import in_forked_child
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._fsspec.protocol import find
 
@@ -62,6 +62,7 @@ _all_files: WeakSet[Files] = WeakSet()
 _inherited: list[FileSystem] = []
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _copies, _copies_lock
     _detach_finalizers(forked=True)
@@ -83,10 +84,6 @@ def _detach_finalizers(*, forked: bool = False) -> None:
         call = finalizer.peek()
         if call and call[1] is sync and (forked or call[2][0] is None):
             finalizer.detach()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def as_awaiting(fs: FileSystem) -> FileSystem:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
+from zarrstore._core.forks import in_forked_child
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import files, fsync
 from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
@@ -748,6 +749,7 @@ def _no_archive(what: str) -> RootError:
     return RootError(f"the path is {what}, not a zip archive.", hint="Open a folder with LocalStore.")
 
 
+@in_forked_child
 def _after_fork() -> None:
     for archive in list(_archives):
         archive.after_fork()
@@ -761,6 +763,4 @@ def _at_exit() -> None:
             pass  # as in __del__
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)
