@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
@@ -31,14 +31,11 @@ from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.reading import NOT_FOUND, PATIENCE, ReadingFolder, anew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from zarrstore._core.types import Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
     from zarrstore.storage._local.confined import Confined
-
-T = TypeVar("T")
-
 
 # Hints for file systems that can't do what a call needs.
 CANNOT_RENAME = (
@@ -160,7 +157,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             if descriptor >= 0:
                 files.close_quietly(descriptor)
             if not named:
-                _quietly(os.unlink, temporary)
+                _unlink_quietly(temporary)
 
     def _write_in_place(
         self, key: str, pieces: Pieces, condition: Precondition, path: str
@@ -182,7 +179,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             finally:
                 os.close(descriptor)  # a mounted bucket may store the value only here, and fail
         except BaseException as error:
-            _quietly(os.unlink, path)
+            _unlink_quietly(path)
             if not isinstance(error, OSError):
                 raise
             told = error if isinstance(error, StoreError) else self._error(error, "write", key)
@@ -382,9 +379,9 @@ def _closed(descriptor: int) -> int:
     return -1
 
 
-def _quietly(tidy: Callable[[T], None], what: T) -> None:
-    """Make a clean-up call and ignore its failure."""
+def _unlink_quietly(path: str) -> None:
+    """Remove a file, and ignore a failure."""
     try:
-        tidy(what)
+        os.unlink(path)
     except OSError:
         pass

@@ -177,7 +177,7 @@ class Archive:
         if self._open_source is not None:
             return open_view(self._open_source(), tail_size=_TAIL)
         try:
-            view = self._view_of(os.open(self.path, READ))
+            view = self._view_now()
         except FileNotFoundError:
             if self.mode == "r":
                 raise _missing() from None
@@ -186,7 +186,8 @@ class Archive:
             raise CorruptError("the file is empty, which a zip archive never is.")
         return view
 
-    def _view_of(self, descriptor: int) -> View:
+    def _view_now(self) -> View:
+        descriptor = os.open(self.path, READ)
         with _closed_on_error(descriptor):
             _check_regular(descriptor)
         view = open_view(FileSource(descriptor))
@@ -250,10 +251,10 @@ class Archive:
             known = None if view is None else getattr(view.source, "stamp", None)
             # An archive that wasn't closed may have grown without a change of size, before its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
-                view = self._view_of(os.open(self.path, READ))
+                view = self._view_now()
             if not view.size:
                 self._start(descriptor)
-                view = self._view_of(os.open(self.path, READ))
+                view = self._view_now()
             reap(_litter_of(self.path))
             self._writer = _writer.Appender(
                 descriptor, view, fsync=self.fsync, zip64=self.zip64, ozx=self._ozx

@@ -48,7 +48,7 @@ from zarrstore.storage._zip.format import (
     pack_local,
     pack_stored,
     pack_time,
-    without_extra,
+    without_zip64,
 )
 from zarrstore.storage._zip.source import BLOCK, read_blocks
 
@@ -615,7 +615,7 @@ def recorded(data: bytes, at: int) -> tuple[bytes, Details]:
     extra_at = name_at + name_size
     comment_at = extra_at + extra_size
     details = Details(
-        extra=without_extra(data[extra_at:comment_at], 1),
+        extra=without_zip64(data[extra_at:comment_at]),
         comment=data[comment_at : comment_at + comment_size],
         system=fields[2],
         internal=fields[15],
