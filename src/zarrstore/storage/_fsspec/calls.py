@@ -44,8 +44,6 @@ __all__ = [
     "Files",
     "LocalFileSystem",
     "as_awaiting",
-    "behind_views",
-    "blocking_inside",
     "identity",
     "tokenize",
     "url_to_fs",
@@ -97,24 +95,25 @@ def as_awaiting(fs: FileSystem) -> FileSystem:
     return AsyncFileSystemWrapper(fs, asynchronous=True)
 
 
-def blocking_inside(fs: FileSystem) -> FileSystem | None:
+def _blocking_inside(fs: FileSystem) -> FileSystem | None:
     """Return the blocking file system inside fsspec's wrapper; None if this one is async itself."""
     if isinstance(fs, AsyncFileSystemWrapper):
         return fs.sync_fs
     return None
 
 
-def behind_views(fs: FileSystem, path: str) -> tuple[FileSystem, str]:
-    """Return the blocking file system behind fsspec's views of directories, and where there a path is."""
+def _behind_views(fs: FileSystem) -> tuple[FileSystem, str]:
+    """Return the blocking file system behind fsspec's views of directories, and the directory viewed."""
+    directory = ""
     while type(fs) is DirFileSystem and fs.path and not fs.fs.async_impl:
-        fs, path = fs.fs, f"{fs.path.rstrip('/')}/{path.lstrip('/')}"
-    return fs, path
+        fs, directory = fs.fs, f"{fs.path.rstrip('/')}/{directory.lstrip('/')}"
+    return fs, directory
 
 
 def identity(value: Untyped) -> object:
     """Return what is equal for two file systems with the same place and the same credentials."""
     if isinstance(value, AbstractFileSystem):
-        inside = blocking_inside(value)
+        inside = _blocking_inside(value)
         if inside is not None:
             return identity(inside)
         own = id(value.store) if getattr(value, "global_store", True) is False else None
@@ -128,7 +127,7 @@ def identity(value: Untyped) -> object:
 
 def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
     """Copy a file system, or arguments that may contain some, for an event loop."""
-    if isinstance(value, AsyncFileSystem) and blocking_inside(value) is None:
+    if isinstance(value, AsyncFileSystem) and _blocking_inside(value) is None:
         # In fsspec, "not asynchronous" means having a loop of its own.
         options = {**_moved(value.storage_options, loop), "asynchronous": False, "loop": loop}
         options["skip_instance_cache"] = True
@@ -162,12 +161,12 @@ class Files:
         Whether to disable the client's own retries.
     """
 
-    def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
+    def __init__(self, fs: FileSystem, *, quiet: bool = False) -> None:
         self.fs = fs
         self.quiet = quiet
-        # The user's file system, without fsspec's wrapper if it blocks.
-        blocking = blocking_inside(fs)
-        self.inside = fs if blocking is None else behind_views(blocking, "")[0]
+        # The user's file system, without fsspec's wrapper and then without its views if it blocks.
+        self.unwrapped = _blocking_inside(fs) or fs
+        self.inside, self._viewed = _behind_views(self.unwrapped)
         self.blocks = self.inside is not fs
         self.direct = find(fs)
         self._is_child = False
@@ -179,6 +178,11 @@ class Files:
 
     def __setstate__(self, state: dict[str, Untyped]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+    def path_inside(self, path: str) -> str:
+        """Return where a path of the user's file system is in the one behind its views."""
+        path = path or self.unwrapped.root_marker
+        return self._viewed + path.lstrip("/") if self._viewed else path
 
     @cached_property
     def client(self) -> FileSystem:

@@ -42,8 +42,6 @@ from zarrstore.storage._fsspec.calls import (
     Files,
     LocalFileSystem,
     as_awaiting,
-    behind_views,
-    blocking_inside,
     identity,
     tokenize,
     url_to_fs,
@@ -51,7 +49,6 @@ from zarrstore.storage._fsspec.calls import (
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.parts import told_versions
-from zarrstore.storage._fsspec.protocol import find
 from zarrstore.storage._fsspec.uploads import WHOLE, Upload, slices
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.copies import StoreCopies
@@ -145,8 +142,8 @@ class FsspecStore(ListingStore):
                 f"Filesystem needs to support async operations, {type(given).__name__} doesn't. "
                 "FsspecStore.from_url and from_upath wrap it so that it does."
             )
-        outer = blocking_inside(given) or given
-        base = outer._strip_protocol(path)
+        self._files = files = Files(given)
+        base = files.unwrapped._strip_protocol(path)
         scheme, mark, _ = path.partition("://")
         if mark and "://" not in base:
             raise ValueError(
@@ -160,24 +157,24 @@ class FsspecStore(ListingStore):
                 UserWarning,
                 stacklevel=2,
             )
-        inside, base = behind_views(outer, base or outer.root_marker)
+        inside, kind = files.inside, files.direct
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        kind = find(given)
         is_s3 = kind is not None and kind.PACKAGE == s3.PACKAGE
-        if retry is DEFAULT and (s3.retries(given) if is_s3 else self._protocol in _RETRYING):
+        keeps_retries = s3.retries(given) if is_s3 else self._protocol in _RETRYING
+        if retry is DEFAULT and keeps_retries:
             retry = None
-        self._files = Files(given, quiet=is_s3 and retry is not None and not s3.retries(given))
-        self._asks_http = self._http and not self._files.blocks
-        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
+        files.quiet = is_s3 and retry is not None and not keeps_retries
+        self._asks_http = self._http and not files.blocks
+        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not files.blocks)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.fs = given
         self.path = path
         self.allowed_exceptions: tuple[type[Exception], ...] = tuple(allowed_exceptions)
         # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
-        self._base: str = inside._strip_protocol(base) or inside.root_marker
+        self._base: str = inside._strip_protocol(files.path_inside(base)) or inside.root_marker
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
+from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import TYPE_CHECKING, Literal, cast
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
@@ -31,7 +32,7 @@ from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.reading import NOT_FOUND, PATIENCE, ReadingFolder, anew
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from zarrstore._core.types import Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
@@ -71,16 +72,15 @@ class WritingFolder(ReadingFolder, abstract=True):
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         again = isinstance(pieces, (tuple, list))
-        used: list[bool] = []  # iterators are used up by an attempt that got to them
         if not again:
-            pieces = _noted(pieces, used)
+            pieces = (piece for piece in pieces)  # a generator, which tells whether it was begun
         write = self._write_at if self._confined is None else self._write_confined
         for _ in range(PATIENCE):
             try:
                 return anew(write, key, pieces, condition) if again else write(key, pieces, condition)
             except FileNotFoundError as error:
                 # Another process removed the folder and our temporary file in it.
-                if used:
+                if isgenerator(pieces) and getgeneratorstate(pieces) != GEN_CREATED:  # partly used up
                     raise self._error(error, "write", key) from error
         raise self._folder_vanishes(key)
 
@@ -366,12 +366,6 @@ class WritingFolder(ReadingFolder, abstract=True):
             raise
         except OSError as error:
             raise self._error(error, "write", key) from error
-
-
-def _noted(pieces: Iterable[Data], used: list[bool]) -> Iterator[Data]:
-    """Yield pieces, and note before the first that they are used."""
-    used.append(True)
-    yield from pieces
 
 
 def _closed(descriptor: int) -> int:
