@@ -38,6 +38,7 @@ def documents(keys: Iterable[str]) -> list[str]:
 
 
 def level(key: str) -> tuple[int, str]:
+    """Sort key that orders keys level by level."""
     return key.count("/"), key
 
 
@@ -45,14 +46,14 @@ def write_end(
     descriptor: int,
     position: int,
     blocks: list[bytes],
-    count: int,
-    prefix: int,
     comment: bytes,
-    guard_end: Callable[[int], None] | None,
     *,
+    count: int,
+    prefix: int = 0,
+    guard_end: Callable[[int], None] | None = None,
     fsync: bool,
     zip64: bool = True,
-    always64: bool = False,
+    always64: bool,
 ) -> None:
     """Write a directory and its end records; a guard ends the file until they are complete.
 
@@ -65,15 +66,15 @@ def write_end(
     position : int
         Where the members end.
     blocks : list of bytes
-        The directory's records.
-    count : int
-        Their number.
-    prefix : int
-        Bytes before the archive, which its offsets don't count.
+        The directory's records; one block may hold several.
     comment : bytes
         The archive's comment.
-    guard_end : callable or None
-        Writes a guard where the archive will end; None for a file that no reader can find yet.
+    count : int
+        The number of records.
+    prefix : int
+        Bytes before the archive, which its offsets don't count.
+    guard_end : callable, optional
+        Writes a guard where the archive will end. A file that no reader can find yet needs none.
     fsync : bool
         Whether to sync the file.
     zip64 : bool

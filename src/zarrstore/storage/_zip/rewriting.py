@@ -65,8 +65,16 @@ def write_archive(
 ) -> None:
     """Write a new archive with members of another one; the other parameters are those of `write_end`."""
     position, blocks = _copy_members(source, records, descriptor)
-    end = position, blocks, len(blocks), 0, comment, None
-    write_end(descriptor, *end, fsync=fsync, zip64=zip64, always64=always64)
+    write_end(
+        descriptor,
+        position,
+        blocks,
+        comment,
+        count=len(blocks),
+        fsync=fsync,
+        zip64=zip64,
+        always64=always64,
+    )
 
 
 def _copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
