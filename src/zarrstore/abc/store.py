@@ -61,13 +61,7 @@ from zarrstore.errors import ByteRequestError, KeyNotFoundError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Iterable,
-        MutableMapping,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, MutableMapping, Sequence
     from types import TracebackType
     from typing import NoReturn, Self
 

@@ -25,22 +25,10 @@ from zarrstore._core.verbs import (
 )
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import make_name
-from zarrstore.errors import (
-    ByteRequestError,
-    KeyNotFoundError,
-    TruncatedError,
-    UnsupportedOperationError,
-)
+from zarrstore.errors import ByteRequestError, KeyNotFoundError, TruncatedError, UnsupportedOperationError
 from zarrstore.storage._fsspec import errors, http, s3
 from zarrstore.storage._fsspec.base import AZURE, RENAMES
-from zarrstore.storage._fsspec.calls import (
-    Files,
-    LocalFileSystem,
-    as_awaiting,
-    identity,
-    tokenize,
-    url_to_fs,
-)
+from zarrstore.storage._fsspec.calls import Files, LocalFileSystem, as_awaiting, identity, tokenize, url_to_fs
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
 from zarrstore.storage._fsspec.parts import told_versions
 from zarrstore.storage._fsspec.removing import RemovingStore

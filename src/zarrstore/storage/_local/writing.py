@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
-from zarrstore._core.verbs import (
-    ABSENT,
-    ANY,
-    CONFLICT,
-    WOULD_BLOCK,
-    check_parts,
-)
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, WOULD_BLOCK, check_parts
 from zarrstore._os import files
 from zarrstore._os import fsync as syncing
 from zarrstore._os.temporary import claim, make_name

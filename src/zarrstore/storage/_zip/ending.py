@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 from zarrstore._os.files import write_all
 from zarrstore._os.fsync import sync_file
 from zarrstore.errors import UnsupportedOperationError
-from zarrstore.storage._zip.format import (
-    END,
-    END64,
-    GUARD,
-    LOCATOR,
-    SECTOR,
-    fit_end,
-    needs_zip64,
-    pack_end,
-)
+from zarrstore.storage._zip.format import END, END64, GUARD, LOCATOR, SECTOR, fit_end, needs_zip64, pack_end
 from zarrstore.storage._zip.source import BLOCK
 
 if TYPE_CHECKING:

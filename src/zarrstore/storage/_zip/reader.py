@@ -16,11 +16,7 @@ from zarrstore._core.checksum import damaged
 from zarrstore._core.requests import span
 from zarrstore._core.verbs import WOULD_BLOCK, host_memory
 from zarrstore._os import files
-from zarrstore.errors import (
-    ByteRequestError,
-    CorruptError,
-    UnsupportedOperationError,
-)
+from zarrstore.errors import ByteRequestError, CorruptError, UnsupportedOperationError
 from zarrstore.storage._zip.codecs import unpack
 from zarrstore.storage._zip.format import (
     CENTRAL,
