@@ -40,14 +40,7 @@ if TYPE_CHECKING:
 
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
-__all__ = [
-    "Files",
-    "LocalFileSystem",
-    "as_awaiting",
-    "identity",
-    "tokenize",
-    "url_to_fs",
-]
+__all__ = ["Files", "LocalFileSystem", "as_awaiting", "identity", "tokenize", "url_to_fs"]
 
 # Arguments that affect how a file system runs, not which one it is.
 _MANNER = frozenset(("asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "batch_size"))

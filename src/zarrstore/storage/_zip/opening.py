@@ -205,8 +205,7 @@ def _check_prefix(source: Source) -> None:
     head = bytes(source.read(0, GUARD.size))
     if head[: len(LOCAL_SIGNATURE)] == LOCAL_SIGNATURE or parse_guard(head, 0) is not None:
         raise CorruptError(
-            "the end record doesn't belong to the archive that starts with the file.",
-            hint=REPAIR,
+            "the end record doesn't belong to the archive that starts with the file.", hint=REPAIR
         )
 
 

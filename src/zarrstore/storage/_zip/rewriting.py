@@ -66,14 +66,7 @@ def write_archive(
     """Write a new archive with members of another one; the other parameters are those of `write_end`."""
     position, blocks = _copy_members(source, records, descriptor)
     write_end(
-        descriptor,
-        position,
-        blocks,
-        comment,
-        count=len(blocks),
-        fsync=fsync,
-        zip64=zip64,
-        always64=always64,
+        descriptor, position, blocks, comment, count=len(blocks), fsync=fsync, zip64=zip64, always64=always64
     )
 
 
