@@ -226,10 +226,7 @@ class MemoryStore(NowaitStore):
     would see them.
     """
 
-    supports_writes: bool = True
-    supports_deletes: bool = True
     supports_partial_writes: bool = True
-    supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
     _loop_binding: ClassVar[type[NowaitVerbs]] = NonBlockingVerbs

@@ -176,10 +176,8 @@ class FsspecStore(RemovingStore):
         ----------
         upath : UPath
             The root.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
+        read_only, allowed_exceptions
+            See the class.
         """
         return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
 
@@ -196,10 +194,8 @@ class FsspecStore(RemovingStore):
         ----------
         fs_map : FSMap
             The mapping, as ``fsspec.get_mapper`` returns it.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
+        read_only, allowed_exceptions
+            See the class.
         """
         return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
 
@@ -225,11 +221,7 @@ class FsspecStore(RemovingStore):
             The root.
         storage_options : dict, optional
             Options for creating the file system.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
-        missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
+        read_only, allowed_exceptions, missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
             See the class.
         """
         url = with_lower_scheme(url)
