@@ -8,7 +8,7 @@ from functools import cached_property
 from html import escape
 from inspect import getattr_static
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarrstore._async.bindings import NativeAsyncVerbs, ReadOnlyVerbs, SyncVerbs, ThreadedVerbs, bind
 from zarrstore._core import composites, zarr_compat
@@ -116,8 +116,6 @@ __all__ = [
     "set_or_delete",
     "span",
 ]
-
-T = TypeVar("T")
 
 # How many values the HTML view of a store in a notebook covers at most.
 _SHOWN = 10_000

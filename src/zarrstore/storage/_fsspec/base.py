@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Protocols of Azure's client.
 AZURE = frozenset(("abfs", "abfss", "az"))
 # Protocols whose `mv` replaces a file in the same directory atomically.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))

@@ -6,7 +6,7 @@ import inspect
 import os
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from zarrstore._async.bindings import is_stream
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from zarrstore._core.verbs import Condition, Conflict, Precondition
     from zarrstore.abc.store import Store
     from zarrstore.storage._fsspec.protocol import FileSystem
-
-T = TypeVar("T")
 
 # Protocols whose servers can atomically refuse to create an existing key, if fsspec requests it.
 _CREATES = AZURE | {"s3", "s3a", "gs", "gcs"}
