@@ -19,6 +19,8 @@ from zarrstore._os import files as _files
 from zarrstore._os import fsync as _fsync
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
+from zarrstore.storage._zip import ending as _ending
+from zarrstore.storage._zip import file as _file
 from zarrstore.storage._zip import writer as _writer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="archives are written by pwrite")
@@ -124,7 +126,7 @@ def test_every_call_that_changes_the_file_leaves_all_that_was_acknowledged(
                 assert sorted(names) == sorted({*found, "more"})
 
     recorder = Recorder(check)
-    for module in (_writer, _archive, _files, _fsync):
+    for module in (_writer, _ending, _archive, _file, _files, _fsync):
         monkeypatch.setattr(module, "os", recorder)
 
     def do(change, operation):

@@ -8,6 +8,7 @@ import pytest
 from zarrstore import RangeByteRequest
 from zarrstore.errors import BackendError
 from zarrstore.storage import ZipStore
+from zarrstore.storage._zip import rewriting as _rewriting
 from zarrstore.storage._zip import writer as _writer
 
 LONG = "/".join(["k" * 200] * 15)  # some 3,000 bytes, more than the gap in front
@@ -31,7 +32,8 @@ def test_a_close_that_fails_leaves_what_was_acknowledged(path, monkeypatch, key,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_writer, "write_end", fails)
+        for module in (_writer, _rewriting):
+            patch.setattr(module, "write_end", fails)
         with pytest.raises(BackendError):
             store.close()
     with ZipStore(path, mode="a") as found:

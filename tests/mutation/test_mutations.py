@@ -21,7 +21,7 @@ MUTATIONS = [
     ("_core/keys.py", 'prefix if prefix[-1] == "/" else prefix + "/"', "prefix", "memory"),
     ("_core/composites.py", "if start < end:", "if False:", "memory"),
     (
-        "abc/store.py",
+        "_faces/bodies.py",
         "        self._check_writable(prefix)\n        directory",
         "        directory",
         "memory",

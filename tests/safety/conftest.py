@@ -11,7 +11,7 @@ import pytest
 from hostile import make_victim
 from power_loss import Disk, record
 
-from zarrstore.storage._zip import reader as _reader
+from zarrstore.storage._zip import opening as _opening
 
 _LIVE = "import sys, lives; lives.live(*sys.argv[1:])"
 
@@ -40,7 +40,7 @@ def recorded(tmp_path_factory):
 @pytest.fixture
 def cut(tmp_path, monkeypatch):
     """Where to put what a cut leaves: in memory, if there is a place, since each is soon removed."""
-    monkeypatch.setattr(_reader, "_MOMENT", 0)  # nobody else writes there, so there is nothing to wait for
+    monkeypatch.setattr(_opening, "_MOMENT", 0)  # nobody else writes there, so there is nothing to wait for
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
         yield Path(folder) / "cut"
 

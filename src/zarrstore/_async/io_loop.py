@@ -7,11 +7,11 @@ blocking code and other loops make their calls here. After ``os.fork`` a new loo
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from zarrstore._async.threads import DELIVERED, Job, mailbox_of, settle, wait_on
+from zarrstore._core.forks import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -22,15 +22,12 @@ _io_lock = threading.Lock()
 _io_loop: asyncio.AbstractEventLoop | None = None
 
 
+@in_forked_child
 def _after_fork() -> None:
     """Drop the parent's thread, which doesn't exist in the child."""
     global _io_lock, _io_loop
     _io_lock = threading.Lock()
     _io_loop = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def io_loop() -> asyncio.AbstractEventLoop:

@@ -29,6 +29,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from zarrstore._core.forks import in_forked_child
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 
@@ -438,6 +440,7 @@ _pool = _Pool(POOL_SIZE)
 _mailboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = WeakKeyDictionary()
 
 
+@in_forked_child
 def _after_fork() -> None:
     """Drop the parent's threads, which don't exist in the child."""
     global _state_lock, _pool, _mailboxes, _own
@@ -447,8 +450,6 @@ def _after_fork() -> None:
     _mailboxes = WeakKeyDictionary()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(lambda: _pool.finish())
 
 

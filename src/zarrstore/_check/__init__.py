@@ -144,8 +144,7 @@ async def digest_store(
         Called with a `CopyProgress` after each batch of values, as in `copy_store`. True draws a bar on
         standard error.
     client : distributed.Client, optional
-        Has a Dask cluster read the values, in pieces of up to 1,000 keys and 256 MiB. The store is pickled,
-        and each worker opens it.
+        Has a Dask cluster read the values: see `check_store`.
 
     Returns
     -------

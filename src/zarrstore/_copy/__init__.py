@@ -134,17 +134,8 @@ async def copy_store(
     ValueError
         If ``if_exists`` or ``concurrency`` is out of range.
     """
-    options = Options(
-        if_exists=if_exists,
-        checksum=checksum,
-        verify=verify,
-        delete=delete,
-        dry_run=dry_run,
-        progress=progress,
-        concurrency=concurrency,
-        client=client,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options(if_exists, checksum, verify, delete, dry_run, progress, concurrency, client, selected)
     return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
@@ -167,17 +158,8 @@ def copy_store_sync(
     client: Client | None = None,
 ) -> CopyReport:
     """Blocking form of `copy_store`."""
-    options = Options(
-        if_exists=if_exists,
-        checksum=checksum,
-        verify=verify,
-        delete=delete,
-        dry_run=dry_run,
-        progress=progress,
-        concurrency=concurrency,
-        client=client,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options(if_exists, checksum, verify, delete, dry_run, progress, concurrency, client, selected)
     return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
@@ -218,26 +200,17 @@ async def sync_store(
     delete : bool
         Whether to remove, at the end, keys below the target's directory that the source doesn't have.
     include, exclude : iterable of str
-        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
-        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
-        name at any depth; everything below a matching directory matches, too.
+        Globs that select keys, relative to the directories: see `copy_store`.
     exclude_litter : bool
-        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
-        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+        Whether to leave out files that operating systems add, such as ``.DS_Store``.
     dry_run : bool
         Whether to write and remove nothing.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start, and after each batch of values and each piece of a large
-        one. Calls are never concurrent: they are made on the event loop or, if both stores block, in the
-        thread that calls the blocking form. True draws a bar on standard error.
+        Called with a `CopyProgress` now and then: see `copy_store`. True draws a bar on standard error.
     concurrency : int or (int, int), optional
-        The most values to copy at once; two numbers limit reads and writes. By default 64 if one of the
-        stores is reached over a network, otherwise 8. On an event loop, at most 64 MiB of values are in
-        flight at once. If both stores block, values are copied one by one as long as that is fast.
+        The most values to copy at once; two numbers limit reads and writes: see `copy_store`.
     client : distributed.Client, optional
-        Has a Dask cluster copy the values, in pieces of up to 1,000 keys and 256 MiB. Stores are pickled, and
-        each worker opens them. Listings and decisions stay in this process. ``concurrency`` applies to each
-        piece.
+        Has a Dask cluster copy the values: see `copy_store`.
 
     Returns
     -------
@@ -257,17 +230,8 @@ async def sync_store(
     ValueError
         If ``concurrency`` is out of range.
     """
-    options = Options(
-        checksum=checksum,
-        verify=verify,
-        delete=delete,
-        dry_run=dry_run,
-        progress=progress,
-        if_exists="update",
-        concurrency=concurrency,
-        client=client,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options("update", checksum, verify, delete, dry_run, progress, concurrency, client, selected)
     return await _run(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
@@ -289,17 +253,8 @@ def sync_store_sync(
     client: Client | None = None,
 ) -> CopyReport:
     """Blocking form of `sync_store`."""
-    options = Options(
-        checksum=checksum,
-        verify=verify,
-        delete=delete,
-        dry_run=dry_run,
-        progress=progress,
-        if_exists="update",
-        concurrency=concurrency,
-        client=client,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options("update", checksum, verify, delete, dry_run, progress, concurrency, client, selected)
     return _run_sync(Copy, source, Ends(source, target, prefix, target_prefix, writes=True), options)
 
 
@@ -340,22 +295,15 @@ async def move_store(
     verify : bool
         Whether to read every value back and compare it before anything is removed.
     include, exclude : iterable of str
-        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
-        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
-        name at any depth; everything below a matching directory matches, too.
+        Globs that select keys, relative to the directories: see `copy_store`.
     exclude_litter : bool
-        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
-        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+        Whether to leave out files that operating systems add, such as ``.DS_Store``.
     dry_run : bool
         Whether to write and remove nothing.
     progress : callable or bool, optional
-        Called with a `CopyProgress` at the start, and after each batch of values and each piece of a large
-        one. Calls are never concurrent: they are made on the event loop or, if both stores block, in the
-        thread that calls the blocking form. True draws a bar on standard error.
+        Called with a `CopyProgress` now and then: see `copy_store`. True draws a bar on standard error.
     concurrency : int or (int, int), optional
-        The most values to copy at once; two numbers limit reads and writes. By default 64 if one of the
-        stores is reached over a network, otherwise 8. On an event loop, at most 64 MiB of values are in
-        flight at once. If both stores block, values are copied one by one as long as that is fast.
+        The most values to copy at once; two numbers limit reads and writes: see `copy_store`.
 
     Returns
     -------
@@ -379,18 +327,10 @@ async def move_store(
     ValueError
         If ``if_exists`` or ``concurrency`` is out of range.
     """
-    options = Options(
-        if_exists=if_exists,
-        checksum=checksum,
-        verify=verify,
-        dry_run=dry_run,
-        progress=progress,
-        concurrency=concurrency,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
-    return await _run(
-        Move, source, Ends(source, target, prefix, target_prefix, writes=True, empties=True), options
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options(if_exists, checksum, verify, False, dry_run, progress, concurrency, None, selected)
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
+    return await _run(Move, source, ends, options)
 
 
 def move_store_sync(
@@ -410,18 +350,10 @@ def move_store_sync(
     concurrency: int | tuple[int, int] | None = None,
 ) -> CopyReport:
     """Blocking form of `move_store`."""
-    options = Options(
-        if_exists=if_exists,
-        checksum=checksum,
-        verify=verify,
-        dry_run=dry_run,
-        progress=progress,
-        concurrency=concurrency,
-        selected=selection(include, exclude, exclude_litter=exclude_litter),
-    )
-    return _run_sync(
-        Move, source, Ends(source, target, prefix, target_prefix, writes=True, empties=True), options
-    )
+    selected = selection(include, exclude, exclude_litter=exclude_litter)
+    options = Options(if_exists, checksum, verify, False, dry_run, progress, concurrency, None, selected)
+    ends = Ends(source, target, prefix, target_prefix, writes=True, empties=True)
+    return _run_sync(Move, source, ends, options)
 
 
 async def _run(kind: type[Copy], source: object, ends: Ends, options: Options) -> CopyReport:
@@ -467,12 +399,9 @@ async def diff_stores(
         Whether to compare values of equal size by their bytes, or by checksums from listings, even if the
         target's isn't older.
     include, exclude : iterable of str
-        Globs that select keys, relative to the directories: keys that match one of ``include``, if given, and
-        none of ``exclude``. ``*`` and ``?`` stop at slashes, ``**`` doesn't. A glob without a slash matches a
-        name at any depth; everything below a matching directory matches, too.
+        Globs that select keys, relative to the directories: see `copy_store`.
     exclude_litter : bool
-        Whether to leave out files that operating systems add: ``.DS_Store``, ``._*``, ``.nfs*``,
-        ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``.
+        Whether to leave out files that operating systems add, such as ``.DS_Store``.
     found : callable, optional
         Called with each `Difference` as it is found, in order, including equal keys.
 

@@ -18,15 +18,7 @@ from zarrstore._copy.compare import is_same
 from zarrstore._copy.meter import Meter
 from zarrstore._copy.pipeline import Room, Tasks, Threads, closing_workers
 from zarrstore._copy.places import Ends, keep_comment, refuse_overlap
-from zarrstore._copy.plan import (
-    Act,
-    Plan,
-    Todo,
-    document_rank,
-    leaves_first,
-    root_first,
-    total_size,
-)
+from zarrstore._copy.plan import Act, Plan, Todo, document_rank, leaves_first, root_first, total_size
 from zarrstore._copy.report import CopyReport
 from zarrstore._copy.running import Job
 from zarrstore._copy.spool import Spool

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """Arguments of a copy, as `copy_store` takes them."""
+    """Arguments of a copy, in the order in which `copy_store` takes them."""
 
     if_exists: IfExists = "raise"
+    checksum: bool = False
     verify: bool = False
+    delete: bool = False
     dry_run: bool = False
     progress: Progress = None
     concurrency: int | tuple[int, int] | None = None
-    checksum: bool = False
-    delete: bool = False
-    selected: Callable[[str], bool] | None = None
     client: Client | None = None
+    selected: Callable[[str], bool] | None = None
     # Whether an interrupted run of the same work may have written some of the values.
     is_repeated: bool = False
 

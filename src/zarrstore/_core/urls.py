@@ -20,10 +20,7 @@ _BUCKETS = S3 | GCS | AZURE
 _LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 # What fsspec's file systems interpret as the version of a value.
-_VERSIONS = {
-    **dict.fromkeys(S3, re.compile(r"\?versionId=")),
-    **dict.fromkeys(GCS, re.compile(r"#\d+$")),
-}
+_VERSIONS = {**dict.fromkeys(S3, re.compile(r"\?versionId=")), **dict.fromkeys(GCS, re.compile(r"#\d+$"))}
 
 
 def with_lower_scheme(text: str) -> str:

@@ -13,17 +13,7 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from enum import Enum
 from types import CoroutineType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Final,
-    Literal,
-    NamedTuple,
-    ParamSpec,
-    TypeAlias,
-    TypeVar,
-)
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,13 +22,7 @@ from zarrstore._core.listing import closing_pages
 from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError, changes_always
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Awaitable,
-        Callable,
-        Iterable,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     import numpy.typing as npt
 

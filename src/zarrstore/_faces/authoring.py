@@ -27,6 +27,7 @@ _ARGUMENTS = {
 # Modules whose private methods an author's helper must not replace; below, those that may be overridden.
 _OURS = (
     "zarrstore.abc.store",
+    "zarrstore._faces.bodies",
     "zarrstore._faces.declared",
     "zarrstore._faces.sync",
     "zarrstore.storage._wrappers.wrapper",

@@ -71,16 +71,16 @@ _NO_LINKS = UNABLE - {errno.EINVAL} | {errno.EMLINK}
 # -- opening --------------------------------------------------------------------------------------
 
 
-def open_patiently(path: str, flags: int, mode: int = 0o666) -> int:
+def open_patiently(path: str, flags: int) -> int:
     """Open a file; if too many are open already, wait until others are closed."""
     for seconds in _PATIENCE:
         try:
-            return os.open(path, flags, mode)
+            return os.open(path, flags, 0o666)
         except OSError as error:
             if error.errno not in _TOO_MANY:
                 raise
         time.sleep(seconds)
-    return os.open(path, flags, mode)
+    return os.open(path, flags, 0o666)
 
 
 class _How(ctypes.Structure):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
+from zarrstore._core.forks import in_forked_child
 from zarrstore._os.files import FOLDER, UNABLE
 
 if TYPE_CHECKING:
@@ -155,14 +156,11 @@ def _remember(known: dict[str, T], folder: str, what: T) -> None:
 FOLDERS = FolderSync()
 
 
+@in_forked_child
 def _forget() -> None:
     """Start afresh in a forked child, which lacks the threads that were syncing."""
     global FOLDERS
     FOLDERS = FolderSync()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
 
 
 def make_folder(folder: str, mode: str) -> None:

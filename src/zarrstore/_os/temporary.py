@@ -16,6 +16,7 @@ import stat
 import time
 from hashlib import blake2b
 
+from zarrstore._core.forks import in_forked_child
 from zarrstore._os.files import MOVES_OPEN, READ, lock
 
 PREFIX = ".zarrstore-"
@@ -45,14 +46,11 @@ def name_beside(path: str) -> str:
     return f"{PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
 
 
+@in_forked_child
 def _rename_process() -> None:
     """Keep a forked child from choosing the same names as its parent."""
     global _process
     _process = os.urandom(4).hex()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rename_process)
 
 
 def is_temporary(name: str) -> bool:

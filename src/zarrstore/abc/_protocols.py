@@ -60,11 +60,7 @@ class SupportsGetSync(Protocol):
     """A store that can be read with blocking calls; every store of this library can."""
 
     def get_sync(
-        self,
-        key: str,
-        *,
-        prototype: Prototype | None = None,
-        byte_range: ByteRequestLike | None = None,
+        self, key: str, *, prototype: Prototype | None = None, byte_range: ByteRequestLike | None = None
     ) -> Buffer | None:
         """Read a value, or part of it; None if there is none."""
 

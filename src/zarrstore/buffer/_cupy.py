@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any, TypeAlias
 
+from zarrstore._core.forks import in_forked_child
 from zarrstore.errors import ForkError, MissingDependencyError
 
 # Types of cupy and kvikio, which have no annotations: modules, arrays on a device, streams, events.
@@ -24,8 +24,7 @@ class _Driver:
         cls.dead = cls.used
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Driver.after_fork)
+in_forked_child(_Driver.after_fork)
 
 
 def cupy() -> Untyped:

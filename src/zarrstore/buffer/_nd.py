@@ -47,11 +47,7 @@ class NDArrayLike(Protocol):
     def __array__(self) -> npt.NDArray[Any]: ...
 
     def reshape(
-        self,
-        shape: tuple[int, ...],
-        *,
-        order: Literal["A", "C", "F"] | None = "C",
-        copy: bool | None = None,
+        self, shape: tuple[int, ...], *, order: Literal["A", "C", "F"] | None = "C", copy: bool | None = None
     ) -> Self:
         """Return a view with another shape."""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from zarrstore._async.nowait import MAX_COPIED, MAX_INLINE_CALLS, NonBlockingVerbs, NowaitVerbs
 from zarrstore._async.threads import to_thread
+from zarrstore._core.forks import in_forked_child
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
 from zarrstore._core.requests import span
@@ -46,15 +47,13 @@ _named: WeakValueDictionary[str, _Data] = WeakValueDictionary()
 _naming = threading.Lock()
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _naming
     _naming = threading.Lock()
     for data in list(_alive.values()):
         data.after_fork()
 
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 # Adding this many keys to a tree of keys takes less than half a millisecond.
 _AT_ONCE = 1000
@@ -227,10 +226,7 @@ class MemoryStore(NowaitStore):
     would see them.
     """
 
-    supports_writes: bool = True
-    supports_deletes: bool = True
     supports_partial_writes: bool = True
-    supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True, versions=True, shared=False)
     _loop_binding: ClassVar[type[NowaitVerbs]] = NonBlockingVerbs

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Latency: TypeAlias = float | tuple[float, float]
 
 _READS = ("read", "read_many", "read_versioned", "stat", "scan")
-_WRITES = ("write", "patch", "copy", "remove", "remove_many", "remove_below")
 
 
 class _AroundVerbs(WrapperStore[T_Store]):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from zarrstore.errors import CorruptError
-from zarrstore.storage._zip import reader as _reader
+from zarrstore.storage._zip import opening as _opening
 from zarrstore.storage._zip.format import (
     GUARD,
     Guard,
@@ -191,10 +191,10 @@ def test_a_member_takes_few_bytes_of_memory():
         for number in range(count):
             archive.writestr(f"array/c/{number // 100}/{number % 100}", b"")
     source = ObjectSource(file)
-    _reader.open_view(source)
+    _opening.open_view(source)
     tracemalloc.start()
     try:
-        view = _reader.open_view(source)
+        view = _opening.open_view(source)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()

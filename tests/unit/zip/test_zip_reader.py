@@ -19,6 +19,7 @@ from zarrstore import RangeByteRequest, SuffixByteRequest
 from zarrstore.errors import ByteRequestError, CorruptError, MissingDependencyError, StoreError
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import reader as _reader
+from zarrstore.storage._zip.opening import open_view
 from zarrstore.storage._zip.source import ObjectSource
 
 
@@ -463,7 +464,7 @@ def damaged_archives(draw):
 
 
 def read_all(data):
-    view = _reader.open_view(ObjectSource(io.BytesIO(data)))
+    view = open_view(ObjectSource(io.BytesIO(data)))
     total = 0
     for key in list(view.index.rows):
         try:

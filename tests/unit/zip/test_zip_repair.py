@@ -192,7 +192,7 @@ def test_a_failure_leaves_the_original(tmp_path, monkeypatch):
     def fail(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_repair._writer, "write_end", fail)
+    monkeypatch.setattr(_repair.rewriting, "write_end", fail)
     with pytest.raises(OSError, match="No space"):
         ZipStore.repair(path)
     assert path.read_bytes() == data

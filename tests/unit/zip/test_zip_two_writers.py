@@ -12,7 +12,8 @@ import pytest
 from zarrstore.errors import ChangedError, KeyConflictError, LockedError
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
-from zarrstore.storage._zip import repair as _repair
+from zarrstore.storage._zip import file as _file
+from zarrstore.storage._zip import rewriting as _rewriting
 
 
 @pytest.fixture
@@ -64,14 +65,16 @@ def test_whoever_begins_to_write_looks_again(path):
 
 def before_locking(monkeypatch, act):
     """Let somebody act between another's opening of the file and its locking it."""
-    real = _archive.lock_file
+    real = _file.lock_file
 
     def lock_file(descriptor):
-        monkeypatch.setattr(_archive, "lock_file", real)
+        for module in (_archive, _file):
+            monkeypatch.setattr(module, "lock_file", real)
         act()
         real(descriptor)
 
-    monkeypatch.setattr(_archive, "lock_file", lock_file)
+    for module in (_archive, _file):
+        monkeypatch.setattr(module, "lock_file", lock_file)
 
 
 def other_writes(path):
@@ -158,13 +161,13 @@ def test_repair_puts_nothing_over_a_file_that_came_meanwhile(path, monkeypatch):
     with ZipStore(path, mode="w") as store:
         store.set_sync("k", b"v")
     output = path.with_name("out.zip")
-    real = _repair._writer.write_end
+    real = _rewriting.write_end
 
     def write_end(*args, **options):
         output.write_bytes(b"theirs")
         return real(*args, **options)
 
-    monkeypatch.setattr(_repair._writer, "write_end", write_end)
+    monkeypatch.setattr(_rewriting, "write_end", write_end)
     with pytest.raises(KeyConflictError):
         ZipStore.repair(path, output=output)
     assert output.read_bytes() == b"theirs"

@@ -22,6 +22,7 @@ from zarrstore.errors import LockedError, NoSpaceError, UnsupportedOperationErro
 from zarrstore.storage import ZipStore
 from zarrstore.storage._zip import archive as _archive
 from zarrstore.storage._zip import format as _format
+from zarrstore.storage._zip import rewriting as _rewriting
 from zarrstore.storage._zip import writer as _writer
 
 
@@ -223,6 +224,7 @@ def small_limits(monkeypatch):
     for module in (_format, _writer):
         monkeypatch.setattr(module, "ZIP64_LIMIT", 6000)
         monkeypatch.setattr(module, "ZIP64_COUNT", 10)
+    monkeypatch.setattr(_rewriting, "ZIP64_LIMIT", 6000)
 
 
 @pytest.mark.parametrize("method", METHODS[:2])
@@ -569,7 +571,7 @@ def test_closing_goes_on_where_rewriting_fails(path, monkeypatch):
     def fail(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(_writer, "copy_members", fail)
+    monkeypatch.setattr(_rewriting, "_copy_members", fail)
     with ZipStore(path, mode="w") as store:
         for _ in range(30):
             store.set_sync("k", bytes(10_000))

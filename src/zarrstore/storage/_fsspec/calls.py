@@ -8,7 +8,6 @@ After a fork, the child renews either kind.
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 
 from zarrstore._async.io_loop import io_loop
 from zarrstore._async.threads import to_thread
+from zarrstore._core.forks import in_forked_child
 from zarrstore.errors import MissingDependencyError
 from zarrstore.storage._fsspec.protocol import find
 
@@ -40,16 +40,7 @@ if TYPE_CHECKING:
 
     from zarrstore.storage._fsspec.protocol import FileSystem, Untyped
 
-__all__ = [
-    "Files",
-    "LocalFileSystem",
-    "as_awaiting",
-    "behind_views",
-    "blocking_inside",
-    "identity",
-    "tokenize",
-    "url_to_fs",
-]
+__all__ = ["Files", "LocalFileSystem", "as_awaiting", "identity", "tokenize", "url_to_fs"]
 
 # Arguments that affect how a file system runs, not which one it is.
 _MANNER = frozenset(("asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "batch_size"))
@@ -62,6 +53,7 @@ _all_files: WeakSet[Files] = WeakSet()
 _inherited: list[FileSystem] = []
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _copies, _copies_lock
     _detach_finalizers(forked=True)
@@ -85,10 +77,6 @@ def _detach_finalizers(*, forked: bool = False) -> None:
             finalizer.detach()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 def as_awaiting(fs: FileSystem) -> FileSystem:
     """Return an asynchronous file system: the given one, a copy of it, or a wrapper around it."""
     if fs.async_impl and fs.asynchronous:
@@ -100,24 +88,25 @@ def as_awaiting(fs: FileSystem) -> FileSystem:
     return AsyncFileSystemWrapper(fs, asynchronous=True)
 
 
-def blocking_inside(fs: FileSystem) -> FileSystem | None:
+def _blocking_inside(fs: FileSystem) -> FileSystem | None:
     """Return the blocking file system inside fsspec's wrapper; None if this one is async itself."""
     if isinstance(fs, AsyncFileSystemWrapper):
         return fs.sync_fs
     return None
 
 
-def behind_views(fs: FileSystem, path: str) -> tuple[FileSystem, str]:
-    """Return the blocking file system behind fsspec's views of directories, and where there a path is."""
+def _behind_views(fs: FileSystem) -> tuple[FileSystem, str]:
+    """Return the blocking file system behind fsspec's views of directories, and the directory viewed."""
+    directory = ""
     while type(fs) is DirFileSystem and fs.path and not fs.fs.async_impl:
-        fs, path = fs.fs, f"{fs.path.rstrip('/')}/{path.lstrip('/')}"
-    return fs, path
+        fs, directory = fs.fs, f"{fs.path.rstrip('/')}/{directory.lstrip('/')}"
+    return fs, directory
 
 
 def identity(value: Untyped) -> object:
     """Return what is equal for two file systems with the same place and the same credentials."""
     if isinstance(value, AbstractFileSystem):
-        inside = blocking_inside(value)
+        inside = _blocking_inside(value)
         if inside is not None:
             return identity(inside)
         own = id(value.store) if getattr(value, "global_store", True) is False else None
@@ -131,7 +120,7 @@ def identity(value: Untyped) -> object:
 
 def _moved(value: Untyped, loop: asyncio.AbstractEventLoop) -> Untyped:
     """Copy a file system, or arguments that may contain some, for an event loop."""
-    if isinstance(value, AsyncFileSystem) and blocking_inside(value) is None:
+    if isinstance(value, AsyncFileSystem) and _blocking_inside(value) is None:
         # In fsspec, "not asynchronous" means having a loop of its own.
         options = {**_moved(value.storage_options, loop), "asynchronous": False, "loop": loop}
         options["skip_instance_cache"] = True
@@ -165,12 +154,12 @@ class Files:
         Whether to disable the client's own retries.
     """
 
-    def __init__(self, fs: FileSystem, *, quiet: bool) -> None:
+    def __init__(self, fs: FileSystem, *, quiet: bool = False) -> None:
         self.fs = fs
         self.quiet = quiet
-        # The user's file system, without fsspec's wrapper if it blocks.
-        blocking = blocking_inside(fs)
-        self.inside = fs if blocking is None else behind_views(blocking, "")[0]
+        # The user's file system, without fsspec's wrapper and then without its views if it blocks.
+        self.unwrapped = _blocking_inside(fs) or fs
+        self.inside, self._viewed = _behind_views(self.unwrapped)
         self.blocks = self.inside is not fs
         self.direct = find(fs)
         self._is_child = False
@@ -182,6 +171,11 @@ class Files:
 
     def __setstate__(self, state: dict[str, Untyped]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+    def path_inside(self, path: str) -> str:
+        """Return where a path of the user's file system is in the one behind its views."""
+        path = path or self.unwrapped.root_marker
+        return self._viewed + path.lstrip("/") if self._viewed else path
 
     @cached_property
     def client(self) -> FileSystem:

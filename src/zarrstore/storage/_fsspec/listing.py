@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from zarrstore._async.concurrency import gather
@@ -12,24 +12,17 @@ from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
-from zarrstore.errors import AccessDeniedError, StoreError
-from zarrstore.storage._fsspec import errors, http
-from zarrstore.storage._remote.answers import elsewhere, endless, no_container, unlistable
-from zarrstore.storage._remote.store import RemoteStore
+from zarrstore.errors import AccessDeniedError
+from zarrstore.storage._fsspec.base import RENAMES, CallingStore
+from zarrstore.storage._remote.answers import elsewhere, endless, unlistable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    from zarrstore.storage._fsspec.calls import Files
     from zarrstore.storage._fsspec.protocol import Direct, Untyped
 
-# Protocols whose `mv` replaces a file in the same directory atomically.
-RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 # How many empty pages in a row are accepted: servers send some after many removals.
 _EMPTY_PAGES = 1000
-
-
-T = TypeVar("T")
 
 
 class _Child(NamedTuple):
@@ -42,47 +35,8 @@ class _Child(NamedTuple):
     is_link: bool = False
 
 
-class ListingStore(RemoteStore, abstract=True):
-    """The lower half of `FsspecStore`: errors, lookups, and listings."""
-
-    _files: Files
-    _base: str
-    _prefix: str
-    _protocol: str
-    _http: bool
-    allowed_exceptions: tuple[type[Exception], ...]
-
-    if TYPE_CHECKING:
-        # Methods that `FsspecStore` defines.
-        def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]: ...
-        def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]: ...
-
-    def _directory(self, prefix: str) -> str:
-        if self._http:
-            return http.join(self._base, prefix) if prefix else self._base
-        return self._prefix + prefix.removesuffix("/") if prefix else self._base
-
-    def _failed(self, error: Exception, action: str, key: str) -> StoreError:
-        return errors.translated(error, action, self, key)
-
-    def _is_absent(self, error: Exception) -> bool:
-        return errors.proves_absence(error, self.allowed_exceptions)
-
-    def _failed_at(self, error: Exception, action: str, key: str) -> StoreError:
-        if self._files.direct is not None and self._is_absent(error):
-            # Without folders, nothing else can be missing.
-            return no_container(action, self, key)
-        return self._failed(error, action, key)
-
-    async def _info(self, path: str) -> dict[str, Untyped]:
-        self._forget(path)
-        info: dict[str, Untyped] = await self._call("info", path)
-        return info
-
-    def _forget(self, path: str) -> None:
-        """Clear a blocking file system's cache of listings; our copy of an async one has none."""
-        if self._files.blocks:
-            self._files.client.invalidate_cache(path)
+class ListingStore(CallingStore, abstract=True):
+    """The part of `FsspecStore` that lists."""
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:
         if self._files.direct is not None and self._base:

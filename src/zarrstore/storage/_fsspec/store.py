@@ -6,12 +6,9 @@ import inspect
 import os
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from zarrstore._async.bindings import is_stream
-from zarrstore._async.concurrency import batches, gather
-from zarrstore._async.io_loop import await_on_io
-from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
@@ -27,31 +24,14 @@ from zarrstore._core.verbs import (
     known_size,
 )
 from zarrstore._faces.overrides import own_face
-from zarrstore._os.temporary import is_temporary, make_name
-from zarrstore.errors import (
-    ByteRequestError,
-    InvalidKeyError,
-    KeyConflictError,
-    KeyNotFoundError,
-    RefusedError,
-    TruncatedError,
-    UnsupportedOperationError,
-)
+from zarrstore._os.temporary import make_name
+from zarrstore.errors import ByteRequestError, KeyNotFoundError, TruncatedError, UnsupportedOperationError
 from zarrstore.storage._fsspec import errors, http, s3
-from zarrstore.storage._fsspec.calls import (
-    Files,
-    LocalFileSystem,
-    as_awaiting,
-    behind_views,
-    blocking_inside,
-    identity,
-    tokenize,
-    url_to_fs,
-)
+from zarrstore.storage._fsspec.base import AZURE, RENAMES
+from zarrstore.storage._fsspec.calls import Files, LocalFileSystem, as_awaiting, identity, tokenize, url_to_fs
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._fsspec.listing import RENAMES, ListingStore
 from zarrstore.storage._fsspec.parts import told_versions
-from zarrstore.storage._fsspec.protocol import find
+from zarrstore.storage._fsspec.removing import RemovingStore
 from zarrstore.storage._fsspec.uploads import WHOLE, Upload, slices
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.copies import StoreCopies
@@ -60,26 +40,21 @@ from zarrstore.storage._remote.place import of_fsspec
 from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found, begun, part_size
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Mapper, ServerCopies, UniversalPath, Value
     from zarrstore._core.verbs import Condition, Conflict, Precondition
     from zarrstore.abc.store import Store
-    from zarrstore.storage._fsspec.protocol import Direct, FileSystem, Untyped
-
-T = TypeVar("T")
+    from zarrstore.storage._fsspec.protocol import FileSystem
 
 # Protocols whose servers can atomically refuse to create an existing key, if fsspec requests it.
-_AZURE = frozenset(("abfs", "abfss", "az"))
-_CREATES = _AZURE | {"s3", "s3a", "gs", "gcs"}
-# Protocols whose root contains only what the user put there.
-_OWN_ROOTS = frozenset(("memory", "dir", "reference", "zip", "tar", "libarchive"))
+_CREATES = AZURE | {"s3", "s3a", "gs", "gcs"}
 # Protocols whose clients retry by themselves, which can't be disabled.
 _RETRYING = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
 
 
-class FsspecStore(ListingStore):
+class FsspecStore(RemovingStore):
     """A store based on one of fsspec's file systems.
 
     Parameters
@@ -145,8 +120,8 @@ class FsspecStore(ListingStore):
                 f"Filesystem needs to support async operations, {type(given).__name__} doesn't. "
                 "FsspecStore.from_url and from_upath wrap it so that it does."
             )
-        outer = blocking_inside(given) or given
-        base = outer._strip_protocol(path)
+        self._files = files = Files(given)
+        base = files.unwrapped._strip_protocol(path)
         scheme, mark, _ = path.partition("://")
         if mark and "://" not in base:
             raise ValueError(
@@ -160,24 +135,24 @@ class FsspecStore(ListingStore):
                 UserWarning,
                 stacklevel=2,
             )
-        inside, base = behind_views(outer, base or outer.root_marker)
+        inside, kind = files.inside, files.direct
         protocol = inside.protocol
         self._protocol: str = protocol if isinstance(protocol, str) else protocol[0]
         self._http = self._protocol == "http"
-        kind = find(given)
         is_s3 = kind is not None and kind.PACKAGE == s3.PACKAGE
-        if retry is DEFAULT and (s3.retries(given) if is_s3 else self._protocol in _RETRYING):
+        keeps_retries = s3.retries(given) if is_s3 else self._protocol in _RETRYING
+        if retry is DEFAULT and keeps_retries:
             retry = None
-        self._files = Files(given, quiet=is_s3 and retry is not None and not s3.retries(given))
-        self._asks_http = self._http and not self._files.blocks
-        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not self._files.blocks)
+        files.quiet = is_s3 and retry is not None and not keeps_retries
+        self._asks_http = self._http and not files.blocks
+        dispatcher = Dispatcher(retry, concurrency, errors.is_throttled, timed=not files.blocks)
         limits = max_gap_bytes, max_coalesced_bytes
         super().__init__(dispatcher, limits, missing_on, read_only=read_only)
         self.fs = given
         self.path = path
         self.allowed_exceptions: tuple[type[Exception], ...] = tuple(allowed_exceptions)
         # Resolved here, so that os.chdir doesn't change the meaning of a relative path.
-        self._base: str = inside._strip_protocol(base) or inside.root_marker
+        self._base: str = inside._strip_protocol(files.path_inside(base)) or inside.root_marker
         if isinstance(inside, LocalFileSystem):
             self._base = os.path.realpath(self._base)
             if type(inside) is LocalFileSystem and self.allowed_exceptions == ALLOWED_EXCEPTIONS:
@@ -199,10 +174,8 @@ class FsspecStore(ListingStore):
         ----------
         upath : UPath
             The root.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
+        read_only, allowed_exceptions
+            See the class.
         """
         return cls(as_awaiting(upath.fs), read_only, upath.path.rstrip("/") or "/", allowed_exceptions)
 
@@ -219,10 +192,8 @@ class FsspecStore(ListingStore):
         ----------
         fs_map : FSMap
             The mapping, as ``fsspec.get_mapper`` returns it.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
+        read_only, allowed_exceptions
+            See the class.
         """
         return cls(as_awaiting(fs_map.fs), read_only, fs_map.root, allowed_exceptions)
 
@@ -248,11 +219,7 @@ class FsspecStore(ListingStore):
             The root.
         storage_options : dict, optional
             Options for creating the file system.
-        read_only : bool
-            Whether to refuse every call that changes the store.
-        allowed_exceptions : tuple of exception types
-            What the file system may raise for a missing value.
-        missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
+        read_only, allowed_exceptions, missing_on, retry, concurrency, max_gap_bytes, max_coalesced_bytes
             See the class.
         """
         url = with_lower_scheme(url)
@@ -305,7 +272,7 @@ class FsspecStore(ListingStore):
 
     @property
     def _lists_in_order(self) -> bool:
-        return self._files.direct is not None and self._protocol not in _AZURE and bool(self._base)
+        return self._files.direct is not None and self._protocol not in AZURE and bool(self._base)
 
     @property
     def supports_writes(self) -> bool:
@@ -321,7 +288,7 @@ class FsspecStore(ListingStore):
     def _creates(self) -> bool:
         if self._files.blocks or self._protocol not in _CREATES:
             return False
-        if self._protocol in _AZURE and self._files.direct is not None:
+        if self._protocol in AZURE and self._files.direct is not None:
             return True
         return "mode" in inspect.signature(self.fs._pipe_file).parameters
 
@@ -365,79 +332,6 @@ class FsspecStore(ListingStore):
                 raise KeyNotFoundError("there is no value to copy.", store=source, key=key) from None
             raise self._failed_at(error, "copy", target_key) from safe_cause(error)
         return None
-
-    # -- calls ------------------------------------------------------------------------------------
-    # `_call` calls a file system's method by name; `_send` calls a function of ours with the file system.
-    # Those with `_write` have side effects: once sent, they are awaited to their end, even if cancelled.
-
-    async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return await (coroutine if self._files.blocks else await_on_io(coroutine))
-
-    def _call(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
-        return self._dispatcher.dispatch(self._files.method(name, args, kwargs, abandon=True))
-
-    def _call_write(self, name: str, *args: Untyped, **kwargs: Untyped) -> Awaitable[Untyped]:
-        return self._dispatcher.dispatch_write(self._files.method(name, args, kwargs, abandon=False))
-
-    def _send(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
-        return self._dispatcher.dispatch(partial(call, self._files.client, *args))
-
-    def _send_write(self, call: Callable[..., Awaitable[T]], *args: object) -> Awaitable[T]:
-        return self._dispatcher.dispatch_write(partial(call, self._files.client, *args))
-
-    # -- paths ------------------------------------------------------------------------------------
-
-    def _path(self, key: str) -> str:
-        """Return a key's path in the file system; refuse keys that would be stored elsewhere."""
-        if self._http:
-            return http.join(self._base, key)
-        if self._protocol in _AZURE:
-            check_azure_key(key, self)
-        path = self._prefix + key
-        inside = self._files.inside
-        if self._protocol in RENAMES and any(map(is_temporary, key.split("/"))):
-            raise InvalidKeyError(
-                "names like this are kept for temporary files.",
-                store=self,
-                key=key,
-                hint="Choose another name.",
-            )
-        moved = inside._strip_protocol(path) not in (path, path.lstrip("/"))
-        if hasattr(inside, "split_path"):
-            # s3fs interprets '?versionId=' as a version of another key, and gcsfs '#' as a generation.
-            moved = moved or "/".join(inside.split_path(path)[:2]).rstrip("/") != path
-        if moved:
-            raise InvalidKeyError(
-                "this file system would put such a key elsewhere.",
-                store=self,
-                key=key,
-                hint="Choose another name.",
-            )
-        return path
-
-    async def _is_unseen(self, error: Exception, action: str, key: str) -> bool:
-        """Whether an error of a read or a lookup means that the value is missing."""
-        return errors.is_missing(error, self.missing_on) or await self._proves_missing(error, action, key)
-
-    async def _proves_missing(self, error: Exception, action: str, key: str) -> bool:
-        """Whether a value is missing; raise if the bucket is."""
-        if not self._is_absent(error):
-            return False
-        if not errors.names_key(error):
-            await self._prove(action, key)
-        self._proven = True
-        return True
-
-    async def _prove(self, action: str, key: str) -> None:
-        """Raise if the bucket doesn't exist; checked once, by listing one key."""
-        if self._files.direct is None or self._proven or not self._base:
-            return
-        try:
-            await self._send(self._files.direct.page, self._prefix, "", True, None, 1)
-        except Exception as error:
-            if not errors.is_missing(error, self.missing_on):
-                raise self._failed_at(error, action, key) from safe_cause(error)
-        self._proven = True
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -629,129 +523,6 @@ class FsspecStore(ListingStore):
             raise self._conflict(key) from safe_cause(error)
         except Exception as error:
             raise self._failed(error, "make a folder", key) from safe_cause(error)
-
-    async def _clear_way(self, path: str, key: str) -> None:
-        """Remove a link, or empty folders, at a value's path; a folder that contains a key is a conflict."""
-        try:
-            info = await self._info(path)
-        except Exception as error:
-            if self._is_absent(error):
-                return
-            raise self._failed(error, "write", key) from safe_cause(error)
-        is_folder, is_link = info["type"] == "directory", info.get("islink")
-        folders, pending = [path], [path] if is_folder else []
-        while pending:
-            for child in await self._level(pending.pop()):
-                if is_link or child.is_link or not child.is_directory:
-                    raise self._conflict(key)
-                folders.append(child.path)
-                pending.append(child.path)
-        if is_link and (is_folder or self._protocol not in RENAMES):
-            await self._delete_once(path, key)  # else the value would be written where the link leads
-        elif is_folder:
-            await self._remove_folders(folders, key)
-
-    def _conflict(self, key: str) -> KeyConflictError:
-        return KeyConflictError(
-            "a folder is here, or a value where one of its folders is due.",
-            store=self,
-            key=key,
-            hint="A folder can't be a value too: delete one of them, or use a store without folders.",
-        )
-
-    # -- removing ---------------------------------------------------------------------------------
-
-    async def _remove(self, key: str, condition: Precondition = ANY) -> None:
-        if condition is not ANY:
-            raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
-        await self._on_client(self._delete(self._path(key), key))
-
-    async def _remove_many(self, keys: Iterable[str]) -> None:
-        paths = {key: self._path(key) for key in keys}
-        if self._files.direct is not None:
-            await self._on_client(self._delete_all(self._files.direct, list(paths.values())))
-            return
-        await self._on_client(gather(self._delete(path, key) for key, path in paths.items()))
-
-    async def _delete_all(self, kind: Direct, paths: list[str]) -> None:
-        await self._prove("delete", "")
-        retry = self._dispatcher.retry_call
-        parts = batches(paths, kind.BATCH)
-        await gather([retry(partial(self._delete_batch, kind, part)) for part in parts])
-
-    async def _delete_batch(self, kind: Direct, paths: list[str]) -> None:
-        try:
-            await self._send_write(kind.remove, paths, self)
-        except Exception as error:
-            failure = self._failed(error, "delete", "")
-            # The server names the key relative to its bucket.
-            failure.key = failure.key and failure.key.removeprefix(self._prefix.partition("/")[2])
-            raise failure from safe_cause(error)
-
-    async def _delete(self, path: str, key: str) -> None:
-        await self._dispatcher.retry_call(lambda: self._delete_once(path, key))
-
-    async def _delete_once(self, path: str, key: str) -> None:
-        # Never fsspec's `rm`, which treats '*', '?' and '[' in a name as a pattern and removes all matches.
-        try:
-            if self._files.direct is not None:
-                await self._send_write(self._files.direct.delete, path)
-            else:
-                await self._call_write("rm_file", path)
-        except Exception as error:
-            if not await self._proves_missing(error, "delete", key):
-                raise self._failed(error, "delete", key) from safe_cause(error)
-
-    async def _remove_below(self, prefix: str) -> None:
-        if not self._base.strip("/") and not prefix and self._protocol not in _OWN_ROOTS:
-            raise RefusedError(
-                "this store's root is the root of the whole file system: clearing it would empty that.",
-                store=self,
-                hint="Make a store on the folder, or on the bucket, that you mean.",
-            )
-        if self._files.direct is not None:
-            async for page in self._pages(self._files.direct, prefix, True):
-                # Everything that the server lists, whether it is a key of ours or not.
-                paths = [self._prefix + entry.key for entry in page]
-                await self._on_client(self._delete_all(self._files.direct, paths))
-            return
-        await self._on_client(self._delete_below(self._directory(prefix), prefix))
-
-    async def _delete_below(self, directory: str, prefix: str) -> None:
-        if prefix and self._files.blocks and await self._is_link(directory, prefix):
-            await self._delete(directory, prefix)
-            return
-        folders = [directory] if prefix else []
-        pending = [directory]
-        while pending:
-            batch = [pending.pop() for _ in range(min(len(pending), self._dispatcher.concurrency))]
-            for level in await gather([self._level(path) for path in batch]):
-                # A link goes itself: what it leads to may be outside.
-                below = [child.path for child in level if child.is_directory and not child.is_link]
-                pending += below
-                folders += below
-                others = [child for child in level if child.is_link or not child.is_directory]
-                await gather([self._delete(child.path, prefix + child.name) for child in others])
-        if self._files.blocks:
-            await self._remove_folders(folders, prefix)
-
-    async def _is_link(self, path: str, key: str) -> bool:
-        try:
-            return bool((await self._info(path)).get("islink"))
-        except Exception as error:
-            if self._is_absent(error):
-                return False
-            raise self._failed(error, "delete", key) from safe_cause(error)
-
-    async def _remove_folders(self, folders: list[str], key: str) -> None:
-        """Remove empty folders, innermost first; some existed only through their contents and are gone."""
-        for path in sorted(folders, key=len, reverse=True):
-            try:
-                await self._call_write("rmdir", path)
-            except (FileNotFoundError, NotADirectoryError, NotImplementedError):
-                pass
-            except Exception as error:
-                raise self._failed(error, "remove a folder", key) from safe_cause(error)
 
 
 def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
 from zarrstore._async.threads import to_thread
 from zarrstore._core.modes import check_mode
 from zarrstore._core.urls import check_path
-from zarrstore._core.verbs import (
-    ANY,
-    Capabilities,
-)
+from zarrstore._core.verbs import ANY, Capabilities
 from zarrstore._os import fsync as syncing
 from zarrstore._os.moving import move
 from zarrstore.errors import (

@@ -5,17 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from inspect import GEN_CREATED, getgeneratorstate, isgenerator
+from typing import TYPE_CHECKING, Literal, cast
 
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._async.threads import Continuation
-from zarrstore._core.verbs import (
-    ABSENT,
-    ANY,
-    CONFLICT,
-    WOULD_BLOCK,
-    check_parts,
-)
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, WOULD_BLOCK, check_parts
 from zarrstore._os import files
 from zarrstore._os import fsync as syncing
 from zarrstore._os.temporary import claim, make_name
@@ -31,14 +26,11 @@ from zarrstore.storage._local import rmtree as removal
 from zarrstore.storage._local.reading import NOT_FOUND, PATIENCE, ReadingFolder, anew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from zarrstore._core.types import Data, Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock
     from zarrstore.storage._local.confined import Confined
-
-T = TypeVar("T")
-
 
 # Hints for file systems that can't do what a call needs.
 CANNOT_RENAME = (
@@ -74,16 +66,15 @@ class WritingFolder(ReadingFolder, abstract=True):
         if condition is not ANY and condition is not ABSENT:
             raise UnsupportedOperationError("this store keeps no versions.", store=self, key=key)
         again = isinstance(pieces, (tuple, list))
-        used: list[bool] = []  # iterators are used up by an attempt that got to them
         if not again:
-            pieces = _noted(pieces, used)
+            pieces = (piece for piece in pieces)  # a generator, which tells whether it was begun
         write = self._write_at if self._confined is None else self._write_confined
         for _ in range(PATIENCE):
             try:
                 return anew(write, key, pieces, condition) if again else write(key, pieces, condition)
             except FileNotFoundError as error:
                 # Another process removed the folder and our temporary file in it.
-                if used:
+                if isgenerator(pieces) and getgeneratorstate(pieces) != GEN_CREATED:  # partly used up
                     raise self._error(error, "write", key) from error
         raise self._folder_vanishes(key)
 
@@ -160,7 +151,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             if descriptor >= 0:
                 files.close_quietly(descriptor)
             if not named:
-                _quietly(os.unlink, temporary)
+                _unlink_quietly(temporary)
 
     def _write_in_place(
         self, key: str, pieces: Pieces, condition: Precondition, path: str
@@ -182,7 +173,7 @@ class WritingFolder(ReadingFolder, abstract=True):
             finally:
                 os.close(descriptor)  # a mounted bucket may store the value only here, and fail
         except BaseException as error:
-            _quietly(os.unlink, path)
+            _unlink_quietly(path)
             if not isinstance(error, OSError):
                 raise
             told = error if isinstance(error, StoreError) else self._error(error, "write", key)
@@ -371,20 +362,14 @@ class WritingFolder(ReadingFolder, abstract=True):
             raise self._error(error, "write", key) from error
 
 
-def _noted(pieces: Iterable[Data], used: list[bool]) -> Iterator[Data]:
-    """Yield pieces, and note before the first that they are used."""
-    used.append(True)
-    yield from pieces
-
-
 def _closed(descriptor: int) -> int:
     os.close(descriptor)
     return -1
 
 
-def _quietly(tidy: Callable[[T], None], what: T) -> None:
-    """Make a clean-up call and ignore its failure."""
+def _unlink_quietly(path: str) -> None:
+    """Remove a file, and ignore a failure."""
     try:
-        tidy(what)
+        os.unlink(path)
     except OSError:
         pass

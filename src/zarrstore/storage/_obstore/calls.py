@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import ref
 
+from zarrstore._core.forks import in_forked_child
 from zarrstore.errors import MissingDependencyError
 
 try:
@@ -101,8 +101,7 @@ def _is_expected(held: ref[asyncio.Future[Any]]) -> bool:
     return future is not None and not future.done() and future.get_loop().is_running()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_held.clear)  # threads stay in the parent
+in_forked_child(_held.clear)  # threads stay in the parent
 
 copy = _watched(obstore.copy_async)
 delete = _watched(obstore.delete_async)

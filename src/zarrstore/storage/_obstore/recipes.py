@@ -12,6 +12,8 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zarrstore._core.forks import in_forked_child
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as ObstoreStore
 
@@ -22,15 +24,12 @@ _made: dict[str, ObstoreStore] = {}
 _lock = threading.Lock()
 
 
+@in_forked_child
 def _after_fork() -> None:
     """In a forked child: replace the lock, and drop clients whose connections belong to the parent."""
     global _lock
     _lock = threading.Lock()
     _made.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Recipe(NamedTuple):

@@ -26,13 +26,7 @@ from zarrstore._core.verbs import (
     gather_pieces,
     known_size,
 )
-from zarrstore.errors import (
-    BackendError,
-    ForkError,
-    KeyNotFoundError,
-    StoreError,
-    TruncatedError,
-)
+from zarrstore.errors import BackendError, ForkError, KeyNotFoundError, StoreError, TruncatedError
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._obstore import calls, errors
 from zarrstore.storage._obstore.listing import ListingStore
@@ -41,15 +35,7 @@ from zarrstore.storage._obstore.within import server_copies
 from zarrstore.storage._remote.answers import is_encoded
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_obstore
-from zarrstore.storage._remote.store import (
-    MAX_COALESCED,
-    MAX_GAP,
-    TOKEN,
-    Found,
-    begun,
-    comes_from,
-    part_size,
-)
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, TOKEN, Found, begun, comes_from, part_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable

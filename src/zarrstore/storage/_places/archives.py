@@ -30,7 +30,7 @@ def is_archive(path: str) -> bool:
     with open(path, "rb") as file:
         if file.read(4) in _STARTS:
             return True
-        from zarrstore.storage._zip.reader import open_view
+        from zarrstore.storage._zip.opening import open_view
         from zarrstore.storage._zip.source import ObjectSource
 
         try:

@@ -319,11 +319,7 @@ def _archive_in(text: str) -> tuple[str, str] | None:
 
 
 def _from_archive(
-    place: str,
-    inside: str,
-    mode: AccessModeLiteral | None,
-    options: Options | None,
-    backend: Backend | None,
+    place: str, inside: str, mode: AccessModeLiteral | None, options: Options | None, backend: Backend | None
 ) -> Store:
     if not place or "|" in inside:
         raise StoreLikeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from inspect import BoundArguments, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 from zarrstore._async.bindings import WrapperVerbs
+from zarrstore._core.forks import in_forked_child
 from zarrstore.abc.store import Store
 from zarrstore.storage._wrappers.wrapper import T_Store, WrapperStore
 
@@ -59,13 +59,10 @@ _VERBS = {
 _counting = threading.Lock()
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _counting
     _counting = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class LoggingStore(WrapperStore[T_Store]):

@@ -1,7 +1,7 @@
 """Zip archives: records, index, reading, appending, repairing, and the store.
 
-Each module imports only those before it: format, source, codecs, index, reader, writer, archive,
-repair, store.
+Each module imports only those before it: format, source, codecs, index, reader, opening, ending, rewriting,
+writer, file, archive, repair, store.
 
 How an archive grows
 --------------------

@@ -10,21 +10,20 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import stat
 import threading
 import uuid
-from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from zarrstore._async.threads import PatientLock
+from zarrstore._core.forks import in_forked_child
 from zarrstore._core.verbs import ABSENT, CONFLICT, WOULD_BLOCK, host_memory
 from zarrstore._os import files, fsync
-from zarrstore._os.files import MAKE, READ, UPDATE, lock, unlock_and_close
+from zarrstore._os.files import MAKE, READ, unlock_and_close
 from zarrstore._os.fsync import make_folder, sync_file
 from zarrstore._os.moving import move
-from zarrstore._os.temporary import make_name, name_beside, reap
+from zarrstore._os.temporary import reap
 from zarrstore.errors import (
     ChangedError,
     CorruptError,
@@ -35,15 +34,26 @@ from zarrstore.errors import (
     StoreError,
     UnsupportedOperationError,
 )
-from zarrstore.storage._zip import ozx
+from zarrstore.storage._zip import ozx, rewriting
 from zarrstore.storage._zip import writer as _writer
+from zarrstore.storage._zip.file import (
+    beside,
+    check_regular,
+    closed_on_error,
+    is_at,
+    lock_file,
+    locked_error,
+    new_file,
+    open_locked,
+)
 from zarrstore.storage._zip.format import GUARD, STORED
 from zarrstore.storage._zip.index import Index
-from zarrstore.storage._zip.reader import View, guard_at_end, open_view
+from zarrstore.storage._zip.opening import guard_at_end, open_view
+from zarrstore.storage._zip.reader import View
 from zarrstore.storage._zip.source import FileSource, ObjectSource, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from zarrstore._core.types import Pieces
     from zarrstore._core.verbs import Conflict, Precondition, WouldBlock, Write
@@ -176,7 +186,7 @@ class Archive:
         if self._open_source is not None:
             return open_view(self._open_source(), tail_size=_TAIL)
         try:
-            view = self._view_of(os.open(self.path, READ))
+            view = self._view_now()
         except FileNotFoundError:
             if self.mode == "r":
                 raise _missing() from None
@@ -185,9 +195,10 @@ class Archive:
             raise CorruptError("the file is empty, which a zip archive never is.")
         return view
 
-    def _view_of(self, descriptor: int) -> View:
-        with _closed_on_error(descriptor):
-            _check_regular(descriptor)
+    def _view_now(self) -> View:
+        descriptor = os.open(self.path, READ)
+        with closed_on_error(descriptor):
+            check_regular(descriptor)
         view = open_view(FileSource(descriptor))
         if self.mmap and view.size:
             import mmap
@@ -211,7 +222,7 @@ class Archive:
             writer, view = self._writer, self.view
             if writer is not None and view is not None:
                 if writer.pid != os.getpid():
-                    raise _locked("This process was forked from the one that writes it.")
+                    raise locked_error("This process was forked from the one that writes it.")
                 return writer, view
             try:
                 descriptor = open_locked(self.path)
@@ -229,9 +240,9 @@ class Archive:
             descriptor = os.open(self.path, MAKE, 0o666)
         except FileExistsError:
             return False
-        with _closed_on_error(descriptor):
+        with closed_on_error(descriptor):
             lock_file(descriptor)
-            is_ours = _is_at(descriptor, self.path)
+            is_ours = is_at(descriptor, self.path)
         if is_ours:
             self._adopt(descriptor)
         else:
@@ -240,7 +251,7 @@ class Archive:
 
     def _adopt(self, descriptor: int) -> None:
         """Become the writer of a locked file."""
-        with _closed_on_error(descriptor):
+        with closed_on_error(descriptor):
             if self._spool is not None:
                 self._spool.check()
                 self._is_due = True
@@ -249,11 +260,11 @@ class Archive:
             known = None if view is None else getattr(view.source, "stamp", None)
             # An archive that wasn't closed may have grown without a change of size, before its guard.
             if view is None or not view.is_closed or known != stamp_of(descriptor):
-                view = self._view_of(os.open(self.path, READ))
+                view = self._view_now()
             if not view.size:
                 self._start(descriptor)
-                view = self._view_of(os.open(self.path, READ))
-            reap(_litter_of(self.path))
+                view = self._view_now()
+            reap(beside(self.path))
             self._writer = _writer.Appender(
                 descriptor, view, fsync=self.fsync, zip64=self.zip64, ozx=self._ozx
             )
@@ -266,7 +277,7 @@ class Archive:
         """Replace the file with a new, empty archive, and become its writer."""
         if self._writer is not None:
             if self._writer.pid != os.getpid():
-                raise _locked("This process was forked from the one that writes it.")
+                raise locked_error("This process was forked from the one that writes it.")
             self._rename_new(self._start)
             return
         while True:
@@ -321,7 +332,7 @@ class Archive:
 
     def _check_place(self) -> None:
         """Raise if the file that we are writing is no longer at the path."""
-        if self._writer is not None and not _is_at(self._writer.descriptor, self.path):
+        if self._writer is not None and not is_at(self._writer.descriptor, self.path):
             raise ChangedError(
                 "the archive was removed, or another file put in its place, while it was being written.",
                 hint="What was written since it was opened is gone with it; write it again.",
@@ -475,7 +486,7 @@ class Archive:
             writer = self._writer
             size = view.size if writer is None else writer.stop
             end = view.end
-            needed = _writer.live_bytes(view)
+            needed = rewriting.live_bytes(view)
             if end is None:
                 needed += view.chain_start
             else:
@@ -501,15 +512,11 @@ class Archive:
 
         def fill(descriptor: int) -> None:
             view = self.open()
-            position, blocks = _writer.copy_members(view.source, _writer.live_members(view), descriptor)
-            _writer.write_end(
+            rewriting.write_archive(
+                view.source,
+                rewriting.live_members(view),
                 descriptor,
-                position,
-                blocks,
-                len(blocks),
-                0,
                 self.comment,
-                None,
                 fsync=False,
                 zip64=self.zip64,
                 always64=self._ozx,
@@ -606,57 +613,6 @@ class Archive:
             os.close(writer.descriptor)
 
 
-@contextmanager
-def _closed_on_error(descriptor: int) -> Iterator[None]:
-    """Unlock and close a file if the block fails."""
-    try:
-        yield
-    except BaseException:
-        unlock_and_close(descriptor)
-        raise
-
-
-@contextmanager
-def new_file(target: str, mode: int) -> Iterator[tuple[int, str]]:
-    """Create a locked temporary file, which is removed if the block fails.
-
-    Parameters
-    ----------
-    target : str
-        Path of the file that it will replace.
-    mode : int
-        Its mode.
-
-    Yields
-    ------
-    descriptor : int
-        The file, open for writing; the caller closes it.
-    path : str
-        Its path.
-    """
-    path = _litter_of(target)
-    if os.path.lexists(path) and not reap(path):
-        path = os.path.join(os.path.dirname(target), make_name())
-    descriptor = os.open(path, MAKE, 0o666)
-    try:
-        with _closed_on_error(descriptor):
-            lock_file(descriptor)
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) != stat.S_IMODE(mode):
-                os.chmod(path, stat.S_IMODE(mode))
-            yield descriptor, path
-    except BaseException:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
-        raise
-
-
-def _litter_of(path: str) -> str:
-    """Path of the temporary file that a process killed while replacing an archive leaves behind."""
-    return os.path.join(os.path.dirname(path), name_beside(path))
-
-
 class _CutOnError:
     """Cuts off what a write left in the file if the block fails."""
 
@@ -691,46 +647,6 @@ class _Nothing:
         return b""
 
 
-def lock_file(descriptor: int) -> None:
-    """Lock a file against other writers, if the file system has locks."""
-    try:
-        lock(descriptor)
-    except BlockingIOError:
-        raise _locked("Close the store that does, or wait for its process to end.") from None
-
-
-def _locked(hint: str) -> LockedError:
-    return LockedError("another writer has this archive open.", hint=hint)
-
-
-def open_locked(path: str) -> int:
-    """Open the file at a path for writing and lock it, so that no other writer replaces it."""
-    while True:
-        try:
-            descriptor = os.open(path, UPDATE)
-        except IsADirectoryError:
-            raise _no_archive("a folder") from None
-        with _closed_on_error(descriptor):
-            _check_regular(descriptor)
-            lock_file(descriptor)
-            if _is_at(descriptor, path):
-                return descriptor
-        unlock_and_close(descriptor)
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _check_regular(descriptor: int) -> None:
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        raise _no_archive("a folder" if stat.S_ISDIR(mode) else "no regular file")
-
-
 def _is_unclosed(path: str) -> bool:
     """Whether a file is empty, ends in zeros, or ends like an archive that was never closed."""
     with open(path, "rb") as file:
@@ -744,10 +660,7 @@ def _missing() -> KeyNotFoundError:
     return KeyNotFoundError("there is no archive at this path.", hint="Use mode='a' or 'w' to make one.")
 
 
-def _no_archive(what: str) -> RootError:
-    return RootError(f"the path is {what}, not a zip archive.", hint="Open a folder with LocalStore.")
-
-
+@in_forked_child
 def _after_fork() -> None:
     for archive in list(_archives):
         archive.after_fork()
@@ -761,6 +674,4 @@ def _at_exit() -> None:
             pass  # as in __del__
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)

@@ -418,13 +418,13 @@ def find_extra(extra: bytes, wanted: int) -> bytes | None:
     return None
 
 
-def without_extra(extra: bytes, unwanted: int) -> bytes:
-    """Return extra fields without those of one kind."""
+def without_zip64(extra: bytes) -> bytes:
+    """Return extra fields without those of Zip64."""
     kept = bytearray()
     at = 0
     while at + 4 <= len(extra):
         field, size = struct.unpack_from("<2H", extra, at)
-        if field != unwanted:
+        if field != 1:
             kept += extra[at : at + 4 + size]
         at += 4 + size
     return bytes(kept)

@@ -20,10 +20,9 @@ from zarrstore._os import files
 from zarrstore._os.files import name_new, unlock_and_close
 from zarrstore._os.fsync import required, sync_folder
 from zarrstore.errors import CorruptError, KeyConflictError, KeyNotFoundError, StoreError
-from zarrstore.storage._zip import ozx
-from zarrstore.storage._zip import writer as _writer
-from zarrstore.storage._zip.archive import new_file, open_locked
+from zarrstore.storage._zip import ozx, rewriting
 from zarrstore.storage._zip.codecs import unpack
+from zarrstore.storage._zip.file import new_file, open_locked
 from zarrstore.storage._zip.format import (
     CENTRAL,
     CENTRAL_SIGNATURE,
@@ -54,15 +53,8 @@ from zarrstore.storage._zip.format import (
     parse_end,
     parse_guard,
 )
-from zarrstore.storage._zip.reader import (
-    View,
-    find_all,
-    find_marked,
-    guard_at_end,
-    open_view,
-    read_index,
-    read_local,
-)
+from zarrstore.storage._zip.opening import find_all, find_marked, guard_at_end, open_view, read_index
+from zarrstore.storage._zip.reader import View, read_local
 from zarrstore.storage._zip.source import BLOCK, FileSource, read_blocks
 
 # Readers, this library included, use signed sizes.
@@ -250,7 +242,7 @@ def _recorded(view: View, report: RepairReport) -> dict[str, _Found]:
     data = view.read_directory()
     for row, key in enumerate(directory.keys(data)):
         member = Member(*directory.members.item(row))
-        raw, details = _writer.recorded(data, int(directory.at[row]))
+        raw, details = rewriting.recorded(data, int(directory.at[row]))
         found = _Found(key, raw, member, details)
         try:
             found.member = member._replace(start=view.locate(member, key))
@@ -534,18 +526,8 @@ def _write_new(
 ) -> None:
     with new_file(target, os.stat(real).st_mode) as (descriptor, temporary):
         records = [(item.raw, item.member, item.details) for item in whole]
-        position, blocks = _writer.copy_members(source, records, descriptor)
-        _writer.write_end(
-            descriptor,
-            position,
-            blocks,
-            len(blocks),
-            0,
-            comment,
-            None,
-            fsync=True,
-            always64=ozx.is_named_ozx(target),
-        )
+        always64 = ozx.is_named_ozx(target)
+        rewriting.write_archive(source, records, descriptor, comment, fsync=True, always64=always64)
         if target != real:
             try:
                 name_new(temporary, target)

@@ -125,14 +125,10 @@ class ZipStore(NowaitStore):
     than half of the file.
     """
 
-    supports_writes: bool = True
     supports_deletes: bool = False
-    supports_partial_writes: bool = False
-    supports_listing: bool = True
 
     _capabilities: ClassVar[Capabilities] = Capabilities(atomic_create=True)
-    _clears_anyway: bool = True
-
+    _clears_anyway = True
     _takes_pieces = True
 
     allowed_exceptions: tuple[type[Exception], ...] = (KeyError,)

@@ -1,4 +1,4 @@
-"""Appends to an archive, and rewrites it. The package's docstring explains the order of writes."""
+"""Appends to an archive. The package's docstring explains the order of writes."""
 
 from __future__ import annotations
 
@@ -11,49 +11,37 @@ import numpy as np
 from zarrstore._async.nowait import MAX_INLINE_SIZE
 from zarrstore._os.files import write_all, write_pieces
 from zarrstore._os.fsync import sync_file
-from zarrstore.errors import InvalidKeyError, UnsupportedOperationError
+from zarrstore.errors import InvalidKeyError
 from zarrstore.storage._zip.codecs import packer
+from zarrstore.storage._zip.ending import documents, too_large, write_end
 from zarrstore.storage._zip.format import (
-    CENTRAL,
-    ENCRYPTED,
-    END,
-    END64,
     FOLLOWER,
     GUARD,
     LOCAL,
-    LOCATOR,
     LZMA,
     LZMA_END_MARK,
-    NO_DETAILS,
     REMOVAL,
     REMOVAL_BELOW,
-    SECTOR,
-    SIZES_BEHIND,
     STORED,
     UTF8,
     VALUE,
     ZIP64_COUNT,
     ZIP64_LIMIT,
-    Details,
     Guard,
     Member,
     fit,
-    fit_end,
     local_size,
-    needs_zip64,
     pack_central,
-    pack_end,
     pack_guard,
     pack_lead,
     pack_local,
     pack_stored,
     pack_time,
-    without_extra,
 )
-from zarrstore.storage._zip.source import BLOCK, read_blocks
+from zarrstore.storage._zip.source import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import TypeGuard
 
     import numpy.typing as npt
@@ -61,10 +49,6 @@ if TYPE_CHECKING:
     from zarrstore._core.types import Data, Pieces
     from zarrstore.storage._zip.index import Index
     from zarrstore.storage._zip.reader import View
-    from zarrstore.storage._zip.source import Source
-
-    # A live member with its encoded name.
-    Record = tuple[bytes, Member, Details]
 
 # Values of at most this many bytes are written in batches.
 _SMALL = 1 << 16
@@ -79,9 +63,6 @@ OZX_GAP = 1 << 15
 # How far ahead a guard is written, so that small members share it; farther if each guard is synced.
 _AHEAD, _SYNCED_AHEAD = 1 << 16, 1 << 20
 _MAX_NAME = (1 << 16) - 1
-_DOCUMENT = "zarr.json"
-# Upper bound of the end records' size plus the bytes skipped before them, without a comment.
-_END_ROOM = 2 * (END64.size + LOCATOR.size + END.size) + GUARD.size
 
 
 class Appender:
@@ -224,7 +205,7 @@ class Appender:
                 size += len(block)
                 position = self._write(position, block if engine is None else engine.compress(block))
                 if not self._zip64 and max(size, position) > ZIP64_LIMIT:
-                    raise _too_large(key)
+                    raise too_large(key)
         if engine is not None:
             position = self._write(position, engine.flush())
         member = _member(self.stop, first, position, size, crc, method, name)
@@ -328,7 +309,7 @@ class Appender:
         more = len(index) + (count if key not in index.rows else 0)
         reach = self.stop + LOCAL.size + name_size + 64 + size
         if size > ZIP64_LIMIT or reach > ZIP64_LIMIT or more > ZIP64_COUNT:
-            raise _too_large(key)
+            raise too_large(key)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -342,10 +323,10 @@ class Appender:
             self.descriptor,
             self.stop,
             blocks,
-            count,
-            prefix,
             self.comment,
-            self._guard_end,
+            count=count,
+            prefix=prefix,
+            guard_end=self._guard_end,
             fsync=self._fsync,
             zip64=self._zip64,
             always64=self._ozx,
@@ -457,19 +438,6 @@ class Appender:
         return blocks, count
 
 
-def documents(keys: Iterable[str]) -> list[str]:
-    """Return the keys of documents in directory order: the root's first, then level by level.
-
-    Remote readers, and OME's RFC-9, expect them in this order.
-    """
-    found = [key for key in keys if key.endswith(_DOCUMENT)]
-    return sorted([key for key in found if key.rpartition("/")[2] == _DOCUMENT], key=_level)
-
-
-def _level(key: str) -> tuple[int, str]:
-    return key.count("/"), key
-
-
 def _member(offset: int, start: int, stop: int, size: int, crc: int, method: int, name: bytes) -> Member:
     flags = _flags(name) | (LZMA_END_MARK if method == LZMA else 0)
     return Member(offset, stop - start, size, crc, method, flags, start, -1, pack_time())
@@ -479,160 +447,12 @@ def _flags(name: bytes) -> int:
     return 0 if name.isascii() and b"\\" not in name else UTF8  # see `key_of`
 
 
-def write_end(
-    descriptor: int,
-    position: int,
-    blocks: list[bytes],
-    count: int,
-    prefix: int,
-    comment: bytes,
-    guard_end: Callable[[int], None] | None,
-    *,
-    fsync: bool,
-    zip64: bool = True,
-    always64: bool = False,
-) -> None:
-    """Write a directory and its end records; a guard ends the file until they are complete.
-
-    Once the directory is synced, the file is truncated, and the end records replace the guard.
-
-    Parameters
-    ----------
-    descriptor : int
-        The file.
-    position : int
-        Where the members end.
-    blocks : list of bytes
-        The directory's records.
-    count : int
-        Their number.
-    prefix : int
-        Bytes before the archive, which its offsets don't count.
-    comment : bytes
-        The archive's comment.
-    guard_end : callable or None
-        Writes a guard where the archive will end; None for a file that no reader can find yet.
-    fsync : bool
-        Whether to sync the file.
-    zip64 : bool
-        Whether Zip64 may be used.
-    always64 : bool
-        Whether to use it even if it isn't needed.
-    """
-    size = sum(len(block) for block in blocks)
-    if not zip64 and needs_zip64(count, size, position + _END_ROOM - prefix):
-        raise _too_large(None)
-    fixed = END.size
-    if always64 or needs_zip64(count, size, position + _END_ROOM - prefix):
-        fixed = END64.size + LOCATOR.size + END.size
-    place = fit_end(position + size, fixed, len(comment))
-    directory = place - size
-    end = pack_end(count, size, directory - prefix, prefix, comment, always64=always64)
-    stop = place + len(end)
-    if guard_end is not None:
-        guard_end(stop)
-    _write_blocks(descriptor, blocks, directory)
-    if fsync:
-        sync_file(descriptor, "data")
-    if guard_end is not None:
-        os.ftruncate(descriptor, stop)
-    last_sector = max(place, (stop - 1) // SECTOR * SECTOR)
-    if fsync and last_sector > place:  # a long comment: the sector with the guard must change last
-        write_all(descriptor, end[: last_sector - place], place)
-        sync_file(descriptor, "data")
-    write_all(descriptor, end, place)
-    if fsync:
-        sync_file(descriptor, "data")
-
-
 def write_start(descriptor: int, gap: int = GAP) -> None:
     """Turn an unused file into an archive without members or directory, with a gap at its start."""
     os.ftruncate(descriptor, 0)
     guard = Guard(gap, None)
     write_all(descriptor, pack_guard(guard, gap), gap)
     write_all(descriptor, pack_guard(guard, 0), 0)  # marks the file as ours
-
-
-def live_members(view: View) -> Iterator[Record]:
-    """Yield all live members, in file order."""
-    index = view.index
-    data = view.read_directory()
-    at = index.directory.at
-    with index.lock:
-        keys = list(index.rows)
-        offsets = np.fromiter(map(index.offset, keys), np.int64, len(keys))
-    for place in np.argsort(offsets, kind="stable"):  # `sorted` would make all threads wait
-        key = keys[place]
-        member = index.find(key)
-        if member is None:
-            continue
-        name, details = (key.encode(), NO_DETAILS) if member.row < 0 else recorded(data, int(at[member.row]))
-        yield name, member._replace(start=view.locate(member, key)), details
-
-
-def copy_members(source: Source, records: Iterable[Record], descriptor: int) -> tuple[int, list[bytes]]:
-    """Copy members into a new file without recompressing them, documents first.
-
-    Returns
-    -------
-    position : int
-        Where the last one ends.
-    blocks : list of bytes
-        The new directory's records, in the same order.
-    """
-    position = 0
-    blocks: list[bytes] = []
-    for name, member, details in sorted(records, key=_place):
-        long = max(member.size, member.packed) > ZIP64_LIMIT
-        first = position + local_size(name, zip64=long)
-        # If the sizes follow the data, readers check an encrypted member's password against the time.
-        flags = member.flags if member.flags & ENCRYPTED else member.flags & ~SIZES_BEHIND
-        copy = member._replace(offset=position, start=first, flags=flags)
-        write_all(descriptor, pack_local(name, copy, VALUE, zip64=long), position)
-        position = first
-        for block in read_blocks(source, member.start, member.packed):
-            write_all(descriptor, block, position)
-            position += len(block)
-        if position != first + member.packed:
-            raise UnsupportedOperationError(
-                "the archive ends within a member.", key=name.decode(errors="replace")
-            )
-        blocks.append(pack_central(name, copy, copy.offset, details))
-    return position, blocks
-
-
-def _place(record: Record) -> tuple[int, int, str]:
-    """Sort key of a member in a new file: documents first, level by level, the rest in its old order."""
-    name = record[0].decode("latin-1")
-    return (0, *_level(name)) if name.rpartition("/")[2] == _DOCUMENT else (1, 0, "")
-
-
-def recorded(data: bytes, at: int) -> tuple[bytes, Details]:
-    """Return the encoded name and the other details in a directory record."""
-    fields = CENTRAL.unpack_from(data, at)
-    name_size, extra_size, comment_size = fields[11:14]
-    name_at = at + CENTRAL.size
-    extra_at = name_at + name_size
-    comment_at = extra_at + extra_size
-    details = Details(
-        extra=without_extra(data[extra_at:comment_at], 1),
-        comment=data[comment_at : comment_at + comment_size],
-        system=fields[2],
-        internal=fields[15],
-        attributes=fields[16],
-    )
-    return data[name_at:extra_at], details
-
-
-def live_bytes(view: View) -> int:
-    """Return the number of bytes that live members need, with headers of minimal size."""
-    index = view.index
-    live = index.live_rows()
-    directory = index.directory
-    # The size of another writer's local header is unknown until it is read.
-    total = int(directory.packed[live].sum()) + int(directory.name_size[live].sum(dtype=np.int64))
-    total += int(live.sum()) * (LOCAL.size + 32)
-    return total + sum(member.start - member.offset + member.packed for _, member in index.appended())
 
 
 def _selected(data: bytes, at: npt.NDArray[np.int64], live: npt.NDArray[np.bool_]) -> list[bytes]:
@@ -656,26 +476,3 @@ def _blocks(piece: Data) -> Iterator[memoryview]:
         return
     for start in range(0, len(view), BLOCK):
         yield view[start : start + BLOCK]
-
-
-def _write_blocks(descriptor: int, blocks: list[bytes], position: int) -> None:
-    """Write many small blocks in a few calls."""
-    pending: list[bytes] = []
-    size = 0
-    for block in blocks:
-        pending.append(block)
-        size += len(block)
-        if size >= BLOCK:
-            write_all(descriptor, b"".join(pending), position)
-            position += size
-            pending, size = [], 0
-    if pending:
-        write_all(descriptor, b"".join(pending), position)
-
-
-def _too_large(key: str | None) -> UnsupportedOperationError:
-    return UnsupportedOperationError(
-        "the archive would need Zip64: more than 2 GiB or 65,535 members.",
-        key=key,
-        hint="Use allowZip64=True.",
-    )
