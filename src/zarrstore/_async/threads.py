@@ -16,7 +16,6 @@ This is ensured as follows:
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import sys
@@ -28,6 +27,8 @@ from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
+
+from zarrstore._core.later import asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence

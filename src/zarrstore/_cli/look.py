@@ -15,7 +15,6 @@ from zarrstore._cli.places import (
     url_argument,
 )
 from zarrstore._core.text import shown, size_text, values_text
-from zarrstore._hierarchy.tree import NODES, Tree
 
 
 @click.command()
@@ -74,6 +73,8 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool, as_json: bool) -
 @json_option
 def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_json: bool) -> None:
     """Draw the groups and arrays at URL, with the number and size of what is in each."""
+    from zarrstore._hierarchy.tree import NODES, Tree
+
     with opened(url) as store:
         root = Tree(prefix or str(store))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
