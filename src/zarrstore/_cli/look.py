@@ -7,6 +7,7 @@ import json
 import click
 
 from zarrstore._cli.places import (
+    documents,
     echo_row,
     entries,
     json_option,
@@ -83,9 +84,8 @@ def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_jso
             node = root.add(entry, skip)
             if entry.key.rpartition("/")[2] in NODES:
                 nodes[entry.key] = node
-        values = store.get_partial_values_sync(None, [(key, None) for key in nodes])
-        for (key, node), value in zip(nodes.items(), values, strict=True):
-            node.describe(key.rpartition("/")[2], None if value is None else value.to_bytes())
+        for (key, node), value in zip(nodes.items(), documents(store, nodes), strict=True):
+            node.describe(key.rpartition("/")[2], value)
     if as_json:
         click.echo(json.dumps(root.as_json(all_directories=all_directories, depth=depth)))
     else:

@@ -285,9 +285,8 @@ def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tu
     if fill is not None:
         filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
         return cast("tuple[Data, int]", filled)
-    small = (
-        size < recycling.SMALLEST and allocate is host_memory
-    )  # which would do the same, with one more call
+    # `host_memory` would do the same, with one more call.
+    small = allocate is host_memory and size < recycling.SMALLEST
     memory = np.empty(size, recycling.BYTE) if small else allocate(size)
     return memory, read_into(descriptor, memory, start)
 
