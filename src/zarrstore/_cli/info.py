@@ -119,7 +119,7 @@ def _lines_of_array(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _is_unclosed(store: Store) -> bool:
     """Whether a store is in a zip archive that was never closed."""
     if "zarrstore.storage._zip.store" not in sys.modules:
-        return False
+        return False  # no archive was opened
     from zarrstore._copy.places import innermost
     from zarrstore.storage import ZipStore
 
