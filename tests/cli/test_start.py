@@ -20,7 +20,7 @@ def imported(*args, cwd=None):
     )
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr
-    return done.stdout, set(done.stderr.split())
+    return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
 def top(modules):
@@ -36,11 +36,25 @@ def test_help_imports_click_and_no_command():
     assert len(ours) <= 10
 
 
-def test_a_command_imports_what_it_needs(tmp_path):
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("ls", "data"), "k\n"),
+        (("ls", "-l", "data"), "         1  k\n"),
+        (("du", "-b", "data"), "         1     1 value  total\n"),
+        (("rm", "--dry-run", "data", "k"), "k\n"),
+        (("tree", "group"), "[group] 1 value, 40 B\n"),
+        (("info", "group"), "format    Zarr 3, group\n"),
+    ],
+)
+def test_a_look_at_a_folder_imports_what_it_needs(tmp_path, args, expected):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "k").write_bytes(b"x")
-    text, modules = imported("ls", "data", cwd=tmp_path)
-    assert text == "k\n"
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    text, modules = imported(*args, cwd=tmp_path)
+    assert expected in text
+    assert not top(modules) & {"numpy", "asyncio", "ssl", "concurrent", "logging", "shutil", "hashlib"}
     assert not top(modules) & {"fsspec", "obstore", "zarr", "numcodecs", "aiohttp"}
     assert not {name for name in modules if name.startswith(("zarrstore._copy", "zarrstore._check"))}
     assert not {name for name in modules if name.startswith(("zarrstore.storage._zip", "rich"))}

@@ -7,13 +7,13 @@ below it, and `ReadOnlyVerbs` refuses changes.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from zarrstore._async import concurrency, threads
+from zarrstore._core.later import asyncio
 from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, Verbs, defines, drive
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from zarrstore._core.later import asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable

@@ -6,12 +6,12 @@ blocking code and other loops make their calls here. After ``os.fork`` a new loo
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from zarrstore._async.threads import DELIVERED, Job, mailbox_of, settle, wait_on
 from zarrstore._core.forks import in_forked_child
+from zarrstore._core.later import asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

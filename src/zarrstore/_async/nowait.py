@@ -7,13 +7,12 @@ don't need any of this.
 
 from __future__ import annotations
 
-import asyncio
-from asyncio import current_task
 from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from zarrstore._async import threads
 from zarrstore._async.bindings import BlockingStore, SyncVerbs, ThreadedVerbs, is_stream
+from zarrstore._core.later import asyncio
 from zarrstore._core.listing import PAGE_SIZE
 from zarrstore._core.requests import by_key
 from zarrstore._core.verbs import ANY, LISTINGS, WOULD_BLOCK, Verbs, host_memory
@@ -67,7 +66,7 @@ class Budget:
     async def refill(self) -> None:
         """Let other tasks run, if the calling task also used up the previous allowance."""
         self._left = self._allowance
-        task = id(current_task())  # the id, since a reference would keep the task alive
+        task = id(asyncio.current_task())  # the id, since a reference would keep the task alive
         if self._last != task:
             self._last = task
             return

@@ -16,7 +16,6 @@ This is ensured as follows:
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import sys
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from zarrstore._core.forks import in_forked_child
+from zarrstore._core.later import asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence

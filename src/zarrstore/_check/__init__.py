@@ -1,8 +1,7 @@
 """Checks hierarchies: `check_store` finds what is wrong with one, `digest_store` computes a digest.
 
 `report` has the results, a `job` is one check of a `place`, `values` examines chunks and shards, and
-`surroundings` what lies around them. `digest` computes MD5s, and a `manifest` keeps them. `facts` are what
-documents say about a group or an array.
+`surroundings` what lies around them. `digest` computes MD5s, and a `manifest` keeps them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from zarrstore._check.digest import BYTES, Sums, batches, hashed
 from zarrstore._check.place import Place
 from zarrstore._check.report import CheckReport, Problem
 from zarrstore._check.surroundings import around, litter
-from zarrstore._check.values import examined, examined_in_parts, is_wrapped, shards_in
+from zarrstore._check.values import examined, examined_in_parts, is_wrapped
 from zarrstore._copy.cluster import Pieces, refuse_unreachable
 from zarrstore._copy.meter import Meter
 from zarrstore._copy.pipeline import Here, closing_workers
@@ -26,6 +26,7 @@ from zarrstore._core.verbs import host_memory
 from zarrstore._hierarchy import documents as docs
 from zarrstore._hierarchy.codecs import UnknownCodecError, stored_size
 from zarrstore._hierarchy.names import judged, spelt
+from zarrstore._hierarchy.shards import shards_in
 from zarrstore._hierarchy.sweep import swept
 from zarrstore.errors import StoreError, TransientError
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._hierarchy.codecs import UndecodableError, check_chunk, check_value, split, unpacked
-from zarrstore._hierarchy.documents import FormatError
-from zarrstore._hierarchy.shards import index_of, misplaced, place_in, shards_of
+from zarrstore._hierarchy.shards import index_of, misplaced, place_in, shards_in, shards_within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -24,31 +23,6 @@ if TYPE_CHECKING:
     # The kind of problem, what is wrong, and the chunk's place in the shard, if any.
     Finding: TypeAlias = "tuple[Kind, str, tuple[int, ...] | None]"
     Place: TypeAlias = tuple[int, ...]
-
-
-def shards_in(array: Array) -> Shards | None:
-    """Return the layout of an array's shards, if it has any.
-
-    Raises
-    ------
-    FormatError
-        If their description is invalid.
-    """
-    return _shards(array.codecs, array.chunks) if array.format == 3 and array.regular else None
-
-
-def _shards(codecs: tuple[Codec, ...], shape: Place) -> Shards | None:
-    before, codec, _ = split(codecs)
-    if codec is None or codec.name != "sharding_indexed":
-        return None
-    for turn in before:
-        order = turn.options.get("order")
-        if turn.name == "transpose" and isinstance(order, list):
-            places = [at for at in order if type(at) is int]
-            if sorted(places) != list(range(len(shape))):
-                raise FormatError("the order of its transposition is no permutation of its dimensions")
-            shape = tuple(shape[at] for at in places)
-    return shards_of(shape, codec)
 
 
 def is_wrapped(array: Array) -> bool:
@@ -77,7 +51,7 @@ def examined(array: Array, data: Data, complete: bool) -> list[Finding]:
 def _in_shard(
     codecs: tuple[Codec, ...], shape: Place, item_size: int | None, data: Data, complete: bool
 ) -> Iterator[Finding]:
-    shards = _shards(codecs, shape)
+    shards = shards_within(codecs, shape)
     if shards is None:
         check_chunk(codecs, data, None if item_size is None else prod(shape) * item_size, prod(shape))
         return

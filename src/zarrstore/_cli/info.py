@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zarrstore._check.facts import Tally, array_facts, array_in, node_facts
-from zarrstore._cli.places import entries, json_option, opened, prefix_argument, url_argument
+from zarrstore._cli.places import documents, entries, json_option, opened, prefix_argument, url_argument
 from zarrstore._core.text import shown, size_text, values_text
 from zarrstore._hierarchy.documents import CONSOLIDATED, V2, V3, parsed_if_whole
+from zarrstore._hierarchy.facts import Tally, array_facts, array_in, node_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +55,7 @@ def info(url: str, prefix: str, as_json: bool) -> None:
 
 def _documents(store: Store, keys: list[str]) -> dict[str, Document]:
     """Read metadata documents, all at once; damaged ones, which `check` reports, count as empty."""
-    values = store.get_partial_values_sync(None, [(key, None) for key in keys])
-    whole = [None if value is None else value.to_bytes() for value in values]
-    return dict(zip(keys, map(parsed_if_whole, whole), strict=True))
+    return dict(zip(keys, map(parsed_if_whole, documents(store, keys)), strict=True))
 
 
 def _of_store(store: Store) -> dict[str, Any]:
@@ -119,6 +118,8 @@ def _lines_of_array(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _is_unclosed(store: Store) -> bool:
     """Whether a store is in a zip archive that was never closed."""
+    if "zarrstore.storage._zip.store" not in sys.modules:
+        return False  # no archive was opened
     from zarrstore._copy.places import innermost
     from zarrstore.storage import ZipStore
 

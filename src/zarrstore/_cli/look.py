@@ -7,6 +7,7 @@ import json
 import click
 
 from zarrstore._cli.places import (
+    documents,
     echo_row,
     entries,
     json_option,
@@ -15,7 +16,6 @@ from zarrstore._cli.places import (
     url_argument,
 )
 from zarrstore._core.text import shown, size_text, values_text
-from zarrstore._hierarchy.tree import NODES, Tree
 
 
 @click.command()
@@ -74,6 +74,8 @@ def du(url: str, prefix: str, total_only: bool, in_bytes: bool, as_json: bool) -
 @json_option
 def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_json: bool) -> None:
     """Draw the groups and arrays at URL, with the number and size of what is in each."""
+    from zarrstore._hierarchy.tree import NODES, Tree
+
     with opened(url) as store:
         root = Tree(prefix or str(store))
         skip = len(f"{prefix.strip('/')}/".lstrip("/"))
@@ -82,9 +84,8 @@ def tree(url: str, prefix: str, all_directories: bool, depth: int | None, as_jso
             node = root.add(entry, skip)
             if entry.key.rpartition("/")[2] in NODES:
                 nodes[entry.key] = node
-        values = store.get_partial_values_sync(None, [(key, None) for key in nodes])
-        for (key, node), value in zip(nodes.items(), values, strict=True):
-            node.describe(key.rpartition("/")[2], None if value is None else value.to_bytes())
+        for (key, node), value in zip(nodes.items(), documents(store, nodes), strict=True):
+            node.describe(key.rpartition("/")[2], value)
     if as_json:
         click.echo(json.dumps(root.as_json(all_directories=all_directories, depth=depth)))
     else:

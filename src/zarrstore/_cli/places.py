@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.requests import RangeByteRequest
 from zarrstore._core.secrets import without_secrets
+from zarrstore._core.verbs import host_memory
 from zarrstore.errors import KeyNotFoundError, MissingDependencyError
+from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._places.archives import folder_hint
 from zarrstore.storage._places.like import open_place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from zarrstore._copy.cluster import Client
+    from zarrstore._core.types import Allocate, Data
     from zarrstore._core.verbs import Entry, Verbs
     from zarrstore.abc.store import Store
 
@@ -78,6 +81,20 @@ def entries(store: Store, url: str, prefix: str, *, deep: bool, sizes: bool) -> 
     if empty:
         hint = _what_lies_there(store, url, prefix.strip("/")) or "Is the URL spelt right?"
         raise KeyNotFoundError("no key is here.", store=store, key=prefix or None, hint=hint)
+
+
+def documents(store: Store, keys: Iterable[str]) -> list[bytes | None]:
+    """Read small values, all at once; None for each that isn't there.
+
+    From a folder they are read without NumPy, which takes as long to import as everything else.
+    """
+    asked = [(key, None) for key in keys]
+    allocate = cast("Allocate", bytearray) if isinstance(store, LocalStore) else host_memory
+
+    async def values(verbs: Verbs) -> AsyncIterator[list[Data | None]]:
+        yield await verbs.read_many(asked, allocate)
+
+    return [None if value is None else bytes(value) for value in store._each(values)]
 
 
 def _what_lies_there(store: Store, url: str, key: str) -> str | None:

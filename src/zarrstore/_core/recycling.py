@@ -21,7 +21,7 @@ LARGEST: Final = 16 << 20
 
 # How many pieces of memory to try in search of an unused one.
 _LOOKS = 4
-_BYTE = np.dtype(np.uint8)
+BYTE: Final = np.dtype(np.uint8)
 
 
 class Recycler:
@@ -48,7 +48,7 @@ class Recycler:
     def allocate(self, size: int) -> _Memory:
         """Allocate ``size`` bytes with arbitrary contents."""
         if not SMALLEST <= size <= self._largest:
-            return np.empty(size, _BYTE)
+            return np.empty(size, BYTE)
         memory = self.reuse(size)
         return self._grow(_room(size))[:size] if memory is None else memory
 
@@ -68,7 +68,7 @@ class Recycler:
         return None
 
     def _grow(self, room: int) -> _Memory:
-        memory = np.empty(room, _BYTE)
+        memory = np.empty(room, BYTE)
         view = memory[:]
         if not self._lock.acquire(blocking=False):
             return view
@@ -108,7 +108,7 @@ def _counts_references() -> bool:
 
 
 # The count that `_take` returns for memory that nobody else refers to.
-_UNSEEN = _take(deque([np.empty(0, _BYTE)]))[1] if _counts_references() else 0
+_UNSEEN = _take(deque([np.empty(0, BYTE)]))[1] if _counts_references() else 0
 
 _recycler: Final = Recycler(int(os.environ.get("ZARRSTORE_RECYCLED_BYTES", 64 << 20)))
 allocate: Final = _recycler.allocate

@@ -9,30 +9,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HIDDEN = "***"
-_URL = re.compile(r"([a-zA-Z][\w+.-]*)://([^\s\"<>]*)")
-_LINK = re.compile(r"::(?=[a-zA-Z][\w+.-]*://)")  # between the URLs of a chain
-_AFTER = re.compile(r"[^\w/=&?#%+~@*$!-]*$")  # what the surrounding text adds to a URL: brackets, for example
-_PLACE = re.compile(r"[^/?#]*")
-_PORT = re.compile(r"(?:\[[^]]*\]|[^:]*)(?::\d*)?")
-_MARK = re.compile(r"[?#]")
+# Patterns are text, which `re` compiles when it first needs it: most programs never show an error.
+_URL = r"([a-zA-Z][\w+.-]*)://([^\s\"<>]*)"
+_LINK = r"::(?=[a-zA-Z][\w+.-]*://)"  # between the URLs of a chain
+_AFTER = r"[^\w/=&?#%+~@*$!-]*$"  # what the surrounding text adds to a URL: brackets, for example
+_PLACE = r"[^/?#]*"
+_PORT = r"(?:\[[^]]*\]|[^:]*)(?::\d*)?"
+_MARK = r"[?#]"
 _WEB = ("http", "https")
 # In Azure's and Hadoop's URLs the container is in this place.
 _CONTAINERS = ("abfs", "abfss", "az", "wasb", "wasbs")
 # A user and a password without a scheme: "KEY:SECRET@bucket".
-_USER = re.compile(r"(?<![^\s\"'(\[=,])[^\s/@:\"'<>(]+:(?!//)[^\s@\"'<>]+@(?=[\w.\[-])")
+_USER = r"(?<![^\s\"'(\[=,])[^\s/@:\"'<>(]+:(?!//)[^\s@\"'<>]+@(?=[\w.\[-])"
 _NAMES = (
     r"(?:x-(?:amz|goog|ms)-)?(?:signature|credential|security-token)|sig|(?:access_?|session_?|sas_?|id_?)?token"
     r"|pass(?:word|wd)|pwd|(?:\w+_)?secret(?:_access_key|_key)?|api[-_]?key|sas_key|account_?key"
     r"|sharedaccesssignature|private_key"
 )
-_NAMED = re.compile(
+_NAMED = (
     rf"(?i)(?:(?<![\w-])|(?<=%3F)|(?<=%26))({_NAMES})((?:=|%3D)[\"']?|[\"']\s*[:=]\s*b?[\"'])[^\s\"'&;,<>)]+"
 )
-_HEADER = re.compile(
+_HEADER = (
     r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-amz-security-token|x-api-key|x-auth-token|private-token|location|referer)"
     r"([\"']?\s*[:=]\s*(?:b?[\"'])?)[^\"'\r\n]+"
 )
-_BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w+/.~=-]{20,}")
+_BEARER = r"(?i)\b(bearer|basic)(\s+)[\w+/.~=-]{20,}"
 
 
 def without_secrets(text: str) -> str:
@@ -47,9 +48,9 @@ def without_secrets(text: str) -> str:
     text : str
         An error's text, a URL, the text form of a store.
     """
-    text = _USER.sub("", _URL.sub(_clean_urls, text))
+    text = re.sub(_USER, "", re.sub(_URL, _clean_urls, text))
     for pattern in (_HEADER, _BEARER, _NAMED):
-        text = pattern.sub(rf"\1\2{_HIDDEN}", text)
+        text = re.sub(pattern, rf"\1\2{_HIDDEN}", text)
     return text
 
 
@@ -74,24 +75,24 @@ def safe_cause(error: BaseException) -> BaseException:
 
 
 def _clean_urls(match: re.Match[str]) -> str:
-    return "::".join(_clean_url(*url.split("://", 1)) for url in _LINK.split(match[0]))
+    return "::".join(_clean_url(*url.split("://", 1)) for url in re.split(_LINK, match[0]))
 
 
 def _clean_url(scheme: str, rest: str) -> str:
-    after = _AFTER.search(rest)
+    after = re.search(_AFTER, rest)
     end = after[0] if after else ""
     rest = rest[: len(rest) - len(end)]
     if "://" in rest:  # a URL in a URL
         rest = without_secrets(rest)
-    place = _PLACE.match(rest)
+    place = re.match(_PLACE, rest)
     host = place[0] if place else ""
     if "@" in host:
         user = host.rpartition("@")[0]
         if scheme.lower() not in _CONTAINERS or ":" in user:
             rest = rest[len(user) + 1 :]
-    elif _PORT.fullmatch(host) is None and "@" in rest:  # the password contains a slash
+    elif re.fullmatch(_PORT, host) is None and "@" in rest:  # the password contains a slash
         rest = rest.rpartition("@")[2]
-    mark = _MARK.search(rest)
+    mark = re.search(_MARK, rest)
     if mark and (scheme.lower() in _WEB or "=" in rest[mark.start() :]):
         rest = rest[: mark.start()]
     return f"{scheme}://{rest}{end}"

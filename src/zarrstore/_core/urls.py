@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import unquote_to_bytes
 
 from zarrstore._core.keys import check_azure_key, is_key
 from zarrstore.errors import InvalidKeyError, StoreLikeError
@@ -90,6 +89,8 @@ def file_path(url: str) -> str:
         raise StoreLikeError(
             "a file URL with a query or a fragment names no file.", hint="Write %3F for '?' and %23 for '#'."
         )
+    from urllib.parse import unquote_to_bytes
+
     try:
         decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte

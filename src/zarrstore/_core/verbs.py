@@ -15,9 +15,7 @@ from enum import Enum
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
-import numpy as np
-
-from zarrstore._core import recycling
+from zarrstore._core.later import np, recycling
 from zarrstore._core.listing import closing_pages
 from zarrstore.errors import BackendError, ByteRequestError, KeyNotFoundError, changes_always
 
@@ -462,7 +460,4 @@ def host_memory(size: int) -> npt.NDArray[np.uint8]:
     it allocates host memory as well, and the verb's result is copied to the device. Its ``fill`` reads block
     by block, which saves a copy; a verb that uses it may return its result.
     """
-    return np.empty(size, BYTE) if size < recycling.SMALLEST else recycling.allocate(size)
-
-
-BYTE: Final = np.dtype(np.uint8)
+    return np.empty(size, recycling.BYTE) if size < recycling.SMALLEST else recycling.allocate(size)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
+from zarrstore._core.later import np
 from zarrstore.buffer import cpu, gpu
 from zarrstore.errors import ByteRequestError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache, reduce
 from typing import TYPE_CHECKING
 
-import numpy as np
+from zarrstore._core.later import np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Registers = npt.NDArray[np.uint32]
 
-_POLYNOMIAL = np.uint32(0x82F63B78)  # bits reversed
+_POLYNOMIAL = 0x82F63B78  # bits reversed
 _ROW = 512
 
 
@@ -59,7 +59,7 @@ def _joined(register: int, rows: Registers) -> int:
 def _table() -> Registers:
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        table = (table >> np.uint32(1)) ^ (table & np.uint32(1)) * _POLYNOMIAL
+        table = (table >> np.uint32(1)) ^ (table & np.uint32(1)) * np.uint32(_POLYNOMIAL)
     return table
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from zarrstore._core.later import np
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest
 from zarrstore._hierarchy.codecs import UndecodableError, UnknownCodecError, split, unpacked
 from zarrstore._hierarchy.documents import Codec, FormatError, codecs_of
@@ -15,9 +14,10 @@ from zarrstore._hierarchy.documents import Codec, FormatError, codecs_of
 if TYPE_CHECKING:
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Data
+    from zarrstore._hierarchy.documents import Array
 
 # Marks the offset and the size of a chunk that isn't stored.
-_ABSENT = np.uint64(2**64 - 1)
+_ABSENT = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,38 @@ class Shards:
     def index_request(self) -> ByteRequest:
         """The bytes of a shard that are its index."""
         return RangeByteRequest(0, self.index_size) if self.at_start else SuffixByteRequest(self.index_size)
+
+
+def shards_in(array: Array) -> Shards | None:
+    """Return the layout of an array's shards, if it has any.
+
+    Raises
+    ------
+    FormatError
+        If their description is invalid.
+    """
+    return shards_within(array.codecs, array.chunks) if array.format == 3 and array.regular else None
+
+
+def shards_within(codecs: tuple[Codec, ...], shape: tuple[int, ...]) -> Shards | None:
+    """Return the layout of what codecs make of a chunk of this shape, if that is a shard.
+
+    Raises
+    ------
+    FormatError
+        If its description is invalid.
+    """
+    before, codec, _ = split(codecs)
+    if codec is None or codec.name != "sharding_indexed":
+        return None
+    for turn in before:
+        order = turn.options.get("order")
+        if turn.name == "transpose" and isinstance(order, list):
+            places = [at for at in order if type(at) is int]
+            if sorted(places) != list(range(len(shape))):
+                raise FormatError("the order of its transposition is no permutation of its dimensions")
+            shape = tuple(shape[at] for at in places)
+    return shards_of(shape, codec)
 
 
 def shards_of(shape: tuple[int, ...], codec: Codec) -> Shards:
@@ -109,7 +141,7 @@ def index_of(shards: Shards, data: Data) -> list[tuple[int, int] | None]:
         raise UndecodableError(f"its index is missing: there are only {len(data):,} bytes")
     order = ">" if to_bytes.options.get("endian") == "big" else "<"
     found = np.frombuffer(unpacked(after, data), f"{order}u8").reshape(-1, 2)
-    is_absent = found == _ABSENT
+    is_absent = found == np.uint64(_ABSENT)
     return [
         None if absent[0] and absent[1] else (start, start + size)
         for absent, (start, size) in zip(is_absent.tolist(), found.tolist(), strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
@@ -131,6 +130,8 @@ class Tree:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         return f"<pre>{escape(str(self))}</pre>"
 
 

@@ -11,11 +11,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from zarrstore._async import threads as _threads
-from zarrstore._core.recycling import SMALLEST
-from zarrstore._core.verbs import BYTE, host_memory
+from zarrstore._core.later import np, recycling
+from zarrstore._core.verbs import host_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -287,8 +285,9 @@ def read_value(descriptor: int, size: int, start: int, allocate: Allocate) -> tu
     if fill is not None:
         filled = fill(size, lambda memory, at: read_into(descriptor, memory, start + at), (descriptor, start))
         return cast("tuple[Data, int]", filled)
-    small = size < SMALLEST and allocate is host_memory  # which would do the same, with one more call
-    memory = np.empty(size, BYTE) if small else allocate(size)
+    # `host_memory` would do the same, with one more call.
+    small = allocate is host_memory and size < recycling.SMALLEST
+    memory = np.empty(size, recycling.BYTE) if small else allocate(size)
     return memory, read_into(descriptor, memory, start)
 
 

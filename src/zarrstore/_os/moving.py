@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 
 from zarrstore._os.files import READ, UNABLE
 from zarrstore._os.fsync import FOLDERS, make_folder, required, sync_file, sync_folder
@@ -48,6 +47,8 @@ def _sync(folder: str, mode: str) -> None:
 
 
 def _copy(source: str, target: str, mode: str) -> None:
+    import shutil
+
     if os.path.isdir(source):
         shutil.copytree(source, target, symlinks=True)
     else:
@@ -58,6 +59,8 @@ def _copy(source: str, target: str, mode: str) -> None:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path):
+        import shutil
+
         shutil.rmtree(path)
     else:
         os.unlink(path)

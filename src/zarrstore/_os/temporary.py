@@ -11,12 +11,11 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 import stat
 import time
-from hashlib import blake2b
 
 from zarrstore._core.forks import in_forked_child
+from zarrstore._core.later import hashlib
 from zarrstore._os.files import MOVES_OPEN, READ, lock
 
 PREFIX = ".zarrstore-"
@@ -43,7 +42,7 @@ def name_beside(path: str) -> str:
 
     So the next process that replaces it finds what a killed one left, without listing the whole folder.
     """
-    return f"{PREFIX}{blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
+    return f"{PREFIX}{hashlib.blake2b(os.fsencode(os.path.basename(path)), digest_size=8).hexdigest()}.tmp"
 
 
 @in_forked_child
@@ -82,6 +81,8 @@ def reap(path: str) -> bool:
             os.close(descriptor)
             descriptor = -1
         if stat.S_ISDIR(found.st_mode):
+            import shutil
+
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)

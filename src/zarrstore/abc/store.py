@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from functools import cached_property
-from html import escape
 from inspect import getattr_static
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,7 +44,6 @@ from zarrstore._faces.overrides import VERBS_OF_METHOD, WHOLE_METHODS, OverrideA
 from zarrstore._faces.sync import SyncFace
 from zarrstore._faces.to_device import to_device
 from zarrstore._faces.values import parse_parts, wrap, wrap_each
-from zarrstore._hierarchy.tree import read_tree
 from zarrstore.abc._protocols import (
     ByteGetter,
     ByteSetter,
@@ -430,6 +428,8 @@ class Store(_Base):
         return self._hierarchy(prefix, None)
 
     def _hierarchy(self, prefix: str, limit: int | None) -> Tree:
+        from zarrstore._hierarchy.tree import read_tree
+
         return self._run("", read_tree, self._listed(prefix), prefix.strip("/") or str(self), limit)
 
     def _repr_html_(self) -> str:
@@ -437,6 +437,8 @@ class Store(_Base):
         try:
             return self._hierarchy("", _SHOWN)._repr_html_()
         except Exception as error:
+            from html import escape
+
             return f"<pre>{escape(repr(self))}\n{escape(str(error))}</pre>"
 
     def __contains__(self, key: object) -> NoReturn:

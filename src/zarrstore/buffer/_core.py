@@ -5,10 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-
 from zarrstore._core import zarr_compat
-from zarrstore._core.verbs import BYTE
+from zarrstore._core.later import np, recycling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,13 +74,12 @@ class Buffer(_Base):
 
     def __init__(self, array_like: ArrayLike) -> None:
         self._data = array_like  # type: ignore[assignment]
-        if (
-            array_like.dtype is BYTE and array_like.ndim == 1
-        ):  # the usual case; `is` is faster than a comparison
+        # The usual case; `is` is faster than a comparison.
+        if array_like.dtype is recycling.BYTE and array_like.ndim == 1:
             return
         if array_like.ndim != 1:
             raise ValueError(f"a buffer needs one dimension, got {array_like.ndim}; use reshape(-1)")
-        if array_like.dtype != BYTE:
+        if array_like.dtype != recycling.BYTE:
             raise ValueError(f"a buffer needs bytes (uint8), got {array_like.dtype}; use view('B')")
 
     @property

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-
 from zarrstore._core import zarr_compat
+from zarrstore._core.later import np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,12 +73,6 @@ class NDArrayLike(Protocol):
     def all(self) -> np.bool_ | bool:
         """Whether all elements are true."""
         ...
-
-
-# What indexing an array returns.
-NDArrayLikeOrScalar: TypeAlias = (
-    NDArrayLike | int | float | complex | str | bytes | bool | np.generic | np.datetime64 | np.timedelta64
-)
 
 
 class NDBuffer:

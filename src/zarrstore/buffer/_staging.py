@@ -18,9 +18,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zarrstore._async.threads import share
+from zarrstore._core.later import np
 from zarrstore.buffer import _direct
 from zarrstore.buffer._cupy import cupy
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from zarrstore._core.later import np
 from zarrstore.buffer import _core
 from zarrstore.buffer._nd import NDBuffer
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from zarrstore._core.later import np
 from zarrstore.buffer import _core, _nd
 from zarrstore.buffer._cupy import cupy, is_on_device
 

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from zarrstore._check.facts import Tally, array_facts, array_in, node_facts
 from zarrstore._core.composites import scan_sized
 from zarrstore._core.text import shown, size_text
 from zarrstore._core.verbs import host_memory
 from zarrstore._hierarchy.documents import V2, V3, parsed_if_whole
+from zarrstore._hierarchy.facts import Tally, array_facts, array_in, node_facts
 from zarrstore.errors import StoreError
 
 if TYPE_CHECKING:

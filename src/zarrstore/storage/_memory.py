@@ -15,8 +15,9 @@ from zarrstore._async.threads import to_thread
 from zarrstore._core.forks import in_forked_child
 from zarrstore._core.key_tree import KeyTree, once_each, pages
 from zarrstore._core.keys import check_key, is_key
+from zarrstore._core.recycling import BYTE
 from zarrstore._core.requests import span
-from zarrstore._core.verbs import ABSENT, ANY, BYTE, CONFLICT, Capabilities, Entry, check_parts, host_memory
+from zarrstore._core.verbs import ABSENT, ANY, CONFLICT, Capabilities, Entry, check_parts, host_memory
 from zarrstore._core.zarr_compat import is_buffer
 from zarrstore._faces.overrides import own_face
 from zarrstore._faces.to_device import HOST_BUFFERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import mmap as memory_maps
 import os
@@ -10,10 +9,8 @@ import stat
 import sys
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import numpy as np
-
 from zarrstore._async.nowait import MAX_INLINE_REUSE, MAX_INLINE_SIZE
-from zarrstore._core import recycling
+from zarrstore._core.later import asyncio, np, recycling
 from zarrstore._core.requests import RangeByteRequest, by_key, span
 from zarrstore._core.verbs import (
     WOULD_BLOCK,

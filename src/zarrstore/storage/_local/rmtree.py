@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 
 from zarrstore._os import fsync
 from zarrstore._os.files import FOLDER
@@ -63,6 +62,8 @@ def remove_folder(path: str, *, atomic: bool = True) -> None:
 
 def _remove_tree(path: str) -> None:
     """Remove a folder and everything in it, while others may add to it."""
+    import shutil
+
     for _ in range(_PATIENCE):
         try:
             shutil.rmtree(path)

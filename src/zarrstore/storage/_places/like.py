@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import MutableMapping
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, cast
-from urllib.parse import unquote
 
 from zarrstore._async.threads import to_thread
 from zarrstore._core import urls
@@ -25,7 +23,6 @@ from zarrstore.errors import (
     UnsupportedOperationError,
 )
 from zarrstore.storage._local.store import LocalStore
-from zarrstore.storage._memory import MemoryStore
 from zarrstore.storage._path import StorePath
 from zarrstore.storage._places.archives import folder_hint, is_archive, is_named_so
 from zarrstore.storage._places.reach import Backend, reached
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
 
     from zarrstore._core.types import Mapper
     from zarrstore.storage._fsspec.store import FsspecStore
+    from zarrstore.storage._memory import MemoryStore
     from zarrstore.storage._zip.store import ZipStore
 
     # Options of a URL's file system.
@@ -198,12 +196,12 @@ def _dispatch(
     if is_zarr_store(value):
         return as_store(value)
     if value is None:
-        return MemoryStore()
+        return _memory_store()()
     if isinstance(value, str):
         return _from_text(value, mode, options, backend)
     if isinstance(value, dict):
         _check_dict(value)
-        return MemoryStore(value)
+        return _memory_store()(value)
     if _comes_from(value, "upath"):
         place = cast("UniversalPath", value)
         if place.protocol in ("", "file", "local"):
@@ -227,7 +225,7 @@ def _dispatch(
         return _fsspec_store().from_mapper(cast("Mapper", value))
     if isinstance(value, MutableMapping):
         _check_dict(value)
-        return MemoryStore(value)
+        return _memory_store()(value)
     raise StoreLikeError(f"{type(value).__name__} can't be opened as a store.", hint=f"Give {_KINDS}.")
 
 
@@ -402,6 +400,8 @@ def _parent_of(url: str, options: Options | None) -> tuple[Store, str]:
     parent, _, name = path.rpartition("/")
     if not name:
         raise StoreLikeError(f"{without_secrets(url)!r} names a folder, not a zip archive.")
+    from urllib.parse import unquote
+
     folder = _fsspec_store()(whole.fs, read_only=True, path=f"{parent}{mark}{query}")
     return folder, unquote(name) if is_web else name
 
@@ -513,6 +513,8 @@ def _check_scheme(scheme: str, url: str) -> None:
     known = {*available_protocols(), *registry}
     if scheme in known:
         return
+    from difflib import get_close_matches
+
     near = get_close_matches(scheme.lower(), known, n=3, cutoff=0.5)
     raise StoreLikeError(
         f"{scheme!r} in {without_secrets(url)!r} is no scheme that fsspec knows.",
@@ -526,6 +528,12 @@ def _has_obstore() -> bool:
     from zarrstore.storage._obstore.urls import installed
 
     return installed()
+
+
+def _memory_store() -> type[MemoryStore]:
+    from zarrstore.storage._memory import MemoryStore
+
+    return MemoryStore
 
 
 def _zip_store() -> type[ZipStore]:

@@ -6,17 +6,16 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from zarrstore import storage
 from zarrstore.errors import StoreLikeError
-from zarrstore.storage._memory import find_memory
-from zarrstore.storage._wrappers.logging import LoggingStore
-from zarrstore.storage._wrappers.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zarrstore.abc.store import Store
+    from zarrstore.storage._wrappers.wrapper import WrapperStore
 
-_WRAPPERS = {"wrapping-": WrapperStore, "logging-": LoggingStore}
+_WRAPPERS = {"wrapping-": "WrapperStore", "logging-": "LoggingStore"}
 _FORM = re.compile(r"(wrapping-|logging-)*\w+://")
 # The text form of one of obstore's own stores, followed by a directory in it.
 _OBSTORE = re.compile(r"object_store://((?P<kind>\w+)(\((?P<options>.*?)\))?|<.*?>)(?P<below>/.*)?")
@@ -39,8 +38,9 @@ def from_text_form(
     open_text, open_url, open_archive : callable
         Functions that open any text, a URL with options, and a zip archive in a file.
     """
-    for prefix, wrapper in _WRAPPERS.items():
+    for prefix, name in _WRAPPERS.items():
         if text.startswith(prefix) and _FORM.match(text, len(prefix)):
+            wrapper: type[WrapperStore[Store]] = getattr(storage, name)
             return wrapper(open_text(text[len(prefix) :]))
     scheme, mark, rest = text.partition("://")
     if mark and scheme == "zip" and "::" not in text:
@@ -70,6 +70,7 @@ def _archive(text: str, path: str, open_archive: Callable[[str], Store]) -> Stor
 
 def _gpu_memory(token: str) -> Store | None:
     from zarrstore.storage._gpu import GpuMemoryStore
+    from zarrstore.storage._memory import find_memory
 
     return find_memory(token, GpuMemoryStore)
 

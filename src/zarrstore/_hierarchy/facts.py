@@ -6,9 +6,9 @@ import json
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from zarrstore._check.values import shards_in
 from zarrstore._hierarchy.documents import CONSOLIDATED, V2, V3, FormatError, array_of
 from zarrstore._hierarchy.names import judged
+from zarrstore._hierarchy.shards import shards_in
 from zarrstore._hierarchy.tree import described
 
 if TYPE_CHECKING:
