@@ -165,12 +165,10 @@ class StoreContract:
             except Exception as error:
                 error.add_note(f"the answer to {_ascii(question.name)}/{face} is wrong")
                 wrong.append(error)
+        if len(wrong) == 1:
+            raise wrong[0]
         if wrong:
-            raise (
-                wrong[0]
-                if len(wrong) == 1
-                else ExceptionGroup(f"{len(wrong)} of {len(asked)} are wrong", wrong)
-            )
+            raise ExceptionGroup(f"{len(wrong)} of {len(asked)} are wrong", wrong)
 
 
 def _grouped(questions: Iterable[Question]) -> list[tuple[Question, ...]]:
