@@ -7,7 +7,7 @@ import pytest
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Spare the garbage collector the tests themselves: it would look at all of them each time that it runs."""
+    """Spare the garbage collector the tests themselves, all of which it would look at each time."""
     gc.disable()
     try:
         return (yield)
