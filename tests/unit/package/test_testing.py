@@ -189,14 +189,14 @@ def test_latency_is_added_to_each_face():
 
 
 def test_waiting_is_shared_by_concurrent_reads():
-    store = LatencyStore(MemoryStore({"k": b"1"}), get_latency=0.05)
+    store = LatencyStore(MemoryStore({"k": b"1"}), get_latency=0.2)
 
     async def many():
         await asyncio.gather(*(store.get("k") for _ in range(50)))
 
     start = time.perf_counter()
     asyncio.run(many())
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5  # one after the other: ten seconds
 
 
 def test_the_report_reads_well():

@@ -30,15 +30,19 @@ def test_results_and_errors_come_back():
 def test_a_call_that_has_not_begun_is_withdrawn():
     async def main():
         gate, ran = threading.Event(), []
-        blockers = [asyncio.ensure_future(_threads.to_thread(gate.wait)) for _ in range(_threads.POOL_SIZE)]
-        await asyncio.sleep(0.3)  # the pool grows to its size
+        all_begun = threading.Barrier(_threads.POOL_SIZE + 1)
+
+        def block():
+            all_begun.wait()
+            gate.wait()
+
+        blockers = [asyncio.ensure_future(_threads.to_thread(block)) for _ in range(_threads.POOL_SIZE)]
+        await asyncio.to_thread(all_begun.wait)  # the pool grows to its size
         task = asyncio.ensure_future(_threads.to_thread(ran.append, 1))
         await asyncio.sleep(0.01)
         task.cancel()
-        start = time.perf_counter()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.perf_counter() - start < 0.2
+            await task  # while no thread is free
         gate.set()
         await asyncio.gather(*blockers)
         await asyncio.sleep(0.02)
@@ -50,17 +54,20 @@ def test_a_call_that_has_not_begun_is_withdrawn():
 @pytest.mark.parametrize("cancels", [1, 3])
 def test_a_call_that_has_begun_is_waited_for(cancels):
     async def main():
-        ended = []
+        begun, gate, ended = threading.Event(), threading.Event(), []
 
         def work():
-            time.sleep(0.1)
+            begun.set()
+            gate.wait()
             ended.append(1)
 
         task = asyncio.ensure_future(_threads.to_thread(work))
-        await asyncio.sleep(0.03)
+        await asyncio.to_thread(begun.wait)
         for _ in range(cancels):
             task.cancel()
             await asyncio.sleep(0.01)
+        assert not task.done()
+        gate.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended
@@ -70,13 +77,13 @@ def test_a_call_that_has_begun_is_waited_for(cancels):
 
 def test_a_call_without_effect_is_left_behind():
     async def main():
-        task = asyncio.ensure_future(_threads.to_thread(time.sleep, 0.3, abandon_on_cancel=True))
+        gate = threading.Event()
+        task = asyncio.ensure_future(_threads.to_thread(gate.wait, abandon_on_cancel=True))
         await asyncio.sleep(0.02)
         task.cancel()
-        start = time.perf_counter()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.perf_counter() - start < 0.1
+            await task  # while the call waits
+        gate.set()
 
     asyncio.run(main())
 
