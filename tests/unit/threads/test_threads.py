@@ -122,10 +122,11 @@ def test_the_io_loop_serves_any_loop_and_thread():
 
 
 def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
-    ended = []
+    begun, ended = threading.Event(), []
 
     async def work():
         try:
+            begun.set()
             await asyncio.sleep(10)
         finally:
             await asyncio.sleep(0.05)
@@ -133,7 +134,7 @@ def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
 
     async def main():
         task = asyncio.ensure_future(io_loop.await_on_io(work()))
-        await asyncio.sleep(0.02)
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -191,15 +192,17 @@ def test_threads_are_made_anew_after_a_fork():
 
 def test_writes_under_way_end_before_the_interpreter_does(tmp_path):
     code = f"""
-import asyncio, time
+import asyncio, threading, time
 from zarrstore._async import io_loop, threads as _threads
 from zarrstore._core.verbs import ANY
+begun = threading.Event()
 def write():
+    begun.set()
     time.sleep(0.2)
     open({str(tmp_path / "done")!r}, "w").close()
 async def main():
     asyncio.ensure_future(_threads.to_thread(write))
-    await asyncio.sleep(0.05)
+    await asyncio.to_thread(begun.wait)
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
@@ -246,15 +249,16 @@ def test_the_rest_of_a_call_comes_behind_those_that_wait(monkeypatch):
 
 
 def test_cancellation_waits_for_the_rest_of_a_call():
-    done, go = [], threading.Event()
+    begun, done, go = threading.Event(), [], threading.Event()
 
     def rest():
+        begun.set()
         go.wait(5)
         done.append("rest")
 
     async def main():
         task = asyncio.ensure_future(_threads.to_thread(lambda: _threads.Continuation(rest)))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         threading.Timer(0.05, go.set).start()
         with pytest.raises(asyncio.CancelledError):
@@ -265,16 +269,17 @@ def test_cancellation_waits_for_the_rest_of_a_call():
 
 
 def test_calls_made_together_share_one_call():
-    lists, busy = [], threading.Event()
+    lists, begun, busy = [], threading.Event(), threading.Event()
 
     def double(items):
+        begun.set()
         busy.wait(5)
         lists.append([number for (number,) in items])
         return [ValueError("three") if number == 3 else 2 * number for (number,) in items]
 
     async def main():
         tasks = [asyncio.ensure_future(_threads.to_thread_batched(double, number)) for number in range(5)]
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 5)))
         tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 6)))
         await asyncio.sleep(0)
