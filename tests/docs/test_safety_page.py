@@ -27,6 +27,7 @@ def test_each_row_names_a_test(heading):
         assert re.search(NAME, row), row
 
 
+@pytest.mark.once
 def test_the_command_counts_cases_and_fails_where_nothing_is_tried():
     only = [
         "-n",

@@ -54,6 +54,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.once
 def test_the_site_has_every_public_name_and_asks_nobody_else(site):
     reference = "\n".join(page.read_text() for page in (site / "reference").rglob("index.html"))
     for module in MODULES:
@@ -70,6 +71,7 @@ def test_the_site_has_every_public_name_and_asks_nobody_else(site):
         assert not [a or b for a, b in loaded if (a or b).startswith(("http", "//"))], page
 
 
+@pytest.mark.once
 def test_the_site_answers_questions_within_two_pages(site):
     lunr = pytest.importorskip("lunr")
     sections = json.loads((site / "search" / "search_index.json").read_text())["docs"]

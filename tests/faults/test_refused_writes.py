@@ -82,17 +82,17 @@ BEGUN = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipar
 
 @pytest.mark.parametrize("step", ["uploads", "partNumber", "completion"])
 @pytest.mark.parametrize("code", ["OperationAborted", "InvalidBucketState"])
-def test_a_refused_part_of_an_upload_raises(told_apart, step, code):
+def test_a_refused_part_of_an_upload_raises(told, step, code):
     rows = {
         "uploads": (on("POST", "uploads"), (200, BEGUN)),
         "partNumber": (on("PUT", "partNumber"), (200, "", {"ETag": '"1"'})),
         "completion": (on("POST", "uploadId"), (200, "<CompleteMultipartUploadResult/>")),
     }
     rows[step] = (rows[step][0], s3_error(409, code))
-    told_apart.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
+    told.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
     with pytest.raises(errors.BackendError, match=code):
-        store_of(told_apart, "s3 by obstore", RETRY).set_sync("k", bytes(12 << 20))
-    assert told_apart.unforeseen == []
+        store_of(told, "s3 by obstore", RETRY).set_sync("k", bytes(12 << 20))
+    assert told.unforeseen == []
 
 
 DENIALS = [

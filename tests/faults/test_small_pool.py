@@ -30,9 +30,10 @@ def run(threads, *command, seconds):
 
 
 @THREADS
+@pytest.mark.parametrize("part", ["contract", pytest.param("whole_contract", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", small_pool.KINDS)
-def test_every_store(tmp_path, threads, kind):
-    run(threads, SUPPORT / "small_pool.py", "contract", kind, tmp_path, 60, seconds=70)
+def test_every_store(tmp_path, threads, part, kind):
+    run(threads, SUPPORT / "small_pool.py", part, kind, tmp_path, 60, seconds=70)
 
 
 # Their bodies are the same over every store: the ones that block, that wrap and that await are enough here.

@@ -95,7 +95,7 @@ def test_a_delete_answered_by_a_page_raises(told, which, answer):
 
 
 @pytest.mark.parametrize("step", ["uploads", "partNumber", "uploadId"])
-def test_each_step_of_a_large_write_is_confirmed(told_apart, step, monkeypatch):
+def test_each_step_of_a_large_write_is_confirmed(told, step, monkeypatch):
     from s3fs import S3FileSystem
 
     put = S3FileSystem._pipe_file
@@ -111,10 +111,10 @@ def test_each_step_of_a_large_write_is_confirmed(told_apart, step, monkeypatch):
         "partNumber": (on("PUT", "partNumber"), (200, "", {"ETag": '"1"'})),
         "uploadId": (on("POST", "uploadId"), (200, ended)),
     }
-    told_apart.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
-    store = store_of(told_apart, "s3 by fsspec", RETRY)
+    told.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
+    store = store_of(told, "s3 by fsspec", RETRY)
     store.set_sync("k", bytes(12 << 20))
     rows[step] = (rows[step][0], (200, HTML))
-    told_apart.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
+    told.table[:] = [*rows.values(), (on("DELETE", "uploadId"), (204, ""))]
     with pytest.raises(errors.BackendError, match="doesn't confirm"):
         store.set_sync("k", bytes(12 << 20))

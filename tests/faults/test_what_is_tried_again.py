@@ -150,7 +150,8 @@ def test_the_policys_timeout_holds_for_listings(told, which, call):
         over.wait(25)
         return 500, ""
 
-    store = store_of(told, which, RetryPolicy(attempts=2, base=0.001, timeout=0.1))
+    # Long enough for a busy machine to send each request.
+    store = store_of(told, which, RetryPolicy(attempts=2, base=0.001, timeout=0.5))
     told.table[:] = [(lambda request: True, (404, ""))]
     while not told.requests:  # making a client may take longer than the timeout
         with suppress(errors.StoreError):

@@ -17,6 +17,7 @@ from zarrstore.serve import browse
 
 pytestmark = [
     needs_chromium,
+    pytest.mark.once,
     pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning"),
     pytest.mark.filterwarnings("ignore:.*vlen-utf8.*:UserWarning"),
 ]

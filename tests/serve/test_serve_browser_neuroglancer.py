@@ -14,6 +14,7 @@ from zarrstore import LocalStore, ZipStore, copy_store_sync
 
 pytestmark = [
     needs_chromium,
+    pytest.mark.once,
     pytest.mark.timeout(120),  # a source that can't be read is waited for without end
 ]
 

@@ -89,7 +89,7 @@ def test_a_value_is_read_from_a_web_server_without_a_second_copy(tmp_path):
 @pytest.mark.parametrize(
     "sizes",
     [
-        [256] + [32] * 8,
+        [256] + [32] * 4,
         pytest.param([512] + [64] * 16 + [1] * 512, marks=pytest.mark.slow),  # 2 GiB
     ],
 )

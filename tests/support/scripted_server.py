@@ -139,7 +139,7 @@ def scripted_server():
     server.daemon_threads = True
     told = ScriptedServer(f"http://127.0.0.1:{server.server_port}")
     server.RequestHandlerClass.told = told
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True)
     thread.start()
     try:
         yield told

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 RIGHT = """
 import asyncio

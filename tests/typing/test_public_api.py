@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reveal import CHECKERS, kept, public_names, text
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 # What is generic in the standard library and in NumPy, and what is passed through as it comes.
 FINE = re.compile(

@@ -46,7 +46,9 @@ def _shown(key: object) -> str:
     return text if len(text) < 40 else f"{text[:20]}...{len(str(key))}"
 
 
-@question("write ours", [(f"{way}-{_shown(key)}", (way, key)) for way in _BY_KEY for key in BAD_KEYS])
+@question(
+    "write ours", [(f"{way}-{_shown(key)}", (way, key)) for way in _BY_KEY for key in BAD_KEYS], together=True
+)
 async def key_refused(ask: Asker, argument: tuple[str, object]) -> None:
     """Every method refuses an invalid key, and nothing is stored."""
     way, key = argument
@@ -99,7 +101,9 @@ _BY_PREFIX: dict[str, Callable[[Asker, object], Awaitable[object]]] = {
 
 
 @question(
-    "write list delete ours", [(f"{way}-{_shown(p)}", (way, p)) for way in _BY_PREFIX for p in BAD_PREFIXES]
+    "write list delete ours",
+    [(f"{way}-{_shown(p)}", (way, p)) for way in _BY_PREFIX for p in BAD_PREFIXES],
+    together=True,
 )
 async def prefix_refused(ask: Asker, argument: tuple[str, object]) -> None:
     """Every method refuses an invalid prefix, and nothing is removed."""

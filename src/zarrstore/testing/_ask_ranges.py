@@ -92,7 +92,7 @@ def _label(case: object) -> str:
     return repr(shown).replace("ByteRequest", "") if type(shown) is not object else "object"
 
 
-@question("seed", _cases(_GOOD))
+@question("seed", _cases(_GOOD), together=True)
 async def range_selects(ask: Asker, argument: Selection) -> None:
     """A valid range returns exactly its bytes."""
     way, (request, expected) = argument
@@ -100,7 +100,7 @@ async def range_selects(ask: Asker, argument: Selection) -> None:
     assert await way(ask, "k", request) == expected
 
 
-@question("seed", _cases(_WRONG))
+@question("seed", _cases(_WRONG), together=True)
 async def range_wrong_by_itself(ask: Asker, argument: Request) -> None:
     """A request that is invalid for any value raises, also for a missing key."""
     way, request = argument
@@ -109,7 +109,7 @@ async def range_wrong_by_itself(ask: Asker, argument: Request) -> None:
     await raises(ValueError, way(ask, "missing", request))
 
 
-@question("seed", _cases(_NO_REQUEST))
+@question("seed", _cases(_NO_REQUEST), together=True)
 async def range_is_no_request(ask: Asker, argument: Request) -> None:
     """Anything but a byte request raises."""
     way, request = argument
@@ -117,7 +117,7 @@ async def range_is_no_request(ask: Asker, argument: Request) -> None:
     await raises((ValueError, TypeError), way(ask, "k", request))
 
 
-@question("seed", _cases(_PAST))
+@question("seed", _cases(_PAST), together=True)
 async def range_past_the_end(ask: Asker, argument: Request) -> None:
     """A start at or past the end raises; a missing key still has no value."""
     way, request = argument
@@ -129,7 +129,7 @@ async def range_past_the_end(ask: Asker, argument: Request) -> None:
         assert await way(ask, "missing", request) is None
 
 
-@question("seed ours", _cases(_LENIENT))
+@question("seed ours", _cases(_LENIENT), together=True)
 async def range_of_others_slices(ask: Asker, argument: Selection) -> None:
     """Other libraries' requests, recognised by their fields, work like slices."""
     way, (request, expected) = argument
@@ -142,6 +142,7 @@ async def range_of_others_slices(ask: Asker, argument: Selection) -> None:
 @question(
     "seed ours",
     _cases([SimpleNamespace(start=-1, end=3), SimpleNamespace(offset=-1), SimpleNamespace(suffix=-1)]),
+    together=True,
 )
 async def range_of_others_negative(ask: Asker, argument: Request) -> None:
     """Negative numbers raise rather than count from the end."""
@@ -150,7 +151,7 @@ async def range_of_others_negative(ask: Asker, argument: Request) -> None:
     await raises(ValueError, way(ask, "k", request))
 
 
-@question("seed", _cases([None, Suffix(1), Suffix(100)]))
+@question("seed", _cases([None, Suffix(1), Suffix(100)]), together=True)
 async def range_of_an_empty_value(ask: Asker, argument: Request) -> None:
     """An empty value and any suffix of it are empty."""
     way, request = argument
@@ -158,7 +159,7 @@ async def range_of_an_empty_value(ask: Asker, argument: Request) -> None:
     assert await way(ask, "k", request) == b""
 
 
-@question("seed", _cases([Range(0, 1), Range(0, 5), Offset(0), Range(3, 5)]))
+@question("seed", _cases([Range(0, 1), Range(0, 5), Offset(0), Range(3, 5)]), together=True)
 async def range_outside_an_empty_value(ask: Asker, argument: Request) -> None:
     """Any range or offset of an empty value raises."""
     way, request = argument

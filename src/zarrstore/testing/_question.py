@@ -33,11 +33,19 @@ class Question:
     needs : str
         What a store must support, separated by spaces: ``read``, ``seed`` (values to read, written through it
         or otherwise), ``write``, ``delete``, ``list``, ``ours`` (more than zarr-python's interface).
+    together : bool
+        Whether it may be asked of one store after others of its kind: none depends on what is there.
     """
 
     name: str
     ask: Callable[[Asker], Coroutine[object, object, None]]
     needs: str = "write"
+    together: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The name, without the argument that it is asked for."""
+        return self.name.partition("[")[0]
 
     def __str__(self) -> str:
         return self.name
@@ -46,7 +54,9 @@ class Question:
 QUESTIONS: list[Question] = []
 
 
-def question(needs: str = "write", each: Iterable[tuple[str, object]] | None = None) -> Callable[[Ask], Ask]:
+def question(
+    needs: str = "write", each: Iterable[tuple[str, object]] | None = None, *, together: bool = False
+) -> Callable[[Ask], Ask]:
     """Register a question; with ``each``, one for each ``(label, argument)``."""
 
     def add(function: Ask) -> Ask:
@@ -54,7 +64,8 @@ def question(needs: str = "write", each: Iterable[tuple[str, object]] | None = N
         if each is None:
             QUESTIONS.append(Question(name, function, needs))
         for label, argument in each or ():
-            QUESTIONS.append(Question(f"{name}[{label}]", partial(function, argument=argument), needs))
+            asked = partial(function, argument=argument)
+            QUESTIONS.append(Question(f"{name}[{label}]", asked, needs, together))
         return function
 
     return add

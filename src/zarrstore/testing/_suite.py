@@ -134,10 +134,11 @@ def _reason(error: BaseException) -> str:
 
 
 class StoreContract:
-    """A pytest class that makes each question a test: a subclass defines the fixture ``store``.
+    """A pytest class that makes tests of all questions: a subclass defines the fixture ``store``.
 
-    The fixture returns a fresh, empty store. A subclass may restrict ``faces`` and ``questions``. For a store
-    that can only be read, the fixture sets ``self.writer`` to a store that writes to the same data.
+    The fixture returns a fresh, empty store. Questions that come in dozens, such as each wrong key in each
+    method, are one test. A subclass may restrict ``faces`` and ``questions``. For a store that can only be
+    read, the fixture sets ``self.writer`` to a store that writes to the same data.
     """
 
     faces: tuple[str, ...] = FACES
@@ -145,19 +146,37 @@ class StoreContract:
     writer: TheirStore | None = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test for each question and face."""
-        if {"question", "face"} <= set(metafunc.fixturenames):
-            cases = [(question, face) for question in self.questions for face in self.faces]
-            ids = [f"{question.name}/{face}" for question, face in cases]
-            metafunc.parametrize(("question", "face"), cases, ids=[_ascii(text) for text in ids])
+        """Make a test for each face, and each question or kind of questions that go together."""
+        if {"asked", "face"} <= set(metafunc.fixturenames):
+            cases = [(asked, face) for asked in _grouped(self.questions) for face in self.faces]
+            ids = [f"{asked[0].name if len(asked) == 1 else asked[0].kind}/{face}" for asked, face in cases]
+            metafunc.parametrize(("asked", "face"), cases, ids=[_ascii(text) for text in ids])
 
-    def test_contract(self, store: TheirStore, question: Question, face: str) -> None:
-        """The store answers the question as the contract requires."""
-        if not applies(question, store, self.writer):
+    def test_contract(self, store: TheirStore, asked: tuple[Question, ...], face: str) -> None:
+        """The store answers the questions as the contract requires."""
+        if not applies(asked[0], store, self.writer):
             import pytest
 
-            pytest.skip(f"needs {question.needs}; the store lacks some of that")
-        ask(question, store, face, self.writer)
+            pytest.skip(f"needs {asked[0].needs}; the store lacks some of that")
+        wrong = []
+        for question in asked:
+            try:
+                ask(question, store, face, self.writer)
+            except Exception as error:
+                error.add_note(f"the answer to {_ascii(question.name)}/{face} is wrong")
+                wrong.append(error)
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            raise ExceptionGroup(f"{len(wrong)} of {len(asked)} are wrong", wrong)
+
+
+def _grouped(questions: Iterable[Question]) -> list[tuple[Question, ...]]:
+    """Put the questions of one kind together that can be asked of one store."""
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question.kind if question.together else question.name, []).append(question)
+    return [tuple(group) for group in groups.values()]
 
 
 def _ascii(text: str) -> str:

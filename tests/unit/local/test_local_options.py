@@ -210,16 +210,17 @@ def test_whoever_asks_during_a_sync_waits_for_the_next(monkeypatch):
 
     monkeypatch.setattr(_sync, "sync_folder", slow)
     folders = _sync.FolderSync()
-    threads = [threading.Thread(target=folders.sync, args=("d",)) for _ in range(9)]
-    threads[0].start()
+    first = threading.Thread(target=folders.sync, args=("d",))
+    first.start()
     while not log:
         time.sleep(0.001)
-    for thread in threads[1:]:
+    others = [threading.Thread(target=folders.sync, args=("d", folders.ticket())) for _ in range(8)]
+    for thread in others:
         thread.start()
     time.sleep(0.05)
     assert log == ["begin"]
     gate.set()
-    for thread in threads:
+    for thread in [first, *others]:
         thread.join(5)
     assert log == ["begin", "end", "begin", "end"]
     assert not folders._turns

@@ -14,6 +14,7 @@ from zarrstore.testing import (
     FaultPlan,
     FaultyStore,
     LatencyStore,
+    StoreContract,
     check_store,
     run_machine,
 )
@@ -30,6 +31,48 @@ _QUICK = settings(
 def test_there_are_a_few_hundred_questions_of_different_names():
     names = [question.name for question in QUESTIONS]
     assert len(names) == len(set(names)) > 400
+
+
+class _LosingTwo(MemoryStore):
+    """Takes two of the wrong keys for missing values."""
+
+    async def get(self, key, *args, **kwargs):
+        return None if key in ("a/", "a//b") else await super().get(key, *args, **kwargs)
+
+
+class _Contract:
+    """What pytest tells a class of tests, and the cases that it gets."""
+
+    fixturenames = ("store", "asked", "face")
+
+    def parametrize(self, names, cases, ids):
+        self.cases = dict(zip(ids, cases, strict=True))
+
+
+def test_all_questions_are_asked_through_each_face_in_some_test():
+    told = _Contract()
+    StoreContract().pytest_generate_tests(told)
+    for face in ("await", "block"):
+        asked = [
+            question
+            for questions, its_face in told.cases.values()
+            for question in questions
+            if its_face == face
+        ]
+        assert sorted(asked, key=str) == sorted(QUESTIONS, key=str)
+    assert len(told.cases) < len(QUESTIONS)
+
+
+def test_a_test_of_many_questions_names_each_that_was_answered_wrongly():
+    told = _Contract()
+    StoreContract().pytest_generate_tests(told)
+    with pytest.raises(ExceptionGroup, match="2 of 184 are wrong") as caught:
+        StoreContract().test_contract(_LosingTwo(), *told.cases["key_refused/await"])
+    named = [note for error in caught.value.exceptions for note in error.__notes__]
+    assert [name.split("/await")[0] for name in named] == [
+        "the answer to key_refused[get-'a/']",
+        "the answer to key_refused[get-'a//b']",
+    ]
 
 
 @pytest.mark.parametrize("make", [MemoryStore, lambda: MemoryStore({}), lambda: WrapperStore(MemoryStore())])
@@ -146,14 +189,14 @@ def test_latency_is_added_to_each_face():
 
 
 def test_waiting_is_shared_by_concurrent_reads():
-    store = LatencyStore(MemoryStore({"k": b"1"}), get_latency=0.05)
+    store = LatencyStore(MemoryStore({"k": b"1"}), get_latency=0.2)
 
     async def many():
         await asyncio.gather(*(store.get("k") for _ in range(50)))
 
     start = time.perf_counter()
     asyncio.run(many())
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5  # one after the other: ten seconds
 
 
 def test_the_report_reads_well():

@@ -265,9 +265,10 @@ def test_forked_child_can_go_on(store, tmp_path, kind):
 
 
 def test_cancelled_write_has_happened_or_never_will(store, plan, bucket):
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     def slowly(value):
+        begun.set()
         release.wait(5)
         return value
 
@@ -275,7 +276,7 @@ def test_cancelled_write_has_happened_or_never_will(store, plan, bucket):
 
     async def cancel():
         task = asyncio.ensure_future(store.set("k", b"old"))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         await asyncio.sleep(0.05)
         assert not task.done()  # its effect may yet come

