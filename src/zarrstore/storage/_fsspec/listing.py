@@ -13,7 +13,7 @@ from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import Entry, Verbs
 from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import AccessDeniedError
-from zarrstore.storage._fsspec.base import RENAMES, CallingStore
+from zarrstore.storage._fsspec.reading import RENAMES, ReadingStore
 from zarrstore.storage._remote.answers import elsewhere, endless, unlistable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Child(NamedTuple):
     is_link: bool = False
 
 
-class ListingStore(CallingStore, abstract=True):
+class ListingStore(ReadingStore, abstract=True):
     """The part of `FsspecStore` that lists."""
 
     async def _scan(self, prefix: str, deep: bool, sizes: bool) -> AsyncIterator[list[Entry]]:

@@ -9,8 +9,8 @@ from zarrstore._async.concurrency import batches, gather
 from zarrstore._core.secrets import safe_cause
 from zarrstore._core.verbs import ANY
 from zarrstore.errors import KeyConflictError, RefusedError, UnsupportedOperationError
-from zarrstore.storage._fsspec.base import RENAMES
 from zarrstore.storage._fsspec.listing import ListingStore
+from zarrstore.storage._fsspec.reading import RENAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,10 +6,9 @@ import inspect
 import os
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zarrstore._async.bindings import is_stream
-from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
 from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
@@ -18,32 +17,29 @@ from zarrstore._core.verbs import (
     ANY,
     CONFLICT,
     Capabilities,
-    Entry,
     SizedPieces,
     gather_pieces,
     known_size,
 )
 from zarrstore._faces.overrides import own_face
 from zarrstore._os.temporary import make_name
-from zarrstore.errors import ByteRequestError, KeyNotFoundError, TruncatedError, UnsupportedOperationError
-from zarrstore.storage._fsspec import errors, http, s3
-from zarrstore.storage._fsspec.base import AZURE, RENAMES
+from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
+from zarrstore.storage._fsspec import errors, s3
 from zarrstore.storage._fsspec.calls import Files, LocalFileSystem, as_awaiting, identity, tokenize, url_to_fs
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._fsspec.parts import told_versions
+from zarrstore.storage._fsspec.reading import AZURE, RENAMES
 from zarrstore.storage._fsspec.removing import RemovingStore
 from zarrstore.storage._fsspec.uploads import WHOLE, Upload, slices
 from zarrstore.storage._local.store import LocalStore
 from zarrstore.storage._remote.copies import StoreCopies
 from zarrstore.storage._remote.dispatch import CONCURRENCY, Dispatcher
 from zarrstore.storage._remote.place import of_fsspec
-from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, Found, begun, part_size
+from zarrstore.storage._remote.store import MAX_COALESCED, MAX_GAP, begun, part_size
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from zarrstore._core.requests import ByteRequest
-    from zarrstore._core.types import Allocate, AnyPieces, Data, Mapper, ServerCopies, UniversalPath, Value
+    from zarrstore._core.types import AnyPieces, Mapper, ServerCopies, UniversalPath, Value
     from zarrstore._core.verbs import Condition, Conflict, Precondition
     from zarrstore.abc.store import Store
     from zarrstore.storage._fsspec.protocol import FileSystem
@@ -333,87 +329,6 @@ class FsspecStore(RemovingStore):
             raise self._failed_at(error, "copy", target_key) from safe_cause(error)
         return None
 
-    # -- reading ----------------------------------------------------------------------------------
-
-    async def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
-        return await self._on_client(self._read_once(key, request))
-
-    def _read_once(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Data | None]:
-        return self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
-
-    def _read_told(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Found | None]:
-        fetch = partial(self._fetch_told, key, request)
-        return self._dispatcher.single_flight((key, request, "and its version"), fetch)
-
-    async def _fetch_told(self, key: str, request: ByteRequest | None) -> Found | None:
-        with told_versions() as versions:
-            value = await self._fetch(key, request)
-        return None if value is None else Found(value, versions[-1] if versions else None)
-
-    async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
-        path = self._path(key)
-        try:
-            if _is_void(request):
-                value: Data = b""
-            elif self._asks_http:
-                return await self._send(http.fetch, path, request)
-            elif self._files.direct is not None:
-                value = await self._send(self._files.direct.fetch, path, *_bounds(request))
-                if value or request is None:  # Azure's client returns nothing for a range past the end
-                    return value
-            else:
-                start, end = _bounds(request)
-                value = await self._call("cat_file", path, start=start, end=end)
-                if request is None and self._protocol != "reference":
-                    return value
-        except ByteRequestError as error:
-            raise error.about(self, key) from None
-        except Exception as error:
-            if await self._is_unseen(error, "read", key):
-                return None
-            if request is None or not errors.is_past_the_end(error):
-                raise self._failed(error, "read", key) from safe_cause(error)
-            value = b""
-        return await self._check_length(key, request, value)
-
-    async def _check_length(self, key: str, request: ByteRequest | None, value: Data) -> Data | None:
-        """Check the length of an answer, which hasn't been checked yet, against the value's size."""
-        entry = await self._look(key)
-        if entry is None:
-            return None
-        size = entry.size or 0
-        start, stop = span(request, size)
-        if len(value) == stop - start:
-            return value
-        if len(value) == size:
-            return value[start:stop]  # the server doesn't support ranges
-        raise TruncatedError(
-            f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
-            store=self,
-            key=key,
-            hint="Read it again; if that doesn't help, it was written incompletely.",
-        )
-
-    async def _look(self, key: str) -> Entry | None:
-        path = self._path(key)
-        try:
-            if self._files.direct is not None:
-                return Entry(key, *await self._send(self._files.direct.look, path))
-            if self._asks_http:
-                found = await self._send(http.look, path)
-                return None if found is None else Entry(key, found)
-            info = await self._info(path)
-            if info["type"] == "directory":
-                return None
-            size = info.get("size")
-            if size is None:
-                size = len(await self._call("cat_file", path))
-            return Entry(key, size)
-        except Exception as error:
-            if await self._is_unseen(error, "look up", key):
-                return None
-            raise self._failed(error, "look up", key) from safe_cause(error)
-
     # -- writing ----------------------------------------------------------------------------------
 
     async def _write(self, key: str, pieces: AnyPieces, condition: Precondition) -> Conflict | None:
@@ -523,19 +438,3 @@ class FsspecStore(RemovingStore):
             raise self._conflict(key) from safe_cause(error)
         except Exception as error:
             raise self._failed(error, "make a folder", key) from safe_cause(error)
-
-
-def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
-    """Convert a request to ``start`` and ``end`` of fsspec's ``cat_file``."""
-    if isinstance(request, RangeByteRequest):
-        return request.start, request.end
-    if isinstance(request, SuffixByteRequest):
-        return -request.suffix, None
-    return getattr(request, "offset", None), None
-
-
-def _is_void(request: ByteRequest | None) -> bool:
-    """Whether a lenient request is for no bytes at all, which HTTP can't express."""
-    if isinstance(request, RangeByteRequest):
-        return request.end <= request.start
-    return getattr(request, "suffix", None) == 0

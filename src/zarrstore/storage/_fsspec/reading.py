@@ -1,4 +1,4 @@
-"""How the parts of `FsspecStore` make calls and name keys, and what the errors of calls mean."""
+"""How `FsspecStore` makes calls, what their errors mean, and how it reads."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
+from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.secrets import safe_cause
+from zarrstore._core.verbs import Entry
 from zarrstore._os.temporary import is_temporary
-from zarrstore.errors import InvalidKeyError
+from zarrstore.errors import ByteRequestError, InvalidKeyError, TruncatedError
 from zarrstore.storage._fsspec import errors, http
+from zarrstore.storage._fsspec.parts import told_versions
 from zarrstore.storage._remote.answers import no_container
-from zarrstore.storage._remote.store import RemoteStore
+from zarrstore.storage._remote.store import Found, RemoteStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from zarrstore._core.requests import ByteRequest
+    from zarrstore._core.types import Allocate, Data
     from zarrstore.errors import StoreError
     from zarrstore.storage._fsspec.calls import Files
     from zarrstore.storage._fsspec.protocol import Untyped
@@ -29,14 +34,15 @@ AZURE = frozenset(("abfs", "abfss", "az"))
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 
 
-class CallingStore(RemoteStore, abstract=True):
-    """The part of `FsspecStore` that makes calls."""
+class ReadingStore(RemoteStore, abstract=True):
+    """The part of `FsspecStore` that makes calls and reads."""
 
     _files: Files
     _base: str
     _prefix: str
     _protocol: str
     _http: bool
+    _asks_http: bool  # whether web servers are asked by our own requests
     allowed_exceptions: tuple[type[Exception], ...]
 
     # -- calls ------------------------------------------------------------------------------------
@@ -140,3 +146,100 @@ class CallingStore(RemoteStore, abstract=True):
             if not errors.is_missing(error, self.missing_on):
                 raise self._failed_at(error, action, key) from safe_cause(error)
         self._proven = True
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def _read(self, key: str, request: ByteRequest | None, allocate: Allocate) -> Data | None:
+        return await self._on_client(self._read_once(key, request))
+
+    def _read_once(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Data | None]:
+        return self._dispatcher.single_flight((key, request), partial(self._fetch, key, request))
+
+    def _read_told(self, key: str, request: ByteRequest | None) -> Coroutine[Any, Any, Found | None]:
+        fetch = partial(self._fetch_told, key, request)
+        return self._dispatcher.single_flight((key, request, "and its version"), fetch)
+
+    async def _fetch_told(self, key: str, request: ByteRequest | None) -> Found | None:
+        with told_versions() as versions:
+            value = await self._fetch(key, request)
+        return None if value is None else Found(value, versions[-1] if versions else None)
+
+    async def _fetch(self, key: str, request: ByteRequest | None) -> Data | None:
+        path = self._path(key)
+        try:
+            if _is_void(request):
+                value: Data = b""
+            elif self._asks_http:
+                return await self._send(http.fetch, path, request)
+            elif self._files.direct is not None:
+                value = await self._send(self._files.direct.fetch, path, *_bounds(request))
+                if value or request is None:  # Azure's client returns nothing for a range past the end
+                    return value
+            else:
+                start, end = _bounds(request)
+                value = await self._call("cat_file", path, start=start, end=end)
+                if request is None and self._protocol != "reference":
+                    return value
+        except ByteRequestError as error:
+            raise error.about(self, key) from None
+        except Exception as error:
+            if await self._is_unseen(error, "read", key):
+                return None
+            if request is None or not errors.is_past_the_end(error):
+                raise self._failed(error, "read", key) from safe_cause(error)
+            value = b""
+        return await self._check_length(key, request, value)
+
+    async def _check_length(self, key: str, request: ByteRequest | None, value: Data) -> Data | None:
+        """Check the length of an answer, which hasn't been checked yet, against the value's size."""
+        entry = await self._look(key)
+        if entry is None:
+            return None
+        size = entry.size or 0
+        start, stop = span(request, size)
+        if len(value) == stop - start:
+            return value
+        if len(value) == size:
+            return value[start:stop]  # the server doesn't support ranges
+        raise TruncatedError(
+            f"{len(value)} bytes arrived for {request!r} of a value of {size} bytes.",
+            store=self,
+            key=key,
+            hint="Read it again; if that doesn't help, it was written incompletely.",
+        )
+
+    async def _look(self, key: str) -> Entry | None:
+        path = self._path(key)
+        try:
+            if self._files.direct is not None:
+                return Entry(key, *await self._send(self._files.direct.look, path))
+            if self._asks_http:
+                found = await self._send(http.look, path)
+                return None if found is None else Entry(key, found)
+            info = await self._info(path)
+            if info["type"] == "directory":
+                return None
+            size = info.get("size")
+            if size is None:
+                size = len(await self._call("cat_file", path))
+            return Entry(key, size)
+        except Exception as error:
+            if await self._is_unseen(error, "look up", key):
+                return None
+            raise self._failed(error, "look up", key) from safe_cause(error)
+
+
+def _bounds(request: ByteRequest | None) -> tuple[int | None, int | None]:
+    """Convert a request to ``start`` and ``end`` of fsspec's ``cat_file``."""
+    if isinstance(request, RangeByteRequest):
+        return request.start, request.end
+    if isinstance(request, SuffixByteRequest):
+        return -request.suffix, None
+    return getattr(request, "offset", None), None
+
+
+def _is_void(request: ByteRequest | None) -> bool:
+    """Whether a lenient request is for no bytes at all, which HTTP can't express."""
+    if isinstance(request, RangeByteRequest):
+        return request.end <= request.start
+    return getattr(request, "suffix", None) == 0
