@@ -17,13 +17,16 @@ from zarrstore._core.later import asyncio
 from zarrstore._core.verbs import ANY, DEFAULT_USES, LISTINGS, NAMES, OPTIONAL, Verbs, defines, drive
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 
     from typing_extensions import TypeIs
 
     from zarrstore._core.requests import ByteRequest
     from zarrstore._core.types import Allocate, AnyPieces, Data, Pieces
     from zarrstore._core.verbs import Conflict, Entry, Precondition, Request, Write
+
+# How long a thread goes on with a listing before it hands over its pages, in seconds.
+_MOMENT = 0.001
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -218,13 +221,17 @@ class ThreadedVerbs(_Bound[BlockingStore]):
 
     async def listed(self, verb: Callable[..., Iterable[T]], *args: object) -> AsyncIterator[T]:
         """Iterate in threads over a verb that yields pages."""
-        iterator = await threads.to_thread(_begin, verb, *args)
+        iterator, error = _lazily(verb, args), None
         try:
-            while (page := await threads.to_thread(next, iterator, None)) is not None:
-                yield page
+            while error is None:
+                pages, error = await threads.to_thread(_some, iterator)
+                for page in pages:
+                    yield page
+            if not isinstance(error, StopIteration):
+                raise error
         finally:
-            if (close := getattr(iterator, "close", None)) is not None:
-                close()
+            error = None  # otherwise it, its traceback and this frame would form a cycle
+            iterator.close()
 
     @classmethod
     def optional(cls, name: str) -> Callable[..., object]:
@@ -261,8 +268,21 @@ def write_each(store: BlockingStore, writes: list[Write]) -> list[object]:
     return answers
 
 
-def _begin(verb: Callable[..., Iterable[T]], *args: object) -> Iterator[T]:
-    return iter(verb(*args))
+def _lazily(verb: Callable[..., Iterable[T]], args: tuple[object, ...]) -> Generator[T]:
+    """Call a verb once its first page is wanted."""
+    yield from verb(*args)
+
+
+def _some(pages: Iterator[T]) -> tuple[list[T], Exception | None]:
+    """Take pages for a moment: a thread costs more than a short page. Return them, and what ended them."""
+    taken: list[T] = []
+    until = time.monotonic() + _MOMENT
+    try:
+        while not taken or time.monotonic() < until:
+            taken.append(next(pages))
+    except Exception as error:
+        return taken, error
+    return taken, None
 
 
 def is_stream(pieces: AnyPieces) -> TypeIs[AsyncIterable[Data]]:
