@@ -9,6 +9,7 @@ from zarrstore._async.io_loop import await_on_io
 from zarrstore._core.keys import check_azure_key
 from zarrstore._core.requests import RangeByteRequest, SuffixByteRequest, span
 from zarrstore._core.secrets import safe_cause
+from zarrstore._core.urls import AZURE
 from zarrstore._core.verbs import Entry
 from zarrstore._os.temporary import is_temporary
 from zarrstore.errors import ByteRequestError, InvalidKeyError, TruncatedError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Protocols of Azure's client.
-AZURE = frozenset(("abfs", "abfss", "az"))
 # Protocols whose `mv` replaces a file in the same directory atomically.
 RENAMES = frozenset(("file", "local", "sftp", "ssh"))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zarrstore._async.bindings import is_stream
 from zarrstore._core.retry import DEFAULT, RetryPolicy
 from zarrstore._core.secrets import safe_cause, without_secrets
-from zarrstore._core.urls import bucket_place, check_directory, file_path, with_lower_scheme
+from zarrstore._core.urls import AZURE, GCS, S3, bucket_place, check_directory, file_path, with_lower_scheme
 from zarrstore._core.verbs import (
     ABSENT,
     ANY,
@@ -27,7 +27,7 @@ from zarrstore.errors import KeyNotFoundError, UnsupportedOperationError
 from zarrstore.storage._fsspec import errors, s3
 from zarrstore.storage._fsspec.calls import Files, LocalFileSystem, as_awaiting, identity, tokenize, url_to_fs
 from zarrstore.storage._fsspec.errors import ALLOWED_EXCEPTIONS
-from zarrstore.storage._fsspec.reading import AZURE, RENAMES
+from zarrstore.storage._fsspec.reading import RENAMES
 from zarrstore.storage._fsspec.removing import RemovingStore
 from zarrstore.storage._fsspec.uploads import WHOLE, Upload, slices
 from zarrstore.storage._local.store import LocalStore
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from zarrstore.storage._fsspec.protocol import FileSystem
 
 # Protocols whose servers can atomically refuse to create an existing key, if fsspec requests it.
-_CREATES = AZURE | {"s3", "s3a", "gs", "gcs"}
+_CREATES = S3 | GCS | AZURE
 # Protocols whose clients retry by themselves, which can't be disabled.
-_RETRYING = frozenset(("gs", "gcs", "abfs", "abfss", "az", "adl"))
+_RETRYING = GCS | AZURE | {"adl"}
 
 
 class FsspecStore(RemovingStore):
