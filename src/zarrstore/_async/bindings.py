@@ -274,7 +274,15 @@ def _lazily(verb: Callable[..., Iterable[T]], args: tuple[object, ...]) -> Gener
 
 
 def _some(pages: Iterator[T]) -> tuple[list[T], Exception | None]:
-    """Take pages for a moment: a thread costs more than a short page. Return them, and what ended them."""
+    """Take pages for a moment, since a thread costs more than a short page.
+
+    Returns
+    -------
+    pages : list
+        What was taken.
+    error : Exception or None
+        What ended the listing, `StopIteration` if nothing went wrong; None if there may be more.
+    """
     taken: list[T] = []
     until = time.monotonic() + _MOMENT
     try:
